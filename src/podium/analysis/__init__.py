@@ -1,0 +1,1 @@
+"""Nouns of evaluate and compare: metrics, statistics, plots."""

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, params, records, paths, files, identity. It knows nothing of images or models."""

@@ -1,0 +1,50 @@
+"""Every error a user can cause. A message says what was given, the rule, and what to do; it is one line."""
+
+
+class PodiumError(Exception):
+    """Base class: printed as one line, exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(PodiumError):
+    """The command line itself was wrong: exit code 2."""
+
+    exit_code = 2
+
+
+class ParamsError(PodiumError):
+    """`params.yaml` holds an unknown key, a value out of range, or is not YAML."""
+
+
+class DataError(PodiumError):
+    """Data is missing, unreadable, unsafe, or not what the manifest says."""
+
+
+class ValidationFailed(PodiumError):
+    """A critical expectation on the dataset does not hold."""
+
+
+class ModelError(PodiumError):
+    """An architecture is unknown, weights do not fit, or training cannot go on."""
+
+
+class TrackingError(PodiumError):
+    """MLflow cannot be reached or does not hold what was asked for."""
+
+
+class PromotionRefused(PodiumError):
+    """A gate failed, or another promotion got there first."""
+
+
+def one_line(text: object) -> str:
+    """The first line of a foreign error's text, without surrounding space.
+
+    Args:
+        text: an exception or its message.
+
+    Returns:
+        One line, never empty; the class name where the message is empty.
+    """
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return lines[0] if lines else type(text).__name__

@@ -1,0 +1,138 @@
+"""Writing files whole or not at all, and their digests. Nothing here knows what is in a file."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from podium.core.errors import DataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
+
+    Args:
+        path: the file to write; its folder is made if needed.
+
+    Yields:
+        The temporary path to write to, with the same suffix as `path`.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise_if_full(error, path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a folder: the old one goes only once the new one is complete.
+
+    Args:
+        path: the folder to write.
+
+    Yields:
+        An empty temporary folder beside it.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        raise_if_full(error, path)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def raise_if_full(error: OSError, path: Path) -> None:
+    """Turns "no space left" into a message for a person.
+
+    Args:
+        error: what the operating system said.
+        path: what was being written.
+
+    Raises:
+        DataError: `error` is ENOSPC or EDQUOT.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise DataError(
+            f"no space left on the device while writing {path}: free some space and run the stage again; "
+            "nothing half-written was kept"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes JSON that diffs well: sorted keys, two spaces, non-ASCII kept, NaN refused (ValueError)."""
+    write_text(path, canonical_json(value) + "\n")
+
+
+def canonical_json(value: object) -> str:
+    """The one text form of a JSON value that is hashed and committed."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """sha256 of the UTF-8 bytes of a text as 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sha256_tree(paths: Iterable[Path], root: Path) -> str:
+    """One digest over files and folders: relative names and contents, `__pycache__` left out.
+
+    Args:
+        paths: files or folders below `root`.
+        root: what names are relative to.
+
+    Returns:
+        64 hex digits; the same for the same names and bytes, in any order.
+
+    Raises:
+        DataError: a path does not exist.
+    """
+    files: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            files.update(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        elif path.is_file():
+            files.add(path)
+        else:
+            raise DataError(f"{path} does not exist, but its digest is asked for: restore it (dvc checkout)")
+    lines = sorted(f"{p.relative_to(root).as_posix()} {sha256_file(p)}" for p in files)
+    return sha256_text("\n".join(lines))

@@ -1,0 +1,1 @@
+"""Nouns of preprocess and validate: duplicates, splits, profile, expectations."""

@@ -1,0 +1,1 @@
+"""Nouns everyone shares: manifest, shards, images, loader, augmentation."""

@@ -1,0 +1,109 @@
+"""The manifest: one row an image, primary key `image_id`. It is the spine every later stage reads.
+
+`fetch` writes the raw manifest (what the source says), `preprocess` the prepared one (what was found in the pixels).
+Columns beyond the required ones are what the source knows (a box, occlusion, ...) and are carried along untouched.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from podium.core.errors import DataError
+from podium.core.files import replacing
+
+RAW_COLUMNS: dict[str, str] = {
+    "image_id": "16 hex digits: hash of source, path and box",
+    "path": "path inside the source, with forward slashes",
+    "source": "name of the source",
+    "label": "class",
+    "group": "coarse class (fruit, vegetable, ...); empty where the source knows none",
+    "split": "train, val or test as the source gave it; empty where it gave none",
+    "shard": "file of artifacts/raw that holds the bytes",
+}
+PREPARED_COLUMNS: dict[str, str] = {
+    "image_id": "as in the raw manifest",
+    "path": "as in the raw manifest",
+    "source": "as in the raw manifest",
+    "label": "as in the raw manifest",
+    "group": "as in the raw manifest",
+    "split": "train, val or test; never empty",
+    "source_split": "the split the source gave; empty where it gave none",
+    "sha256": "of the decoded RGB pixels, 64 hex digits",
+    "phash": "64-bit perceptual hash, 16 hex digits",
+    "width": "pixels of the decoded original, after EXIF orientation",
+    "height": "pixels of the decoded original, after EXIF orientation",
+    "duplicate_group": "image_id of the first of its exact or near duplicates; its own where it has none",
+    "duplicate_kind": "exact, near, or empty for the first of a group and for images without duplicates",
+    "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
+}
+
+
+def image_id(source: str, path: str, box: str = "") -> str:
+    """The primary key of an image.
+
+    Args:
+        source: name of the source.
+        path: path inside the source, forward slashes.
+        box: text form of a crop box; empty for a whole image.
+
+    Returns:
+        16 hex digits (64 bits of sha256).
+    """
+    return hashlib.sha256(f"{source}\0{path}\0{box}".encode()).hexdigest()[:16]
+
+
+def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> None:
+    """Writes a manifest sorted by `image_id`, the same bytes for the same rows.
+
+    Args:
+        path: a `.parquet` file.
+        frame: one row an image; at least `columns`, any others after them.
+        columns: `RAW_COLUMNS` or `PREPARED_COLUMNS`.
+
+    Raises:
+        DataError: a column is missing, or an `image_id` stands twice.
+    """
+    _check(path, list(frame.columns), columns)
+    if frame["image_id"].duplicated().any():
+        twice = frame.loc[frame["image_id"].duplicated(), "path"].iloc[0]
+        raise DataError(f"{path.name}: image {twice!r} stands twice: each path of a source may occur once")
+    ordered = [*columns, *sorted(c for c in frame.columns if c not in columns)]
+    table = pa.Table.from_pandas(
+        frame.sort_values("image_id").loc[:, ordered], preserve_index=False
+    ).replace_schema_metadata(None)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Reads a manifest.
+
+    Args:
+        path: a `.parquet` file.
+        columns: the columns it must have.
+
+    Returns:
+        One row an image, sorted by `image_id`, index 0..N-1.
+
+    Raises:
+        DataError: the file is missing, is not Parquet, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    try:
+        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
+    _check(path, list(frame.columns), columns)
+    return frame
+
+
+def _check(path: Path, found: list[str], required: dict[str, str]) -> None:
+    missing = [c for c in required if c not in found]
+    if missing:
+        raise DataError(
+            f"{path.name} lacks the column {missing[0]!r} ({required[missing[0]]}): delete it and run `dvc repro`"
+        )

@@ -1,0 +1,143 @@
+"""Prepared images of one split on disk: decoded `uint8` N x H x W x 3 in shards, memory-mapped.
+
+A split is a folder: `images-00000.npy` ... (at most 256 MiB each), `index.parquet` (a row an image, in the order of
+the arrays) and `split.json` (classes, counts, digest). Opening one reads no pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from podium.core.config import Split
+from podium.core.errors import DataError
+from podium.core.files import sha256_file, sha256_text
+from podium.core.records import Preprocessing, Record
+
+SHARD_BYTES = 256 * 2**20
+
+
+class SplitRecord(Record):
+    """`split.json`: what is in a split's folder."""
+
+    split: Split
+    classes: list[str]
+    count: int
+    preprocessing: Preprocessing
+    shards: list[str]
+    digest: str
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """One split, opened. `index` has `image_id path label group` and what the source knew, row i = image i."""
+
+    name: Split
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    digest: str
+    index: pd.DataFrame
+    labels: NDArray[np.int64]
+    shards: tuple[NDArray[np.uint8], ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copies some images out of the memory maps.
+
+        Args:
+            rows: int64 row numbers, shape (B,), any order.
+
+        Returns:
+            uint8, shape (B, H, W, 3), in the order of `rows`.
+        """
+        per_shard = self.shards[0].shape[0]
+        size = self.preprocessing.image_size
+        out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+        for position, row in enumerate(rows):
+            out[position] = self.shards[int(row) // per_shard][int(row) % per_shard]
+        return out
+
+
+def images_per_shard(image_size: int) -> int:
+    """How many images of `image_size` pixels a side fit in one shard (at least 1)."""
+    return max(1, SHARD_BYTES // (image_size * image_size * 3))
+
+
+def finish_split(
+    folder: Path, name: Split, classes: list[str], preprocessing: Preprocessing, index: pd.DataFrame
+) -> None:
+    """Writes `index.parquet` and `split.json` beside the shards that are already in the folder.
+
+    Args:
+        folder: the split's folder with `images-*.npy`.
+        name: train, val or test.
+        classes: all classes, sorted, the same for every split.
+        preprocessing: how the pixels were made.
+        index: one row an image in the order of the shards; at least `image_id path label group`.
+    """
+    table = pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, folder / "index.parquet", compression="zstd")
+    shards = sorted(p.name for p in folder.glob("images-*.npy"))
+    digests = {n: sha256_file(folder / n) for n in [*shards, "index.parquet"]}
+    text = "\n".join([*classes, preprocessing.model_dump_json(), *(f"{n} {d}" for n, d in sorted(digests.items()))])
+    SplitRecord(
+        split=name,
+        classes=classes,
+        count=len(index),
+        preprocessing=preprocessing,
+        shards=shards,
+        digest=sha256_text(text),
+    ).write(folder / "split.json")
+
+
+def open_for_fitting(prepared: Path, name: str) -> PreparedSplit:
+    """Opens a split for tuning or training; the test split is refused.
+
+    Args:
+        prepared: the folder with the splits.
+        name: `train` or `val`.
+
+    Returns:
+        The split; no pixels are read yet.
+
+    Raises:
+        DataError: `name` is `test`, or the split is missing or damaged.
+    """
+    match name:
+        case "train" | "val":
+            return _open(prepared, name)
+        case _:
+            raise DataError(f"split {name!r} is not open to tuning and training: only `train` and `val` are")
+
+
+def open_for_testing(prepared: Path) -> PreparedSplit:
+    """Opens the test split; `evaluate` is the only stage that calls this.
+
+    Raises:
+        DataError: the split is missing or damaged.
+    """
+    return _open(prepared, "test")
+
+
+def _open(prepared: Path, name: Split) -> PreparedSplit:
+    folder = prepared / name
+    description = folder / "split.json"
+    if not description.is_file():
+        raise DataError(f"{folder} holds no prepared split: run `dvc repro preprocess`")
+    said = SplitRecord.read(description)
+    index = pq.read_table(folder / "index.parquet").to_pandas()
+    shards = tuple(np.load(folder / shard, mmap_mode="r") for shard in said.shards)
+    if sum(len(s) for s in shards) != len(index) or len(index) != said.count:
+        raise DataError(
+            f"{folder} is damaged: {said.count} images are listed, {len(index)} rows are there: "
+            "delete it and run `dvc repro`"
+        )
+    code = {label: i for i, label in enumerate(said.classes)}
+    labels = np.array([code[label] for label in index["label"]], dtype=np.int64)
+    return PreparedSplit(name, tuple(said.classes), said.preprocessing, said.digest, index, labels, shards)

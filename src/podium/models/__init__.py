@@ -1,0 +1,1 @@
+"""Nouns of tune and train: zoo, engine, checkpoint, search."""

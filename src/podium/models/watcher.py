@@ -1,0 +1,47 @@
+"""Who may watch a study or a training run. A watcher is told and answers nothing, so it cannot change a byte.
+
+MLflow's live view is one (`registry/tracking.py`); that is why its source is not among the `deps` of tune and train.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+from podium.core.records import EpochResult
+
+Outcome = Literal["finished", "pruned", "failed"]
+
+
+class Watcher(Protocol):
+    """One run (a training run or one trial) being watched."""
+
+    def epoch(self, row: EpochResult) -> None:
+        """One epoch is done."""
+
+    def trial(self, number: int, parameters: Mapping[str, float]) -> "Watcher":
+        """A trial of a study starts; the result watches it."""
+
+    def close(self, outcome: Outcome) -> None:
+        """The run is over."""
+
+
+WatcherFactory = Callable[[str, str, str], Watcher]
+"""(kind, model, fingerprint) -> watcher; kind is `tune` or `train`."""
+
+
+class Unwatched:
+    """The watcher that does nothing."""
+
+    def epoch(self, row: EpochResult) -> None:
+        """Ignores it."""
+
+    def trial(self, number: int, parameters: Mapping[str, float]) -> "Unwatched":
+        """Nobody watches the trial either."""
+        return self
+
+    def close(self, outcome: Outcome) -> None:
+        """Ignores it."""
+
+
+def unwatched(kind: str, model: str, fingerprint: str) -> Watcher:
+    """A `WatcherFactory` for tests and for use as a library."""
+    return Unwatched()

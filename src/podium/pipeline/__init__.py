@@ -1,0 +1,1 @@
+"""Verbs: one module a stage. A verb imports nouns, never another verb."""

@@ -1,0 +1,1 @@
+"""Nouns of publish and the command line: tracking, package, predictor, versions, gates, audit, report."""

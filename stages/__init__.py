@@ -1,0 +1,1 @@
+"""One script a stage: `python -m stages.NAME`. `dvc.yaml` runs them."""

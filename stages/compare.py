@@ -1,0 +1,18 @@
+"""Stage compare: rank the models, test the difference between the best two, name a winner and the reason."""
+
+import sys
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.shell import run_stage
+
+
+def main(params: Params, layout: Layout) -> None:
+    """Compares all models."""
+    from podium.pipeline import compare
+
+    compare.run(layout, list(params.models), params.compare)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))

@@ -1,0 +1,18 @@
+"""Stage fetch: bring images and pretrained weights here, unpacked safely and pinned by hash. The only stage online."""
+
+import sys
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.shell import run_stage
+
+
+def main(params: Params, layout: Layout) -> None:
+    """Fetches the dataset and every model's weights."""
+    from podium.pipeline import fetch
+
+    fetch.run(layout, params.dataset, params.fetch, params.models)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))

@@ -1,0 +1,18 @@
+"""Stage publish: bring MLflow in line with the files, register the winner once, render the report."""
+
+import sys
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.shell import run_stage
+
+
+def main(params: Params, layout: Layout) -> None:
+    """Publishes the experiment."""
+    from podium.pipeline import publish
+
+    publish.run(layout, params)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))

@@ -1,0 +1,27 @@
+"""Stage train@m: fit one model with the recipe and the tuned values, resumable at any epoch to the same bytes."""
+
+import sys
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.shell import run_stage
+
+
+def main(params: Params, layout: Layout, model: str) -> None:
+    """Trains one model."""
+    from podium.pipeline import train
+    from podium.registry.tracking import live_view
+
+    train.run(
+        layout,
+        model,
+        contender=params.model(model),
+        recipe=params.recipe(model),
+        runtime=params.runtime,
+        seed=params.seed,
+        watch=live_view(layout, params.experiment),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))

@@ -1,0 +1,29 @@
+"""Stage tune@m: a study of the learning rate (and whatever else is listed) on train and val, resumable."""
+
+import sys
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.shell import run_stage
+
+
+def main(params: Params, layout: Layout, model: str) -> None:
+    """Tunes one model."""
+    from podium.pipeline import tune
+    from podium.registry.tracking import live_view
+
+    tune.run(
+        layout,
+        model,
+        contender=params.model(model),
+        recipe=params.recipe(model),
+        search=params.search(model),
+        tune=params.tune,
+        runtime=params.runtime,
+        seed=params.seed,
+        watch=live_view(layout, params.experiment),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage(main))
