@@ -1,5 +1,31 @@
-"""What every test relies on: no telemetry, no network."""
+"""What every test relies on: no telemetry, and one small project that went through a real `dvc repro`."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from podium.core.shell import silence_telemetry
+from tests.small_project import SmallProject, build
 
 silence_telemetry()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+    """A copy of this repository with about 60 generated images, after one `dvc repro`. Tests leave it as it was."""
+    project = build(tmp_path_factory.mktemp("finished") / "project")
+    return SmallProject(project.root, project.run("dvc", "repro", timeout=900))
+
+
+@pytest.fixture(scope="session")
+def promoted(finished: SmallProject) -> subprocess.CompletedProcess[str]:
+    """What the first promotion to staging in the finished project printed."""
+    return finished.run("podium", "promote", "candidate", "--to", "staging", "--reason", "first")
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of this repository."""
+    top = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+    return Path(top.stdout.strip())

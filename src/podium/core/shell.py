@@ -50,15 +50,25 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        return _operating_system_said(error)
+        return operating_system_said(error)
     except KeyboardInterrupt:
         print("interrupted: run `dvc repro` to go on", file=sys.stderr)
         return 130
     return 0
 
 
-def _operating_system_said(error: OSError) -> int:
-    """Full disks and missing rights are the user's to mend; anything else is ours and keeps its traceback."""
+def operating_system_said(error: OSError) -> int:
+    """Full disks and missing rights are the user's to mend; anything else is ours and keeps its traceback.
+
+    Args:
+        error: what the operating system said.
+
+    Returns:
+        1, the exit code, after one line on stderr.
+
+    Raises:
+        OSError: `error` itself, where it is ours.
+    """
     try:
         raise_if_full(error, Path(error.filename or "the output"))
     except DataError as full:

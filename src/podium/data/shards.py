@@ -59,8 +59,10 @@ class PreparedSplit:
         per_shard = self.shards[0].shape[0]
         size = self.preprocessing.image_size
         out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-        for position, row in enumerate(rows):
-            out[position] = self.shards[int(row) // per_shard][int(row) % per_shard]
+        shard_of, within = np.divmod(rows, per_shard)
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            out[here] = self.shards[shard][within[here]]
         return out
 
 

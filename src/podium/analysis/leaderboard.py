@@ -1,0 +1,200 @@
+"""The leaderboard: its order, the verdict between the best two, and both for a terminal. Needs rich only.
+
+A difference counts when the paired test says so; otherwise the cheaper model wins, counted in FLOPs and not by a clock.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from podium.core.errors import DataError
+from podium.core.records import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Metric = Literal["accuracy", "macro_f1"]
+_RATES = ("accuracy\n[95 %]", "macro F1\n[95 %]")
+_TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+
+
+def rank(metrics: Sequence[Metrics], metric: Metric) -> Leaderboard:
+    """Orders models by a metric, equals by fewer FLOPs, then fewer parameters, then name.
+
+    Args:
+        metrics: one entry a model, at least one, all measured on the same test split.
+        metric: what decides.
+
+    Returns:
+        The leaderboard, best first.
+
+    Raises:
+        DataError: there is no model, or two were measured on different test splits.
+    """
+    if not metrics:
+        raise DataError("there is no evaluation to compare: list a model in params.yaml and run `dvc repro`")
+    first = metrics[0]
+    for other in metrics[1:]:
+        if (other.test_digest, other.images) != (first.test_digest, first.images):
+            raise DataError(
+                f"{first.model} and {other.model} were measured on different test splits "
+                f"({first.test_digest[:12]} and {other.test_digest[:12]}): run `dvc repro` to evaluate both on the "
+                "present one"
+            )
+    ordered = sorted(metrics, key=lambda m: (-getattr(m, metric).value, m.flops, m.parameters, m.model))
+    return Leaderboard(
+        metric=metric,
+        test_digest=first.test_digest,
+        images=first.images,
+        rows=[_row(place, entry) for place, entry in enumerate(ordered, start=1)],
+    )
+
+
+def decide(leaderboard: Leaderboard, test: PairedTest | None, significance: float, validation_passed: bool) -> Decision:
+    """Names the winner and says why, in plain English.
+
+    Args:
+        leaderboard: best first.
+        test: McNemar test between the best two (`first` is the leader); None where there is one model.
+        significance: p below which their difference counts.
+        validation_passed: what the validation of the dataset said.
+
+    Returns:
+        The decision.
+
+    Raises:
+        DataError: there are several models and no test between the best two.
+    """
+    title, best = _TITLES[leaderboard.metric], leaderboard.rows[0]
+    rule = (
+        f"Highest {title} on the test split wins if an exact two-sided McNemar test against the runner-up gives "
+        f"p < {significance:g}; otherwise the two are tied and the one with fewer FLOPs wins "
+        f"(then fewer parameters, then the higher {title})."
+    )
+    if len(leaderboard.rows) == 1:
+        winner, tie, reason = best, False, f"{best.model} is the only model, so it wins without a test."
+    elif test is None or (test.first, test.second) != (best.model, leaderboard.rows[1].model):
+        raise DataError(
+            f"the best two models ({best.model}, {leaderboard.rows[1].model}) were not tested against each other: "
+            "run `dvc repro -f compare`"
+        )
+    elif test.p_value < significance:
+        winner, tie = best, False
+        reason = _clear_win(leaderboard, test, significance)
+    else:
+        winner = min(leaderboard.rows[:2], key=lambda row: (row.flops, row.parameters, row.rank))
+        tie, reason = True, _tie(leaderboard, test, significance, winner)
+    return Decision(
+        winner=winner.model,
+        fingerprint=winner.fingerprint,
+        tie=tie,
+        rule=rule,
+        reason=reason,
+        test=test,
+        validation_passed=validation_passed,
+    )
+
+
+def verdict(decision: Decision) -> str:
+    """The decision in one paragraph, for a terminal or a report."""
+    tail = "" if decision.validation_passed else " The validation of the dataset failed: do not promote it."
+    how = "wins a tie" if decision.tie else "wins"
+    return f"{decision.winner} {how}: {decision.reason}{tail}"
+
+
+def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None) -> "Table":
+    """The leaderboard for a terminal of 80 columns or more.
+
+    Args:
+        leaderboard: best first.
+        decision: marks the winner, and is told below the table.
+
+    Returns:
+        A rich table.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=f"Leaderboard: {leaderboard.images:,} test images, best {_TITLES[leaderboard.metric]} first",
+        caption=escape(verdict(decision)) if decision else None,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in leaderboard.rows:
+        won = decision is not None and row.model == decision.winner
+        table.add_row(
+            f"★{row.rank}" if won else str(row.rank),
+            escape(row.model),
+            _two_lines(row.accuracy),
+            _two_lines(row.macro_f1),
+            f"{row.loss:.3f}",
+            f"{row.learning_rate:.2g}",
+            str(row.epochs),
+            f"{row.images_seen:,}",
+            _millions(row.parameters),
+            f"{row.flops / 1e9:.3g}",
+            style="bold" if won else "",
+        )
+    return table
+
+
+def _row(place: int, entry: Metrics) -> LeaderboardRow:
+    same = LeaderboardRow.model_fields.keys() - {"rank"}
+    return LeaderboardRow.model_validate({"rank": place, **entry.model_dump(include=set(same))})
+
+
+def _clear_win(leaderboard: Leaderboard, test: PairedTest, significance: float) -> str:
+    title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
+    reason = (
+        f"its {title} of {_value(best, leaderboard.metric)} is above the {_value(second, leaderboard.metric)} of "
+        f"{second.model}, and the difference is significant: {_evidence(test)} < {significance:g}."
+    )
+    if test.only_first_right < test.only_second_right:
+        reason += f" By right answers alone {second.model} is ahead; the chosen metric is {title}."
+    return reason
+
+
+def _tie(leaderboard: Leaderboard, test: PairedTest, significance: float, winner: LeaderboardRow) -> str:
+    title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
+    loser = second if winner is best else best
+    if winner.flops < loser.flops:
+        why = f"{winner.model} needs fewer FLOPs an image ({winner.flops / 1e9:.3g} against {loser.flops / 1e9:.3g} G)"
+    elif winner.parameters < loser.parameters:
+        why = f"both need {winner.flops / 1e9:.3g} GFLOPs an image and {winner.model} has fewer parameters"
+    else:
+        why = f"both cost the same and {winner.model} is higher on the leaderboard"
+    return (
+        f"{best.model} ({_value(best, leaderboard.metric)}) and {second.model} "
+        f"({_value(second, leaderboard.metric)}) do not differ significantly in {title}: {_evidence(test)} >= "
+        f"{significance:g}; {why}."
+    )
+
+
+def _evidence(test: PairedTest) -> str:
+    return (
+        f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
+        f"{test.only_second_right:,}; McNemar p = {test.p_value:.2g}"
+    )
+
+
+def _value(row: LeaderboardRow, metric: Metric) -> str:
+    interval: Interval = getattr(row, metric)
+    return f"{interval.value:.1%}"
+
+
+def _two_lines(interval: Interval) -> str:
+    return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"

@@ -1,0 +1,148 @@
+"""How sure a number is: bootstrap intervals and the paired test of two models. numpy; scipy inside the test.
+
+Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval);
+McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12, 1947,
+in its exact binomial form.
+"""
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.core.records import Interval, PairedTest
+
+LEVEL = 0.95
+_CELLS_AT_ONCE = 4_000_000
+
+
+def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Counts images by true and predicted class.
+
+    Args:
+        labels: true class numbers, shape (N,).
+        predicted: predicted class numbers, shape (N,).
+        classes: number of classes C.
+
+    Returns:
+        Counts, shape (C, C); rows are true classes, columns predicted ones.
+    """
+    cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes).astype(np.int64)
+
+
+def macro_f1(right: NDArray[np.int64], actual: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean over classes of F1 = 2 x right / (actual + predicted), over the classes that occur at all.
+
+    Args:
+        right: rightly named images per class, shape (..., C).
+        actual: images per true class, shape (..., C).
+        predicted: images per predicted class, shape (..., C).
+
+    Returns:
+        Shape (...), in [0, 1]. A class that neither is true nor predicted anywhere does not count, as in sklearn.
+    """
+    total = actual + predicted
+    scores = np.divide(2.0 * right, total, out=np.zeros(total.shape), where=total > 0)
+    mean: NDArray[np.float64] = scores.sum(axis=-1) / (total > 0).sum(axis=-1)
+    return mean
+
+
+def bootstrap_confusion(counts: NDArray[np.int64], samples: int, seed: int) -> tuple[Interval, Interval]:
+    """Percentile bootstrap over images, for accuracy and macro F1.
+
+    Drawing N images with replacement and counting them by (true, predicted) class is drawing the cells of the
+    confusion matrix from a multinomial distribution, so the cells are drawn at once. Only cells that hold images can
+    be drawn, so memory grows with them and not with the square of the classes.
+
+    Args:
+        counts: the confusion matrix, shape (C, C), at least one image.
+        samples: how many resamples, at least 1.
+        seed: of the generator (PCG64).
+
+    Returns:
+        95 % intervals of accuracy and of macro F1; each holds the value of the plain sample.
+    """
+    classes = len(counts)
+    actual, predicted = (cell.astype(np.int64) for cell in np.nonzero(counts))
+    cells = counts[actual, predicted]
+    images = int(cells.sum())
+    generator = _generator(seed, "confusion")
+    step = max(1, _CELLS_AT_ONCE // len(cells))
+    accuracies, scores = [], []
+    for start in range(0, samples, step):
+        drawn = generator.multinomial(images, cells / images, size=min(step, samples - start))
+        right = _sum_by(drawn[:, actual == predicted], actual[actual == predicted], classes)
+        accuracies.append(right.sum(axis=1) / images)
+        scores.append(macro_f1(right, _sum_by(drawn, actual, classes), _sum_by(drawn, predicted, classes)))
+    diagonal = np.diagonal(counts)
+    f1 = float(macro_f1(diagonal, counts.sum(axis=1), counts.sum(axis=0)))
+    return (
+        _percentiles(float(diagonal.sum() / images), np.concatenate(accuracies)),
+        _percentiles(f1, np.concatenate(scores)),
+    )
+
+
+def bootstrap_rate(right: int, images: int, samples: int, seed: int, name: str) -> Interval:
+    """Percentile bootstrap over images, for one share of right answers.
+
+    Args:
+        right: how many images were named rightly.
+        images: how many there are, at least 1.
+        samples: how many resamples, at least 1.
+        seed: of the generator (PCG64), together with `name`.
+        name: what is measured; gives each slice draws of its own.
+
+    Returns:
+        The share and its 95 % interval.
+    """
+    drawn = _generator(seed, name).binomial(images, right / images, size=samples)
+    return _percentiles(right / images, drawn / images)
+
+
+def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> PairedTest:
+    """Exact two-sided McNemar test on the same images.
+
+    Under the null hypothesis each image that only one of the two names rightly is as likely to be the one's as the
+    other's; p is the two-sided binomial probability of a split at least this uneven, and 1 where there is none.
+
+    Args:
+        first: name of a model.
+        second: name of another.
+        first_right: whether `first` was right, shape (N,).
+        second_right: whether `second` was right about the same images, shape (N,).
+
+    Returns:
+        The discordant counts and p in (0, 1].
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    p_value = 1.0
+    if only_first + only_second:
+        from scipy.stats import binomtest
+
+        p_value = float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    return PairedTest(
+        first=first, second=second, only_first_right=only_first, only_second_right=only_second, p_value=p_value
+    )
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode())])))
+
+
+def _sum_by(drawn: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Sums columns by group: (B, K) and (K,) to (B, groups)."""
+    out = np.zeros((len(drawn), groups), dtype=np.int64)
+    if len(group):
+        order = np.argsort(group, kind="stable")
+        present, starts = np.unique(group[order], return_index=True)
+        out[:, present] = np.add.reduceat(drawn[:, order], starts, axis=1)
+    return out
+
+
+def _percentiles(value: float, drawn: NDArray[np.float64]) -> Interval:
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    # On a handful of images the resampled macro F1 can lie wholly on one side of the value: widen, never mislead.
+    return Interval(value=value, low=min(float(low), value), high=max(float(high), value))

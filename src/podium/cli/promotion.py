@@ -1,0 +1,157 @@
+"""`podium promote`, `podium rollback`, `podium history`: the terminal's side of `registry.promotion`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium.cli.terminal import console, print_json, project, table
+from podium.core.config import load, nearest
+from podium.core.errors import PromotionRefused, UsageError
+
+if TYPE_CHECKING:
+    from podium.registry.audit import AuditEntry
+    from podium.registry.gates import GateResult
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+def promote(
+    version: Annotated[
+        str, typer.Argument(help="A version's number, or `candidate`: the newest registered winner.")
+    ] = "candidate",
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Where to: staging.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")],
+    force: Annotated[bool, typer.Option("--force", help="Promote past failed gates; recorded as forced.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a version against the gates in params.yaml and, if all pass, move the alias to it."""
+    from podium.registry import promotion
+
+    wish = promotion.Wish(_version(version), _alias(to), _reason(reason), force)
+    layout = project()
+    seen: list[GateResult] = []
+
+    def show(results: Sequence["GateResult"]) -> None:
+        seen.extend(results)
+        if not as_json:
+            _print_gates(results)
+
+    try:
+        entry = promotion.promote(layout, load(layout.params), wish, show)
+    except PromotionRefused as refusal:
+        if as_json:
+            gates = [gate.model_dump() for gate in seen]
+            print_json({"promoted": False, "refused": str(refusal), "gates": gates})
+        raise
+    _print_move(entry, as_json)
+
+
+def rollback(
+    alias: Annotated[str, typer.Argument(help="Which alias: staging.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")
+    ] = "rolled back",
+    as_json: AsJson = False,
+) -> None:
+    """Move an alias back to the version that held it before, one step per call."""
+    from podium.registry import promotion
+
+    alias, reason = _alias(alias), _reason(reason)
+    layout = project()
+
+    def show(results: Sequence["GateResult"]) -> None:
+        if not as_json:
+            _print_gates(results)
+
+    _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
+
+
+def history(as_json: AsJson = False) -> None:
+    """Show every promotion and rollback: who, when, why, from where to where; newest last."""
+    from podium.registry import store
+    from podium.registry.audit import read_audit
+    from podium.registry.versions import open_registry
+
+    layout = project()
+    registry = open_registry(layout, load(layout.params))
+    with store.reaching(registry.uri):
+        registry.model()
+        entries = read_audit(registry.client, registry.name)
+    if as_json:
+        print_json([entry.model_dump(by_alias=True) for entry in entries])
+        return
+    if not entries:
+        print(f"{registry.name} was never promoted.")
+        print('Next: podium promote candidate --to staging --reason "..."')
+        return
+    shown = table(
+        "#", "when (UTC)", "action", "alias", "from", "to", "who", "reason", right=("#",), fold=("who", "reason")
+    )
+    for entry in entries:
+        past = f" (forced past {', '.join(entry.failed)})" if entry.forced else ""
+        when = entry.when[:16].replace("T", " ")
+        shown.add_row(
+            str(entry.number),
+            when,
+            "force" if entry.forced else entry.action,
+            entry.alias,
+            entry.from_version or "-",
+            entry.to_version,
+            entry.who,
+            entry.reason + past,
+        )
+    console().print(shown)
+
+
+def _print_gates(results: Sequence["GateResult"]) -> None:
+    shown = table("gate", "required", "observed", "pass", fold=("required", "observed"))
+    for gate in results:
+        verdict = "[green]yes[/]" if gate.passed else "[bold red]NO[/]"
+        shown.add_row(gate.name, _plain(gate.required), _plain(gate.observed), verdict)
+    console().print(shown)
+    print()
+
+
+def _print_move(entry: "AuditEntry", as_json: bool) -> None:
+    if as_json:
+        print_json({"promoted": True, **entry.model_dump(by_alias=True)})
+        return
+    came = f" (before: version {entry.from_version})" if entry.from_version else ""
+    forced = f", forced past {', '.join(entry.failed)}" if entry.forced else ""
+    print(f"version {entry.to_version} is now at {entry.alias}{came}{forced}; audit entry {entry.number}")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _alias(given: str) -> str:
+    from podium.registry.promotion import STAGES
+
+    if given not in STAGES:
+        known = ", ".join(f"`{name}`" for name in STAGES)
+        raise UsageError(f"alias {given!r} is not available{nearest(given, STAGES)} (aliases: {known})")
+    return given
+
+
+def _version(given: str) -> str:
+    from podium.registry.versions import CANDIDATE
+
+    if given != CANDIDATE and not (given.isascii() and given.isdigit()):
+        raise UsageError(f"version {given!r} is neither a number nor `{CANDIDATE}`: see `podium status`")
+    return given if given == CANDIDATE else str(int(given))
+
+
+def _reason(given: str) -> str:
+    from podium.registry.audit import REASON_LIMIT
+
+    reason = " ".join(given.split())
+    if not reason:
+        raise UsageError('the reason is empty: say why, as in --reason "first model for the pilot"')
+    if len(reason) > REASON_LIMIT:
+        raise UsageError(f"the reason has {len(reason)} characters; at most {REASON_LIMIT} are kept: shorten it")
+    return reason

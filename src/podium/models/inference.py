@@ -1,0 +1,108 @@
+"""A trained model read back from its folder: safetensors and JSON, no pickle, its digest checked.
+
+Evaluation, serving and the promotion gates all predict through this module, so they cannot differ in preprocessing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from podium.core.config import Runtime
+from podium.core.errors import ModelError, one_line
+from podium.core.files import sha256_file
+from podium.core.records import ModelCard
+from podium.data.augment import normalise
+from podium.models import zoo
+from podium.models.compute import Compute
+
+CARD = "model.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network in evaluation mode and its papers.
+
+    Every image is judged on its own (no batch statistics), so what else is in its batch changes a result by
+    rounding only: kernels add in another order for another batch size. The same images in the same batches give
+    the same bytes.
+    """
+
+    card: ModelCard
+    module: nn.Module
+    compute: Compute
+
+    def logits(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+        """Scores before softmax.
+
+        Args:
+            images: uint8, shape (N, H, W, 3), prepared as `card.preprocessing` says; a memory map will do.
+            batch_size: images judged at once, at least 1.
+
+        Returns:
+            float32, shape (N, C), columns in the order of `card.classes`.
+
+        Raises:
+            ModelError: the images have another shape than the model was trained with.
+        """
+        size = self.card.preprocessing.image_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+            raise ModelError(
+                f"{self.card.model} takes uint8 images of shape (N, {size}, {size}, 3), not {images.dtype} "
+                f"{images.shape}: prepare them as model.json says"
+            )
+        parts = list(self._batches(images, batch_size))
+        return np.concatenate(parts) if parts else np.empty((0, len(self.card.classes)), np.float32)
+
+    def probabilities(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+        """Class probabilities: the softmax of `logits`, same arguments; each row sums to 1."""
+        scores = torch.from_numpy(self.logits(images, batch_size))
+        out: NDArray[np.float32] = torch.softmax(scores.double(), dim=1).float().numpy()
+        return out
+
+    def _batches(self, images: NDArray[np.uint8], batch_size: int) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(images), batch_size):
+            batch = np.array(images[start : start + batch_size])  # a copy: memory maps are read-only
+            with torch.inference_mode(), self.compute.autocast():
+                x = normalise(batch, self.card.mean, self.card.std, device=self.compute.device)
+                yield self.module(self.compute.place_batch(x)).float().cpu().numpy()
+
+
+def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
+    """Reads a trained model.
+
+    Args:
+        folder: `artifacts/models/<m>` or a copy of it.
+        runtime: how to compute; sets torch's threads.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        DataError: `model.json` is missing or damaged.
+        ModelError: the weights are missing, are not those of `model.json`, or do not fit the architecture.
+    """
+    compute = Compute.of(runtime)
+    card = ModelCard.read(folder / CARD)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist: run `dvc checkout` or `dvc repro`")
+    found = sha256_file(path)
+    if found != card.weights_sha256:
+        raise ModelError(
+            f"{path} has sha256 {found}, but model.json says {card.weights_sha256}: the weights are not those that "
+            "were evaluated; run `dvc checkout` or `dvc repro`"
+        )
+    module = zoo.create(card.architecture, len(card.classes), card.dropout, card.seed)
+    try:
+        module.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path} does not fit {card.architecture} ({one_line(error)}): run `dvc repro`") from error
+    return Classifier(card, compute.place(module).eval(), compute)

@@ -1,0 +1,56 @@
+"""Stage compare: rank the models, test the difference between the best two, name a winner and the reason.
+
+Reads the files of the evaluations only; starts without torch.
+"""
+
+import sys
+
+from podium.analysis.leaderboard import decide, leaderboard_table, rank
+from podium.analysis.predictions import read_answers
+from podium.analysis.rounding import rounded
+from podium.analysis.statistics import mcnemar
+from podium.core.config import Compare
+from podium.core.errors import DataError
+from podium.core.files import replacing_folder
+from podium.core.layout import Layout
+from podium.core.records import Metrics, PairedTest, ValidationReport
+
+PIPE_WIDTH = 110  # columns of the table where there is no terminal to ask
+
+
+def run(layout: Layout, models: list[str], compare: Compare) -> None:
+    """Writes `leaderboard.json` and `decision.json`, and prints both.
+
+    Args:
+        layout: the project's paths.
+        models: names of the contenders, each evaluated.
+        compare: the metric and the significance.
+
+    Raises:
+        DataError: an evaluation is missing or damaged, or two models were measured on different images.
+    """
+    from rich.console import Console
+
+    metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
+    validation = ValidationReport.read(layout.validation_report)
+    leaderboard = rounded(rank(metrics, compare.metric))
+    test = None
+    if len(models) > 1:
+        test = rounded(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))
+    decision = decide(leaderboard, test, compare.significance, validation.passed)
+    with replacing_folder(layout.comparison) as folder:
+        leaderboard.write(folder / "leaderboard.json")
+        decision.write(folder / "decision.json")
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(leaderboard_table(leaderboard, decision))
+
+
+def _paired_test(layout: Layout, first: str, second: str) -> PairedTest:
+    """McNemar between two models; every image must be answered by both."""
+    left, right = (read_answers(layout.evaluation(model) / "predictions.parquet") for model in (first, second))
+    if not left[["image_id", "label"]].equals(right[["image_id", "label"]]):
+        raise DataError(
+            f"{first} and {second} did not answer the same images (predictions.parquet): run `dvc repro` to "
+            "evaluate both on the present test split"
+        )
+    correct = [(answers["label"] == answers["predicted"]).to_numpy(dtype=bool) for answers in (left, right)]
+    return mcnemar(first, second, *correct)

@@ -1,0 +1,176 @@
+"""Stage evaluate@m: open the test split once and measure one trained model on it.
+
+The only stage that opens the test split. Measured times go to `.podium/times`, never into a result.
+"""
+
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.analysis.metrics import measure
+from podium.analysis.predictions import Predictions, predictions_of, write_predictions
+from podium.analysis.rounding import rounded
+from podium.core.config import Evaluate, Runtime
+from podium.core.errors import DataError
+from podium.core.files import replacing_folder
+from podium.core.layout import Layout
+from podium.core.records import EpochResult, Metrics, ModelCard
+from podium.core.times import add_times
+from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from podium.models.inference import Classifier
+
+WARM_UPS = 5
+TIMED_IMAGES = 30
+_BATCHES_AT_ONCE = 16  # copied out of the memory maps together
+
+
+def run(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
+    """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`.
+
+    Args:
+        layout: the project's paths.
+        model: a trained model.
+        evaluate: what to measure.
+        runtime: how to compute.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: a split or the model's folder is missing, or the model was trained on other data.
+        ModelError: the weights are not those of the model's card, or its answers are not numbers.
+    """
+    from podium.models.inference import load_classifier
+
+    validation = open_for_fitting(layout.prepared, "val")
+    classifier = load_classifier(layout.model(model), runtime)
+    _check_data(classifier, validation)
+    on_validation, _ = _predict(classifier, validation, evaluate.batch_size)
+    test = open_for_testing(layout.prepared)
+    _check_data(classifier, test)
+    predictions, batched_seconds = _predict(classifier, test, evaluate.batch_size)
+    metrics = rounded(
+        measure(
+            classifier.card,
+            test=predictions,
+            validation=on_validation,
+            test_digest=test.digest,
+            settings=evaluate,
+            seed=seed,
+        )
+    )
+    history = layout.model(model) / "history.csv"
+    with replacing_folder(layout.evaluation(model)) as folder:
+        write_predictions(folder / "predictions.parquet", predictions)
+        _write_learning_curves(folder / "learning_curves.png", history, classifier.card)
+        _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
+        _write_mistakes(folder, predictions, test, evaluate.mistakes)
+    with replacing_folder(layout.evaluation_report(model)) as folder:
+        metrics.write(folder / "metrics.json")
+        answers = pd.DataFrame({"actual": predictions.index["label"], "predicted": predictions.predicted_names})
+        answers.to_csv(folder / "confusion.csv", index=False, lineterminator="\n")
+        shutil.copyfile(history, folder / "history.csv")
+    seconds = {
+        "latency_batch_1_seconds": _seconds_for_one(classifier, test),
+        "latency_batched_seconds_per_image": batched_seconds / len(test),
+    }
+    add_times(layout, classifier.card.fingerprint, seconds)
+    _tell(metrics, seconds["latency_batch_1_seconds"])
+
+
+def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
+    card = classifier.card
+    if tuple(card.classes) != split.classes or card.preprocessing != split.preprocessing:
+        raise DataError(
+            f"{card.model} was trained with other classes or another image size than the {split.name} split has: "
+            "run `dvc repro` to train it on the present data"
+        )
+    if card.data_digests.get(split.name, split.digest) != split.digest:
+        raise DataError(
+            f"{card.model} was trained with another {split.name} split ({card.data_digests[split.name][:12]}, now "
+            f"{split.digest[:12]}): run `dvc repro` to train it on the present data"
+        )
+
+
+def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) -> tuple[Predictions, float]:
+    """Predictions on a whole split, and the seconds the model took (reading not counted)."""
+    step = batch_size * _BATCHES_AT_ONCE
+    parts: list[NDArray[np.float32]] = []
+    seconds = 0.0
+    for start in range(0, len(split), step):
+        images = split.images(np.arange(start, min(start + step, len(split)), dtype=np.int64))
+        begun = time.perf_counter()
+        parts.append(classifier.probabilities(images, batch_size))
+        seconds += time.perf_counter() - begun
+    probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
+    return predictions_of(split.classes, split.index, split.labels, probabilities), seconds
+
+
+def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
+    """Median seconds of one image at a time, after a warm-up."""
+    images = split.images(np.arange(min(TIMED_IMAGES, len(split)), dtype=np.int64))
+    for number in range(WARM_UPS):
+        classifier.probabilities(images[number % len(images)][None], 1)
+    seconds = []
+    for image in images:
+        begun = time.perf_counter()
+        classifier.probabilities(image[None], 1)
+        seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds))
+
+
+def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bins: int) -> None:
+    from podium.analysis import plots
+    from podium.analysis.calibration import reliability
+    from podium.analysis.lettering import legible
+    from podium.analysis.statistics import confusion
+
+    lettering = legible(predictions.classes)
+    counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
+    title = f"{metrics.model}: confusion, accuracy {plots.percent(metrics.accuracy)}"
+    plots.confusion_matrix(folder / "confusion_matrix.png", counts, lettering, title)
+    plots.per_class_accuracy(folder / "per_class_accuracy.png", metrics, lettering)
+    found = reliability(predictions.confidence, predictions.correct, bins)
+    plots.reliability_diagram(folder / "reliability.png", found, metrics.model)
+    if metrics.slices:
+        plots.slice_accuracy(folder / "slices.png", metrics)
+
+
+def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> None:
+    from podium.analysis.plots import learning_curves
+
+    needed = [name for name in EpochResult.model_fields if name not in ("step", "learning_rate")]
+    try:
+        rows = pd.read_csv(history)[needed]
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise DataError(f"{history} is missing or lacks one of {', '.join(needed)}: run `dvc repro` again") from error
+    learning_curves(path, rows, card.best_epoch, card.model)
+
+
+def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSplit, count: int) -> None:
+    from podium.analysis.mistakes import mistake_table, worst_mistakes, write_picture
+
+    rows = worst_mistakes(predictions, count)
+    table = mistake_table(predictions, rows)
+    table.to_csv(folder / "mistakes.csv", index=False, lineterminator="\n")
+    pictures = folder / "mistakes"
+    pictures.mkdir()
+    place = {image_id: row for row, image_id in enumerate(split.index["image_id"])}
+    for row, name in zip(rows, table["file"], strict=True):
+        stored = np.array([place[predictions.index["image_id"].iloc[int(row)]]], dtype=np.int64)
+        write_picture(pictures / name, split.images(stored)[0])
+
+
+def _tell(metrics: Metrics, seconds_for_one: float) -> None:
+    from podium.analysis.plots import percent
+
+    print(
+        f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "
+        f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, {1000 * seconds_for_one:.1f} ms an image"
+    )

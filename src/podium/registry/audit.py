@@ -1,0 +1,159 @@
+"""The audit record of a registered model: who moved an alias, when, why, from where to where, past which gates.
+
+Entries are tags `podium.audit.000001`, ... of the registered model, one JSON document each, only ever appended. An
+entry is written before the alias moves, so no alias moves without one; what follows from the entries (the holders so
+far) is computed here and nowhere else.
+"""
+
+import getpass
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from podium.core.errors import PromotionRefused, TrackingError
+from podium.core.records import Record
+from podium.registry.gates import GateResult
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TAG = "podium.audit."
+TAG_LIMIT = 5000  # characters of a registered model's tag in MLflow's tables (String(5000)); SQLite would not complain
+REASON_LIMIT = 500
+_KEY = re.compile(r"podium\.audit\.(\d{6,})")
+_CUT = 80
+
+Action = Literal["promote", "rollback"]
+
+
+class AuditEntry(Record):
+    """One move of an alias. `when` is UTC in ISO 8601; versions are MLflow's numbers as text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    number: int
+    when: str
+    who: str
+    action: Action
+    alias: str
+    from_version: str | None = Field(alias="from")
+    to_version: str = Field(alias="to")
+    reason: str
+    forced: bool
+    gates: list[GateResult]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the gates that had failed."""
+        return [gate.name for gate in self.gates if not gate.passed]
+
+
+def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
+    """The whole record, oldest first.
+
+    Args:
+        client: of the store.
+        name: of the registered model.
+
+    Raises:
+        TrackingError: an entry is not what `append` wrote.
+    """
+    found = []
+    for key, value in client.get_registered_model(name).tags.items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            continue
+        try:
+            entry = AuditEntry.model_validate_json(value)
+        except ValidationError as error:
+            raise TrackingError(
+                f"the audit entry {key} of {name} was changed by hand and cannot be read: restore the tag's JSON"
+            ) from error
+        if entry.number != int(match[1]):
+            raise TrackingError(f"the audit entry {key} of {name} says it is number {entry.number}: restore the tag")
+        found.append(entry)
+    return sorted(found, key=lambda entry: entry.number)
+
+
+def append(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
+    """Writes an entry and makes sure that nobody wrote another one under its number.
+
+    Args:
+        client: of the store.
+        name: of the registered model.
+        entry: its number is one above the last.
+
+    Raises:
+        PromotionRefused: the number was taken, before or at the same moment.
+    """
+    key = f"{TAG}{entry.number:06d}"
+    text = _fitted(entry)
+    if key not in client.get_registered_model(name).tags:
+        client.set_registered_model_tag(name, key, text)
+        if client.get_registered_model(name).tags.get(key) == text:
+            return
+    raise PromotionRefused(
+        f"another promotion of {name} was recorded at the same moment: see `podium history`, then try again"
+    )
+
+
+def next_number(entries: Sequence[AuditEntry]) -> int:
+    """The number of the entry to come; they start at 1."""
+    return entries[-1].number + 1 if entries else 1
+
+
+def holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
+    """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
+
+    Args:
+        entries: oldest first.
+        alias: whose holders.
+
+    Returns:
+        Versions, the present one last; the same version is never twice in a row.
+    """
+    stack: list[str] = []
+    for entry in entries:
+        if entry.alias != alias:
+            continue
+        if entry.action == "rollback" and entry.to_version in stack:
+            while stack[-1] != entry.to_version:
+                stack.pop()
+        elif not stack or stack[-1] != entry.to_version:
+            stack.append(entry.to_version)
+    return stack
+
+
+def now() -> str:
+    """The present moment, UTC, ISO 8601 with seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def whoami() -> str:
+    """Who is at the keyboard: git's user where one is set, else the login name."""
+    try:
+        said = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
+        named = said.stdout.strip()
+    except OSError:  # no git here
+        named = ""
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        login = ""
+    return f"{named} ({login})" if named and login else named or login or "unknown"
+
+
+def _fitted(entry: AuditEntry) -> str:
+    """The entry as JSON; sentences are cut where it would not fit into a tag, numbers and verdicts never."""
+    text = entry.model_dump_json(by_alias=True)
+    if len(text) <= TAG_LIMIT:
+        return text
+    gates = [
+        gate.model_copy(update={part: getattr(gate, part)[:_CUT] for part in ("required", "observed", "detail")})
+        for gate in entry.gates
+    ]
+    return entry.model_copy(update={"gates": gates}).model_dump_json(by_alias=True)

@@ -1,0 +1,160 @@
+"""The outcome of an experiment as its files tell it: cards, metrics, leaderboard, decision, and one digest of them all.
+
+Reads small JSON only, so that asking "is there anything to publish?" costs milliseconds. Depends on `core`.
+"""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from podium.core.config import Params
+from podium.core.errors import DataError
+from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
+from podium.core.layout import Layout
+from podium.core.records import (
+    Decision,
+    Leaderboard,
+    Metrics,
+    ModelCard,
+    SourceRecord,
+    TuningResult,
+    ValidationReport,
+)
+from podium.core.times import read_times
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model of the experiment: what was trained, what was measured."""
+
+    name: str
+    card: ModelCard
+    metrics: Metrics
+    tuning: TuningResult
+    times: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything decided and measured, best model first.
+
+    Attributes:
+        state: 64 hex digits; the same for the same models, test results, decision and validation.
+        files: 64 hex digits; changes too when a plot, a measured time or the report's code does.
+        dvc_lock: digest of what `dvc.lock` says of every stage but publish, `none` without one.
+    """
+
+    layout: Layout
+    params: Params
+    contenders: tuple[Contender, ...]
+    leaderboard: Leaderboard
+    decision: Decision
+    validation: ValidationReport
+    source: SourceRecord
+    state: str
+    files: str
+    dvc_lock: str
+
+    @property
+    def winner(self) -> Contender:
+        """The contender that `decision.json` names."""
+        return next(c for c in self.contenders if c.name == self.decision.winner)
+
+
+def read_outcome(layout: Layout, params: Params) -> Outcome:
+    """Reads what the stages before publish left.
+
+    Args:
+        layout: the project's paths.
+        params: the experiment in force; its models are read.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        DataError: a file is missing, or two files do not belong together.
+    """
+    leaderboard = Leaderboard.read(layout.comparison / "leaderboard.json")
+    decision = Decision.read(layout.comparison / "decision.json")
+    ranks = {row.model: row.rank for row in leaderboard.rows}
+    missing = [name for name in params.models if name not in ranks]
+    if missing or decision.winner not in params.models:
+        raise DataError(
+            f"reports/comparison does not fit params.yaml ({(missing or [decision.winner])[0]!r} is in only one of "
+            "them): run `dvc repro`"
+        )
+    contenders = tuple(_contender(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
+    lock = _lock_digest(layout.root / "dvc.lock")
+    state = _state(layout, params, contenders)
+    code = sha256_tree(Path(__file__).parent.glob("report*"), Path(__file__).parent)
+    return Outcome(
+        layout=layout,
+        params=params,
+        contenders=contenders,
+        leaderboard=leaderboard,
+        decision=decision,
+        validation=ValidationReport.read(layout.validation_report),
+        source=SourceRecord.read(layout.raw / "sources.json"),
+        state=state,
+        files=sha256_text(canonical_json([state, lock, code, [dict(c.times) for c in contenders]])),
+        dvc_lock=lock,
+    )
+
+
+def git_commit(root: Path) -> tuple[str, bool]:
+    """The commit checked out, and whether tracked files differ from it.
+
+    Args:
+        root: the project's root.
+
+    Returns:
+        40 hex digits and False or True; `none` and True outside a git repository.
+    """
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=root, capture_output=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "none", True
+    return head, bool(changed)
+
+
+def _contender(layout: Layout, name: str) -> Contender:
+    card = ModelCard.read(layout.model(name) / "model.json")
+    metrics = Metrics.read(layout.evaluation_report(name) / "metrics.json")
+    if metrics.fingerprint != card.fingerprint:
+        raise DataError(
+            f"reports/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
+        )
+    tuning = TuningResult.read(layout.tuning(name) / "best.json")
+    return Contender(name, card, metrics, tuning, read_times(layout, card.fingerprint))
+
+
+def _state(layout: Layout, params: Params, contenders: tuple[Contender, ...]) -> str:
+    files = [layout.validation_report, *(layout.comparison / n for n in ("leaderboard.json", "decision.json"))]
+    files += [layout.evaluation_report(c.name) / "metrics.json" for c in contenders]
+    return sha256_text(
+        canonical_json(
+            {
+                "experiment": params.experiment,
+                "models": {c.name: c.card.fingerprint for c in contenders},
+                "files": {f.relative_to(layout.root).as_posix(): sha256_file(f) for f in files},
+            }
+        )
+    )
+
+
+def _lock_digest(path: Path) -> str:
+    """Publish runs before DVC writes its own entry, so that entry is left out: the digest stays what it was."""
+    if not path.is_file():
+        return "none"
+    lock: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    stages = {name: entry for name, entry in lock.get("stages", {}).items() if name != "publish"}
+    return sha256_text(canonical_json({**lock, "stages": stages}))

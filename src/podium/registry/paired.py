@@ -1,0 +1,74 @@
+"""Candidate and present holder on the same images: stored predictions where both were tested on the same data, the
+holder run anew on the candidate's test images where they were not. torch and scipy are imported on use.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.analysis.statistics import mcnemar
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+from podium.core.records import PairedTest
+from podium.data.manifest import RAW_COLUMNS, read_manifest
+from podium.data.raw import RawImages
+from podium.registry.evidence import Evidence
+
+CHUNK = 64  # images in memory at once
+
+
+def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -> PairedTest:
+    """Exact McNemar test of the candidate (`first`) against the present holder (`second`) on the same images.
+
+    Args:
+        candidate: the version to promote.
+        holder: the version that holds the alias.
+        layout: `artifacts/raw` holds the present test images.
+
+    Returns:
+        How many images only one of them names rightly, and p.
+
+    Raises:
+        DataError: the two cannot be brought onto the same images.
+        ModelError: the holder does not load.
+    """
+    mine = candidate.predictions
+    theirs = holder.predictions
+    if candidate.test_digest != holder.test_digest:
+        names = _predict_again(holder, mine["image_id"].tolist(), layout)
+        theirs = mine.assign(predicted=names)
+    if mine[["image_id", "label"]].to_numpy().tolist() != theirs[["image_id", "label"]].to_numpy().tolist():
+        raise DataError(
+            f"both were tested on data {candidate.test_digest[:12]}, but their stored predictions are of different "
+            "images: register the versions again with `dvc repro publish`"
+        )
+    return mcnemar(candidate.version, holder.version, _right(mine), _right(theirs))
+
+
+def _right(answers: pd.DataFrame) -> NDArray[np.bool_]:
+    return (answers["label"].astype(str) == answers["predicted"].astype(str)).to_numpy(dtype=np.bool_)
+
+
+def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -> list[str]:
+    """The holder's class names for the candidate's test images, read from `artifacts/raw`."""
+    from podium.models.inference import load_classifier
+    from podium.registry.predictor import predict_bytes, serving_runtime
+
+    raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("image_id")
+    absent = [i for i in image_ids if i not in raw.index]
+    if absent:
+        raise DataError(
+            f"it was tested on other data, and {len(absent)} of the {len(image_ids)} present test images are not in "
+            "artifacts/raw: run `dvc repro` and promote again"
+        )
+    classifier = load_classifier(holder.folder, serving_runtime(holder.folder))
+    shards = raw.loc[list(image_ids), "shard"]
+    images = RawImages(layout.raw)
+    names: list[str] = []
+    for start in range(0, len(image_ids), CHUNK):
+        chunk = image_ids[start : start + CHUNK]
+        probabilities = predict_bytes(classifier, images.read_all((shards[i], i) for i in chunk))
+        names += [classifier.card.classes[i] for i in probabilities.argmax(axis=1)]
+    return names

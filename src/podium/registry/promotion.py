@@ -1,0 +1,239 @@
+"""The one way the alias `staging` moves: under a lock, past the gates, on record.
+
+Order of a move: the audit entry, the deprecated stage that mirrors the alias, the alias itself. Whatever a crash
+leaves behind is repaired by giving the same command again. Depends on store, versions, evidence, gates and audit.
+"""
+
+import getpass
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from podium.core.config import Params
+from podium.core.errors import DataError, PromotionRefused, TrackingError
+from podium.core.files import sha256_text
+from podium.core.layout import Layout
+from podium.registry import audit, store
+from podium.registry.audit import AuditEntry
+from podium.registry.evidence import Evidence, packaged, read_evidence
+from podium.registry.gates import GateResult, run_gates, weights_hash
+from podium.registry.versions import Registry, open_registry
+
+STAGES = {"staging": "Staging"}  # alias -> the deprecated stage that mirrors it
+
+ShowGates = Callable[[Sequence[GateResult]], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for: `wanted` (a version's number or `candidate`) to `alias`, and why.
+
+    `force` moves the alias past failed gates; they are recorded.
+    """
+
+    wanted: str
+    alias: str
+    reason: str
+    force: bool = False
+
+
+def promote(layout: Layout, params: Params, wish: Wish, show: ShowGates) -> AuditEntry:
+    """Judges a version and, if every gate passes or force is used, moves the alias to it.
+
+    Args:
+        layout: the project's paths.
+        params: gates and names.
+        wish: which version goes where, and why.
+        show: gets the gates' results before anything is decided.
+
+    Returns:
+        The audit entry that was written.
+
+    Raises:
+        PromotionRefused: a gate failed, the version holds the alias already, or another promotion was faster.
+        TrackingError: the store does not answer or lacks the version.
+        DataError: the version's package lacks evidence.
+    """
+    registry = open_registry(layout, params)
+    with store.reaching(registry.uri), promotion_lock(registry):
+        version = registry.resolve(wish.wanted)
+        number = str(version.version)
+        holder = registry.aliases().get(wish.alias)
+        if number == holder:
+            raise PromotionRefused(f"version {number} is already at {wish.alias}: nothing to do")
+        with ExitStack() as stack:
+            candidate = read_evidence(version, stack.enter_context(packaged(registry.uri, version)))
+            present = _holder_evidence(registry, holder, stack)
+            results = run_gates(candidate, present, params.promote, layout)
+        show(results)
+        failed = [gate for gate in results if not gate.passed]
+        if failed and not wish.force:
+            raise PromotionRefused(
+                "; ".join(gate.detail for gate in failed) + " (nothing was changed; --force overrides, on record)"
+            )
+        return move(registry, "promote", wish.alias, holder=holder, number=number, reason=wish.reason, gates=results)
+
+
+def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:
+    """Moves the alias back to the version that held it before, as the audit record tells.
+
+    Args:
+        layout: the project's paths.
+        params: names.
+        alias: a key of `STAGES`.
+        reason: why, in a sentence.
+        show: gets the result of the weights check before anything is decided.
+
+    Returns:
+        The audit entry that was written.
+
+    Raises:
+        PromotionRefused: there is no previous holder, it was deleted, its weights changed, or a promotion is running.
+        TrackingError: the store does not answer.
+    """
+    registry = open_registry(layout, params)
+    with store.reaching(registry.uri), promotion_lock(registry):
+        holder = registry.aliases().get(alias)
+        number = previous_holder(audit.read_audit(registry.client, registry.name), alias, holder)
+        version = registry.version(number)
+        if version is None:
+            raise PromotionRefused(
+                f"version {number} held {alias} before but was deleted: promote another one with "
+                f'`podium promote VERSION --to {alias} --reason "..."`'
+            )
+        with packaged(registry.uri, version) as folder:
+            result = weights_hash(read_evidence(version, folder))
+        show([result])
+        if not result.passed:
+            raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")
+        return move(registry, "rollback", alias, holder=holder, number=number, reason=reason, gates=[result])
+
+
+def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> str:
+    """Where a rollback leads: one step back in the record, or to its end where the alias was moved without record.
+
+    Args:
+        entries: the audit record, oldest first.
+        alias: which one.
+        holder: the version that holds the alias now.
+
+    Raises:
+        PromotionRefused: the record holds no earlier version.
+    """
+    stack = audit.holders(entries, alias)
+    if stack and stack[-1] != holder:
+        return stack[-1]
+    if len(stack) < 2:
+        raise PromotionRefused(f"{alias} has no earlier holder on record: see `podium history`")
+    return stack[-2]
+
+
+def move(
+    registry: Registry,
+    action: audit.Action,
+    alias: str,
+    *,
+    holder: str | None,
+    number: str,
+    reason: str,
+    gates: Sequence[GateResult],
+) -> AuditEntry:
+    """Writes the audit entry, mirrors the stage and moves the alias, if the holder is still the one that was judged.
+
+    Args:
+        registry: the registered model.
+        action: what is recorded.
+        alias: a key of `STAGES`.
+        holder: who held the alias when the gates were run; None for nobody.
+        number: the version to move it to.
+        reason: why.
+        gates: their results, recorded with the entry.
+
+    Returns:
+        The entry.
+
+    Raises:
+        PromotionRefused: somebody else moved the alias meanwhile.
+    """
+    _check_holder(registry, alias, holder)
+    entry = AuditEntry(
+        number=audit.next_number(audit.read_audit(registry.client, registry.name)),
+        when=audit.now(),
+        who=audit.whoami(),
+        action=action,
+        alias=alias,
+        from_version=holder,
+        to_version=number,
+        reason=reason,
+        forced=any(not gate.passed for gate in gates),
+        gates=list(gates),
+    )
+    audit.append(registry.client, registry.name, entry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated; older clients still read them
+        registry.client.transition_model_version_stage(
+            registry.name, number, STAGES[alias], archive_existing_versions=True
+        )
+    registry.client.set_registered_model_alias(registry.name, alias, number)
+    _check_holder(registry, alias, number)
+    return entry
+
+
+def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
+    found = registry.aliases().get(alias)
+    if found != expected:
+        raise PromotionRefused(
+            f"another promotion moved {alias} to {found or 'nobody'} meanwhile (expected {expected or 'nobody'}): "
+            "see `podium history`, then try again"
+        )
+
+
+@contextmanager
+def promotion_lock(registry: Registry) -> Iterator[None]:
+    """Lets one promotion of a registered model run at a time; the lock dies with its process.
+
+    Args:
+        registry: the store's URI and the model's name are the key.
+
+    Raises:
+        PromotionRefused: another one is running.
+    """
+    folder = _lock_folder(registry.uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = sha256_text(f"{registry.uri}\0{registry.name}")[:16]
+    lock = FileLock(folder / f"promote-{key}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise PromotionRefused(
+            f"another promotion of {registry.name} is running: wait for it, see `podium history`, then try again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -> Evidence | str | None:
+    """The holder's evidence, or why it cannot be read: a damaged holder is a failed gate, not the end."""
+    if holder is None:
+        return None
+    version = registry.version(holder)
+    if version is None:
+        return f"version {holder} was deleted"
+    try:
+        return read_evidence(version, stack.enter_context(packaged(registry.uri, version)))
+    except (DataError, TrackingError) as error:
+        return str(error)
+
+
+def _lock_folder(uri: str) -> Path:
+    """Beside a local store; in the user's temporary folder for a server, where it holds for this machine only."""
+    if store.is_local(uri):
+        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / ".podium"
+    return Path(tempfile.gettempdir()) / f"podium-{getpass.getuser()}"

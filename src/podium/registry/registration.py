@@ -1,0 +1,192 @@
+"""Logged models and registered versions: each trained model is packaged once, each winner registered once.
+
+Both are found again by the tag `podium.fingerprint`. Depends on `outcome`, `runs`, `store` and `package`; MLflow and
+torch are imported on use.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from podium.registry.outcome import Contender, Outcome, git_commit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE = "candidate"
+_READY = "READY"
+
+
+def is_registered(client: "MlflowClient", outcome: Outcome) -> bool:
+    """Whether the winner is a version, the alias `candidate` is on it, and its package is where MLflow says."""
+    found = find_version(client, outcome)
+    if found is None:
+        return False
+    model = client.get_registered_model(found.name)
+    return str(model.aliases.get(CANDIDATE)) == str(found.version) and _is_there(
+        client.get_logged_model(_model_id(found))
+    )
+
+
+def find_version(client: "MlflowClient", outcome: Outcome) -> "ModelVersion | None":
+    """The version of the winner's fingerprint under the name in params.yaml; the newest, should there be several."""
+    name, fingerprint = outcome.params.publish.registered_model, outcome.winner.card.fingerprint
+    found = client.search_model_versions(f"name = '{name}' and tags.`podium.fingerprint` = '{fingerprint}'")
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def log_model(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, run_id: str) -> str:
+    """Packages and logs a trained model, unless it is there.
+
+    Args:
+        client: an open client.
+        experiment: MLflow's id of it.
+        outcome: what the files say.
+        contender: whose model.
+        run_id: the run that shows it.
+
+    Returns:
+        MLflow's id of the logged model.
+
+    Raises:
+        ModelError: the package would not reproduce the evaluation.
+    """
+    fingerprint = contender.card.fingerprint
+    found = client.search_logged_models([experiment], f"tags.`podium.fingerprint` = '{fingerprint}'")
+    ready = [model for model in found if str(model.status) == _READY]
+    model = ready[0] if ready else _create(client, experiment, contender, run_id)
+    if not ready or not _is_there(model):
+        _upload(client, outcome, contender, model, run_id)
+    _show_in_run(client, run_id, model.model_id)
+    return str(model.model_id)
+
+
+def register(client: "MlflowClient", outcome: Outcome, model_id: str) -> tuple[str, bool]:
+    """Registers the winner, unless it is, and moves the alias `candidate` to it.
+
+    Args:
+        client: an open client.
+        outcome: what the files say.
+        model_id: of the winner's logged model.
+
+    Returns:
+        The version's number, and whether it is new.
+    """
+    name = outcome.params.publish.registered_model
+    found = find_version(client, outcome)
+    if found is None:
+        _create_name(client, name, outcome)
+        version = str(
+            client.create_model_version(
+                name,
+                source=f"models:/{model_id}",
+                tags=version_tags(outcome),
+                description=description(outcome),
+                model_id=model_id,
+            ).version
+        )
+        _show_in_model(client, model_id, name, version)
+    else:
+        version = str(found.version)
+    if str(client.get_registered_model(name).aliases.get(CANDIDATE)) != version:
+        client.set_registered_model_alias(name, CANDIDATE, version)
+    return version, found is None
+
+
+def version_tags(outcome: Outcome) -> dict[str, str]:
+    """What lineage and promotion look up on a version."""
+    best = outcome.winner
+    commit, dirty = git_commit(outcome.layout.root)
+    return {
+        "podium.fingerprint": best.card.fingerprint,
+        "podium.model": best.name,
+        "podium.weights_sha256": best.card.weights_sha256,
+        "podium.data_digest": outcome.validation.manifest_sha256,
+        "podium.test_digest": best.metrics.test_digest,
+        "podium.validation_passed": str(outcome.validation.passed).lower(),
+        "podium.git_commit": commit,
+        "podium.git_dirty": str(dirty).lower(),
+        "podium.dvc_lock_sha256": outcome.dvc_lock,
+        "podium.state": outcome.state,
+        "podium.accuracy": repr(best.metrics.accuracy.value),
+        "podium.macro_f1": repr(best.metrics.macro_f1.value),
+    }
+
+
+def description(outcome: Outcome) -> str:
+    """The version in plain words."""
+    best, m = outcome.winner, outcome.winner.metrics
+    return (
+        f"{best.card.architecture}, winner of experiment {outcome.params.experiment} over "
+        f"{len(outcome.contenders)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "
+        f"seen ({m.accuracy.low:.1%} to {m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}, "
+        f"{len(best.card.classes)} classes. {outcome.decision.reason}"
+    )
+
+
+def _create(client: "MlflowClient", experiment: str, contender: Contender, run_id: str) -> "LoggedModel":
+    return client.create_logged_model(
+        experiment,
+        name=contender.name,
+        source_run_id=run_id,
+        tags={"podium.fingerprint": contender.card.fingerprint, "podium.model": contender.name},
+        params={"architecture": contender.card.architecture, "learning_rate": repr(contender.card.learning_rate)},
+        model_type="image classifier",
+    )
+
+
+def _upload(client: "MlflowClient", outcome: Outcome, contender: Contender, model: "LoggedModel", run_id: str) -> None:
+    from mlflow.models import Model
+
+    from podium.registry import package
+
+    about = {"podium.fingerprint": contender.card.fingerprint, "podium.model": contender.name}
+    described = Model(
+        artifact_path=contender.name, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=about
+    )
+    with package.built(outcome.layout, contender.name, outcome.params.runtime, described) as folder:
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, _READY)
+
+
+def _show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+
+
+def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: str) -> None:
+    """The tag MLflow's UI reads to link a logged model with its registered versions."""
+    key = "mlflow.modelVersions"
+    known = json.loads(client.get_logged_model(model_id).tags.get(key, "[]"))
+    client.set_logged_model_tags(model_id, {key: json.dumps([*known, {"name": name, "version": version}])})
+
+
+def _create_name(client: "MlflowClient", name: str, outcome: Outcome) -> None:
+    from mlflow.exceptions import MlflowException
+
+    about = f"Winners of experiment {outcome.params.experiment}, one version per trained model. Made by Podium."
+    try:
+        client.create_registered_model(name, description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _is_there(model: "LoggedModel") -> bool:
+    """Whether a local package still lies where MLflow says; a server looks after its own."""
+    location = str(model.artifact_location)
+    if urlsplit(location).scheme not in ("", "file"):
+        return True
+    return (Path(url2pathname(urlsplit(location).path)) / "MLmodel").is_file()
+
+
+def _model_id(version: "ModelVersion") -> str:
+    source: str = version.source
+    return source.removeprefix("models:/")

@@ -1,0 +1,299 @@
+"""The runs of an experiment in MLflow, made from files: one parent per state, a child per model, a run per study.
+
+Every function may be called again: what is there is kept, what is missing is added. Depends on `outcome`, `store` and
+`tracking`; MLflow and pandas are imported on use.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.core.config import Params
+from podium.core.errors import DataError
+from podium.core.records import EpochResult, Interval
+from podium.registry import store, tracking
+from podium.registry.outcome import Contender, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PARENT = "mlflow.parentRunId"
+COMPLETE = "podium.complete"
+_DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
+_NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")
+
+
+def find_parent(client: "MlflowClient", experiment: str, outcome: Outcome) -> "Run | None":
+    """The experiment's run for this state, if there is one."""
+    found = store.find_runs(client, experiment, kind="experiment", state=outcome.state)
+    return found[0] if found else None
+
+
+def is_complete(run: "Run", outcome: Outcome) -> bool:
+    """Whether the last thing publish writes to the parent is there, for the present files."""
+    return bool(run.data.tags.get(COMPLETE) == outcome.files)
+
+
+def write_parent(client: "MlflowClient", experiment: str, outcome: Outcome, run: "Run | None") -> str:
+    """Brings the experiment's own run in line with the files.
+
+    Args:
+        client: an open client.
+        experiment: MLflow's id of it.
+        outcome: what the files say.
+        run: the present one; made when None.
+
+    Returns:
+        The run's id.
+    """
+    if run is None:
+        name = f"{outcome.params.experiment} {outcome.state[:8]}"
+        tags = {"podium.kind": "experiment", "podium.state": outcome.state}
+        outer = store.outer_run()
+        run_id = store.create_run(
+            client, experiment, name, {**tags, **({PARENT: outer} if outer else {})}, "stages/publish.py"
+        )
+    else:
+        run_id = run.info.run_id
+    decision, best = outcome.decision, outcome.winner
+    for key, value in {
+        "podium.winner": decision.winner,
+        "podium.fingerprint": decision.fingerprint,
+        "podium.tie": str(decision.tie).lower(),
+        "podium.validation_passed": str(outcome.validation.passed).lower(),
+        "podium.dvc_lock_sha256": outcome.dvc_lock,
+        "mlflow.note.content": note(outcome),
+    }.items():
+        client.set_tag(run_id, key, value)
+    _log_missing(
+        client, run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
+    )
+    root = outcome.layout.root
+    for path in (outcome.layout.params, root / "dvc.yaml", root / "dvc.lock", outcome.layout.report):
+        if path.is_file():
+            client.log_artifact(run_id, str(path))
+    for path in (outcome.layout.validation_report, *sorted(outcome.layout.comparison.glob("*.json"))):
+        client.log_artifact(run_id, str(path), "reports")
+    return run_id
+
+
+def finish_parent(client: "MlflowClient", run_id: str, outcome: Outcome) -> None:
+    """Marks the parent as complete; the last thing publish writes."""
+    client.set_terminated(run_id)
+    client.set_tag(run_id, COMPLETE, outcome.files)
+
+
+def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> str:
+    """Brings the run of one model in line with the files, adopting the live one of its training.
+
+    Returns:
+        The run's id.
+    """
+    run = _child(client, experiment, outcome, contender, parent)
+    run_id: str = run.info.run_id
+    layout, name = outcome.layout, contender.name
+    tracking.log_parameters(
+        client, run_id, {k: v for k, v in _parameters(outcome.params, contender).items() if k not in run.data.params}
+    )
+    tracking.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
+    _log_missing(client, run_id, test_metrics(contender))
+    _log_changed(client, run, {f"measured/{key}": value for key, value in contender.times.items()})
+    _log_datasets(client, run, outcome, contender)
+    for folder, place in (
+        (layout.evaluation_report(name), "reports"),
+        (layout.evaluation(name) / "mistakes", "mistakes"),
+    ):
+        if folder.is_dir():
+            client.log_artifacts(run_id, str(folder), place)
+    for plot in sorted(layout.evaluation(name).glob("*.png")):
+        client.log_artifact(run_id, str(plot), "plots")
+    for table in sorted(layout.evaluation(name).glob("*.csv")):
+        client.log_artifact(run_id, str(table), "reports")
+    client.set_terminated(run_id)
+    return run_id
+
+
+def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> None:
+    """Rebuilds the run of a study and those of its trials, unless they are there."""
+    result, name = contender.tuning, contender.name
+    found = store.find_runs(client, experiment, kind="tune", fingerprint=result.fingerprint)
+    if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:
+        return
+    if found:
+        run_id = str(found[0].info.run_id)
+        if PARENT not in found[0].data.tags:
+            client.set_tag(run_id, PARENT, parent)
+    else:
+        tags = {**tracking.train_tags(name, result.fingerprint), "podium.kind": "tune", PARENT: parent}
+        run_id = store.create_run(client, experiment, f"tune {name}", tags, "stages/tune.py")
+    _write_trials(client, experiment, outcome, contender, run_id)
+    settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
+    tracking.log_parameters(client, run_id, settings)
+    best = {"best_val_loss": result.val_loss, "best_val_accuracy": result.val_accuracy, "pruned": float(result.pruned)}
+    _log_missing(client, run_id, {**best, **{f"best/{key}": value for key, value in result.parameters.items()}})
+    client.set_terminated(run_id)
+    client.set_tag(run_id, COMPLETE, result.fingerprint)
+
+
+def note(outcome: Outcome) -> str:
+    """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
+    lines = [f"**{outcome.decision.winner}**: {outcome.decision.reason}", ""]
+    lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
+    for row in outcome.leaderboard.rows:
+        accuracy, macro_f1 = _with_interval(row.accuracy), _with_interval(row.macro_f1)
+        lines.append(f"| {row.rank} | {row.model} | {accuracy} | {macro_f1} | {row.loss:.3f} |")
+    return "\n".join(lines)
+
+
+def test_metrics(contender: Contender) -> dict[str, float]:
+    """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
+    m = contender.metrics
+    values = {
+        "test_accuracy": m.accuracy.value,
+        "test_accuracy_low": m.accuracy.low,
+        "test_accuracy_high": m.accuracy.high,
+        "test_macro_f1": m.macro_f1.value,
+        "test_macro_precision": m.macro_precision,
+        "test_macro_recall": m.macro_recall,
+        "test_weighted_f1": m.weighted_f1,
+        "test_loss": m.loss,
+        f"test_top_{m.top_k}_accuracy": m.top_k_accuracy,
+        "test_mean_confidence": m.mean_confidence,
+        "test_low_confidence_count": float(m.low_confidence_count),
+        "test_ece": m.ece,
+        "parameters": float(m.parameters),
+        "flops": float(m.flops),
+        "images_seen": float(m.images_seen),
+    }
+    for kind, rates in (
+        ("recall", {label: c.recall for label, c in m.per_class.items()}),
+        ("slice", {label: s.accuracy.value for label, s in m.slices.items()}),
+    ):
+        values.update(_named(f"test_{kind}", rates))
+    return values
+
+
+def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> "Run":
+    fingerprint = contender.card.fingerprint
+    runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
+    mine = [run for run in runs if run.data.tags.get("podium.state") == outcome.state]
+    live = [run for run in runs if PARENT not in run.data.tags]
+    tags = {**tracking.train_tags(contender.name, fingerprint), "podium.state": outcome.state, PARENT: parent}
+    if not mine and not live:
+        run_id = store.create_run(client, experiment, f"train {contender.name}", tags, "stages/train.py")
+        return client.get_run(run_id)
+    run = (mine or live)[0]
+    for key, value in tags.items():
+        if run.data.tags.get(key) != value:
+            client.set_tag(run.info.run_id, key, value)
+    return run
+
+
+def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> None:
+    folder = outcome.layout.tuning(contender.name)
+    trials, history = _table(folder / "trials.csv"), _table(folder / "history.csv")
+    fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
+    for row in trials.to_dict("records"):
+        number = int(row["number"])
+        run_id, new = tracking.open_trial(
+            client, experiment, parent, contender.name, contender.tuning.fingerprint, number=number
+        )
+        if new:
+            tracking.log_parameters(client, run_id, {str(k): v for k, v in row.items() if k not in fixed})
+        tracking.log_epochs(client, run_id, _rows(history[history["trial"] == number].drop(columns="trial")))
+        outcome_word = "pruned" if str(row["state"]).lower() == "pruned" else "finished"
+        client.set_tag(run_id, "podium.outcome", outcome_word)
+        client.set_terminated(run_id)
+
+
+def _parameters(params: Params, contender: Contender) -> dict[str, object]:
+    card = contender.card
+    recipe = params.recipe(contender.name).model_dump()
+    return {
+        **dict(_flat(recipe)),
+        "learning_rate": card.learning_rate,
+        **card.tuned,
+        "architecture": card.architecture,
+        "weights": card.pretrained.weights,
+        "image_size": card.preprocessing.image_size,
+        "seed": card.seed,
+        **{f"runtime.{key}": value for key, value in card.runtime.items()},
+    }
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
+    named: dict[str, float] = {}
+    for label, rate in rates.items():
+        clean = _NOT_IN_A_NAME.sub("_", label).strip(". ")[:100] or "_"
+        name, number = f"{prefix}/{clean}", 2
+        while name in named:
+            name, number = f"{prefix}/{clean} {number}", number + 1
+        named[name] = rate
+    return named
+
+
+def _log_missing(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
+    known = client.get_run(run_id).data.metrics
+    _log_values(client, run_id, {key: value for key, value in values.items() if key not in known})
+
+
+def _log_changed(client: "MlflowClient", run: "Run", values: Mapping[str, float]) -> None:
+    known = run.data.metrics
+    _log_values(client, run.info.run_id, {key: value for key, value in values.items() if known.get(key) != value})
+
+
+def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    if values:
+        client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
+
+
+def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contender: Contender) -> None:
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    import json
+
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = []
+    digests = {**contender.card.data_digests, "test": contender.metrics.test_digest}
+    for split, digest in digests.items():
+        folder = outcome.layout.prepared / split
+        place = json.dumps({"uri": folder.relative_to(outcome.layout.root).as_posix()})
+        described = Dataset(f"{outcome.params.experiment} {split}", digest[:_DIGEST_LENGTH], "local", place)
+        inputs.append(DatasetInput(described, [InputTag("mlflow.data.context", split)]))
+    client.log_inputs(run.info.run_id, inputs)
+
+
+def _epochs(path: Path) -> list[EpochResult]:
+    return _rows(_table(path))
+
+
+def _rows(frame: "pd.DataFrame") -> list[EpochResult]:
+    return [EpochResult.model_validate(row) for row in frame.to_dict("records")]
+
+
+def _table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    return pd.read_csv(path, float_precision="round_trip")
+
+
+def _with_interval(rate: Interval) -> str:
+    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

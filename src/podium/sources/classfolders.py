@@ -1,0 +1,187 @@
+"""Class folders: which folder is a split, which is a class, and which files lie outside both.
+
+Rules, in this order: one pass-through folder after another is opened (`flowers/daisy/...`); at the level found, folders
+named train, val or test (or training, valid, validation, testing, in any case) that hold class folders are splits; the
+folder below is the class, and everything nested in it belongs to it. Works on names alone; stands on `core` only.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from podium.core.errors import DataError
+from podium.core.records import SkippedFile
+from podium.sources.listing import SourceImage
+from podium.sources.names import collision_key, is_litter, reason_to_skip
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_NO_CLASS = "lies in no class folder"
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Images sorted by path, and what was left out, sorted by path."""
+
+    images: tuple[SourceImage, ...]
+    skipped: tuple[SkippedFile, ...]
+
+
+class _Tree:
+    """The folders that count and the images in them, by path; the top is the empty path."""
+
+    def __init__(self, images: Iterable[str], other_files: Iterable[str], folders: Iterable[str]) -> None:
+        self._children: dict[str, set[str]] = {}
+        self._images: Counter[str] = Counter()
+        self._other_files: Counter[str] = Counter()
+        for folder in folders:
+            if not _litter_in(folder):
+                self._enter(folder)
+        for files, counter in ((images, self._images), (other_files, self._other_files)):
+            for path in files:
+                if not _litter_in(path):
+                    self._enter(parent(path))
+                    counter.update(_upwards(parent(path)))
+
+    def _enter(self, folder: str) -> None:
+        while folder and folder not in self._children.setdefault(parent(folder), set()):
+            self._children[parent(folder)].add(folder)
+            folder = parent(folder)
+
+    def children(self, folder: str) -> list[str]:
+        return sorted(self._children.get(folder, ()))
+
+    def images_in(self, folder: str) -> int:
+        return self._images[folder]
+
+    def holds_only_other_files(self, folder: str) -> bool:
+        return self._other_files[folder] > 0 and not self._images[folder]
+
+    def holds_classes(self, folder: str) -> bool:
+        return any(self.images_in(child) for child in self.children(folder))
+
+
+def arrange(source: str, files: Iterable[str], folders: Iterable[str]) -> Arranged:
+    """Sorts a source's files into classes and splits by their folders.
+
+    Args:
+        source: its name, for messages.
+        files: paths of all its files, forward slashes, NFC.
+        folders: paths of its folders; those of files may be left out. Empty class folders are found through them.
+
+    Returns:
+        The images with label and split, and the files left out with a reason.
+
+    Raises:
+        DataError: there are no images, a class folder is empty, there is only one class, two classes differ in case
+            only, or a folder could be a split as well as a class.
+    """
+    skipped: list[SkippedFile] = []
+    candidates: list[str] = []
+    for path in sorted(files):
+        reason = reason_to_skip(path)
+        if reason:
+            skipped.append(SkippedFile(path=path, reason=reason))
+        else:
+            candidates.append(path)
+    tree = _Tree(candidates, (s.path for s in skipped), folders)
+    if not candidates:
+        raise DataError(
+            f"{source} holds no images ({len(skipped)} other files): it needs a folder a class with images in it"
+        )
+    splits = _splits(source, tree)
+    images = []
+    for path in candidates:
+        placed = _place(path, splits)
+        if isinstance(placed, SourceImage):
+            images.append(placed)
+        else:
+            skipped.append(SkippedFile(path=path, reason=placed))
+    _check_classes(source, tree, splits, {image.label for image in images})
+    return Arranged(tuple(images), tuple(sorted(skipped, key=lambda s: s.path)))
+
+
+def _splits(source: str, tree: _Tree) -> dict[str, str]:
+    """Folders that hold class folders, with the split each stands for (empty where there are none)."""
+    top = ""
+    while True:
+        children = tree.children(top)
+        named = {c: SPLIT_FOLDERS[name] for c in children if (name := _name(c).casefold()) in SPLIT_FOLDERS}
+        splits = {folder: split for folder, split in named.items() if tree.holds_classes(folder)}
+        if splits:
+            _refuse_ambiguity(source, tree, [c for c in children if c not in named], splits)
+            return splits
+        inhabited = [c for c in children if not tree.holds_only_other_files(c)]  # annotations/, papers/, ...
+        if len(inhabited) != 1 or not tree.holds_classes(inhabited[0]):
+            if named and set(named) == {c for c in children if tree.images_in(c)}:
+                raise DataError(
+                    f"{source}: images lie directly in {next(iter(named))!r}: it needs a folder a class inside"
+                )
+            return {top: ""}
+        top = inhabited[0]
+
+
+def _refuse_ambiguity(source: str, tree: _Tree, others: list[str], splits: dict[str, str]) -> None:
+    beside = [c for c in others if tree.images_in(c)]
+    if beside and len(set(splits.values())) == 1:
+        folder = next(iter(splits))
+        raise DataError(
+            f"{source}: folder {folder!r} could be a split or a class beside {beside[0]!r}: rename or move one of them"
+        )
+
+
+def _place(path: str, splits: dict[str, str]) -> SourceImage | str:
+    """The image with its label and split, or the reason why it has none."""
+    for above in _upwards(parent(path)):
+        if above in splits:
+            inside = path.removeprefix(f"{above}/") if above else path
+            label, slash, _ = inside.partition("/")
+            return SourceImage(path=path, label=label, split=splits[above]) if slash else _NO_CLASS
+    return _NO_CLASS if "" in splits.values() else "lies outside the folders of the splits"
+
+
+def _check_classes(source: str, tree: _Tree, splits: dict[str, str], labels: set[str]) -> None:
+    for folder in splits:
+        for class_folder in tree.children(folder):
+            if not tree.images_in(class_folder):
+                raise DataError(f"{source}: class folder {class_folder!r} holds no images: add some or remove it")
+    seen: dict[str, str] = {}
+    for label in sorted(labels):
+        twin = seen.setdefault(collision_key(label.strip()), label)
+        if twin != label:
+            raise DataError(
+                f"{source}: classes {twin!r} and {label!r} differ only in case or spaces: rename one of the folders"
+            )
+    if len(labels) < 2:
+        found = f"one class, {next(iter(labels))!r}" if labels else "images, but no class folder around them"
+        raise DataError(f"{source} holds {found}: comparing classifiers needs at least two class folders")
+
+
+def parent(path: str) -> str:
+    """The folder a path lies in; the top is the empty path."""
+    return path.rpartition("/")[0]
+
+
+def _litter_in(path: str) -> bool:
+    return any(is_litter(part) for part in path.split("/"))
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _upwards(folder: str) -> list[str]:
+    """A folder and all above it, the top (empty) last."""
+    found = [folder]
+    while folder:
+        folder = parent(folder)
+        found.append(folder)
+    return found

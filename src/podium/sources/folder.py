@@ -1,0 +1,101 @@
+"""Source `folder`: class folders on disk, with or without train/val/test above them. It never leaves its folder.
+
+Rules about names are in `names`, about folders in `classfolders`.
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podium.core.errors import DataError
+from podium.core.records import SkippedFile
+from podium.sources.classfolders import arrange
+from podium.sources.listing import Listing
+from podium.sources.names import is_unicode, printable
+
+
+@dataclass
+class _Walk:
+    """What a walk over the disk found: real files by NFC path, folders, and entries that are neither."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+    def skip(self, path: str, reason: str) -> None:
+        self.skipped.append(SkippedFile(path=printable(path), reason=reason))
+
+
+class _FolderSource:
+    def __init__(self, listing: Listing, files: dict[str, Path]) -> None:
+        self.listing = listing
+        self._files = files
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self._files[path].read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self._files[path]} vanished while it was being read: run the stage again when nothing changes it"
+            ) from error
+
+
+@contextmanager
+def open_folder(folder: Path) -> Iterator[_FolderSource]:
+    """Opens a folder of class folders.
+
+    Links to files of the same folder are followed. Links out of it and links to folders are left out with a reason: an
+    image behind the latter is found where it really lies, and no loop is possible.
+
+    Args:
+        folder: absolute path.
+
+    Yields:
+        The source; its name is the folder's.
+
+    Raises:
+        DataError: the folder is missing, or breaks a rule of `classfolders.arrange`.
+    """
+    if not folder.exists():
+        raise DataError(f"folder {folder} does not exist: put the images there, or correct dataset.location")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder: set dataset.source to `archive`, or correct its location")
+    root = folder.resolve()
+    found = _Walk()
+    _walk(root, root, found)
+    arranged = arrange(f"folder {folder.name}", found.files, found.folders)
+    skipped = sorted((*arranged.skipped, *found.skipped), key=lambda s: (s.path, s.reason))
+    name = unicodedata.normalize("NFC", root.name)
+    yield _FolderSource(Listing(name, None, arranged.images, tuple(skipped)), found.files)
+
+
+def _walk(root: Path, folder: Path, found: _Walk) -> None:
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        path = unicodedata.normalize("NFC", Path(entry.path).relative_to(root).as_posix())
+        if not is_unicode(path):
+            found.skip(path, "its name is not UTF-8")
+        elif entry.is_symlink() and (reason := _link_refused(root, Path(entry.path))):
+            found.skip(path, reason)
+        elif entry.is_dir():
+            found.folders.append(path)
+            _walk(root, Path(entry.path), found)
+        elif not entry.is_file():
+            found.skip(path, "not a regular file")
+        elif path in found.files:
+            found.skip(path, "another file has the same name in a different Unicode form")
+        else:
+            found.files[path] = Path(entry.path)
+
+
+def _link_refused(root: Path, link: Path) -> str:
+    """Why a symbolic link is not followed; empty for a link to a file inside `root`."""
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop, up to Python 3.12
+        return "a link that leads nowhere"
+    if not target.is_relative_to(root):
+        return "a link that leaves the folder"
+    return "a link to a folder is not followed" if target.is_dir() else ""

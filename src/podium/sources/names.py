@@ -1,0 +1,97 @@
+"""Which names inside a source are safe, which are images, and which are left out and why.
+
+Names come from strangers: an unsafe one in an archive is refused, never repaired. It stands on `core` only.
+"""
+
+import re
+import unicodedata
+
+from podium.core.errors import DataError
+
+_COMMON = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff", "avif", "heic"))
+_RARE = frozenset(("heif", "bmp", "dib", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm", "tga"))
+IMAGE_SUFFIXES = _COMMON | _RARE
+ARCHIVE_SUFFIXES = frozenset(("zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "7z", "rar"))
+_LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"))
+_DRIVE = re.compile(r"[A-Za-z]:")
+_REMEDY = "pack the archive again without it, or get it from a source you trust"
+
+
+def safe_member(archive: str, name: str) -> str:
+    """The normal form of a member's name, once it is known to stay inside the archive.
+
+    Args:
+        archive: name of the archive, for the message.
+        name: the member's name as stored, before any repair by a library.
+
+    Returns:
+        Parts joined by `/`, Unicode NFC; empty for the archive's own top (`./`).
+
+    Raises:
+        DataError: the name is absolute, climbs with `..`, is not Unicode, or holds a backslash, a NUL or a drive.
+    """
+    rule = _broken_rule(name)
+    if rule:
+        raise DataError(f"{archive}: member {printable(name)!r} {rule}: {_REMEDY}")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return unicodedata.normalize("NFC", "/".join(parts))
+
+
+def _broken_rule(name: str) -> str:
+    if "\0" in name:
+        return "has a NUL character in its name"
+    if "\\" in name:
+        return "has a backslash in its name"
+    if name.startswith("/"):
+        return "has an absolute path"
+    if _DRIVE.match(name):
+        return "starts with a drive letter"
+    if ".." in name.split("/"):
+        return "climbs out of the archive with `..`"
+    if not is_unicode(name):
+        return "has a name that is not UTF-8"
+    return ""
+
+
+def collision_key(path: str) -> str:
+    """What two names share when a file system that ignores case or Unicode form would take them for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name read from a disk or an archive was valid UTF-8 (undecodable bytes become lone surrogates)."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def printable(name: str) -> str:
+    """A name that can be written to any UTF-8 file, undecodable bytes as hexadecimal escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def reason_to_skip(path: str) -> str:
+    """Why a file is not taken, judged by its name.
+
+    Args:
+        path: path inside the source, forward slashes.
+
+    Returns:
+        The reason; empty for the name of an image.
+    """
+    parts = path.split("/")
+    if any(part.startswith(".") for part in parts):
+        return "hidden file"
+    if any(part.casefold() in _LITTER for part in parts):
+        return "left behind by an operating system"
+    stem, dot, suffix = parts[-1].rpartition(".")
+    if not dot or not stem:
+        return "not an image file (no extension)"
+    if suffix.casefold() in ARCHIVE_SUFFIXES:
+        return "an archive inside the source is not opened"
+    if suffix.casefold() not in IMAGE_SUFFIXES:
+        return f"not an image file (.{suffix.casefold()})"
+    return ""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a folder or file name is hidden or left behind by an operating system."""
+    return name.startswith(".") or name.casefold() in _LITTER

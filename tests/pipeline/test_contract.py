@@ -1,0 +1,147 @@
+"""params.yaml, the config classes, dvc.yaml, stages/, pipeline/ and MLproject say the same thing."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from podium.core.config import Params, load
+
+ROOT = Path(__file__).parents[2]
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = list(DVC)
+# A watcher is told what happens and answers nothing (models/watcher.py), so MLflow's live view cannot change a byte:
+# the one import of tune and train that is not a dep. Everything it leads to is not one either.
+WATCHERS = {"podium.registry.tracking"}
+# Runs on every import of the package and holds nothing but the version and the schemas torchvision may lack.
+EXEMPT = {ROOT / "src/podium/__init__.py"}
+
+
+def body(stage: str) -> dict:
+    return DVC[stage].get("do", DVC[stage])
+
+
+def module_file(name: str) -> Path | None:
+    base = ROOT / "src" / Path(*name.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Every podium module a file imports, at its top or inside a function, parents included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "podium":
+                parts = name.split(".")
+                found.update(".".join(parts[: i + 1]) for i in range(len(parts)))
+    return {name for name in found if module_file(name) is not None}
+
+
+def reachable_files(stage: str) -> set[Path]:
+    pending, seen = [ROOT / "stages" / f"{stage}.py"], set()
+    while pending:
+        file = pending.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        names = imported_modules(file)
+        if stage in {"tune", "train"}:
+            names = {n for n in names if n not in WATCHERS and n != "podium.registry"}
+        pending.extend(found for n in names if (found := module_file(n)) is not None)
+    # The rooms' __init__ files hold a docstring only (tested below), so a room that is only passed through is free.
+    return {f for f in seen if f.name != "__init__.py"} - EXEMPT
+
+
+def code_deps(stage: str) -> list[Path]:
+    return [ROOT / d for d in body(stage)["deps"] if d.startswith(("src/", "stages/"))]
+
+
+def test_a_stage_is_a_script_a_module_and_an_entry_point_of_the_same_name():
+    scripts = {p.stem for p in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    modules = {p.stem for p in (ROOT / "src/podium/pipeline").glob("*.py")} - {"__init__"}
+    project = yaml.safe_load((ROOT / "MLproject").read_text())
+    assert scripts == modules == set(STAGES)
+    assert set(project["entry_points"]) == {"main", *STAGES}
+    for stage in STAGES:
+        command = body(stage)["cmd"]
+        assert command.split(" --model")[0] == f"python -m stages.{stage}"
+        per_model = "foreach" in DVC[stage]
+        assert per_model == ("--model ${key}" in command)
+        expected = f"dvc repro {stage}" + ("@{model}" if per_model else "")
+        assert project["entry_points"][stage]["command"] == expected
+
+
+def test_every_stage_but_none_other_has_its_params_section():
+    fields = {f.alias or n for n, f in Params.model_fields.items()}
+    # `dataset` is what to fetch, `promote` is read by the command line.
+    others = {"experiment", "seed", "runtime", "dataset", "models", "promote"}
+    assert fields == others | set(STAGES)
+    assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == [
+        f.alias or n for n, f in Params.model_fields.items()
+    ], "params.yaml is not in the order of the Params class"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_cover_every_import_of_a_stage(stage):
+    deps = code_deps(stage)
+    uncovered = [f for f in reachable_files(stage) if not any(f == d or d in f.parents for d in deps)]
+    assert not uncovered, f"{stage} imports what dvc.yaml does not list: {uncovered}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_code_dep_of_a_stage_is_imported(stage):
+    files = reachable_files(stage)
+    unused = [d for d in code_deps(stage) if not any(f == d or d in f.parents for f in files)]
+    assert not unused, f"dvc.yaml lists what {stage} does not import: {unused}"
+
+
+def test_a_room_passed_through_runs_no_code():
+    for init in (ROOT / "src/podium").glob("*/__init__.py"):
+        tree = ast.parse(init.read_text())
+        assert len(tree.body) == 1 and ast.get_docstring(tree), f"{init} must hold a docstring and nothing else"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
+    uses = {
+        "recipe": {"train", "models"},
+        "search": {"tune", "models"},
+        "model": {"models"},
+        "validate_": {"validate"},
+    }
+    read: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / "stages" / f"{stage}.py").read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params":
+            read |= uses.get(node.attr, {node.attr})
+    if stage == "publish":
+        read = {"experiment", "seed", "runtime", "dataset", "models", "publish", "promote"}
+    tracked = {p.split(".")[0] for p in body(stage)["params"]}
+    # `experiment` only names MLflow's experiment for the watcher; the number of workers changes no byte.
+    free = {"tune": {"experiment"}, "train": {"experiment"}, "preprocess": {"runtime"}}.get(stage, set())
+    assert tracked == read - free
+    runtime = {p for p in body(stage)["params"] if p.startswith("runtime")}
+    assert runtime <= {"runtime", "runtime.device", "runtime.dtype", "runtime.channels_last", "runtime.threads"}
+
+
+def test_tune_and_train_cannot_see_the_test_split():
+    for stage in ("tune", "train"):
+        deps = " ".join(body(stage)["deps"])
+        assert "prepared/test" not in deps
+        assert "manifest" not in deps
+
+
+def test_every_kept_experiment_is_valid():
+    kept = sorted((ROOT / "experiments").glob("*.yaml"))
+    assert [k.stem for k in kept]
+    for file in kept:
+        assert load(file).experiment == file.stem

@@ -1,0 +1,68 @@
+"""The way of a model into staging and out to a caller, as a person would go it."""
+
+import base64
+import json
+
+import mlflow
+import requests
+
+from tests.servers import serving
+
+
+def aliases(project) -> dict[str, str]:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project.root}/mlflow.db")
+    return {alias: str(version) for alias, version in client.get_registered_model("small").aliases.items()}
+
+
+def test_a_promotion_prints_its_gates_and_moves_the_alias(finished, promoted):
+    assert promoted.returncode == 0, promoted.stdout + promoted.stderr
+    for gate in ("accuracy", "macro_f1", "golden_batch", "weights_hash", "data_validation", "latency"):
+        assert gate in promoted.stdout
+    assert aliases(finished)["staging"] == "1"
+
+
+def test_history_tells_who_when_and_why(finished, promoted):
+    done = finished.run("podium", "history", "--json")
+    assert done.returncode == 0, done.stderr
+    entry = json.loads(done.stdout)[-1]
+    assert (entry["reason"], str(entry["to"]), entry["forced"]) == ("first", "1", False)
+
+
+def test_a_failed_gate_refuses_and_says_by_how_much(finished, promoted):
+    params = finished.read("params.yaml")
+    try:
+        finished.change_params(promote={"minimum_accuracy": 1.0, "minimum_macro_f1": 1.0})
+        refused = finished.run("podium", "promote", "1", "--to", "staging", "--reason", "again")
+    finally:
+        (finished.root / "params.yaml").write_text(params)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert aliases(finished)["staging"] == "1"
+
+
+def test_status_shows_the_leaderboard_and_what_to_do_next(finished, promoted):
+    done = finished.run("podium", "status")
+    assert done.returncode == 0, done.stderr
+    for part in ("small_resnet", "small_convnext", "make ui", "reports/report.html", "podium promote"):
+        assert part in done.stdout
+
+
+def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
+    image = (finished.root / "data/photos/lemon/00.png").read_bytes()
+    command = ["mlflow", "models", "serve", "-m", "models:/small@staging", "--env-manager", "local"]
+    command += ["-h", "127.0.0.1", "-p", "{port}"]
+    store = f"sqlite:///{finished.root}/mlflow.db"
+    extra = {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    with serving(finished, command, "/ping", tmp_path / "log", **extra) as address:
+        encoded = base64.b64encode(image).decode()
+        two = {"dataframe_split": {"columns": ["image"], "data": [[encoded], [encoded]]}}
+        answer = requests.post(f"{address}/invocations", json=two, timeout=60)
+        assert answer.status_code == 200, answer.text
+        first, second = answer.json()["predictions"]
+        assert first["label"] in {"사과", "lemon", "melon 🍈"}
+        assert first == second
+        bad = {"dataframe_split": {"columns": ["image"], "data": [[encoded], ["bm90IGFuIGltYWdl"]]}}
+        refused = requests.post(f"{address}/invocations", json=bad, timeout=60)
+        assert refused.status_code == 400
+        assert "row 1" in refused.json()["message"]
+        assert "Traceback" not in refused.text

@@ -1,0 +1,81 @@
+"""Prepared splits of a few small images, and a project around them, for tests that fit a network in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from podium.core.config import Model, Runtime, SearchRange, Train, Tune
+from podium.core.layout import Layout
+from podium.core.records import Preprocessing, TuningResult, WeightsRecord
+from podium.data.shards import finish_split
+
+CLASSES = ["apple", "banana", "cherry"]
+SIZE = 32
+ARCHITECTURE = "test_resnet"  # timm's own for tests: 0.4 M parameters, batch norm and all
+RUNTIME = Runtime(threads=1)
+RECIPE = Train(epochs=3, batch_size=8, learning_rate=2e-3, dropout=0.2, label_smoothing=0.1)
+TUNE = Tune(trials=3, epochs=2, startup_trials=1, search={})
+SEARCH = {"learning_rate": SearchRange(low=1e-4, high=1e-2, log=True)}
+
+
+def write_split(folder: Path, name: str, count: int, seed: int, per_shard: int = 1000) -> None:
+    """Writes noise images whose mean colour tells the class, most of the time."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    codes = np.arange(count) % len(CLASSES)
+    images = random.integers(0, 160, (count, SIZE, SIZE, 3))
+    images[np.arange(count), :, :, codes] += 60
+    for shard, start in enumerate(range(0, count, per_shard)):
+        np.save(folder / f"images-{shard:05d}.npy", images[start : start + per_shard].astype(np.uint8))
+    labels = [CLASSES[code] for code in codes]
+    index = pd.DataFrame(
+        {
+            "image_id": [f"{seed:08d}{i:08d}" for i in range(count)],
+            "path": [f"{label}/{i}.png" for i, label in enumerate(labels)],
+            "label": labels,
+            "group": ["fruit"] * count,
+        }
+    )
+    finish_split(folder, name, CLASSES, Preprocessing(image_size=SIZE, pad_value=114, max_pixels=10**6), index)
+
+
+def write_prepared(folder: Path, train: int = 30, val: int = 12, per_shard: int = 1000) -> Path:
+    """Writes train, val and test."""
+    write_split(folder / "train", "train", train, 1, per_shard)
+    write_split(folder / "val", "val", val, 2, per_shard)
+    write_split(folder / "test", "test", 6, 3, per_shard)
+    return folder
+
+
+def write_project(root: Path, architecture: str = ARCHITECTURE) -> Layout:
+    """A project that is ready for tune and train of the model `small`, with a tuning result in place."""
+    layout = Layout(root)
+    write_prepared(layout.prepared)
+    (root / "dvc.yaml").write_text("stages: {tune: {do: {deps: []}}, train: {do: {deps: []}}}\n", encoding="utf-8")
+    WeightsRecord(architecture=architecture, weights="none", sha256=None, metadata={}).write(
+        layout.weights / "small" / "weights.json"
+    )
+    write_tuned(layout, {"learning_rate": 0.003})
+    return layout
+
+
+def write_tuned(layout: Layout, parameters: dict[str, float]) -> None:
+    """Puts a tuning result in place."""
+    TuningResult(
+        model="small",
+        parameters=parameters,
+        trial=0,
+        val_loss=1.0,
+        val_accuracy=0.5,
+        trials=1,
+        pruned=0,
+        epochs_per_trial=1,
+        images_seen=30,
+        fingerprint="f" * 64,
+    ).write(layout.tuning("small") / "best.json")
+
+
+def contender(architecture: str = ARCHITECTURE) -> Model:
+    """The section of the model `small`."""
+    return Model(architecture=architecture)

@@ -1,0 +1,127 @@
+"""Numbers of metrics.json against hand-computed values and sklearn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
+
+from podium.analysis.metrics import class_report, log_loss, measure, top_k_accuracy
+from podium.analysis.predictions import predictions_of
+from podium.core.config import Evaluate
+from podium.core.records import ModelCard, Preprocessing, WeightsRecord
+
+CLASSES = ("apple", "banana", "cherry")
+CARD = ModelCard(
+    model="m",
+    architecture="resnet18",
+    classes=list(CLASSES),
+    groups={},
+    preprocessing=Preprocessing(image_size=8, pad_value=114, max_pixels=100),
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+    dropout=0.0,
+    parameters=10,
+    flops=20,
+    weights_bytes=40,
+    weights_sha256="0" * 64,
+    pretrained=WeightsRecord(architecture="resnet18", weights="none", sha256=None, metadata={}),
+    learning_rate=0.001,
+    tuned={},
+    epochs=2,
+    best_epoch=1,
+    images_seen=100,
+    stopped_early=False,
+    seed=0,
+    runtime={},
+    versions={},
+    data_digests={},
+    fingerprint="f" * 64,
+)
+
+
+def predictions(labels, probabilities, ids=None):
+    labels = np.array(labels)
+    ids = ids or [f"{i:016x}" for i in range(len(labels))]
+    index = pd.DataFrame({"image_id": ids, "path": ids, "label": [CLASSES[i] for i in labels]})
+    return predictions_of(CLASSES, index, labels, np.array(probabilities, np.float32))
+
+
+def measured(test, **settings_):
+    return measure(CARD, test=test, validation=test, test_digest="d", settings=Evaluate(**settings_), seed=0)
+
+
+def random_predictions(seed, images=40):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 3, images), rng.dirichlet([1, 1, 1], images).astype(np.float32)
+
+
+def test_four_images_by_hand():
+    test = predictions([0, 0, 1, 2], [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.4, 0.4], [0.5, 0.1, 0.4]])
+    metrics = measured(test, top_k=2, low_confidence=0.5, calibration_bins=1)
+    assert metrics.accuracy.value == 0.5
+    assert metrics.loss == pytest.approx(-np.log([0.8, 0.3, 0.4, 0.4]).mean(), abs=1e-6)
+    assert metrics.top_k_accuracy == 1.0
+    assert metrics.mean_confidence == pytest.approx((0.8 + 0.6 + 0.4 + 0.5) / 4)
+    assert metrics.mean_confidence_correct == pytest.approx(0.6)
+    assert metrics.mean_confidence_wrong == pytest.approx(0.55)
+    assert metrics.low_confidence_count == 1  # 0.5 itself is not below 0.5
+    assert metrics.ece == pytest.approx(0.575 - 0.5)
+    assert metrics.per_class["apple"].model_dump() == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    assert metrics.per_class["cherry"].f1 == 0
+    assert metrics.macro_f1.value == pytest.approx((0.5 + 2 / 3 + 0) / 3)
+    assert metrics.slices == {}
+
+
+def test_without_mistakes_there_is_no_confidence_on_mistakes():
+    metrics = measured(predictions([0], [[1, 0, 0]]))
+    assert metrics.mean_confidence_wrong is None
+    assert metrics.mean_confidence_correct == 1
+
+
+def test_top_k_is_never_more_than_the_classes():
+    metrics = measured(predictions([0], [[0, 0.5, 0.5]]), top_k=5)
+    assert (metrics.top_k, metrics.top_k_accuracy) == (3, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_and_top_k_are_sklearns(seed):
+    labels, probabilities = random_predictions(seed)
+    exact = probabilities.astype(float)
+    exact /= exact.sum(axis=1, keepdims=True)
+    expected = sklearn_log_loss(labels, exact, labels=[0, 1, 2])
+    assert log_loss(labels, probabilities) == pytest.approx(expected, abs=1e-6)
+    for k in (1, 2):
+        expected = top_k_accuracy_score(labels, probabilities, k=k, labels=[0, 1, 2])
+        assert top_k_accuracy(labels, probabilities, k) == pytest.approx(expected)
+
+
+def test_loss_of_an_impossible_truth_is_finite():
+    assert log_loss(np.array([0]), np.array([[0, 1, 0]], np.float32)) == pytest.approx(15.94, abs=0.01)
+
+
+def test_first_of_equally_probable_classes_is_the_answer_in_accuracy_and_top_1():
+    labels, even = np.array([0, 1]), np.full((2, 3), 1 / 3, np.float32)
+    assert top_k_accuracy(labels, even, 1) == 0.5
+    assert predictions(labels, even).correct.tolist() == [True, False]
+
+
+def test_a_class_that_never_occurs_is_zero_but_does_not_pull_the_macro_mean():
+    truth, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
+    report = class_report(truth, predicted, CLASSES)
+    macro = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
+    assert report.per_class["cherry"].support == 0
+    assert report.macro_precision == pytest.approx(macro[0]) == pytest.approx(0.75)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.permutations(range(40)))
+def test_order_of_the_images_changes_nothing(seed, order):
+    labels, probabilities = random_predictions(seed)
+    ids = [f"{i:016x}" for i in range(40)]
+    plain = measured(predictions(labels, probabilities, ids), bootstrap_samples=20)
+    order = list(order)
+    shuffled = predictions(labels[order], probabilities[order], [ids[i] for i in order])
+    assert measured(shuffled, bootstrap_samples=20) == plain

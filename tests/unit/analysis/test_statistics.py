@@ -1,0 +1,104 @@
+"""Intervals and the paired test, against hand-computed values, sklearn and scipy."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binom
+from sklearn.metrics import f1_score
+
+from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, mcnemar
+
+ANSWERS = st.integers(2, 6).flatmap(
+    lambda classes: st.integers(1, 40).flatmap(
+        lambda images: st.tuples(
+            st.just(classes),
+            arrays(np.int64, images, elements=st.integers(0, classes - 1)),
+            arrays(np.int64, images, elements=st.integers(0, classes - 1)),
+        )
+    )
+)
+
+
+def test_confusion_has_true_classes_as_rows():
+    counts = confusion(np.array([0, 0, 1]), np.array([1, 0, 1]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+@given(ANSWERS)
+def test_macro_f1_is_sklearns(answers):
+    classes, truth, predicted = answers
+    counts = confusion(truth, predicted, classes)
+    ours = macro_f1(np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0))
+    assert ours == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0), abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANSWERS, st.integers(0, 2**31 - 1))
+def test_intervals_hold_the_value_and_ignore_the_order_of_images(answers, seed):
+    classes, truth, predicted = answers
+    accuracy, f1 = bootstrap_confusion(confusion(truth, predicted, classes), 50, seed)
+    for interval in (accuracy, f1):
+        assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert accuracy.value == pytest.approx((truth == predicted).mean())
+    assert f1.value == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0), abs=1e-12)
+    order = np.random.default_rng(seed).permutation(len(truth))
+    assert bootstrap_confusion(confusion(truth[order], predicted[order], classes), 50, seed) == (accuracy, f1)
+
+
+def test_bootstrap_agrees_with_drawing_images_one_by_one_and_scoring_with_sklearn():
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(4), 30)
+    predicted = np.where(rng.uniform(size=120) < 0.8, truth, rng.integers(0, 4, 120))
+    accuracy, f1 = bootstrap_confusion(confusion(truth, predicted, 4), 4000, 0)
+    rows = rng.integers(0, 120, (400, 120))
+    accuracies = (truth[rows] == predicted[rows]).mean(axis=1)
+    scores = [f1_score(truth[r], predicted[r], average="macro") for r in rows]
+    assert [accuracy.low, accuracy.high] == pytest.approx(np.quantile(accuracies, [0.025, 0.975]), abs=0.015)
+    assert [f1.low, f1.high] == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=0.02)
+
+
+def test_bootstrap_of_many_classes_is_drawn_in_parts_and_depends_on_the_seed_alone():
+    rng = np.random.default_rng(1)
+    counts = confusion(rng.integers(0, 300, 6000), rng.integers(0, 300, 6000), 300)
+    first = bootstrap_confusion(counts, 750, 7)
+    assert first == bootstrap_confusion(counts, 750, 7)
+    assert first != bootstrap_confusion(counts, 750, 8)
+
+
+@pytest.mark.parametrize("right", [0, 10])
+def test_rate_of_all_or_nothing_has_no_spread(right):
+    interval = bootstrap_rate(right, 10, 200, 0, "clean")
+    assert interval.low == interval.value == interval.high == right / 10
+
+
+def test_rate_interval_is_that_of_the_binomial_distribution():
+    interval = bootstrap_rate(80, 100, 20000, 0, "clean")
+    assert interval.low == pytest.approx(binom.ppf(0.025, 100, 0.8) / 100, abs=0.011)
+    assert interval.high == pytest.approx(binom.ppf(0.975, 100, 0.8) / 100, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [
+        (0, 0, 1.0),  # never disagree
+        (5, 0, 2 / 32),  # 2 x (1/2)^5
+        (0, 6, 2 / 64),
+        (3, 3, 1.0),
+        (8, 2, 2 * (1 + 10 + 45) / 1024),  # 2 x P(at most 2 of 10)
+    ],
+)
+def test_mcnemar_by_hand(only_first, only_second, p):
+    first = np.array([True] * only_first + [False] * only_second + [True] * 7 + [False] * 2)
+    second = np.array([False] * only_first + [True] * only_second + [True] * 7 + [False] * 2)
+    test = mcnemar("a", "b", first, second)
+    assert (test.only_first_right, test.only_second_right) == (only_first, only_second)
+    assert test.p_value == pytest.approx(p)
+
+
+@given(arrays(np.bool_, st.tuples(st.just(2), st.integers(1, 60))))
+def test_mcnemar_is_symmetric_and_a_probability(right):
+    there, back = mcnemar("a", "b", right[0], right[1]), mcnemar("b", "a", right[1], right[0])
+    assert 0 < there.p_value <= 1
+    assert there.p_value == pytest.approx(back.p_value)

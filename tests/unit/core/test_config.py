@@ -1,0 +1,104 @@
+"""A mistake in params.yaml is named with its key, what was given, and what to do."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from podium.core.config import load
+from podium.core.errors import ParamsError
+
+VALID = yaml.safe_load((Path(__file__).parents[3] / "experiments" / "sample.yaml").read_text())
+
+
+def write(tmp_path, change):
+    values = copy.deepcopy(VALID)
+    change(values)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values, allow_unicode=True))
+    return path
+
+
+def set_at(*keys_and_value):
+    *keys, last, value = keys_and_value
+
+    def change(values):
+        for key in keys:
+            values = values[key]
+        values[last] = value
+
+    return change
+
+
+MISTAKES = [
+    # a misspelt key, at the top and deep inside, names the nearest valid one
+    (set_at("sede", 1), ["'sede'", "did you mean 'seed'?"]),
+    (set_at("train", "epoch", 3), ["'train.epoch'", "did you mean 'epochs'?"]),
+    (set_at("train", "augment", "flipp", True), ["'train.augment.flipp'", "did you mean 'flip'?"]),
+    (set_at("models", "resnet18", "weigths", "none"), ["'models.resnet18.weigths'", "did you mean 'weights'?"]),
+    (set_at("models", "resnet18", "train", {"epoch": 3}), ["'models.resnet18.train.epoch'", "'epochs'"]),
+    (set_at("tune", "search", {"lr": {"low": 0.1, "high": 1.0}}), ["'lr'", "train section"]),
+    (set_at("tune", "search", {"optimizer": {"low": 0.1, "high": 1.0}}), ["'optimizer'", "not a number"]),
+    # out of range, with the value
+    (set_at("train", "epochs", 0), ["train.epochs", "greater than or equal to 1", "0"]),
+    (set_at("preprocess", "train", 0.9), ["preprocess", "must be 1", "0.9 + 0.15 + 0.15"]),
+    (set_at("tune", "search", "learning_rate", {"low": 1.0, "high": 0.1}), ["low (1) must be below high (0.1)"]),
+    (set_at("tune", "search", "learning_rate", {"low": 0.0, "high": 0.1, "log": True}), ["above 0 when log"]),
+    (set_at("promote", "minimum_accuracy", 80), ["promote.minimum_accuracy", "80"]),
+    # a choice
+    (set_at("dataset", "source", "kagle"), ["dataset.source", "'sample', 'folder' or 'archive'", "kagle"]),
+    # weights that are not pinned
+    (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "data:w"}), ["weights_sha256 is missing"]),
+    (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "w.pth"}), ["`none` or `data:<file>`"]),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), MISTAKES)
+def test_a_mistake_is_named_in_one_line(tmp_path, change, expected):
+    with pytest.raises(ParamsError) as caught:
+        load(write(tmp_path, change))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_a_missing_section_is_named(tmp_path):
+    with pytest.raises(ParamsError, match="key 'train' is missing"):
+        load(write(tmp_path, lambda v: v.pop("train")))
+
+
+def test_broken_yaml_names_the_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: [1\nmodels: 2\n")
+    with pytest.raises(ParamsError, match="line 2") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(ParamsError, match="run from the project's root"):
+        load(tmp_path / "params.yaml")
+
+
+def test_a_models_own_recipe_lies_on_top_of_the_common_one(tmp_path):
+    params = load(write(tmp_path, set_at("models", "resnet18", "train", {"optimizer": "sgd", "epochs": 2})))
+    assert (params.recipe("resnet18").optimizer, params.recipe("resnet18").epochs) == ("sgd", 2)
+    assert params.recipe("convnext_atto") == params.train
+
+
+def test_numbers_written_the_way_yaml_reads_as_text_are_numbers(tmp_path):
+    params = load(write(tmp_path, set_at("train", "learning_rate", "1e-4")))
+    assert params.train.learning_rate == 1e-4
+
+
+def test_an_unknown_model_is_answered_with_the_nearest(tmp_path):
+    with pytest.raises(ParamsError, match="did you mean 'resnet18'"):
+        load(write(tmp_path, lambda v: None)).model("resnet81")
+
+
+def test_params_cannot_be_changed_after_loading(tmp_path):
+    params = load(write(tmp_path, lambda v: None))
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.epochs = 99

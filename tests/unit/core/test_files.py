@@ -1,0 +1,67 @@
+"""Nothing is half-written, and a digest depends on names and bytes alone."""
+
+import errno
+
+import pytest
+
+from podium.core import files
+from podium.core.errors import DataError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_folder_and_no_rest(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(RuntimeError), files.replacing_folder(folder) as temporary:
+        (temporary / "new").touch()
+        raise RuntimeError
+    assert [p.name for p in folder.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "old").touch()
+    with files.replacing_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert [p.name for p in folder.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("writing", [files.replacing, files.replacing_folder])
+def test_a_full_disk_is_one_line_with_a_remedy(tmp_path, writing):
+    with pytest.raises(DataError, match="no space left.*free some space") as caught, writing(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_sorted_readable_and_refuses_nan(tmp_path):
+    files.write_json(tmp_path / "a.json", {"b": 1, "a": "사과"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "사과",\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="Out of range"):
+        files.write_json(tmp_path / "b.json", {"x": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_tree_digest_follows_names_and_bytes_and_ignores_bytecode(tmp_path):
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "a.py").write_text("1")
+    first = files.sha256_tree([tmp_path / "room"], tmp_path)
+    (tmp_path / "room" / "__pycache__").mkdir()
+    (tmp_path / "room" / "__pycache__" / "a.pyc").write_text("x")
+    assert files.sha256_tree([tmp_path / "room", tmp_path / "room" / "a.py"], tmp_path) == first
+    (tmp_path / "room" / "a.py").write_text("2")
+    assert files.sha256_tree([tmp_path / "room"], tmp_path) != first
+    with pytest.raises(DataError, match="does not exist"):
+        files.sha256_tree([tmp_path / "gone"], tmp_path)

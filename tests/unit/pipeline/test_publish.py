@@ -1,0 +1,289 @@
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from podium.core.errors import DataError, TrackingError
+from podium.core.files import write_json
+from podium.core.records import EpochResult, Metrics
+from podium.core.times import add_times
+from podium.models.watcher import Watcher
+from podium.pipeline import publish
+from podium.registry import outcome as outcomes
+from podium.registry import package
+from podium.registry import store as stores
+from podium.registry.tracking import live_view
+
+PARENT = "mlflow.parentRunId"
+
+
+class Seen:
+    """What MLflow holds of the experiment."""
+
+    def __init__(self, experiment):
+        self.client = stores.client(experiment.layout)
+        found = self.client.get_experiment_by_name(experiment.params.experiment)
+        self.runs = self.client.search_runs([found.experiment_id], max_results=1000)
+        self.models = self.client.search_logged_models([found.experiment_id])
+        self.versions = self.client.search_model_versions(f"name = '{experiment.params.publish.registered_model}'")
+
+    def of_kind(self, kind):
+        return [run for run in self.runs if run.data.tags["podium.kind"] == kind]
+
+    def counts(self):
+        kinds = {kind: len(self.of_kind(kind)) for kind in ("experiment", "train", "tune", "trial")}
+        return {**kinds, "models": len(self.models), "versions": len(self.versions)}
+
+
+ALL = {"experiment": 1, "train": 2, "tune": 2, "trial": 4, "models": 2, "versions": 1}
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def one_package(monkeypatch, request, tmp_path_factory):
+    """Builds each package once per session: what is in it is tested in test_package.py."""
+    kept = request.config.stash.setdefault(_KEPT, {})
+    real = package.built
+
+    @contextmanager
+    def built(layout, model, runtime, described):
+        if model not in kept:
+            with real(layout, model, runtime, described) as folder:
+                kept[model] = tmp_path_factory.mktemp("package") / model
+                shutil.copytree(folder, kept[model])
+        yield kept[model]
+
+    monkeypatch.setattr(package, "built", built)
+
+
+_KEPT = pytest.StashKey[dict]()
+
+
+def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsys):
+    publish.run(experiment.layout, experiment.params)
+    first = Seen(experiment)
+    assert first.counts() == ALL
+    before = [(run.info.run_id, run.info.end_time, run.data.metrics) for run in first.runs]
+    publish.run(experiment.layout, experiment.params)
+    second = Seen(experiment)
+    assert [(run.info.run_id, run.info.end_time, run.data.metrics) for run in second.runs] == before
+    assert second.counts() == ALL
+    assert capsys.readouterr().out.splitlines()[-1].endswith("nothing to do")
+
+
+def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(experiment):
+    add_times(experiment.layout, outcomes.read_outcome(*_both(experiment)).winner.card.fingerprint, {"latency": 0.01})
+    publish.run(experiment.layout, experiment.params)
+    seen = Seen(experiment)
+    winner = outcomes.read_outcome(*_both(experiment)).winner
+    (run,) = [r for r in seen.of_kind("train") if r.data.tags["podium.model"] == winner.name]
+    (parent,) = seen.of_kind("experiment")
+    assert run.data.tags[PARENT] == parent.info.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer"] == "adamw"
+    assert run.data.params["learning_rate"] == "0.002"
+    assert run.data.params["augment.flip"] == "True"
+    history = seen.client.get_metric_history(run.info.run_id, "val_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 1.3), (2, 0.65), (3, pytest.approx(1.3 / 3))]
+    assert run.data.metrics["test_accuracy"] == winner.metrics.accuracy.value
+    assert {"test_recall/apple", "test_recall/감", "test_recall/_b_pear__b_", "measured/latency"} <= set(
+        run.data.metrics
+    )
+    assert [(d.tags[0].value, d.dataset.digest) for d in run.inputs.dataset_inputs][-1] == (
+        "test",
+        winner.metrics.test_digest[:32],
+    )
+    assert [output.model_id for output in run.outputs.model_outputs] == [
+        m.model_id for m in seen.models if m.tags["podium.model"] == winner.name
+    ]
+    plots = {item.path for item in seen.client.list_artifacts(run.info.run_id, "plots")}
+    assert {"plots/confusion_matrix.png", "plots/learning_curves.png"} <= plots
+    assert seen.client.list_artifacts(run.info.run_id, "mistakes")
+    logged = {item.path for item in seen.client.list_artifacts(parent.info.run_id)}
+    assert {"params.yaml", "report.html", "reports"} <= logged
+    assert winner.name in parent.data.tags["mlflow.note.content"]
+
+
+def test_the_registered_version_carries_what_promotion_looks_up(experiment):
+    root = experiment.layout.root
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"],
+    ):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  train:\n    cmd: x\n", encoding="utf-8")
+    publish.run(experiment.layout, experiment.params)
+    (version,) = Seen(experiment).versions
+    out = outcomes.read_outcome(*_both(experiment))
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert version.tags == {
+        "podium.fingerprint": out.winner.card.fingerprint,
+        "podium.model": out.winner.name,
+        "podium.weights_sha256": out.winner.card.weights_sha256,
+        "podium.data_digest": out.validation.manifest_sha256,
+        "podium.test_digest": out.winner.metrics.test_digest,
+        "podium.validation_passed": "true",
+        "podium.git_commit": head.strip(),
+        "podium.git_dirty": "false",
+        "podium.dvc_lock_sha256": out.dvc_lock,
+        "podium.state": out.state,
+        "podium.accuracy": repr(out.winner.metrics.accuracy.value),
+        "podium.macro_f1": repr(out.winner.metrics.macro_f1.value),
+    }
+    aliases = stores.client(experiment.layout).get_registered_model("podium-tiny").aliases
+    assert {alias: str(number) for alias, number in aliases.items()} == {"candidate": str(version.version)}
+    assert out.winner.card.architecture in version.description
+    # DVC adds publish's own entry afterwards: what the tag says must not change by it.
+    with (root / "dvc.lock").open("a") as lock:
+        lock.write("  publish:\n    cmd: y\n")
+    assert outcomes.read_outcome(*_both(experiment)).dvc_lock == out.dvc_lock
+
+
+def test_wiping_the_store_and_publishing_again_restores_everything(experiment, empty_store):
+    stage = [sys.executable, "-m", "stages.publish"]
+    settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    publish.run(experiment.layout, experiment.params)
+    (experiment.layout.root / "mlflow.db").unlink()
+    shutil.rmtree(experiment.layout.root / "mlruns")
+    shutil.copyfile(empty_store, experiment.layout.root / "mlflow.db")
+    done = subprocess.run(stage, cwd=experiment.layout.root, env=settings, capture_output=True, text=True, check=True)
+    assert "registered podium-tiny version 1" in done.stdout
+    assert done.stderr == ""
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    trials = {run.data.tags["podium.trial"]: run for run in seen.of_kind("trial")}
+    assert trials["1"].data.tags["podium.outcome"] == "pruned"
+    assert trials["1"].data.params == {"learning_rate": "0.01"}
+    assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val_loss")) == 2
+    tunes = {run.info.run_id for run in seen.of_kind("tune")}
+    assert {run.data.tags[PARENT] for run in seen.of_kind("trial")} == tunes
+
+
+def test_artifacts_that_were_deleted_come_back(experiment):
+    publish.run(experiment.layout, experiment.params)
+    shutil.rmtree(experiment.layout.root / "mlruns")
+    publish.run(experiment.layout, experiment.params)
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    assert seen.client.list_artifacts(seen.of_kind("train")[0].info.run_id, "plots")
+
+
+def test_live_runs_are_adopted_and_completed(experiment):
+    out = outcomes.read_outcome(*_both(experiment))
+    watch = live_view(experiment.layout, experiment.params.experiment)
+    for contender in out.contenders:
+        study: Watcher = watch("tune", contender.name, contender.tuning.fingerprint)
+        trial = study.trial(0, {"learning_rate": 0.002})
+        trial.epoch(_epoch(1))
+        trial.close("finished")
+        study.close("finished")
+        training = watch("train", contender.name, contender.card.fingerprint)
+        training.epoch(_epoch(1))
+        training.close("failed")  # as a kill leaves it: one epoch of three
+    live = {run.info.run_id for run in Seen(experiment).runs}
+    publish.run(experiment.layout, experiment.params)
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    assert live <= {run.info.run_id for run in seen.runs}
+    for run in seen.of_kind("train"):
+        assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "val_loss")] == [1, 2, 3]
+        assert run.info.status == "FINISHED"
+
+
+def test_a_new_state_gets_its_own_runs_but_no_second_package_or_version(experiment):
+    publish.run(experiment.layout, experiment.params)
+    out = outcomes.read_outcome(*_both(experiment))
+    path = experiment.layout.evaluation_report(out.contenders[-1].name) / "metrics.json"
+    Metrics.read(path).model_copy(update={"ece": 0.123}).write(path)
+    publish.run(experiment.layout, experiment.params)
+    assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4}
+
+
+def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
+    layout, out = experiment.layout, outcomes.read_outcome(*_both(experiment))
+    publish.run(layout, experiment.params)
+    decision = layout.comparison / "decision.json"
+    kept = decision.read_bytes()
+    (other,) = [contender for contender in out.contenders if contender.name != out.winner.name]
+    write_json(decision, {**out.decision.model_dump(), "winner": other.name, "fingerprint": other.card.fingerprint})
+    publish.run(layout, experiment.params)
+    assert str(stores.client(layout).get_registered_model("podium-tiny").aliases["candidate"]) == "2"
+    decision.write_bytes(kept)
+    publish.run(layout, experiment.params)
+    assert Seen(experiment).counts()["versions"] == 2
+    assert str(stores.client(layout).get_registered_model("podium-tiny").aliases["candidate"]) == "1"
+
+
+def test_an_unreachable_server_leaves_the_report_and_a_later_publish_fills_in(experiment, monkeypatch, unused_port):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{unused_port}")
+    with pytest.raises(TrackingError, match=r"cannot be reached: start it .* `dvc repro publish`") as caught:
+        publish.run(experiment.layout, experiment.params)
+    assert "secret" not in str(caught.value)
+    assert experiment.layout.report.is_file()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    publish.run(experiment.layout, experiment.params)
+    assert Seen(experiment).counts() == ALL
+
+
+def test_inside_mlflow_run_the_outer_run_becomes_the_parent_and_is_not_written_to(experiment, monkeypatch):
+    client = stores.client(experiment.layout)
+    outer = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer)
+    publish.run(experiment.layout, experiment.params)
+    (parent,) = Seen(experiment).of_kind("experiment")
+    assert parent.data.tags[PARENT] == outer
+    untouched = client.get_run(outer)
+    assert untouched.data.params == {} and untouched.data.metrics == {} and untouched.info.status == "RUNNING"
+
+
+def test_measured_times_that_came_later_are_added_without_a_new_run(experiment):
+    publish.run(experiment.layout, experiment.params)
+    out = outcomes.read_outcome(*_both(experiment))
+    add_times(experiment.layout, out.winner.card.fingerprint, {"seconds_per_epoch": 2.5})
+    publish.run(experiment.layout, experiment.params)
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    assert [run.data.metrics.get("measured/seconds_per_epoch") for run in seen.of_kind("train")].count(2.5) == 1
+
+
+def test_an_evaluation_of_another_model_is_refused(experiment):
+    path = experiment.layout.evaluation_report("tiny_resnet") / "metrics.json"
+    Metrics.read(path).model_copy(update={"fingerprint": "0" * 64}).write(path)
+    with pytest.raises(DataError, match="judges another model than artifacts/models/tiny_resnet"):
+        publish.run(experiment.layout, experiment.params)
+
+
+def test_a_deleted_experiment_is_restored(experiment):
+    publish.run(experiment.layout, experiment.params)
+    client = stores.client(experiment.layout)
+    client.delete_experiment(client.get_experiment_by_name("tiny").experiment_id)
+    publish.run(experiment.layout, experiment.params)
+    assert client.get_experiment_by_name("tiny").lifecycle_stage == "active"
+    assert Seen(experiment).counts() == ALL
+
+
+def _both(experiment):
+    return experiment.layout, experiment.params
+
+
+def _epoch(number):
+    return EpochResult(
+        epoch=number,
+        step=number * 2,
+        learning_rate=0.002 / number,
+        train_loss=1.2 / number,
+        train_accuracy=0.3 * number,
+        val_loss=1.3 / number,
+        val_accuracy=0.25 * number,
+    )

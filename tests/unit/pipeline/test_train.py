@@ -1,0 +1,283 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from podium.core.config import EarlyStopping, Train
+from podium.core.errors import DataError, ModelError
+from podium.core.files import sha256_file
+from podium.core.layout import Layout
+from podium.core.records import EpochResult, ModelCard, WeightsRecord
+from podium.core.times import read_times
+from podium.data.shards import open_for_testing
+from podium.models import engine, zoo
+from podium.models.inference import load_classifier
+from podium.models.watcher import Outcome, Unwatched, Watcher, unwatched
+from podium.models.weights import save_weights
+from podium.pipeline import train
+from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned
+
+FILES = ("history.csv", "model.json", "weights.safetensors")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the product may catch it."""
+
+
+class Remembering(Unwatched):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[EpochResult] = []
+        self.outcome: Outcome | None = None
+
+    def epoch(self, row: EpochResult) -> None:
+        self.rows.append(row)
+
+    def trial(self, number: int, parameters: Mapping[str, float]) -> "Remembering":
+        return self
+
+    def close(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+def fit(layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched) -> dict[str, str]:
+    train.run(layout, "small", contender=contender(), recipe=recipe, runtime=RUNTIME, seed=seed, watch=watch)
+    return digests(layout)
+
+
+def digests(layout: Layout) -> dict[str, str]:
+    assert sorted(p.name for p in layout.model("small").iterdir()) == list(FILES)
+    return {name: sha256_file(layout.model("small") / name) for name in FILES}
+
+
+def checkpoints(layout: Layout) -> list[Path]:
+    return list((layout.work / "checkpoints").glob("*/"))
+
+
+@cache
+def uninterrupted() -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as root:
+        return fit(write_project(Path(root)))
+
+
+def test_two_runs_write_the_same_bytes(tmp_path):
+    assert fit(write_project(tmp_path)) == uninterrupted()
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    other = fit(write_project(tmp_path), seed=1)
+    assert other["weights.safetensors"] != uninterrupted()["weights.safetensors"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["step", "epoch"])), min_size=1, max_size=3))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_killed_anywhere_and_resumed_ends_with_the_same_bytes(kills):
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        layout = write_project(Path(root))
+        draw = engine.augment.draw
+        for point, kind in kills:
+            with patch.context() as once:
+
+                def dying_draw(settings, seed, step, *rest, point=point):
+                    if step == point:
+                        raise Killed
+                    return draw(settings, seed, step, *rest)
+
+                class Dying(Unwatched):
+                    def epoch(self, row, point=point):
+                        if row.epoch == point % 3 + 1:
+                            raise Killed
+
+                if kind == "step":
+                    once.setattr(engine.augment, "draw", dying_draw)
+                try:
+                    fit(layout, watch=unwatched if kind == "step" else lambda *_: Dying())
+                except Killed:
+                    assert not layout.model("small").exists()
+        assert fit(layout) == uninterrupted()
+        assert checkpoints(layout) == []
+
+
+def test_a_resumed_run_repeats_no_finished_epoch(tmp_path):
+    layout = write_project(tmp_path)
+
+    class Dying(Unwatched):
+        def epoch(self, row: EpochResult) -> None:
+            if row.epoch == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        fit(layout, watch=lambda *_: Dying())
+    seen = Remembering()
+    fit(layout, watch=lambda *_: seen)
+    assert [row.epoch for row in seen.rows] == [3]
+
+
+def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_path):
+    layout = write_project(tmp_path)
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        import podium
+        from podium.core.layout import Layout
+        from podium.models.watcher import Unwatched
+        from podium.pipeline import train
+        from tests.small_splits import RECIPE, RUNTIME, contender
+
+        class Dying(Unwatched):
+            def epoch(self, row):
+                if row.epoch == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), recipe=RECIPE, runtime=RUNTIME, seed=0,
+                  watch=lambda *_: Dying())
+        """
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(checkpoints(layout)) == 1
+    assert fit(layout) == uninterrupted()
+
+
+def test_the_caller_s_random_state_changes_nothing_and_is_left_alone(tmp_path):
+    import torch
+
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    assert fit(write_project(tmp_path)) == uninterrupted()
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_card_history_and_weights_belong_together(tmp_path):
+    layout = write_project(tmp_path)
+    write_tuned(layout, {"learning_rate": 0.004, "batch_size": 10.0})
+    seen = Remembering()
+    fit(layout, watch=lambda *_: seen)
+    folder = layout.model("small")
+    card = ModelCard.read(folder / "model.json")
+    assert card.learning_rate == 0.004
+    assert card.tuned == {"learning_rate": 0.004, "batch_size": 10.0}
+    assert (card.epochs, card.images_seen, card.stopped_early) == (3, 90, False)
+    assert card.classes == ["apple", "banana", "cherry"]
+    assert card.groups == dict.fromkeys(card.classes, "fruit")
+    assert card.weights_bytes == (folder / "weights.safetensors").stat().st_size
+    with safe_open(folder / "weights.safetensors", framework="pt") as stored:
+        assert stored.metadata() == {"format": "pt", "fingerprint": card.fingerprint}
+    lines = (folder / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,step,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy"
+    assert [EpochResult.model_validate(dict(zip(lines[0].split(","), l.split(","), strict=True))) for l in lines[1:]] == (
+        seen.rows
+    )
+    assert [row.step for row in seen.rows] == [3, 6, 9]
+    assert card.best_epoch == min(seen.rows, key=lambda row: row.val_loss).epoch
+    assert seen.outcome == "finished"
+    assert read_times(layout, card.fingerprint)["seconds_per_epoch"] > 0
+
+
+def test_the_kept_weights_are_those_of_the_epoch_with_the_lowest_validation_loss(tmp_path):
+    layout = write_project(tmp_path)
+    fit(layout)
+    folder = layout.model("small")
+    classifier = load_classifier(folder, RUNTIME)
+    from podium.data.shards import open_for_fitting
+
+    val = open_for_fitting(layout.prepared, "val")
+    p = classifier.probabilities(val.images(np.arange(len(val))), 8)
+    loss = -np.log(p[np.arange(len(val)), val.labels].astype(np.float64)).mean()
+    rows = (folder / "history.csv").read_text().splitlines()[1:]
+    assert loss == pytest.approx(min(float(row.split(",")[5]) for row in rows), abs=1e-5)
+
+
+def test_training_stops_early_and_says_so(tmp_path):
+    layout = write_project(tmp_path)
+    impatient = RECIPE.model_copy(update={"epochs": 6, "early_stopping": EarlyStopping(patience=2, min_delta=50.0)})
+    fit(layout, impatient)
+    card = ModelCard.read(layout.model("small") / "model.json")
+    # the first epoch is better than nothing, the next two are not better by 50 nats
+    assert (card.epochs, card.stopped_early, card.images_seen) == (3, True, 90)
+
+
+def test_fine_tuning_starts_from_the_fetched_weights(tmp_path):
+    layout = write_project(tmp_path)
+    folder = layout.weights / "small"
+    donor = zoo.create("test_resnet", 7, 0.0, seed=99)
+    body = {name: t.half() if t.is_floating_point() else t for name, t in donor.state_dict().items() if "fc" not in name}
+    save_weights(folder / "weights.safetensors", body, {})
+    record = WeightsRecord(architecture="test_resnet", weights="data:x.safetensors", sha256="0" * 64, metadata={})
+    record.write(folder / "weights.json")
+    frozen = RECIPE.model_copy(update={"epochs": 1, "weight_decay": 0.0})
+    write_tuned(layout, {"learning_rate": 1e-12})
+    fit(layout, frozen)
+    trained = load_classifier(layout.model("small"), RUNTIME).module.state_dict()
+    assert (trained["conv1.0.weight"] - donor.state_dict()["conv1.0.weight"]).abs().max() < 1e-3
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_writes_nothing(tmp_path):
+    layout = write_project(tmp_path)
+    write_tuned(layout, {"learning_rate": 1e30})
+    seen = Remembering()
+    with pytest.raises(ModelError, match=r"step \d+.*lower train.learning_rate"):
+        fit(layout, RECIPE.model_copy(update={"warmup_epochs": 0.0}), watch=lambda *_: seen)
+    assert seen.outcome == "failed"
+    assert not layout.model("small").exists()
+
+
+def test_weights_fetched_for_another_architecture_are_refused(tmp_path):
+    layout = write_project(tmp_path, architecture="test_convnext")
+    with pytest.raises(ModelError, match="holds weights of test_convnext"):
+        fit(layout)
+
+
+def test_a_missing_tuning_result_says_what_to_run(tmp_path):
+    layout = write_project(tmp_path)
+    (layout.tuning("small") / "best.json").unlink()
+    with pytest.raises(DataError, match="dvc repro"):
+        fit(layout)
+
+
+def test_two_processes_cannot_train_the_same_model_at_once(tmp_path):
+    layout = write_project(tmp_path)
+
+    class Second(Unwatched):
+        def epoch(self, row: EpochResult) -> None:
+            fit(layout)
+
+    with pytest.raises(ModelError, match="another process"):
+        fit(layout, watch=lambda *_: Second())
+
+
+def test_the_test_split_is_never_opened(tmp_path):
+    layout = write_project(tmp_path)
+    assert len(open_for_testing(layout.prepared)) == 6
+    for file in (layout.prepared / "test").iterdir():
+        file.unlink()
+    assert fit(layout) == uninterrupted()
+
+
+def test_each_epoch_prints_one_plain_line_in_a_pipe(tmp_path, capsys):
+    fit(write_project(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("train small: epoch 2/3  lr ")
+    assert lines[1].endswith(" s")

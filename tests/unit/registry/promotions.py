@@ -1,0 +1,64 @@
+"""Registered versions for the tests of promotion: real packages' evidence, registered in a real store."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+from mlflow import MlflowClient
+
+from podium.core.config import Params
+from podium.core.layout import Layout
+from podium.core.records import ModelCard
+from podium.registry import package, store
+from podium.registry.evidence import Evidence, read_evidence
+
+NAME = "podium-tiny"
+
+
+def gathered(layout: Layout, params: Params, folder: Path, model: str = "tiny_resnet") -> Evidence:
+    """The evidence `publish` would package for a model, with the tags it would set."""
+    artifacts = folder / "artifacts"
+    package.gather(layout, model, params.runtime, artifacts)
+    return read_evidence(SimpleNamespace(version="1", tags=tags_of(artifacts)), artifacts)
+
+
+def tags_of(artifacts: Path, **changes: str) -> dict[str, str]:
+    card = ModelCard.read(artifacts / "model.json")
+    return {
+        "podium.fingerprint": card.fingerprint,
+        "podium.model": card.model,
+        "podium.weights_sha256": card.weights_sha256,
+        "podium.test_digest": "d" * 64,
+        "podium.validation_passed": "true",
+        "podium.accuracy": "0.9",
+        "podium.macro_f1": "0.9",
+        **changes,
+    }
+
+
+def client_of(layout: Layout) -> MlflowClient:
+    return store.client(layout)
+
+
+def register(layout: Layout, evidence: Evidence, **tags: str) -> str:
+    """Registers a copy of the evidence as the newest version with the alias `candidate`."""
+    client = client_of(layout)
+    if not client.search_registered_models(f"name='{NAME}'"):
+        client.create_registered_model(NAME)
+    number = len(client.search_model_versions(f"name='{NAME}'")) + 1
+    source = layout.root / "packages" / str(number)
+    shutil.copytree(evidence.folder, source / "artifacts")
+    named = {key.replace("__", "."): value for key, value in tags.items()}
+    version = client.create_model_version(NAME, source=str(source), tags={**evidence.tags, **named})
+    client.set_registered_model_alias(NAME, "candidate", str(version.version))
+    return str(version.version)
+
+
+def lenient(params: Params, **gates: object) -> Params:
+    """The same params with gates a network with random weights passes, unless told otherwise."""
+    floors = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0, **gates}
+    return params.model_copy(update={"promote": params.promote.model_copy(update=floors)})
+
+
+def ignore(results: object) -> None:
+    """A `ShowGates` that shows nothing."""

@@ -1,0 +1,252 @@
+"""Every gate passes and fails, with the right number in the message."""
+
+import base64
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from podium.core.config import load
+from podium.core.layout import Layout
+from podium.core.records import ClassMetrics, ExpectationResult, Interval
+from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
+from podium.data.raw import RawWriter
+from podium.models.inference import load_classifier
+from podium.registry import gates
+from podium.registry.predictor import serving_runtime
+from tests.unit.registry.promotions import gathered
+
+
+@pytest.fixture(scope="module")
+def evidence(finished_project, tmp_path_factory):
+    layout = Layout(finished_project)
+    return gathered(layout, load(layout.params), tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def classifier(evidence):
+    return load_classifier(evidence.folder, serving_runtime(evidence.folder))
+
+
+@pytest.fixture
+def damaged(evidence, tmp_path):
+    """The same evidence in a folder that a test may change."""
+    shutil.copytree(evidence.folder, tmp_path / "artifacts")
+    return replace(evidence, folder=tmp_path / "artifacts")
+
+
+def rate(value):
+    return Interval(value=value, low=value, high=value)
+
+
+def answers(right: int, wrong: int) -> pd.DataFrame:
+    """`right` images named rightly, then `wrong` ones named wrongly; ids i0, i1, ..."""
+    total = right + wrong
+    return pd.DataFrame(
+        {
+            "image_id": [f"i{n:03d}" for n in range(total)],
+            "label": "apple",
+            "predicted": ["apple"] * right + ["pear"] * wrong,
+        }
+    )
+
+
+def test_data_validation_asks_the_tag_and_the_report(evidence):
+    assert gates.data_validation(evidence).passed
+    untagged = replace(evidence, tags={})
+    assert gates.data_validation(untagged).detail == "data validation did not pass: tag missing, report true"
+    tagged_only = replace(evidence, validation=evidence.validation.model_copy(update={"passed": False}))
+    assert not gates.data_validation(tagged_only).passed
+
+
+def test_data_validation_names_the_critical_expectation_that_failed(evidence):
+    bad = ExpectationResult(
+        id="minimum_rows", suite="rows", severity="critical", sentence="", success=False, expected="", observed="",
+        offending=[], offending_count=0,
+    )  # fmt: skip
+    report = evidence.validation.model_copy(update={"passed": False, "results": [bad]})
+    result = gates.data_validation(replace(evidence, validation=report))
+    assert "(failed: minimum_rows)" in result.detail
+
+
+def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, damaged):
+    assert gates.weights_hash(evidence).passed
+    other_tag = replace(evidence, tags={**evidence.tags, "podium.weights_sha256": "ab" * 32})
+    assert gates.weights_hash(other_tag).detail.endswith("the tag says abababababab")
+    with damaged.weights.open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\xff")
+    result = gates.weights_hash(damaged)
+    assert not result.passed
+    assert "the tag says" in result.detail
+    assert "model.json says" in result.detail
+
+
+def test_missing_weights_are_a_failed_gate_not_a_crash(damaged):
+    damaged.weights.unlink()
+    assert gates.weights_hash(damaged).observed == "missing"
+
+
+def test_the_golden_batch_is_reproduced(evidence, classifier):
+    result = gates.golden_batch(evidence, classifier)
+    assert result.passed, result.detail
+    assert float(result.observed) <= evidence.golden.tolerance
+
+
+def test_a_golden_batch_that_differs_fails_with_the_largest_difference(evidence, classifier):
+    first = evidence.golden.images[0]
+    moved = first.model_copy(update={"probabilities": [first.probabilities[0] + 0.25, *first.probabilities[1:]]})
+    golden = evidence.golden.model_copy(update={"images": [moved, *evidence.golden.images[1:]]})
+    result = gates.golden_batch(replace(evidence, golden=golden), classifier)
+    assert result.detail == "golden batch: largest difference 2.5e-01 of a probability is above 1e-04"
+
+
+def test_a_golden_batch_of_other_classes_or_of_no_image_fails(evidence, classifier):
+    first = evidence.golden.images[0]
+    short = first.model_copy(update={"probabilities": first.probabilities[:-1]})
+    for images in ([short], []):
+        golden = evidence.golden.model_copy(update={"images": images})
+        assert "shape" in gates.golden_batch(replace(evidence, golden=golden), classifier).detail
+
+
+def test_an_unreadable_golden_image_fails_the_gate(evidence, classifier):
+    junk = evidence.golden.images[0].model_copy(update={"bytes": base64.b64encode(b"junk").decode()})
+    golden = evidence.golden.model_copy(update={"images": [junk]})
+    broken = replace(evidence, golden=golden)
+    assert "does not predict" in gates.golden_batch(broken, classifier).detail
+    assert "cannot be measured" in gates.latency(broken, classifier, 1.0).detail
+
+
+@pytest.mark.parametrize(
+    ("observed", "minimum", "detail"),
+    [
+        (0.742, 0.8, "accuracy 0.742 is 0.058 below 0.800"),
+        (0.79996, 0.8, "accuracy 0.79996 is 0.00004 below 0.80000"),  # three decimals would say 0.800 below 0.800
+        (0.8, 0.8, ""),
+        (1.0, 0.8, ""),
+        (0.0, 0.0, ""),
+    ],
+)
+def test_accuracy_says_by_how_much_it_is_below(evidence, observed, minimum, detail):
+    metrics = evidence.metrics.model_copy(update={"accuracy": rate(observed)})
+    result = gates.accuracy(metrics, minimum)
+    assert (result.passed, result.detail) == (not detail, detail)
+
+
+def test_macro_f1_says_by_how_much_it_is_below(evidence):
+    metrics = evidence.metrics.model_copy(update={"macro_f1": rate(0.5)})
+    assert gates.macro_f1(metrics, 0.5).passed
+    assert gates.macro_f1(metrics, 0.75).detail == "macro_f1 0.500 is 0.250 below 0.750"
+
+
+@pytest.fixture
+def metrics(evidence):
+    one = ClassMetrics(precision=1.0, recall=0.5, f1=0.6, support=10)
+    return evidence.metrics.model_copy(
+        update={"per_class": {"person": one, "animal": one.model_copy(update={"recall": 0.9})}}
+    )
+
+
+def test_recall_floors_hold_or_name_every_class_that_is_below(metrics):
+    assert gates.recall_floors(metrics, {}).passed
+    assert gates.recall_floors(metrics, {"person": 0.5, "animal": 0.8}).passed
+    result = gates.recall_floors(metrics, {"person": 0.6, "animal": 0.95})
+    assert result.detail == "recall of person 0.500 is 0.100 below 0.600, recall of animal 0.900 is 0.050 below 0.950"
+    assert result.required == ">= 0.600 (person)"
+
+
+def test_a_recall_floor_for_an_unknown_class_fails(metrics):
+    result = gates.recall_floors(metrics, {"persn": 0.1, "animal": 0.1})
+    assert result.detail == "class 'persn' has a recall floor but the model does not know it"
+
+
+def test_without_a_holder_there_is_nothing_to_be_worse_than(evidence, tmp_path):
+    result = gates.not_worse_than_holder(evidence, None, 0.05, Layout(tmp_path))
+    assert (result.passed, result.observed) == (True, "no holder")
+
+
+@pytest.mark.parametrize(
+    ("right", "holder_right", "passed", "observed"),
+    [
+        (90, 95, True, "0 won, 5 lost, p 0.0625"),  # exact binomial: 2 x 1/2^5
+        (90, 96, False, "0 won, 6 lost, p 0.0312"),
+        (96, 90, True, "6 won, 0 lost, p 0.0312"),  # significantly better is welcome
+        (90, 90, True, "0 won, 0 lost, p 1"),
+    ],
+)
+def test_only_a_significantly_worse_candidate_fails(evidence, tmp_path, right, holder_right, passed, observed):
+    candidate = replace(evidence, predictions=answers(right, 100 - right))
+    holder = replace(evidence, version="7", predictions=answers(holder_right, 100 - holder_right))
+    result = gates.not_worse_than_holder(candidate, holder, 0.05, Layout(tmp_path))
+    assert (result.passed, result.observed) == (passed, observed)
+    if not passed:
+        assert result.detail == (
+            "significantly worse than holder 7 on 100 test images: 0 won, 6 lost, p 0.0312 is 0.0188 below 0.05"
+        )
+
+
+def test_stored_predictions_of_other_images_are_not_compared(evidence, tmp_path):
+    holder = replace(evidence, version="7", predictions=answers(3, 3))
+    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(tmp_path))
+    assert "different images" in result.detail
+
+
+def test_a_holder_tested_on_other_data_is_run_on_the_present_test_images(evidence, finished_project):
+    holder = replace(evidence, version="7", tags={**evidence.tags, "podium.test_digest": "e" * 64})
+    holder = replace(holder, predictions=answers(3, 3))
+    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(finished_project))
+    # It is the candidate's own network, so both are right about the same images.
+    assert (result.passed, result.observed) == (True, "0 won, 0 lost, p 1"), result.detail
+
+
+def test_labels_are_compared_by_name_when_the_holder_knows_other_classes(evidence, damaged, finished_project):
+    card = damaged.card.model_copy(update={"classes": [f"old {name}" for name in damaged.card.classes]})
+    card.write(damaged.folder / "model.json")
+    holder = replace(damaged, version="7", tags={**damaged.tags, "podium.test_digest": "e" * 64})
+    right = int((evidence.predictions["label"] == evidence.predictions["predicted"]).sum())
+    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(finished_project))
+    assert result.observed.startswith(f"{right} won, 0 lost")
+
+
+def test_a_holder_that_cannot_be_compared_fails_the_gate_and_says_why(evidence, damaged, tmp_path):
+    elsewhere = {**evidence.tags, "podium.test_digest": "e" * 64}
+    holder = replace(evidence, version="7", tags=elsewhere)
+    no_raw = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(tmp_path / "empty"))
+    assert no_raw.detail.startswith("holder 7 cannot be compared: ")
+    assert "dvc repro" in no_raw.detail
+    gone = gates.not_worse_than_holder(evidence, "version 7 was deleted", 0.05, Layout(tmp_path))
+    assert gone.detail == "the present holder cannot be read: version 7 was deleted"
+
+
+def test_test_images_that_are_no_longer_in_raw_are_counted(evidence, finished_project, tmp_path):
+    layout = Layout(tmp_path / "other")
+    layout.raw.mkdir(parents=True)
+    raw = read_manifest(Layout(finished_project).raw / "manifest.parquet", RAW_COLUMNS)
+    keep = raw[raw["image_id"] != evidence.predictions["image_id"][0]]
+    write_manifest(layout.raw / "manifest.parquet", keep, RAW_COLUMNS)
+    RawWriter(layout.raw).close()
+    holder = replace(evidence, version="7", tags={**evidence.tags, "podium.test_digest": "e" * 64})
+    result = gates.not_worse_than_holder(evidence, holder, 0.05, layout)
+    assert f"1 of the {len(evidence.predictions)} present test images" in result.detail
+
+
+def test_latency_is_measured_and_its_excess_told(evidence, classifier):
+    assert gates.latency(evidence, classifier, 60.0).passed
+    result = gates.latency(evidence, classifier, 1e-9)
+    assert result.detail.startswith("latency 0.0")
+    assert result.detail.endswith("above 1e-09 s")
+
+
+def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(damaged, finished_project):
+    damaged.weights.write_bytes(b"not safetensors")
+    limits = load(Layout(finished_project).params).promote
+    results = {gate.name: gate for gate in gates.run_gates(damaged, None, limits, Layout(finished_project))}
+    assert not results["golden_batch"].passed
+    assert not results["latency"].passed
+    assert not results["weights_hash"].passed
+    assert results["data_validation"].passed
+    assert list(results) == [
+        "data_validation", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall", "not_worse_than_holder",
+        "latency",
+    ]  # fmt: skip

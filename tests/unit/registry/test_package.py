@@ -1,0 +1,85 @@
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from podium.core.errors import ModelError
+from podium.core.records import ModelCard
+from podium.registry import package
+
+MODEL = "tiny_resnet"
+
+
+@pytest.fixture
+def built(experiment, tmp_path_factory):
+    import shutil
+
+    from mlflow.models import Model
+
+    target = tmp_path_factory.mktemp("package") / "model"
+    with package.built(experiment.layout, MODEL, experiment.params.runtime, Model()) as folder:
+        shutil.copytree(folder, target)
+    return target
+
+
+def test_the_package_is_self_contained_and_holds_no_pickle(built, experiment):
+    files = {path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file()}
+    evidence = {"weights.safetensors", "model.json", "metrics.json", "validation.json", "predictions.parquet"}
+    assert {f"artifacts/{name}" for name in evidence | {"golden.json"}} <= files
+    assert "code/podium/registry/predictor.py" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pyc", ".pt", ".pth"))]
+    text = (built / "MLmodel").read_text(encoding="utf-8")
+    assert str(experiment.layout.root) not in text
+    assert "/tmp" not in text
+    assert "+cpu" not in (built / "requirements.txt").read_text()
+
+
+def test_the_package_loads_in_a_new_process_without_pickle_and_without_the_project(built, experiment):
+    golden = package.GoldenBatch.read(built / "artifacts" / "golden.json")
+    script = f"""
+import base64, json, mlflow.pyfunc, pandas as pd
+model = mlflow.pyfunc.load_model({str(built)!r})
+import podium
+texts = {[image.bytes for image in golden.images]!r}
+a = model.predict(pd.DataFrame({{"image": texts}}))
+b = model.predict(pd.DataFrame({{"image": [base64.b64decode(t) for t in texts]}}))
+assert a.equals(b)
+print(json.dumps([podium.__file__, a.drop(columns=["label", "score"]).values.tolist(), a["label"].tolist()]))
+"""
+    settings = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    settings["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd="/", env=settings, capture_output=True, text=True, check=True
+    )
+    where, probabilities, labels = json.loads(done.stdout)
+    assert where == str(built / "code" / "podium" / "__init__.py")
+    for row, image in zip(probabilities, golden.images, strict=True):
+        assert row == pytest.approx(image.probabilities, abs=golden.tolerance)
+    assert set(labels) <= set(golden.classes)
+
+
+def test_the_golden_batch_takes_classes_in_turn_and_keeps_the_original_bytes(experiment):
+    golden = package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    assert len(golden.images) == package.GOLDEN_IMAGES
+    assert [image.label for image in golden.images[:3]] == sorted(golden.classes)
+    assert base64.b64decode(golden.images[0].bytes).startswith(b"\x89PNG")
+    assert golden == package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+
+
+def test_serving_that_differs_from_the_evaluation_is_refused(experiment, tmp_path):
+    folder = tmp_path / "evidence"
+    golden = package.gather(experiment.layout, MODEL, experiment.params.runtime, folder)
+    card = ModelCard.read(folder / "model.json")
+    half = card.preprocessing.model_copy(update={"pad_value": 255 - card.preprocessing.pad_value})
+    card.model_copy(update={"preprocessing": half}).write(folder / "model.json")
+    with pytest.raises(ModelError, match=r"differs from its evaluation by .* run `dvc repro -f evaluate@tiny_resnet`"):
+        package.check_parity(folder, golden, experiment.params.runtime)
+
+
+def test_requirements_name_the_installed_versions():
+    assert all(Path(line).name.count("==") == 1 for line in package.requirements())
+    assert [line.split("==")[0] for line in package.requirements()] == list(package.REQUIREMENTS)

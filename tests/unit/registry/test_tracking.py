@@ -1,0 +1,185 @@
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from podium.core.layout import Layout
+from podium.core.records import EpochResult
+from podium.registry import store as stores
+from podium.registry import tracking
+from podium.registry.tracking import live_view
+
+PARENT = "mlflow.parentRunId"
+
+
+def epoch(number):
+    return EpochResult(
+        epoch=number,
+        step=number * 10,
+        learning_rate=0.01,
+        train_loss=1 / number,
+        train_accuracy=0.5,
+        val_loss=2 / number,
+        val_accuracy=0.4,
+    )
+
+
+def runs_of(layout, kind):
+    client = stores.client(layout)
+    experiment = client.get_experiment_by_name("sample").experiment_id
+    return client, stores.find_runs(client, experiment, kind=kind)
+
+
+@pytest.fixture
+def nobody_listens():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_a_training_run_shows_each_epoch(store):
+    watcher = live_view(store, "sample")("train", "resnet18", "f" * 64)
+    for number in (1, 2):
+        watcher.epoch(epoch(number))
+    watcher.close("finished")
+    client, (run,) = runs_of(store, "train")
+    assert run.info.run_name == "train resnet18"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["podium.model"] == "resnet18"
+    assert run.data.tags["podium.fingerprint"] == "f" * 64
+    for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        assert [m.step for m in client.get_metric_history(run.info.run_id, key)] == [1, 2]
+
+
+def test_a_study_nests_one_run_per_trial(store):
+    study = live_view(store, "sample")("tune", "resnet18", "a" * 64)
+    for number, outcome in enumerate(("finished", "pruned")):
+        trial = study.trial(number, {"learning_rate": 0.1 / (number + 1)})
+        trial.epoch(epoch(1))
+        trial.close(outcome)
+    study.close("finished")
+    _, (parent,) = runs_of(store, "tune")
+    _, trials = runs_of(store, "trial")
+    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1"]
+    assert {run.data.tags[PARENT] for run in trials} == {parent.info.run_id}
+    assert [run.data.tags["podium.outcome"] for run in trials] == ["finished", "pruned"]
+    assert [run.data.params["learning_rate"] for run in trials] == ["0.1", "0.05"]
+
+
+def test_the_run_of_a_killed_training_goes_on_without_doubled_epochs(store):
+    script = f"""
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_tracking import epoch
+from podium.core.layout import Layout
+from podium.registry.tracking import live_view
+watcher = live_view(Layout(Path({str(store.root)!r})), "sample")("train", "m", "k" * 64)
+watcher.epoch(epoch(1)); watcher.epoch(epoch(2))
+while watcher._queue.qsize(): time.sleep(0.05)
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    client, (before,) = runs_of(store, "train")
+    assert before.info.status == "RUNNING"
+    again = live_view(store, "sample")("train", "m", "k" * 64)
+    for number in (2, 3):
+        again.epoch(epoch(number))
+    again.close("finished")
+    _, (run,) = runs_of(store, "train")
+    assert run.info.run_id == before.info.run_id
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val_loss")][-2:] == [2, 3]
+    assert run.info.status == "FINISHED"
+
+
+def test_repeating_a_finished_stage_changes_nothing_and_another_fingerprint_gets_its_own_run(store):
+    for fingerprint in ("a", "a", "b"):
+        watcher = live_view(store, "sample")("train", "m", fingerprint * 64)
+        watcher.epoch(epoch(1))
+        watcher.close("finished")
+    client, runs = runs_of(store, "train")
+    assert [run.data.tags["podium.fingerprint"][0] for run in runs] == ["a", "b"]
+    assert len(client.get_metric_history(runs[0].info.run_id, "val_loss")) == 1
+
+
+def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch, capsys, nobody_listens):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody_listens)
+    begun = time.monotonic()
+    study = live_view(store, "sample")("tune", "m", "a" * 64)
+    for number in range(50):
+        trial = study.trial(number, {"learning_rate": 0.1})
+        trial.epoch(epoch(1))
+        trial.close("failed")
+    assert time.monotonic() - begun < 1
+    study.close("finished")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"warning: MLflow at {nobody_listens} cannot be reached or used; the stage goes on; "
+        "`dvc repro publish` fills it in later"
+    ]
+
+
+def test_a_server_that_never_answers_does_not_hold_the_stage_up(store, monkeypatch, capsys):
+    monkeypatch.setattr(stores, "PROBE_SECONDS", 30.0)
+    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        watcher = live_view(store, "sample")("train", "m", "a" * 64)
+        watcher.epoch(epoch(1))
+        watcher.close("finished")
+        assert time.monotonic() - begun < 5
+        assert "the stage goes on" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_costs_one_warning(store, capsys):
+    (store.root / "mlflow.db").write_bytes(b"this is not a database, whatever its name says\n" * 100)
+    watcher = live_view(store, "sample")("train", "m", "a" * 64)
+    watcher.epoch(epoch(1))
+    watcher.close("finished")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_factory_returns_before_mlflow_is_imported(tmp_path):
+    script = f"""
+import sys, time
+from pathlib import Path
+from podium.core.layout import Layout
+from podium.registry.tracking import live_view
+begun = time.monotonic()
+live_view(Layout(Path({str(tmp_path)!r})), "sample")
+assert "mlflow" not in sys.modules and "torch" not in sys.modules
+assert time.monotonic() - begun < 0.5
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_throw_away_copy_of_an_experiment_uses_the_main_store(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    copy = Layout(tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc")
+    assert stores.tracking_uri(copy) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_password_in_the_address_is_not_shown():
+    assert stores.shown("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert stores.shown("sqlite:////a/b@c/mlflow.db") == "sqlite:////a/b@c/mlflow.db"
+
+
+def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, empty_store, monkeypatch):
+    import shutil
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "my 과일 project"
+    root.mkdir()
+    shutil.copyfile(empty_store, root / "mlflow.db")
+    layout = Layout(root)
+    client = stores.client(layout)
+    run_id = stores.create_run(client, stores.experiment_id(client, layout, "sample"), "r", {}, "stages/train.py")
+    (root / "note.txt").write_text("x")
+    client.log_artifact(run_id, str(root / "note.txt"))
+    assert (root / "mlruns" / "sample" / run_id / "artifacts" / "note.txt").is_file()

@@ -1,0 +1,181 @@
+"""Which folders are splits and classes. A case is (files and folders given, split/label expected, reasons expected)."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.core.errors import DataError
+from podium.sources.classfolders import arrange
+
+# Each case: name -> (files, {path: (split, label)}, {skipped path: part of the reason}).
+TREES = {
+    # The plain case, and the class is the folder directly below the top.
+    "classes only": (["a/1.jpg", "b/1.jpg"], {"a/1.jpg": ("", "a"), "b/1.jpg": ("", "b")}, {}),
+    # One folder around everything is what "Compress" of a file manager makes.
+    "one folder around": (["flowers/daisy/1.jpg", "flowers/rose/1.jpg"], {"flowers/daisy/1.jpg": ("", "daisy")}, {}),
+    # Around the splits as well, and twice.
+    "two folders around splits": (
+        ["x/cifar10/train/cat/1.jpg", "x/cifar10/test/dog/1.jpg"],
+        {"x/cifar10/train/cat/1.jpg": ("train", "cat"), "x/cifar10/test/dog/1.jpg": ("test", "dog")},
+        {},
+    ),
+    # Every name people give a split, in any case; two names of one split are one split.
+    "names of splits": (
+        ["Training/a/1.jpg", "VALID/a/1.jpg", "validation/b/1.jpg", "Testing/b/1.jpg"],
+        {
+            "Training/a/1.jpg": ("train", "a"),
+            "VALID/a/1.jpg": ("val", "a"),
+            "validation/b/1.jpg": ("val", "b"),
+            "Testing/b/1.jpg": ("test", "b"),
+        },
+        {},
+    ),
+    # Only one split, and nothing else: it must not be opened as if it were the folder around the classes.
+    "train alone": (["train/a/1.jpg", "train/b/1.jpg"], {"train/a/1.jpg": ("train", "a")}, {}),
+    # A folder below a class belongs to the class, even one called like a split.
+    "nested below a class": (
+        ["a/deep/er/1.jpg", "a/test/2.jpg", "b/1.jpg"],
+        {"a/deep/er/1.jpg": ("", "a"), "a/test/2.jpg": ("", "a")},
+        {},
+    ),
+    # `train` is a vehicle: images lie directly in it.
+    "a class called train": (
+        ["bus/1.jpg", "car/1.jpg", "train/1.jpg"],
+        {"train/1.jpg": ("", "train"), "bus/1.jpg": ("", "bus")},
+        {},
+    ),
+    # A name that only begins like a split is a class.
+    "a class called testament": (["testament/1.jpg", "trains/1.jpg"], {"testament/1.jpg": ("", "testament")}, {}),
+    # The test part of a competition has no labels.
+    "unlabelled test images": (
+        ["train/a/1.jpg", "train/b/1.jpg", "test/77.jpg"],
+        {"train/a/1.jpg": ("train", "a")},
+        {"test/77.jpg": "outside the folders of the splits"},
+    ),
+    # Documents beside the splits or around them are no classes.
+    "papers and notes beside the splits": (
+        ["f/Training/a/1.jpg", "f/Test/b/1.jpg", "f/papers/p.pdf", "f/readme.md", "f/multi/1.jpg"],
+        {"f/Training/a/1.jpg": ("train", "a"), "f/Test/b/1.jpg": ("test", "b")},
+        {"f/papers/p.pdf": ".pdf", "f/readme.md": ".md", "f/multi/1.jpg": "outside the folders of the splits"},
+    ),
+    "annotations beside the one folder": (
+        ["images/a/1.jpg", "images/b/1.jpg", "annotations/1.xml", "LICENSE"],
+        {"images/a/1.jpg": ("", "a")},
+        {"annotations/1.xml": ".xml", "LICENSE": "no extension"},
+    ),
+    # An image beside the class folders has no class, whether at the top or one level down.
+    "images without a class": (
+        ["cover.jpg", "f/logo.png", "f/a/1.jpg", "f/b/1.jpg"],
+        {"f/a/1.jpg": ("", "a")},
+        {"cover.jpg": "no class folder", "f/logo.png": "no class folder"},
+    ),
+    # What operating systems leave behind is neither a class nor a folder around; `._1.jpg` even ends like an image.
+    "litter": (
+        [
+            "__MACOSX/f/a/._1.jpg",
+            "f/.DS_Store",
+            "f/a/Thumbs.db",
+            "f/a/.hid.jpg",
+            "f/a/1.jpg",
+            "f/b/1.jpg",
+            ".git/x/1.jpg",
+        ],
+        {"f/a/1.jpg": ("", "a"), "f/b/1.jpg": ("", "b")},
+        {
+            "__MACOSX/f/a/._1.jpg": "hidden",
+            "f/.DS_Store": "hidden",
+            "f/a/Thumbs.db": "operating system",
+            "f/a/.hid.jpg": "hidden",
+            ".git/x/1.jpg": "hidden",
+        },
+    ),
+    # Extensions in any case, rare ones too; archives inside are not opened.
+    "extensions": (
+        ["a/1.JPG", "a/2.JpEg", "a/3.jfif", "a/4.WEBP", "a/5.avif", "b/6.tiff", "b/7.zip", "b/8.tar.gz", "b/jpg"],
+        {p: ("", p[0]) for p in ("a/1.JPG", "a/2.JpEg", "a/3.jfif", "a/4.WEBP", "a/5.avif", "b/6.tiff")},
+        {"b/7.zip": "archive inside", "b/8.tar.gz": "archive inside", "b/jpg": "no extension"},
+    ),
+    # Class names are what people type: other scripts, emoji with joiners, spaces, a leading dash, dots, quotes.
+    "names in any script": (
+        ["사과/ㄱ 1.jpg", "تفاح/١.jpg", "👩🏽‍🌾 farm/1.jpg", "-rf/-1.jpg", 'it\'s. "x"/a b.jpg'],
+        {
+            "사과/ㄱ 1.jpg": ("", "사과"),
+            "تفاح/١.jpg": ("", "تفاح"),
+            "👩🏽‍🌾 farm/1.jpg": ("", "👩🏽‍🌾 farm"),
+            "-rf/-1.jpg": ("", "-rf"),
+            'it\'s. "x"/a b.jpg': ("", 'it\'s. "x"'),
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "expected", "left_out"), TREES.values(), ids=TREES)
+def test_folders_become_splits_and_classes(
+    files: list[str], expected: dict[str, tuple[str, str]], left_out: dict[str, str]
+) -> None:
+    arranged = arrange("it", files, [])
+    found = {image.path: (image.split, image.label) for image in arranged.images}
+    assert {path: found.get(path) for path in expected} == expected
+    reasons = {s.path: s.reason for s in arranged.skipped}
+    assert reasons.keys() == left_out.keys()
+    assert all(part in reasons[path] for path, part in left_out.items())
+    assert sorted([*found, *reasons]) == sorted(files)  # every file is an image or has a row that says why not
+
+
+REFUSED = {
+    "no files at all": ([], [], "holds no images"),
+    "no images": (["a/1.txt"], [], "holds no images (1 other files)"),
+    "one class": (["a/1.jpg", "a/2.jpg"], [], "one class, 'a'"),
+    "images without folders": (["1.jpg", "2.jpg"], [], "no class folder around them"),
+    "an empty class folder": (["a/1.jpg", "b/1.jpg"], ["c"], "class folder 'c' holds no images"),
+    "a class folder with no images of its own": (["a/1.jpg", "b/1.jpg", "c/1.txt"], [], "class folder 'c'"),
+    "a class folder with only litter": (["a/1.jpg", "b/1.jpg", "c/Thumbs.db"], ["c"], "class folder 'c'"),
+    "an empty class folder in a split": (
+        ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],
+        ["test/b"],
+        "class folder 'test/b' holds no images",
+    ),
+    # An empty folder beside the only inhabited one: is that one a class, or the folder around the classes?
+    "an empty folder beside a folder of folders": (["a/x/1.jpg", "a/y/1.jpg"], ["b"], "class folder 'b'"),
+    "classes that differ in case": (["Cat/1.jpg", "cat/2.jpg"], [], "'Cat' and 'cat' differ only in case"),
+    "classes that differ in a space": (["cat /1.jpg", "cat/2.jpg"], [], "differ only in case or spaces"),
+    "classes that differ in case across splits": (
+        ["train/Cat/1.jpg", "train/dog/1.jpg", "test/cat/1.jpg"],
+        [],
+        "'Cat'",
+    ),
+    # Steam and diesel trains beside cars: a split or a class?
+    "train as a class of folders": (["car/1.jpg", "train/steam/1.jpg", "train/diesel/1.jpg"], [], "could be a split"),
+    "splits without classes": (["train/1.jpg", "test/2.jpg"], [], "it needs a folder a class inside"),
+}
+
+
+@pytest.mark.parametrize(("files", "folders", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_tree_that_cannot_be_compared_is_refused_in_one_line(
+    files: list[str], folders: list[str], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        arrange("photos", files, folders)
+    assert message in str(caught.value)
+    assert "photos" in str(caught.value) and "\n" not in str(caught.value)
+
+
+name = st.text("abcZ9 -._äß", min_size=1, max_size=5).filter(lambda n: n not in (".", ".."))
+paths = st.lists(name, min_size=1, max_size=5).map("/".join)
+
+
+@given(st.lists(st.tuples(paths, st.sampled_from(("", ".jpg", ".txt"))).map("".join), max_size=12, unique=True))
+def test_any_tree_is_sorted_out_whatever_its_order_or_refused(files: list[str]) -> None:
+    try:
+        arranged = arrange("it", files, [])
+    except DataError as refused:
+        with pytest.raises(DataError, match="^it") as again:
+            arrange("it", files[::-1], [])
+        assert str(again.value) == str(refused)
+        return
+    assert arranged == arrange("it", files[::-1], [])
+    assert sorted([i.path for i in arranged.images] + [s.path for s in arranged.skipped]) == sorted(files)
+    assert all(unicodedata.is_normalized("NFC", i.label) and i.label in i.path.split("/") for i in arranged.images)
