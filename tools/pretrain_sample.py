@@ -197,6 +197,7 @@ def save_body(model: nn.Module, plan: Plan, path: Path, facts: dict[str, str]) -
     }
     partial = path.with_name(path.name + ".part")
     save_file(body, partial, metadata=facts)
+    partial.chmod(0o644)
     partial.replace(path)
 
 

@@ -107,7 +107,7 @@ def _picture(label: int, number: int) -> bytes:
     return out.getvalue()
 
 
-def _rows() -> list[dict[str, str]]:
+def _rows() -> list[dict[str, object]]:
     from podium.data.manifest import image_id
 
     rows = []
@@ -115,9 +115,9 @@ def _rows() -> list[dict[str, str]]:
         for code, label in enumerate(CLASSES):
             for number in range(count):
                 path = f"{split}/{code}/{number}.png"
-                hard = "heavy" if number % 4 == 0 else "none"
+                occluded = 0.5 if number % 4 == 0 else 0.0
                 about = {"path": path, "source": "made-up", "label": label, "group": "fruit", "split": split}
-                rows.append({"image_id": image_id("made-up", path), **about, "occlusion": hard})
+                rows.append({"image_id": image_id("made-up", path), **about, "occlusion": occluded})
     return rows
 
 
@@ -130,7 +130,7 @@ def _fetch(layout: Layout) -> None:
     writer = RawWriter(layout.raw)
     rows = _rows()
     for row in rows:
-        _, code, name = row["path"].split("/")
+        _, code, name = str(row["path"]).split("/")
         row["shard"] = writer.add(row["image_id"], _picture(int(code), int(name.partition(".")[0])))
     writer.close()
     write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
@@ -147,8 +147,8 @@ def _fetch(layout: Layout) -> None:
 
 
 def _prepare(layout: Layout, params: Params) -> None:
-    from podium.core.files import write_json
     from podium.core.records import Preprocessing
+    from podium.curation.profile import describe
     from podium.data.images import read_image
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
     from podium.data.raw import RawImages
@@ -171,12 +171,13 @@ def _prepare(layout: Layout, params: Params) -> None:
         width=48,
         height=40,
         duplicate_group=raw["image_id"],
-        duplicate_kind=["near" if number == 1 else "" for number in range(len(raw))],
+        duplicate_kind="",
         note="",
     )
     write_manifest(layout.manifest, prepared, PREPARED_COLUMNS)
-    layout.rejected.write_text("path,label,reason\nbroken.jpg,apple,unreadable: truncated\n", encoding="utf-8")
-    write_json(layout.profile, {"images": len(prepared)})
+    rejected = pd.DataFrame([{"path": "broken.jpg", "label": "apple", "reason": "unreadable: truncated"}])
+    rejected.to_csv(layout.rejected, index=False)
+    describe(prepared, prepared["split"], rejected).write(layout.profile)
 
 
 def _validate(layout: Layout) -> None:
@@ -258,7 +259,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     ]
     pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
     trials = [
-        {"number": 0, "state": "complete", "val_loss": 0.65, "val_accuracy": 0.5, "epochs": 2, "learning_rate": 0.002},
+        {"number": 0, "state": "finished", "val_loss": 0.65, "val_accuracy": 0.5, "epochs": 2, "learning_rate": 0.002},
         {"number": 1, "state": "pruned", "val_loss": 1.3, "val_accuracy": 0.25, "epochs": 1, "learning_rate": 0.01},
     ]
     pd.DataFrame(trials).to_csv(tuning / "trials.csv", index=False)

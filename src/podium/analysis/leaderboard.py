@@ -127,7 +127,7 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
         show_edge=False,
     )
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold")
+    table.add_column("model", overflow="fold", min_width=10)
     for name in (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in leaderboard.rows:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.terminal import console, print_json, project, table
+from podium.cli.terminal import add_row, console, print_json, project, table
 from podium.core.config import Params, load, nearest
 from podium.core.errors import ParamsError, TrackingError
 from podium.core.files import replacing
@@ -14,9 +14,9 @@ from podium.core.layout import Layout
 from podium.core.records import Decision, Leaderboard
 
 NEXT = (
-    ("make ui", "open MLflow: every run, curve and version"),
-    ("reports/report.html", "read the report"),
-    ('podium promote candidate --to staging --reason "..."', "put the winner to use"),
+    ("open MLflow", "make ui"),
+    ("read the report", "reports/report.html"),
+    ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
 )
 
 
@@ -51,7 +51,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
                 "registered_model": params.publish.registered_model,
                 "versions": [asdict(version) for version in versions],
                 "registry_problem": problem,
-                "next": [command for command, _ in NEXT],
+                "next": [how for _, how in NEXT],
             }
         )
         return
@@ -63,8 +63,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     else:
         _print_versions(versions)
     out.print("\n[bold]Next[/]")
-    for command, what in NEXT:
-        out.print(f"  {command:<54}{what}", markup=False)
+    for what, how in NEXT:
+        out.print(f"  {what:<20}{how}", markup=False)
 
 
 def use(
@@ -178,7 +178,8 @@ def _print_versions(versions: list[_Version]) -> None:
         fold=("aliases",),
     )
     for v in versions:
-        shown.add_row(
+        add_row(
+            shown,
             v.version,
             v.model,
             _three(v.accuracy),

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.cli.terminal import console, print_json, project, table
+from podium.cli.terminal import add_row, console, print_json, project, table
 from podium.core.config import load, nearest
 from podium.core.errors import PromotionRefused, UsageError
 
 if TYPE_CHECKING:
     from podium.registry.audit import AuditEntry
     from podium.registry.gates import GateResult
+
+WHO = 6  # column of the history
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
@@ -72,12 +74,13 @@ def history(as_json: AsJson = False) -> None:
     """Show every promotion and rollback: who, when, why, from where to where; newest last."""
     from podium.registry import store
     from podium.registry.audit import read_audit
+    from podium.registry.promotion import STAGES
     from podium.registry.versions import open_registry
 
     layout = project()
     registry = open_registry(layout, load(layout.params))
     with store.reaching(registry.uri):
-        registry.model()
+        aliases = registry.aliases()
         entries = read_audit(registry.client, registry.name)
     if as_json:
         print_json([entry.model_dump(by_alias=True) for entry in entries])
@@ -89,10 +92,12 @@ def history(as_json: AsJson = False) -> None:
     shown = table(
         "#", "when (UTC)", "action", "alias", "from", "to", "who", "reason", right=("#",), fold=("who", "reason")
     )
+    shown.columns[WHO].max_width = 18
     for entry in entries:
         past = f" (forced past {', '.join(entry.failed)})" if entry.forced else ""
         when = entry.when[:16].replace("T", " ")
-        shown.add_row(
+        add_row(
+            shown,
             str(entry.number),
             when,
             "force" if entry.forced else entry.action,
@@ -103,13 +108,31 @@ def history(as_json: AsJson = False) -> None:
             entry.reason + past,
         )
     console().print(shown)
+    for alias in STAGES:
+        _print_disagreement(entries, alias, aliases.get(alias))
+
+
+def _print_disagreement(entries: Sequence["AuditEntry"], alias: str, holder: str | None) -> None:
+    """Tells when an alias is not where the record ends."""
+    from podium.registry.audit import holders, is_unfinished
+
+    recorded = holders(entries, alias)
+    if not recorded or recorded[-1] == holder:
+        return
+    print(f"\n{alias} is at version {holder or '-'}, but the record ends at {recorded[-1]}:")
+    if is_unfinished(entries, alias, holder):
+        print("the last move was interrupted; give its command again")
+    else:
+        print(f"somebody moved it past Podium; `podium rollback {alias}` takes it back")
 
 
 def _print_gates(results: Sequence["GateResult"]) -> None:
+    from rich.text import Text
+
     shown = table("gate", "required", "observed", "pass", fold=("required", "observed"))
     for gate in results:
-        verdict = "[green]yes[/]" if gate.passed else "[bold red]NO[/]"
-        shown.add_row(gate.name, _plain(gate.required), _plain(gate.observed), verdict)
+        verdict = Text("yes", "green") if gate.passed else Text("NO", "bold red")
+        add_row(shown, gate.name, gate.required, gate.observed, verdict)
     console().print(shown)
     print()
 
@@ -121,12 +144,6 @@ def _print_move(entry: "AuditEntry", as_json: bool) -> None:
     came = f" (before: version {entry.from_version})" if entry.from_version else ""
     forced = f", forced past {', '.join(entry.failed)}" if entry.forced else ""
     print(f"version {entry.to_version} is now at {entry.alias}{came}{forced}; audit entry {entry.number}")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def _alias(given: str) -> str:

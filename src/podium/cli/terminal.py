@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from podium.core.errors import DataError
 from podium.core.layout import Layout
@@ -58,6 +59,11 @@ def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()
             overflow="fold" if name in fold else "ellipsis",
         )
     return made
+
+
+def add_row(to: Table, *cells: str | Text) -> None:
+    """Adds a row; text from people or from MLflow is shown as it is, never read as rich's markup."""
+    to.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
 
 
 def print_json(value: object) -> None:

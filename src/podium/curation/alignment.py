@@ -35,6 +35,8 @@ def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
     a, b = _smoothed(first), _smoothed(second)
     found = _correlation(a, b)
     worth = np.nonzero(found >= _WORTH_ALIGNING)[0]
+    if not len(worth):
+        return found
     a, b = a[worth], b[worth]
     aligned = np.maximum(_correlation(_cropped_onto(a, b), b), _correlation(_cropped_onto(b, a), a))
     found[worth] = np.maximum(found[worth], aligned)

@@ -25,6 +25,7 @@ from podium.data.images import decode, fit, pixels_sha256
 from podium.data.raw import RawImages
 
 _BATCH = 64
+_WORTH_PROCESSES = 2 * _BATCH  # fewer images are read sooner than processes start
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def decode_all(
         images: what to read.
         scratch: where pixels go; allocated.
         preprocessing: how bytes become pixels.
-        workers: processes; 0 works in this one.
+        workers: processes; 0 works in this one, and so do few images.
 
     Yields:
         Readings in the order of `images`, some at a time.
@@ -151,13 +152,15 @@ def decode_all(
         DataError: a raw shard lacks an image, or a process was killed.
     """
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    if workers == 0:
+    if workers == 0 or len(images) < _WORTH_PROCESSES:
         yield from map(Decoder(raw, scratch, preprocessing), batches)
         return
     # forkserver: this process may hold threads and locks that a plain fork would copy
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(
         max_workers=min(workers, len(batches)),
-        mp_context=multiprocessing.get_context("forkserver"),
+        mp_context=context,
         initializer=_start_worker,
         initargs=(raw, scratch, preprocessing),
     )

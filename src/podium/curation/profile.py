@@ -8,9 +8,10 @@ from collections import Counter
 
 import pandas as pd
 
-from podium.core.layout import SPLITS
+from podium.core.config import Split
 from podium.core.records import DuplicateGroup, DuplicateMember, Profile
 
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -27,14 +28,15 @@ def describe(manifest: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFr
     """
     unreadable = rejected[rejected["label"] != ""]
     groups = _duplicate_groups(manifest.assign(naive_split=naive_split))
-    counts = pd.crosstab(manifest["label"], manifest["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    counts = Counter(zip(manifest["label"], manifest["split"], strict=True))
+    classes = sorted(manifest["label"].unique())
     return Profile(
         images=len(manifest),
         rejected=len(unreadable),
         skipped=len(rejected) - len(unreadable),
-        classes=sorted(manifest["label"].unique()),
-        per_class_and_split={label: {s: int(counts.at[label, s]) for s in SPLITS} for label in counts.index},
-        per_split={s: int(counts[s].sum()) for s in SPLITS},
+        classes=classes,
+        per_class_and_split={label: {s: counts[label, s] for s in _SPLITS} for label in classes},
+        per_split={s: int((manifest["split"] == s).sum()) for s in _SPLITS},
         per_group=_counted(manifest["group"]),
         per_source=_counted(manifest["source"]),
         rejected_by_reason=_counted(rejected["reason"].str.replace(r"\d+", "#", regex=True)),

@@ -138,8 +138,7 @@ class Study:
             objective(index, parameters, report)
         except Pruned:
             state = "pruned"
-        except Diverged as error:
-            print(f"{error}; the trial is dropped", flush=True)
+        except Diverged:
             state = "diverged"
         trial.set_user_attr(_STATE, state)
         trial.set_user_attr(_EPOCHS, [row.model_dump() for row in rows])

@@ -41,10 +41,10 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
         DataError: images or weights are missing, damaged, unsafe or not what their sha256 says; nothing is written.
         ParamsError: a key does not fit the source.
     """
-    with replacing_folder(layout.raw) as raw, replacing_folder(layout.weights) as weights:
+    with replacing_folder(layout.weights) as weights:
         for name, model in models.items():
             _write_weights(layout.data, weights / name, name, model)
-        with _open_source(layout, dataset, fetch) as source:
+        with replacing_folder(layout.raw) as raw, _open_source(layout, dataset, fetch) as source:
             images = limited(source.listing.images, dataset.limit_per_class)
             record = _record(source, dataset, images)
             _write_images(raw, source, images)
@@ -153,9 +153,9 @@ def _write_weights(data: Path, folder: Path, name: str, model: Model) -> None:
                 f"{model.weights_sha256}: restore the file (dvc pull data.dvc), or correct the key if you trust it"
             )
         metadata = _safetensors_metadata(copy, model.weights)
-    WeightsRecord(
-        architecture=model.architecture, weights=model.weights, sha256=model.weights_sha256, metadata=metadata
-    ).write(folder / "weights.json")
+    sha256 = None if model.weights == "none" else model.weights_sha256
+    record = WeightsRecord(architecture=model.architecture, weights=model.weights, sha256=sha256, metadata=metadata)
+    record.write(folder / "weights.json")
 
 
 def _weights_file(data: Path, name: str, model: Model) -> Path:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from podium.core.config import Preprocess
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
-from podium.core.layout import SPLITS, Layout
+from podium.core.layout import Layout
 from podium.core.records import Preprocessing, Profile, SourceRecord
 from podium.curation import duplicates, splits
 from podium.curation.decoding import RawImage, Reading, Scratch, decode_all
@@ -55,7 +55,7 @@ def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None
         images["split"] = splits.assign(images, preprocess, seed)
         alone = images.assign(duplicate_group=images["image_id"])
         profile = describe(images, splits.assign(alone, preprocess, seed), rejected)
-        for split in SPLITS:
+        for split in profile.per_split:
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
                 _write_shards(folder, scratch.pixels(), part["row"].to_numpy(), preprocess.image_size)
@@ -193,7 +193,7 @@ def _write_shards(folder: Path, pixels: NDArray[np.uint8], rows: NDArray[np.int6
 
 def _say(profile: Profile) -> None:
     """What a person wants to know at once."""
-    counts = ", ".join(f"{split} {profile.per_split[split]}" for split in SPLITS)
+    counts = ", ".join(f"{split} {count}" for split, count in profile.per_split.items())
     print(f"preprocess: {profile.images} images of {len(profile.classes)} classes ({counts})")
     if profile.rejected or profile.skipped:
         print(f"preprocess: {profile.rejected} images rejected, {profile.skipped} other files: see rejected.csv")

@@ -128,6 +128,18 @@ def holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
     return stack
 
 
+def is_unfinished(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> bool:
+    """Whether the last recorded move stopped before the alias moved: it is still where that move started.
+
+    Args:
+        entries: oldest first.
+        alias: which one.
+        holder: the version that holds the alias now.
+    """
+    mine = [entry for entry in entries if entry.alias == alias]
+    return bool(mine) and mine[-1].from_version == holder != mine[-1].to_version
+
+
 def now() -> str:
     """The present moment, UTC, ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -65,11 +65,14 @@ def packaged(uri: str, version: "ModelVersion") -> Iterator[Path]:
     with TemporaryDirectory(prefix="podium-package-") as temporary:
         try:
             folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{version.source}/artifacts", dst_path=temporary, tracking_uri=uri, registry_uri=uri
+                artifact_uri=f"models:/{version.name}/{version.version}/artifacts",
+                dst_path=temporary,
+                tracking_uri=uri,
+                registry_uri=uri,
             )
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"the package of version {version.version} cannot be fetched from {version.source} "
+                f"the package of version {version.version} cannot be fetched "
                 f"({one_line(error)}): bring MLflow in line with the files with `dvc repro publish`"
             ) from error
         yield Path(folder)

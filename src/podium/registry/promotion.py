@@ -117,6 +117,8 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
 def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> str:
     """Where a rollback leads: one step back in the record, or to its end where the alias was moved without record.
 
+    A recorded move that never reached the alias does not count.
+
     Args:
         entries: the audit record, oldest first.
         alias: which one.
@@ -126,6 +128,8 @@ def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | Non
         PromotionRefused: the record holds no earlier version.
     """
     stack = audit.holders(entries, alias)
+    if audit.is_unfinished(entries, alias, holder):
+        stack = audit.holders([entry for entry in entries if entry.alias == alias][:-1], alias)
     if stack and stack[-1] != holder:
         return stack[-1]
     if len(stack) < 2:

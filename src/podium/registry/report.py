@@ -1,9 +1,296 @@
-"""stub"""
+"""`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
+
+Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped. Depends on
+`outcome`, `analysis.slices` (names of slices), pandas and Jinja.
+"""
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from podium.registry.outcome import Outcome
+from typing import TYPE_CHECKING, Any
+
+from podium.core.files import write_text
+from podium.core.layout import Layout
+from podium.core.records import ExpectationResult, Interval, Profile
+from podium.registry.outcome import Contender, Outcome, git_commit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLOTS = {
+    "learning_curves.png": "Learning curves",
+    "confusion_matrix.png": "Confusion matrix",
+    "per_class_accuracy.png": "Accuracy by class",
+    "reliability.png": "Calibration",
+    "slices.png": "Hard and clean images",
+}
+REJECTED_SHOWN = 12
+TRIALS_SHOWN = 12
+_MARK = '<meta name="podium-files" content="{}">'
+_HEAD_BYTES = 2000  # the mark stands at the top of the page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inlined PNG."""
+
+    title: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly named test image; `confidence` in [0, 1]."""
+
+    uri: str
+    path: str
+    label: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a study; losses in nats, None where it ended before an epoch."""
+
+    number: int
+    state: str
+    values: tuple[tuple[str, float], ...]
+    epochs: int
+    val_loss: float | None
+    val_accuracy: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """What the page shows of one model beyond its records."""
+
+    contender: Contender
+    won: bool
+    pictures: tuple[Picture, ...]
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The common scale of the leaderboard's intervals; `x` maps a rate to 0..100."""
+
+    low: float
+    high: float
+
+    def x(self, rate: float) -> float:
+        """Position of a rate, in per cent of the axis, 0 to 100."""
+        return round(100 * (rate - self.low) / (self.high - self.low), 2)
+
+
 def shows(path: Path, files: str) -> bool:
-    """x"""
-    return path.is_file()
+    """Whether the report at `path` was rendered from files of this digest."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return _MARK.format(files).encode() in stream.read(_HEAD_BYTES)
+
+
 def write(outcome: Outcome) -> None:
-    """x"""
-    outcome.layout.report.write_text("x")
+    """Renders the page to `reports/report.html`, whole or not at all."""
+    write_text(outcome.layout.report, render(outcome))
+
+
+def render(outcome: Outcome) -> str:
+    """The page as HTML.
+
+    Args:
+        outcome: what the files say.
+
+    Returns:
+        One self-contained document: it names no other resource.
+
+    Raises:
+        DataError: a file of an earlier stage is missing.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("podium.registry", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        share=share, between=between, count=count, compact=compact, size=size, milliseconds=milliseconds, figure=figure
+    )
+    return environment.get_template("report.html.j2").render(**_view(outcome))
+
+
+def share(rate: float) -> str:
+    """A fraction for people: `91.2 %`."""
+    return f"{100 * rate:.1f} %"
+
+
+def between(interval: Interval) -> str:
+    """The bounds of an interval: `88.0 to 94.1 %`."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+
+
+def count(number: float) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{int(number):,}".replace(",", "\u202f")
+
+
+def compact(number: float) -> str:
+    """Three digits and a unit: `11.2 M`, `0.61 G`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.3g}"
+
+
+def size(number: float) -> str:
+    """Bytes for people, in powers of ten."""
+    return f"{compact(number)}B" if number >= 1e3 else f"{number:.0f} B"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time: `7.4 ms`."""
+    return f"{1000 * seconds:.3g} ms"
+
+
+def figure(value: float) -> str:
+    """A number as a person would write it: four significant digits at most."""
+    return f"{value:.4g}"
+
+
+def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
+    """What somebody who wants to use the winner should know, in sentences.
+
+    Args:
+        outcome: what the files say.
+        confusion: columns `actual predicted`, one row a test image.
+    """
+    m = outcome.winner.metrics
+    weakest = min(m.per_class, key=lambda label: (m.per_class[label].recall, label))
+    recall, support = m.per_class[weakest].recall, m.per_class[weakest].support
+    said = [f"Its weakest class is {weakest}: {share(recall)} of {support} images are named rightly."]
+    wrong = confusion[confusion["actual"] != confusion["predicted"]]
+    pairs = Counter(zip(wrong["actual"], wrong["predicted"], strict=True))
+    if pairs:
+        (actual, predicted), times = min(pairs.items(), key=lambda item: (-item[1], item[0]))
+        said.append(
+            f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}."
+        )
+    if "clean" in m.slices and "hard" in m.slices:
+        clean, hard = m.slices["clean"], m.slices["hard"]
+        said.append(
+            f"Clean images are named rightly in {share(clean.accuracy.value)} of {clean.images} cases, hard ones "
+            f"(occluded, busy, rotated or with several objects) in {share(hard.accuracy.value)} of {hard.images}."
+        )
+    said.append(
+        f"Its stated confidence is off by {share(m.ece)} on average; {m.low_confidence_count} of {m.images} answers "
+        f"come with less than {share(m.low_confidence_threshold)} confidence and deserve a second look."
+    )
+    return said
+
+
+def _view(outcome: Outcome) -> dict[str, Any]:
+    """Everything the template names."""
+    from podium.analysis.slices import SLICES
+
+    layout = outcome.layout
+    known = [name for name in SLICES if any(name in c.metrics.slices for c in outcome.contenders)]
+    commit, dirty = git_commit(layout.root)
+    return {
+        "mark": _MARK.format(outcome.files),
+        "outcome": outcome,
+        "best": outcome.winner,
+        "findings": findings(outcome, _table(layout.evaluation_report(outcome.winner.name) / "confusion.csv")),
+        "axis": _axis([row.accuracy for row in outcome.leaderboard.rows]),
+        "parts": [_part(layout, c, c is outcome.winner) for c in outcome.contenders],
+        "slices": known,
+        "mistakes": _mistakes(layout, outcome.winner.name),
+        "profile": Profile.read(layout.profile),
+        "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
+        "rejected": _table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
+        "not_passed": sum(not r.success for r in outcome.validation.results),
+        "verdicts": {r.id: _verdict(r) for r in outcome.validation.results},
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+def _part(layout: Layout, contender: Contender, won: bool) -> ModelPart:
+    folder = layout.evaluation(contender.name)
+    pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
+    return ModelPart(contender, won, tuple(pictures), _trials(layout, contender))
+
+
+def _trials(layout: Layout, contender: Contender) -> tuple[Trial, ...]:
+    """The best trials first; those without a loss last."""
+    rows = _table(layout.tuning(contender.name) / "trials.csv").to_dict("records")
+    trials = [
+        Trial(
+            number=int(row["number"]),
+            state=str(row["state"]),
+            values=tuple((key, row[key]) for key in contender.tuning.parameters),
+            epochs=int(row["epochs"]),
+            val_loss=_number(row["val_loss"]),
+            val_accuracy=_number(row["val_accuracy"]),
+            best=int(row["number"]) == contender.tuning.trial,
+        )
+        for row in rows
+    ]
+    trials.sort(key=lambda t: (not t.best, t.state != "finished", float("inf") if t.val_loss is None else t.val_loss))
+    return tuple(trials)
+
+
+def _mistakes(layout: Layout, model: str) -> list[Mistake]:
+    folder = layout.evaluation(model)
+    return [
+        Mistake(
+            uri=_inline(folder / "mistakes" / row["file"]),
+            path=row["path"],
+            label=row["label"],
+            predicted=row["predicted"],
+            confidence=float(row["confidence"]),
+        )
+        for row in _table(folder / "mistakes.csv").to_dict("records")
+    ]
+
+
+def _axis(intervals: Sequence[Interval]) -> Axis:
+    """A scale with a little air around all intervals, never of zero width."""
+    low, high = min(i.low for i in intervals), max(i.high for i in intervals)
+    air = max(0.01, 0.08 * (high - low))
+    return Axis(low - air, high + air)
+
+
+def _verdict(result: ExpectationResult) -> str:
+    return "passed" if result.success else "failed" if result.severity == "critical" else "warning"
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124  # NaN stands for "no value" in the table
+
+
+def _inline(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _manifest(layout: Layout) -> "pd.DataFrame":
+    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
+
+    return read_manifest(layout.manifest, PREPARED_COLUMNS)
+
+
+def _table(path: Path) -> "pd.DataFrame":
+    """A CSV file; a class may be called `NA` or `null`, so only empty cells are missing."""
+    import pandas as pd
+
+    from podium.core.errors import DataError
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    return pd.read_csv(path, keep_default_na=False, na_values={"val_loss": [""], "val_accuracy": [""]})

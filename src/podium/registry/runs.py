@@ -205,9 +205,9 @@ def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, con
         if new:
             tracking.log_parameters(client, run_id, {str(k): v for k, v in row.items() if k not in fixed})
         tracking.log_epochs(client, run_id, _rows(history[history["trial"] == number].drop(columns="trial")))
-        outcome_word = "pruned" if str(row["state"]).lower() == "pruned" else "finished"
-        client.set_tag(run_id, "podium.outcome", outcome_word)
-        client.set_terminated(run_id)
+        state = str(row["state"])  # finished, pruned or diverged
+        client.set_tag(run_id, "podium.outcome", "failed" if state == "diverged" else state)
+        client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
 
 
 def _parameters(params: Params, contender: Contender) -> dict[str, object]:

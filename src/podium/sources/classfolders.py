@@ -69,13 +69,16 @@ class _Tree:
         return any(self.images_in(child) for child in self.children(folder))
 
 
-def arrange(source: str, files: Iterable[str], folders: Iterable[str]) -> Arranged:
+def arrange(
+    source: str, files: Iterable[str], folders: Iterable[str], left_out: Iterable[SkippedFile] = ()
+) -> Arranged:
     """Sorts a source's files into classes and splits by their folders.
 
     Args:
         source: its name, for messages.
         files: paths of all its files, forward slashes, NFC.
         folders: paths of its folders; those of files may be left out. Empty class folders are found through them.
+        left_out: what was found unusable before.
 
     Returns:
         The images with label and split, and the files left out with a reason.
@@ -84,7 +87,7 @@ def arrange(source: str, files: Iterable[str], folders: Iterable[str]) -> Arrang
         DataError: there are no images, a class folder is empty, there is only one class, two classes differ in case
             only, or a folder could be a split as well as a class.
     """
-    skipped: list[SkippedFile] = []
+    skipped = list(left_out)
     candidates: list[str] = []
     for path in sorted(files):
         reason = reason_to_skip(path)
@@ -94,8 +97,9 @@ def arrange(source: str, files: Iterable[str], folders: Iterable[str]) -> Arrang
             candidates.append(path)
     tree = _Tree(candidates, (s.path for s in skipped), folders)
     if not candidates:
+        first = f"; the first, {skipped[0].path!r}: {skipped[0].reason}" if skipped else ""
         raise DataError(
-            f"{source} holds no images ({len(skipped)} other files): it needs a folder a class with images in it"
+            f"{source} holds no images ({len(skipped)} other files{first}): it needs a folder a class with images in it"
         )
     splits = _splits(source, tree)
     images = []
@@ -106,7 +110,7 @@ def arrange(source: str, files: Iterable[str], folders: Iterable[str]) -> Arrang
         else:
             skipped.append(SkippedFile(path=path, reason=placed))
     _check_classes(source, tree, splits, {image.label for image in images})
-    return Arranged(tuple(images), tuple(sorted(skipped, key=lambda s: s.path)))
+    return Arranged(tuple(images), tuple(sorted(skipped, key=lambda s: (s.path, s.reason))))
 
 
 def _splits(source: str, tree: _Tree) -> dict[str, str]:

@@ -5,18 +5,20 @@ range is asked for with `If-Range` (RFC 9110, section 13.1.5), so a file that ch
 in the end is the sha256. Stands on `core` and requests.
 """
 
+import errno
 import re
 import time
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import requests
 import urllib3
+from filelock import FileLock
 
 from podium.core.config import Fetch
 from podium.core.errors import DataError, one_line
-from podium.core.files import raise_if_full, sha256_file, write_json
+from podium.core.files import sha256_file, write_json
 from podium.core.records import Record
 from podium.sources.progress import progress
 
@@ -54,37 +56,20 @@ def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: f
         pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Returns:
-        The file; its name begins with its digest.
+        The file, under its own name in a folder named after its digest.
 
     Raises:
         DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
     """
-    target = folder / f"{sha256[:16]}-{_base_name(url)}"
-    if target.is_file() and sha256_file(target) == sha256:
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    transfer = _Transfer(url, target.with_name(target.name + ".part"), fetch.timeout_seconds)
-    failures, most = 0, transfer.size
-    while True:
-        try:
-            transfer.attempt(sha256)
-            break
-        except _Broken as error:
-            failures = 0 if transfer.size > most else failures + 1
-            most = max(most, transfer.size)
-            if failures > fetch.retries:
-                _give_up(url, error, transfer.size)
-            print(f"fetch: {address(url).hostname}: {error}; trying again", flush=True)
-            time.sleep(min(pause_seconds * 2 ** max(failures - 1, 0), _LONGEST_PAUSE))
-    digest = sha256_file(transfer.part)
-    if digest != sha256:
-        transfer.forget()
-        raise DataError(
-            f"{without_secrets(url)} has sha256 {digest}, but dataset.sha256 asks for {sha256}: it was deleted; "
-            "get the right address, or correct the key if you trust this file"
-        )
-    transfer.part.replace(target)
-    transfer.forget()
+    target = folder / sha256[:16] / _base_name(url)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{sha256[:16]}.lock"):  # experiments that run side by side want the same archive
+        if not target.is_file() or sha256_file(target) != sha256:
+            transfer = _Transfer(url, target.with_name(target.name + ".part"), fetch.timeout_seconds)
+            _persist(transfer, sha256, fetch.retries, pause_seconds)
+            _check(transfer, sha256)
+            transfer.part.replace(target)
+            transfer.forget()
     return target
 
 
@@ -113,6 +98,7 @@ class _Transfer:
 
     def __init__(self, url: str, part: Path, timeout: float) -> None:
         self._url = url
+        self.shown = without_secrets(url)
         self._timeout = timeout
         self._notes = part.with_name(part.name + ".json")
         self.part = part
@@ -144,9 +130,8 @@ class _Transfer:
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise _Broken(_reason(error)) from error
         except requests.RequestException as error:
-            raise DataError(
-                f"{without_secrets(self._url)} cannot be downloaded ({one_line(error)}): correct dataset.location"
-            ) from error
+            said = one_line(error).replace(self._url, self.shown)
+            raise DataError(f"{self.shown} cannot be downloaded ({said}): correct dataset.location") from error
 
     def _range(self) -> dict[str, str]:
         """Headers that ask for the rest, where it is known what the bytes so far belong to."""
@@ -156,7 +141,7 @@ class _Transfer:
             said = _PartRecord.read(self._notes)
         except DataError:
             said = None
-        if said is None or said.url != without_secrets(self._url):
+        if said is None or said.url != self.shown:
             self.forget()
             return {}
         if_range = {"If-Range": said.validator} if said.validator else {}
@@ -164,7 +149,7 @@ class _Transfer:
 
     def _range_refused(self, sha256: str) -> None:
         """Nothing comes after the bytes that are there: either they are all, or they are wrong."""
-        if sha256_file(self.part) != sha256:
+        if not self.part.is_file() or sha256_file(self.part) != sha256:
             self.forget()
             raise _Broken("the server has no such range, so the file is fetched from its start")
 
@@ -173,7 +158,7 @@ class _Transfer:
             raise _Broken(f"it answered {response.status_code} {response.reason}")
         if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
             raise DataError(
-                f"{without_secrets(self._url)} answered {response.status_code} {response.reason}: "
+                f"{self.shown} answered {response.status_code} {response.reason}: "
                 "correct dataset.location, or download the file yourself and give its path"
             )
         start = self._start(response)
@@ -182,8 +167,12 @@ class _Transfer:
         try:
             self._write(response, start, expected)
         except OSError as error:
-            raise_if_full(error, self.part)
-            raise
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DataError(
+                f"no space left on the device while writing {self.part}: free some space and run the stage again; "
+                "the download goes on where it stopped"
+            ) from error
         if expected is not None and self.size != expected:
             raise _Broken(f"{self.size:,} of {expected:,} bytes came")
 
@@ -199,7 +188,7 @@ class _Transfer:
         write_json(
             self._notes,
             _PartRecord(
-                url=without_secrets(self._url),
+                url=self.shown,
                 etag=response.headers.get("ETag"),
                 last_modified=response.headers.get("Last-Modified"),
             ).model_dump(mode="json"),
@@ -214,26 +203,41 @@ class _Transfer:
                 advance(len(data))
 
 
-def _give_up(url: str, error: _Broken, size: int) -> NoReturn:
-    kept = f"; the {size:,} bytes so far are kept, run the stage again to go on" if size else ""
-    raise DataError(
-        f"{without_secrets(url)} cannot be downloaded ({error}): check the network and dataset.location{kept}"
-    ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause of a nest of requests and urllib3 errors, in words."""
-    cause: object = error
+def _persist(transfer: _Transfer, sha256: str, retries: int, pause_seconds: float) -> None:
+    """Attempts until everything came, or until `retries` attempts in a row after the first brought nothing new."""
+    failures, most = 0, transfer.size
     while True:
-        inner = getattr(cause, "reason", None)
-        if not isinstance(inner, Exception):
-            inner = next((a for a in getattr(cause, "args", ()) if isinstance(a, Exception)), None)
-        if inner is None:
-            break
-        cause = inner
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return one_line(cause).rpartition(": ")[2]
+        try:
+            transfer.attempt(sha256)
+            return
+        except _Broken as error:
+            failures = 0 if transfer.size > most else failures + 1
+            most = max(most, transfer.size)
+            if failures > retries:
+                kept = f"; the {transfer.size:,} bytes so far are kept, run the stage again to go on"
+                raise DataError(
+                    f"{transfer.shown} cannot be downloaded ({error}): check the network and dataset.location"
+                    + (kept if transfer.size else "")
+                ) from error
+            print(f"fetch: {transfer.shown}: {error}; trying again", flush=True)
+            time.sleep(min(pause_seconds * 2 ** max(failures - 1, 0), _LONGEST_PAUSE))
+
+
+def _check(transfer: _Transfer, sha256: str) -> None:
+    digest = sha256_file(transfer.part)
+    if digest != sha256:
+        transfer.forget()
+        raise DataError(
+            f"{transfer.shown} has sha256 {digest}, but dataset.sha256 asks for {sha256}: it was deleted; "
+            "get the right address, or correct the key if you trust this file"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """What lies at the bottom of a chain of requests and urllib3 errors, in words."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return (isinstance(error, OSError) and error.strerror) or one_line(error)
 
 
 def _base_name(url: str) -> str:

@@ -65,14 +65,17 @@ def open_folder(folder: Path) -> Iterator[_FolderSource]:
         raise DataError(f"{folder} is a file, not a folder: set dataset.source to `archive`, or correct its location")
     root = folder.resolve()
     found = _Walk()
-    _walk(root, root, found)
-    arranged = arrange(f"folder {folder.name}", found.files, found.folders)
-    skipped = sorted((*arranged.skipped, *found.skipped), key=lambda s: (s.path, s.reason))
+    waiting = [root]
+    while waiting:
+        waiting.extend(reversed(_look_into(waiting.pop(), root, found)))
+    arranged = arrange(f"folder {folder.name}", found.files, found.folders, found.skipped)
     name = unicodedata.normalize("NFC", root.name)
-    yield _FolderSource(Listing(name, None, arranged.images, tuple(skipped)), found.files)
+    yield _FolderSource(Listing(name, None, arranged.images, arranged.skipped), found.files)
 
 
-def _walk(root: Path, folder: Path, found: _Walk) -> None:
+def _look_into(folder: Path, root: Path, found: _Walk) -> list[Path]:
+    """Notes what lies directly in a folder and returns the folders among it, sorted."""
+    inside: list[Path] = []
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         path = unicodedata.normalize("NFC", Path(entry.path).relative_to(root).as_posix())
         if not is_unicode(path):
@@ -81,13 +84,14 @@ def _walk(root: Path, folder: Path, found: _Walk) -> None:
             found.skip(path, reason)
         elif entry.is_dir():
             found.folders.append(path)
-            _walk(root, Path(entry.path), found)
+            inside.append(Path(entry.path))
         elif not entry.is_file():
             found.skip(path, "not a regular file")
         elif path in found.files:
             found.skip(path, "another file has the same name in a different Unicode form")
         else:
             found.files[path] = Path(entry.path)
+    return inside
 
 
 def _link_refused(root: Path, link: Path) -> str:

@@ -6,6 +6,7 @@ limits, to one plain tar in a scratch folder that goes when the archive is close
 
 import bz2
 import gzip
+import io
 import lzma
 import tarfile
 import tempfile
@@ -27,6 +28,23 @@ _Opener = type[gzip.GzipFile] | type[bz2.BZ2File] | type[lzma.LZMAFile]
 _COMPRESSIONS: dict[bytes, _Opener] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ\x00": lzma.LZMAFile}
 
 
+class _Headers:
+    """The stream as tarfile sees it while listing. It reads headers only, so a large read is a lie about one's size."""
+
+    def __init__(self, name: str, stream: IO[bytes]) -> None:
+        self._name = name
+        self._stream = stream
+        self.seek = stream.seek
+        self.tell = stream.tell
+        self.write = stream.write
+        self.close = stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _CHUNK:
+            raise damaged(self._name, "", f"a header claims {size:,} bytes")
+        return self._stream.read(size)
+
+
 class TarMembers(Members):
     """An opened plain tar; `path` is the archive it came from, for messages."""
 
@@ -38,7 +56,7 @@ class TarMembers(Members):
         check = Limits(path.name, limits)
         stream.seek(0)
         try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
+            with tarfile.open(fileobj=_Headers(self._name, stream), mode="r:") as archive:
                 for count, member in enumerate(archive, start=1):
                     check.count(count)
                     self._add(member, check)
@@ -56,6 +74,8 @@ class TarMembers(Members):
                 f"{self._name}: member {name!r} is a link, a device or a sparse file, not a regular file: "
                 "pack the archive without it"
             )
+        if member.size < 0:  # an older tarfile would walk backwards, for ever (CVE-2025-8194)
+            raise damaged(self._name, name, "its size is negative")
         check.member(name, member.size)
         self.add_file(self._name, name)
         self._where[name] = (member.offset_data, member.size)
@@ -99,8 +119,13 @@ def open_tar(path: Path, limits: Fetch, scratch: Path) -> Iterator[TarMembers]:
             stream = stack.enter_context(path.open("rb"))
         else:
             scratch.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
-            _unpack(path, opener, stream, limits)
+            unpacked = stack.enter_context(tempfile.TemporaryFile(dir=scratch, buffering=0))
+            try:
+                _unpack(path, opener, unpacked, limits)
+            except OSError as error:
+                raise_if_full(error, scratch)
+                raise
+            stream = io.BufferedReader(unpacked)
         yield TarMembers(path, stream, limits)
 
 
@@ -111,7 +136,7 @@ def compression(path: Path) -> _Opener | None:
     return next((opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)), None)
 
 
-def _unpack(path: Path, opener: _Opener, target: IO[bytes], limits: Fetch) -> None:
+def _unpack(path: Path, opener: _Opener, target: io.FileIO, limits: Fetch) -> None:
     """Unpacks a compressed tar, never further than the limits allow."""
     packed = path.stat().st_size
     # Headers and padding are no member's bytes: some blocks a member, and a chunk so that tiny archives pass.
@@ -126,12 +151,17 @@ def _unpack(path: Path, opener: _Opener, target: IO[bytes], limits: Fetch) -> No
                         f"{path.name} unpacks to more than {allowed:,} bytes (fetch.max_bytes, fetch.max_ratio times "
                         f"its {packed:,} bytes): raise the limit if you trust the archive"
                     )
-                target.write(chunk)
-        target.flush()
+                _write_all(target, chunk)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise damaged(path.name, "", one_line(error)) from error
     except OSError as error:
-        raise_if_full(error, path)
         if error.errno is None:  # gzip and bz2 report damaged data as an OSError without a number
             raise damaged(path.name, "", one_line(error)) from error
         raise
+
+
+def _write_all(target: io.FileIO, chunk: bytes) -> None:
+    """An unbuffered file may take a part only; a buffered one would report a full disk when it is closed."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[target.write(rest) :]

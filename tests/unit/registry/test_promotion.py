@@ -167,6 +167,8 @@ def test_a_promotion_given_again_after_a_crash_ends_where_it_should(world, monke
         with pytest.raises(KeyboardInterrupt):
             promote(world, "2")
     assert staging(world) == "1"
+    with pytest.raises(PromotionRefused, match="no earlier holder"):  # never forward to a version that did not arrive
+        rollback(world)
     promote(world, "2")
     assert (staging(world), stages(world)["2"]) == ("2", "Staging")
     assert rollback(world).to_version == "1"
@@ -352,6 +354,26 @@ class PromotionMachine(RuleBasedStateMachine):
 
 TestPromotionMachine = PromotionMachine.TestCase
 TestPromotionMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.parametrize(
+    ("moves", "holder", "expected"),
+    [
+        ([(None, "1"), ("1", "2")], "2", "1"),
+        ([(None, "1"), ("1", "2"), ("2", "3")], "2", "1"),  # the last move never arrived
+        ([(None, "1"), ("1", "2")], "7", "2"),  # moved past Podium
+        ([(None, "1"), ("1", "2")], None, "2"),  # the alias was deleted past Podium
+    ],
+)
+def test_where_a_rollback_leads(moves, holder, expected):
+    entries = [
+        audit.AuditEntry(
+            number=n, when="", who="", action="promote", alias="staging", from_version=a, to_version=b, reason="",
+            forced=False, gates=[],
+        )
+        for n, (a, b) in enumerate(moves, start=1)
+    ]  # fmt: skip
+    assert promotion.previous_holder(entries, "staging", holder) == expected
 
 
 def test_previous_holder_without_a_record_is_refused():

@@ -127,7 +127,7 @@ def test_folders_become_splits_and_classes(
 
 REFUSED = {
     "no files at all": ([], [], "holds no images"),
-    "no images": (["a/1.txt"], [], "holds no images (1 other files)"),
+    "no images": (["a/1.txt"], [], "holds no images (1 other files; the first, 'a/1.txt': not an image file (.txt))"),
     "one class": (["a/1.jpg", "a/2.jpg"], [], "one class, 'a'"),
     "images without folders": (["1.jpg", "2.jpg"], [], "no class folder around them"),
     "an empty class folder": (["a/1.jpg", "b/1.jpg"], ["c"], "class folder 'c' holds no images"),

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -29,7 +30,7 @@ def _file(file_server: FileServer) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
 def break_off(server: FileServer, folder: Path, at: int) -> None:
@@ -43,9 +44,16 @@ def break_off(server: FileServer, folder: Path, at: int) -> None:
 def test_a_file_is_downloaded_once(file_server: FileServer, tmp_path: Path) -> None:
     path = get(file_server.url, SHA256, tmp_path / "new", PATIENT)
     assert path.read_bytes() == DATA
-    assert names(tmp_path / "new") == [f"{SHA256[:16]}-my_photos.zip"]
+    assert names(tmp_path / "new") == [f"{SHA256[:16]}/my_photos.zip"]
     assert get(file_server.url, SHA256, tmp_path / "new", PATIENT) == path
     assert file_server.requests == [(None, None)]
+
+
+def test_experiments_side_by_side_download_once(file_server: FileServer, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(get, file_server.url, SHA256, tmp_path, PATIENT) for _ in range(3)]
+        assert {job.result().read_bytes() for job in jobs} == {DATA}
+    assert len(file_server.requests) == 1
 
 
 def test_a_damaged_earlier_download_is_not_reused(file_server: FileServer, tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ def test_a_part_as_long_as_the_file_is_judged_by_its_digest(
     left: bytes, count: int, file_server: FileServer, tmp_path: Path
 ) -> None:
     break_off(file_server, tmp_path, 1_000)
-    (part,) = tmp_path.glob("*.part")
+    (part,) = tmp_path.glob("*/*.part")
     part.write_bytes(left)
     assert get(file_server.url, SHA256, tmp_path, PATIENT).read_bytes() == DATA
     assert len(file_server.requests) == count
@@ -126,7 +134,7 @@ def test_a_part_as_long_as_the_file_is_judged_by_its_digest(
 
 def test_damaged_notes_beside_a_part_start_it_over(file_server: FileServer, tmp_path: Path) -> None:
     break_off(file_server, tmp_path, 1_000)
-    (notes,) = tmp_path.glob("*.part.json")
+    (notes,) = tmp_path.glob("*/*.part.json")
     notes.write_text("{")
     assert get(file_server.url, SHA256, tmp_path, PATIENT).read_bytes() == DATA
     assert file_server.requests == [(None, None)]
@@ -184,12 +192,12 @@ def test_a_full_disk_is_one_line(file_server: FileServer, tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("podium.sources.download._Transfer._write", full)
-    with pytest.raises(DataError, match="no space left on the device while writing .*my_photos.zip.part"):
+    with pytest.raises(DataError, match="no space left on the device while writing .*my_photos.zip.part.*goes on"):
         get(file_server.url, SHA256, tmp_path, PATIENT)
 
 
 def test_an_address_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="correct dataset.location"):
+    with pytest.raises(DataError, match="not a valid address .*: correct it"):
         get("http://[::1/a.zip", SHA256, tmp_path, PATIENT)
 
 

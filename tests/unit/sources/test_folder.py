@@ -101,6 +101,14 @@ def test_an_empty_class_folder_is_named(photos: Path) -> None:
         listing(photos)
 
 
+def test_a_folder_whose_images_are_all_links_out_says_so(photos: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links" / "apple"
+    links.mkdir(parents=True)
+    (links / "1.jpg").symlink_to(photos / "apple" / "1.jpg")
+    with pytest.raises(DataError, match="holds no images .*'apple/1.jpg': a link that leaves the folder"):
+        listing(tmp_path / "links")
+
+
 def test_a_missing_folder_and_a_file_say_what_to_do(photos: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist: put the images there, or correct dataset.location"):
         listing(photos / "nowhere")

@@ -1,0 +1,159 @@
+"""Stage compare: leaderboard.json, decision.json, what is printed, and what is refused."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from podium.analysis.predictions import predictions_of, write_predictions
+from podium.core.config import Compare
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+from podium.core.records import Decision, Interval, Leaderboard, Metrics, ValidationReport
+from podium.pipeline import compare
+
+IMAGES = 40
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path)
+    report = ValidationReport(passed=True, manifest_sha256="0" * 64, images=100, rejected=0, results=[])
+    report.write(layout.validation_report)
+    return layout
+
+
+def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=None):
+    """Writes the evaluation of a model that is wrong about the given images."""
+    labels = np.arange(IMAGES) % 2
+    ids = [f"{first_image + i:016x}" for i in range(IMAGES)]
+    answers = np.array([1 - label if i in wrong else label for i, label in enumerate(labels)])
+    index = pd.DataFrame({"image_id": ids, "path": ids, "label": [("a", "b")[i] for i in labels]})
+    predictions = predictions_of(("a", "b"), index, labels, np.eye(2, dtype=np.float32)[answers])
+    write_predictions(layout.evaluation(name) / "predictions.parquet", predictions)
+    accuracy = 1 - len(wrong) / IMAGES
+    rate = Interval(value=accuracy, low=accuracy / 2, high=1)
+    macro = Interval(value=f1, low=0, high=1) if f1 is not None else rate
+    fields = {name: 0.5 for name, field in Metrics.model_fields.items() if field.annotation is float}
+    Metrics(
+        **{
+            **fields,
+            "model": name,
+            "architecture": "resnet18",
+            "fingerprint": name * 8,
+            "test_digest": digest,
+            "images": IMAGES,
+            "accuracy": rate,
+            "macro_f1": macro,
+            "top_k": 1,
+            "mean_confidence_correct": None,
+            "mean_confidence_wrong": None,
+            "low_confidence_count": 0,
+            "per_class": {},
+            "slices": {},
+            "parameters": 10,
+            "flops": flops,
+            "weights_bytes": 40,
+            "epochs": 6,
+            "images_seen": 100,
+        }
+    ).write(layout.evaluation_report(name) / "metrics.json")
+
+
+def results(layout):
+    return (
+        Leaderboard.read(layout.comparison / "leaderboard.json"),
+        Decision.read(layout.comparison / "decision.json"),
+    )
+
+
+def test_clearly_better_model_wins(layout, capsys):
+    add_model(layout, "good", range(2), flops=1000)
+    add_model(layout, "bad", range(10, 30), flops=1)
+    compare.run(layout, ["bad", "good"], Compare())
+    leaderboard, decision = results(layout)
+    assert [(row.rank, row.model) for row in leaderboard.rows] == [(1, "good"), (2, "bad")]
+    assert (decision.winner, decision.fingerprint, decision.tie) == ("good", "good" * 8, False)
+    assert (decision.test.only_first_right, decision.test.only_second_right) == (20, 2)
+    assert decision.test.p_value == pytest.approx(2 * (1 + 22 + 231) / 2**22)
+    assert decision.validation_passed
+    out = capsys.readouterr().out
+    assert "95.0%" in out
+    assert "good wins" in out
+
+
+def test_indistinguishable_models_tie_and_the_cheaper_one_wins(layout):
+    add_model(layout, "large", range(3), flops=1000)
+    add_model(layout, "small", range(2, 7), flops=10)
+    compare.run(layout, ["large", "small"], Compare())
+    leaderboard, decision = results(layout)
+    assert leaderboard.rows[0].model == "large"
+    assert (decision.winner, decision.tie) == ("small", True)
+    assert decision.test.p_value == pytest.approx(0.6875)  # 2 against 4
+
+
+def test_only_the_best_two_are_tested(layout):
+    for name, wrong in {"a": range(1), "b": range(12), "c": range(30)}.items():
+        add_model(layout, name, wrong)
+    compare.run(layout, ["c", "b", "a"], Compare())
+    decision = results(layout)[1]
+    assert (decision.test.first, decision.test.second) == ("a", "b")
+
+
+def test_metric_of_the_params_decides(layout):
+    add_model(layout, "a", range(2), f1=0.5)
+    add_model(layout, "b", range(3), f1=0.9)
+    compare.run(layout, ["a", "b"], Compare(metric="macro_f1"))
+    leaderboard, decision = results(layout)
+    assert (leaderboard.metric, leaderboard.rows[0].model) == ("macro_f1", "b")
+    assert "macro F1" in decision.rule
+
+
+def test_one_model_wins_without_a_test(layout):
+    add_model(layout, "a", range(2))
+    compare.run(layout, ["a"], Compare())
+    decision = results(layout)[1]
+    assert (decision.winner, decision.test) == ("a", None)
+
+
+def test_order_of_the_models_and_a_second_run_change_no_byte(layout):
+    add_model(layout, "a", range(2))
+    add_model(layout, "b", range(3))
+    compare.run(layout, ["a", "b"], Compare())
+    first = {p.name: p.read_bytes() for p in layout.comparison.iterdir()}
+    compare.run(layout, ["b", "a"], Compare())
+    assert {p.name: p.read_bytes() for p in layout.comparison.iterdir()} == first
+
+
+def test_models_left_out_of_params_are_not_ranked(layout):
+    add_model(layout, "a", range(2))
+    add_model(layout, "old", range(0))
+    compare.run(layout, ["a"], Compare())
+    assert [row.model for row in results(layout)[0].rows] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [({"digest": "e"}, "different test splits"), ({"first_image": 1}, "did not answer the same images")],
+)
+def test_models_measured_on_other_images_are_refused(layout, difference, said):
+    add_model(layout, "a", range(2))
+    add_model(layout, "b", range(3), **difference)
+    with pytest.raises(DataError, match=said):
+        compare.run(layout, ["a", "b"], Compare())
+    assert not layout.comparison.exists()
+
+
+def test_a_missing_evaluation_is_named(layout):
+    add_model(layout, "a", range(2))
+    with pytest.raises(DataError, match=r"b/metrics\.json does not exist"):
+        compare.run(layout, ["a", "b"], Compare())
+
+
+def test_starts_without_the_heavy_libraries():
+    heavy = "('torch', 'sklearn', 'matplotlib')"
+    code = f"import sys; import podium.pipeline.compare; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,267 @@
+"""Stage evaluate: what it writes, that it writes the same bytes again, and what it refuses."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from podium.core.config import Evaluate, Runtime
+from podium.core.errors import DataError, ModelError
+from podium.core.layout import Layout
+from podium.core.records import Metrics, ModelCard, Preprocessing, WeightsRecord
+from podium.core.times import read_times
+from podium.data.shards import SplitRecord, finish_split
+from podium.pipeline import evaluate
+
+CLASSES = ["lemon", "orange", "사과"]
+PREPARED = Preprocessing(image_size=8, pad_value=114, max_pixels=1000)
+SETTINGS = Evaluate(batch_size=4, bootstrap_samples=50, mistakes=3)
+HISTORY = """\
+epoch,step,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy
+1,5,0.1,1,0.5,1,0.5
+2,9,0.1,1,0.6,1,0.6
+"""
+
+
+@dataclass
+class FakeClassifier:
+    """Answers with the brightness of the first three pixels, so that tests choose the answers by the pixels."""
+
+    card: ModelCard
+    calls: int = 0
+
+    def probabilities(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (8, 8, 3)
+        self.calls += 1
+        scores = images[:, 0, :3, 0].astype(np.float32)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+
+def write_split(layout: Layout, name: str, answers: list[tuple[str, list[int]]], **known: list[object]) -> None:
+    """Writes a split in which image i is of a class and gets certain (unnormalised) scores from the fake."""
+    folder = layout.prepared / name
+    folder.mkdir(parents=True)
+    pixels = np.full((len(answers), 8, 8, 3), 7, np.uint8)
+    for row, (_, scores) in enumerate(answers):
+        pixels[row, 0, :3, 0] = scores
+    np.save(folder / "images-00000.npy", pixels)
+    index = pd.DataFrame(
+        {
+            "image_id": [hashlib.sha256(f"{name}{i}".encode()).hexdigest()[:16] for i in range(len(answers))],
+            "path": [f"{label}/{i}.jpg" for i, (label, _) in enumerate(answers)],
+            "label": [label for label, _ in answers],
+            "group": "fruit",
+            **known,
+        }
+    )
+    finish_split(folder, name, CLASSES, PREPARED, index)
+
+
+TEST = [
+    ("lemon", [80, 10, 10]),
+    ("lemon", [10, 85, 5]),  # the worst mistake
+    ("orange", [5, 90, 5]),
+    ("orange", [50, 45, 5]),
+    ("사과", [1, 1, 98]),
+    ("사과", [30, 40, 30]),
+]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a prepared val and test split and a trained fake model `m`."""
+    layout = Layout(tmp_path)
+    write_split(layout, "val", TEST[:3])
+    write_split(layout, "test", TEST, occlusion=[0, 0.4, 0, 0, 0, 0], view=["front"] * 5 + ["rotated"])
+    layout.model("m").mkdir(parents=True)
+    (layout.model("m") / "history.csv").write_text(HISTORY)
+    val = SplitRecord.read(layout.prepared / "val" / "split.json")
+    card = ModelCard(
+        model="m",
+        architecture="resnet18",
+        classes=CLASSES,
+        groups={},
+        preprocessing=PREPARED,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        dropout=0.0,
+        parameters=10,
+        flops=20,
+        weights_bytes=40,
+        weights_sha256="0" * 64,
+        pretrained=WeightsRecord(architecture="resnet18", weights="none", sha256=None, metadata={}),
+        learning_rate=1 / 3,
+        tuned={},
+        epochs=2,
+        best_epoch=2,
+        images_seen=100,
+        stopped_early=False,
+        seed=0,
+        runtime={},
+        versions={},
+        data_digests={"val": val.digest},
+        fingerprint="f" * 64,
+    )
+    fake = FakeClassifier(card)
+    monkeypatch.setattr("podium.models.inference.load_classifier", lambda folder, runtime: fake)
+    return layout, fake
+
+
+def run(layout: Layout, settings: Evaluate = SETTINGS) -> None:
+    evaluate.run(layout, "m", settings, Runtime(), 0)
+
+
+def files_of(*folders: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(f)): p.read_bytes() for f in folders for p in sorted(f.rglob("*")) if p.is_file()}
+
+
+def test_metrics_are_of_the_test_split_and_rounded(project):
+    layout, _ = project
+    run(layout)
+    metrics = Metrics.read(layout.evaluation_report("m") / "metrics.json")
+    assert (metrics.images, metrics.accuracy.value, metrics.val_accuracy) == (6, 0.5, 0.6666666667)
+    assert metrics.architecture == "resnet18"
+    assert metrics.learning_rate == 0.3333333333
+    assert metrics.per_class["사과"].recall == 0.5
+    assert {name: part.images for name, part in metrics.slices.items()} == {
+        "clean": 4,
+        "occluded": 1,
+        "rotated_view": 1,
+        "hard": 2,
+    }
+    assert metrics.test_digest == SplitRecord.read(layout.prepared / "test" / "split.json").digest
+
+
+def test_every_promised_file_is_written(project):
+    layout, _ = project
+    run(layout)
+    assert sorted(files_of(layout.evaluation_report("m"))) == ["confusion.csv", "history.csv", "metrics.json"]
+    assert sorted(files_of(layout.evaluation("m"))) == [
+        "confusion_matrix.png",
+        "learning_curves.png",
+        "mistakes.csv",
+        "mistakes/lemon_to_orange_1.png",
+        "mistakes/orange_to_lemon_3.png",
+        "mistakes/사과_to_orange_5.png",
+        "per_class_accuracy.png",
+        "predictions.parquet",
+        "reliability.png",
+        "slices.png",
+    ]
+    assert (layout.evaluation_report("m") / "history.csv").read_text() == HISTORY
+
+
+def test_confusion_csv_has_a_row_an_image(project):
+    layout, _ = project
+    run(layout)
+    rows = pd.read_csv(layout.evaluation_report("m") / "confusion.csv")
+    assert rows.columns.tolist() == ["actual", "predicted"]
+    counts = rows.value_counts().to_dict()
+    assert counts[("lemon", "orange")] == counts[("orange", "orange")] == counts[("사과", "사과")] == 1
+    assert sum(counts.values()) == 6
+
+
+def test_worst_mistake_comes_first_with_the_picture_the_model_saw(project):
+    layout, _ = project
+    run(layout)
+    table = pd.read_csv(layout.evaluation("m") / "mistakes.csv")
+    assert table["path"].tolist() == ["lemon/1.jpg", "orange/3.jpg", "사과/5.jpg"]
+    assert table["confidence"].tolist() == [0.85, 0.5, 0.4]
+    picture = np.asarray(Image.open(layout.evaluation("m") / "mistakes" / table["file"][0]))
+    assert picture.shape == (256, 256, 3)
+    assert picture[200, 200].tolist() == [7, 7, 7]
+    assert picture[16, 48, 0] > 60  # the bright second pixel
+
+
+def test_predictions_are_in_the_order_of_image_ids(project):
+    layout, _ = project
+    run(layout)
+    rows = pq.read_table(layout.evaluation("m") / "predictions.parquet").to_pandas()
+    assert rows["image_id"].is_monotonic_increasing
+    worst = rows.set_index("path").loc["lemon/1.jpg"]
+    assert (worst["label"], worst["predicted"], worst["p_orange"]) == ("lemon", "orange", np.float32(0.85))
+
+
+def test_a_second_run_writes_the_same_bytes_and_only_times_differ(project):
+    layout, _ = project
+    run(layout)
+    first = files_of(layout.evaluation_report("m"), layout.evaluation("m"))
+    run(layout)
+    assert files_of(layout.evaluation_report("m"), layout.evaluation("m")) == first
+    assert not any(b"latency" in data for data in first.values())
+
+
+def test_measured_times_are_kept_by_fingerprint(project):
+    layout, fake = project
+    run(layout)
+    times = read_times(layout, fake.card.fingerprint)
+    assert set(times) == {"latency_batch_1_seconds", "latency_batched_seconds_per_image"}
+    assert all(0 < seconds < 1 for seconds in times.values())
+
+
+def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):
+    layout, _ = project
+    for path in (layout.prepared / "test").iterdir():
+        path.unlink()
+    (layout.prepared / "test").rmdir()
+    write_split(layout, "test", [TEST[0], TEST[2], TEST[4]])
+    run(layout)
+    metrics = json.loads((layout.evaluation_report("m") / "metrics.json").read_text())
+    assert metrics["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert metrics["mean_confidence_wrong"] is None
+    assert metrics["slices"] == {}
+    assert not (layout.evaluation("m") / "slices.png").exists()
+    assert (layout.evaluation("m") / "mistakes.csv").read_text() == "path,label,predicted,confidence,file\n"
+    assert list((layout.evaluation("m") / "mistakes").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"classes": ["a", "b"]}, "other classes"),
+        ({"preprocessing": Preprocessing(image_size=16, pad_value=0, max_pixels=9)}, "another image size"),
+        ({"data_digests": {"val": "e" * 64}}, "another val split"),
+    ],
+)
+def test_a_model_of_other_data_is_refused(project, change, said):
+    layout, fake = project
+    fake.card = fake.card.model_copy(update=change)
+    with pytest.raises(DataError, match=said):
+        run(layout)
+    assert not layout.evaluation("m").exists()
+
+
+def test_a_diverged_model_is_refused_and_the_old_results_stay(project, monkeypatch):
+    layout, fake = project
+    run(layout)
+    before = files_of(layout.evaluation_report("m"), layout.evaluation("m"))
+    monkeypatch.setattr(fake, "probabilities", lambda images, _: np.full((len(images), 3), np.nan, np.float32))
+    with pytest.raises(ModelError, match="diverged"):
+        run(layout)
+    assert files_of(layout.evaluation_report("m"), layout.evaluation("m")) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "empty"])
+def test_a_damaged_history_is_named_and_nothing_half_written(project, damage):
+    layout, _ = project
+    path = layout.model("m") / "history.csv"
+    path.unlink() if damage == "missing" else path.write_text("" if damage == "empty" else "a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"history\.csv"):
+        run(layout)
+    assert not layout.evaluation("m").exists()
+    assert not list(layout.root.glob("artifacts/evaluation/.*"))
+
+
+def test_a_missing_test_split_is_named(project):
+    layout, _ = project
+    (layout.prepared / "test" / "split.json").unlink()
+    with pytest.raises(DataError, match="dvc repro preprocess"):
+        run(layout)

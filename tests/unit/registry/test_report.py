@@ -1,0 +1,130 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from podium.core.records import Decision
+from podium.core.times import add_times
+from podium.registry import report
+from podium.registry.outcome import read_outcome
+
+VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Text and attributes of a page, and whether every element is closed."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.text, self.resources, self.tags = [], [], [], set()
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.resources += [value for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in VOID
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+    def said(self):
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture
+def html(experiment):
+    return report.render(read_outcome(experiment.layout, experiment.params))
+
+
+def test_the_page_is_one_file_without_scripts_or_addresses(html):
+    page = Page(html)
+    assert page.open == []
+    assert all(value.startswith("data:image/png;base64,") for value in page.resources)
+    assert "script" not in page.tags and "link" not in page.tags
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
+    assert not re.search(r"(https?:)?//[\w.]+\.\w|url\(|@import", without_pictures)
+
+
+def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
+    page = Page(html)
+    assert "<b>pear</b>" not in html
+    assert "&lt;b&gt;pear&lt;/b&gt;" in html
+    assert "<b>pear</b>" in page.said()
+    assert "감" in page.said()
+
+
+def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
+    outcome = read_outcome(experiment.layout, experiment.params)
+    said = Page(html).said()
+    best = outcome.winner
+    for text in (
+        f"{best.name} {'is preferred in a tie' if outcome.decision.tie else 'wins'}",
+        report.share(best.metrics.accuracy.value),
+        outcome.decision.reason,
+        "CC0-1.0",
+        "broken.jpg",
+        "unreadable: truncated",
+        outcome.validation.results[0].sentence,
+        "2 trials of at most 2 epochs, 1 stopped early",
+        best.card.fingerprint[:16],
+        outcome.state,
+        "not measured here",
+        "occluded",
+    ):
+        assert text in said, text
+    pictures = sum(
+        (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.contenders for name in report.PLOTS
+    )
+    assert html.count("<img ") == pictures + 4  # and the worst mistakes
+
+
+def test_measured_times_are_shown_and_make_the_page_new(experiment):
+    outcome = read_outcome(experiment.layout, experiment.params)
+    report.write(outcome)
+    assert report.shows(experiment.layout.report, outcome.files)
+    add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
+    later = read_outcome(experiment.layout, experiment.params)
+    assert not report.shows(experiment.layout.report, later.files)
+    assert later.state == outcome.state
+    assert "7.34 ms" in Page(report.render(later)).said()
+
+
+def test_the_same_files_give_the_same_page(experiment, html):
+    assert report.render(read_outcome(experiment.layout, experiment.params)) == html
+
+
+def test_a_class_called_na_is_a_name_like_any_other(experiment):
+    path = experiment.layout.evaluation("tiny_resnet") / "mistakes.csv"
+    rows = path.read_text(encoding="utf-8").splitlines()
+    rows[1] = re.sub(r",[^,]*,([^,]*,[^,]*,[^,]*)$", r",NA,\1", rows[1])
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    decision = experiment.layout.comparison / "decision.json"
+    outcome = read_outcome(experiment.layout, experiment.params)
+    fingerprint = next(c.card.fingerprint for c in outcome.contenders if c.name == "tiny_resnet")
+    said = outcome.decision.model_copy(update={"winner": "tiny_resnet", "fingerprint": fingerprint})
+    Decision.write(said, decision)
+    assert "NA → " in Page(report.render(read_outcome(experiment.layout, experiment.params))).said()
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (report.share(0.91249), "91.2 %"),
+        (report.count(1234567), "1\u202f234\u202f567"),
+        (report.compact(11_181_642), "11.2 M"),
+        (report.compact(610_000_000), "610 M"),
+        (report.size(44_700_000), "44.7 MB"),
+        (report.size(812), "812 B"),
+        (report.milliseconds(0.00734), "7.34 ms"),
+    ],
+)
+def test_numbers_are_written_for_people(shown, expected):
+    assert shown == expected
