@@ -157,7 +157,14 @@ READABLE = [
     # transparency: dropping alpha shows the colours hidden under it
     Readable("RGBA", lambda: encoded(half_transparent(), "PNG"), RED, WHITE, "alpha on white", 0),
     Readable("RGBA, opaque", lambda: encoded(scene().convert("RGBA"), "PNG"), RED, BLUE, tolerance=0),
-    Readable("grey with alpha", lambda: encoded(half_transparent().convert("LA"), "PNG"), RED_GREY, WHITE, "alpha on white", 1),
+    Readable(
+        "grey with alpha",
+        lambda: encoded(half_transparent().convert("LA"), "PNG"),
+        RED_GREY,
+        WHITE,
+        "alpha on white",
+        1,
+    ),
     Readable("palette", lambda: encoded(scene().quantize(4), "PNG"), RED, BLUE, tolerance=2),
     Readable("palette with transparency", transparent_palette, RED, WHITE, "alpha on white", 0),
     # several frames: the first is the picture
@@ -173,7 +180,7 @@ READABLE = [
     ),
     # broken EXIF is not a broken picture
     Readable("garbage for EXIF", lambda: jpeg(exif=b"Exif\0\0garbage"), RED, BLUE),
-]  # fmt: skip
+]
 
 UNREADABLE = [
     Unreadable("empty file", lambda: b"", "the file is empty"),

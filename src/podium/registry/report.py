@@ -19,12 +19,11 @@ from podium.registry.outcome import Contender, Outcome, git_commit
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     "learning_curves.png": "Learning curves",
     "confusion_matrix.png": "Confusion matrix",
-    "per_class_accuracy.png": "Accuracy by class",
     "reliability.png": "Calibration",
-    "slices.png": "Hard and clean images",
 }
 REJECTED_SHOWN = 12
 TRIALS_SHOWN = 12
@@ -127,13 +126,13 @@ def render(outcome: Outcome) -> str:
 
 
 def share(rate: float) -> str:
-    """A fraction for people: `91.2 %`."""
-    return f"{100 * rate:.1f} %"
+    """A fraction for people: `91.2%`."""
+    return f"{rate:.1%}"
 
 
 def between(interval: Interval) -> str:
-    """The bounds of an interval: `88.0 to 94.1 %`."""
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+    """The bounds of an interval: `88.0 to 94.1%`."""
+    return f"{100 * interval.low:.1f} to {interval.high:.1%}"
 
 
 def count(number: float) -> str:
@@ -190,7 +189,7 @@ def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
         )
     said.append(
         f"Its stated confidence is off by {share(m.ece)} on average; {m.low_confidence_count} of {m.images} answers "
-        f"come with less than {share(m.low_confidence_threshold)} confidence and deserve a second look."
+        f"come with less than {m.low_confidence_threshold:.0%} confidence and deserve a second look."
     )
     return said
 
@@ -210,12 +209,14 @@ def _view(outcome: Outcome) -> dict[str, Any]:
         "axis": _axis([row.accuracy for row in outcome.leaderboard.rows]),
         "parts": [_part(layout, c, c is outcome.winner) for c in outcome.contenders],
         "slices": known,
+        "trials_shown": TRIALS_SHOWN,
         "mistakes": _mistakes(layout, outcome.winner.name),
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
         "rejected": _table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
         "not_passed": sum(not r.success for r in outcome.validation.results),
         "verdicts": {r.id: _verdict(r) for r in outcome.validation.results},
+        "wide": len(outcome.winner.card.classes) >= WIDE_CLASSES,
         "commit": commit,
         "dirty": dirty,
     }

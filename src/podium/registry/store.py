@@ -60,9 +60,7 @@ def client(layout: Layout) -> "MlflowClient":
     Raises:
         TrackingError: the store does not answer, or its schema belongs to another MLflow version.
     """
-    silence_telemetry()
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    _settle()
     uri = tracking_uri(layout)
     _probe(uri)
     _set_process_wide(uri)
@@ -88,6 +86,7 @@ def reaching(uri: str) -> Iterator[None]:
     Raises:
         TrackingError: the store cannot be reached or refused the request.
     """
+    _settle()
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -198,6 +197,13 @@ def create_run(store: "MlflowClient", experiment: str, name: str, tags: dict[str
     run = store.create_run(experiment, tags={**about, **tags}, run_name=name)
     run_id: str = run.info.run_id
     return run_id
+
+
+def _settle() -> None:
+    """Settings that MLflow reads when it is imported; what the user has set stays."""
+    silence_telemetry()
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 def _set_process_wide(uri: str) -> None:

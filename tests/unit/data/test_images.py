@@ -101,14 +101,14 @@ def test_the_digest_tells_shapes_apart() -> None:
     assert read_image(wide, SMALL).sha256 != read_image(tall, SMALL).sha256
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400))
 def test_random_bytes_are_refused_and_never_crash(data: bytes) -> None:
     with pytest.raises(DataError, match="^unreadable: "):
         read_image(data, SMALL)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     file=st.sampled_from(FILES),
     changes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=8),

@@ -117,7 +117,7 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (report.share(0.91249), "91.2 %"),
+        (report.share(0.91249), "91.2%"),
         (report.count(1234567), "1\u202f234\u202f567"),
         (report.compact(11_181_642), "11.2 M"),
         (report.compact(610_000_000), "610 M"),

@@ -1,0 +1,211 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance
+
+from podium.core.config import Preprocess
+from podium.core.errors import DataError
+from podium.core.files import sha256_file
+from podium.core.layout import Layout
+from podium.core.records import Preprocessing, Profile, SkippedFile
+from podium.data.images import read_image
+from podium.data.manifest import PREPARED_COLUMNS, read_manifest
+from podium.data.shards import open_for_fitting, open_for_testing
+from podium.pipeline import preprocess
+from tests.unit.pipeline.raw_images import RawFile, files, picture, png, write_raw
+
+PARAMS = Preprocess(image_size=16)
+CLASSES = ["lemon", "orange", "레몬"]
+
+
+def prepare(root: Path, images: list[RawFile], workers: int = 0, params: Preprocess = PARAMS) -> Layout:
+    layout = Layout(root)
+    write_raw(layout, images, [SkippedFile(path="notes.txt", reason="not an image: .txt")])
+    preprocess.run(layout, params, seed=0, workers=workers)
+    return layout
+
+
+def hashes(layout: Layout) -> dict[str, str]:
+    return {str(p.relative_to(layout.prepared)): sha256_file(p) for p in layout.prepared.rglob("*") if p.is_file()}
+
+
+def brightened(image: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(1.1)
+
+
+def test_every_image_ends_in_one_split_or_in_rejected_csv(tmp_path: Path) -> None:
+    broken = [
+        RawFile("lemon/cut.png", "lemon", png(picture("lemon", 900))[:-60]),
+        RawFile("orange/page.jpg", "orange", b"<html>404</html>"),
+    ]
+    layout = prepare(tmp_path, [*files(CLASSES, 20), *broken])
+
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    rejected = pd.read_csv(layout.rejected, keep_default_na=False)
+    assert manifest["split"].value_counts().to_dict() == {"train": 42, "val": 9, "test": 9}
+    assert rejected[["path", "label"]].values.tolist() == [
+        ["lemon/cut.png", "lemon"],
+        ["notes.txt", ""],
+        ["orange/page.jpg", "orange"],
+    ]
+    assert rejected["reason"].str.contains("unreadable: ").tolist() == [True, False, True]
+    profile = Profile.read(layout.profile)
+    assert (profile.images, profile.rejected, profile.skipped) == (60, 2, 1)
+    assert not (layout.work / "preprocess").exists()
+
+
+def test_splits_hold_the_pixels_serving_would_see_in_the_order_of_image_ids(tmp_path: Path) -> None:
+    images = files(CLASSES, 12)
+    layout = prepare(tmp_path, images)
+    by_path = {file.path: file for file in images}
+
+    seen = 0
+    for split in (
+        open_for_fitting(layout.prepared, "train"),
+        open_for_fitting(layout.prepared, "val"),
+        open_for_testing(layout.prepared),
+    ):
+        assert split.classes == ("lemon", "orange", "레몬")
+        assert split.index["image_id"].is_monotonic_increasing
+        assert list(split.index.columns) == ["image_id", "path", "label", "group", "occlusion"]
+        pixels = split.images(np.arange(len(split)))
+        for row, path in enumerate(split.index["path"]):
+            expected = read_image(by_path[path].data, Preprocessing(image_size=16, pad_value=114, max_pixels=10**6))
+            np.testing.assert_array_equal(pixels[row], expected.pixels)
+            assert split.index["occlusion"][row] == by_path[path].occlusion
+            seen += 1
+    assert seen == len(images)
+
+
+def test_the_number_of_workers_changes_no_byte_and_neither_does_a_second_run(tmp_path: Path) -> None:
+    images = files(CLASSES, 50)
+    images[7] = replace(images[7], data=images[7].data[:50])
+    layout = prepare(tmp_path / "0", images)
+    expected = hashes(layout)
+
+    preprocess.run(layout, PARAMS, seed=0, workers=0)
+    assert hashes(layout) == expected
+    for workers in (1, 2):
+        assert hashes(prepare(tmp_path / str(workers), images, workers)) == expected
+
+
+def test_several_shards_hold_the_same_images_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files(CLASSES, 12)
+    one = open_for_fitting(prepare(tmp_path / "one", images).prepared, "train")
+    monkeypatch.setattr("podium.data.shards.SHARD_BYTES", 10 * 16 * 16 * 3)
+
+    layout = prepare(tmp_path / "many", images)
+
+    many = open_for_fitting(layout.prepared, "train")
+    assert [len(shard) for shard in many.shards] == [10, 10, 4]
+    np.testing.assert_array_equal(many.images(np.arange(24)), one.images(np.arange(24)))
+
+
+def test_duplicates_stay_on_one_side_and_the_profile_says_what_chance_would_have_done(tmp_path: Path) -> None:
+    copies = [RawFile(f"lemon/copy{n}.png", "lemon", png(brightened(picture("lemon", n)))) for n in range(0, 20, 2)] + [
+        RawFile("orange/same.png", "orange", png(picture("orange", 3)))
+    ]
+    layout = prepare(tmp_path, [*files(CLASSES, 20), *copies])
+
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    assert (manifest.groupby("duplicate_group")["split"].nunique() == 1).all()
+    assert manifest["duplicate_kind"].value_counts().to_dict() == {"": 60, "near": 10, "exact": 1}
+    profile = Profile.read(layout.profile)
+    assert len(profile.duplicates) == 11
+    assert 0 < profile.groups_would_straddle < 11
+    assert profile.images_moved == 0
+    exact = [group for group in profile.duplicates if group.kind == "exact"]
+    assert [sorted(m.path for m in group.members) for group in exact] == [["orange/3.png", "orange/same.png"]]
+
+
+def test_duplicates_across_given_splits_move_to_the_most_protected_one_and_are_reported(tmp_path: Path) -> None:
+    images = [*files(CLASSES, 10, "train"), *files(CLASSES, 4, "val"), *files(CLASSES, 4, "test")]
+    leaks = [
+        RawFile("train/lemon/leak.png", "lemon", png(picture("lemon", 3001)), "train"),  # = test/lemon/1.png
+        RawFile("val/orange/leak.png", "orange", png(brightened(picture("orange", 1002))), "val"),  # ~ train/orange/2
+        RawFile("train/orange/wrong.png", "orange", png(picture("lemon", 1003)), "train"),  # another label
+    ]
+    layout = prepare(tmp_path, [*images, *leaks])
+
+    split = read_manifest(layout.manifest, PREPARED_COLUMNS).set_index("path")["split"]
+    assert split["train/lemon/leak.png"] == split["test/lemon/1.png"] == "test"
+    assert split["val/orange/leak.png"] == split["train/orange/2.png"] == "val"
+    assert (
+        split.drop(["train/lemon/leak.png", "train/orange/2.png"])
+        == split.index.str.split("/").str[0][~split.index.isin(["train/lemon/leak.png", "train/orange/2.png"])]
+    ).all()
+    profile = Profile.read(layout.profile)
+    assert (profile.groups_straddled, profile.images_moved, profile.groups_conflicting) == (2, 2, 1)
+    assert profile.groups_would_straddle == 2  # the given split is what would have been used
+    [straddled] = [g for g in profile.duplicates if g.straddled and g.kind == "exact"]
+    assert {(m.path, m.source_split, m.split) for m in straddled.members} == {
+        ("train/lemon/leak.png", "train", "test"),
+        ("test/lemon/1.png", "test", "test"),
+    }
+
+
+def test_the_profile_counts_sizes_notes_and_reasons(tmp_path: Path) -> None:
+    transparent = picture("lemon", 800).convert("RGBA")
+    transparent.putalpha(100)
+    extra = [
+        RawFile("lemon/clear.png", "lemon", png(transparent)),
+        RawFile("lemon/tall.png", "lemon", png(picture("lemon", 801, (20, 90)))),
+        RawFile("lemon/cut1.png", "lemon", png(picture("lemon", 1))[:100]),
+        RawFile("lemon/empty.png", "lemon", b""),
+    ]
+    profile = Profile.read(prepare(tmp_path, [*files(["lemon", "orange"], 20), *extra]).profile)
+
+    assert profile.per_class_and_split == {
+        "lemon": {"train": 16, "val": 3, "test": 3},
+        "orange": {"train": 14, "val": 3, "test": 3},
+    }
+    assert profile.per_group == {"fruit": 42}
+    assert profile.notes == {"alpha on white": 1}
+    assert profile.size_quantiles["shorter_side"] == {
+        "0": 20.0, "0.05": 32.0, "0.25": 32.0, "0.5": 32.0, "0.75": 32.0, "0.95": 32.0, "1": 32.0
+    }  # fmt: skip
+    assert profile.size_quantiles["height"]["1"] == 90
+    assert sum(profile.rejected_by_reason.values()) == 3
+    assert profile.rejected_by_reason["unreadable: the file is empty"] == 1
+
+
+def test_a_class_without_a_readable_image_is_named(tmp_path: Path) -> None:
+    broken = [RawFile(f"plum/{n}.png", "plum", b"nothing") for n in range(3)]
+
+    with pytest.raises(DataError, match="no image of class 'plum' can be read .*plum/0.png: unreadable"):
+        prepare(tmp_path, [*files(CLASSES, 10), *broken])
+
+
+def test_a_damaged_raw_shard_stops_the_stage_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    write_raw(layout, files(CLASSES, 50))
+    shard = layout.raw / "images-00001.zip"
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+
+    for workers in (0, 2):
+        with pytest.raises(DataError, match="images-00001.zip does not hold image .* `dvc repro -f fetch`"):
+            preprocess.run(layout, PARAMS, seed=0, workers=workers)
+    assert not layout.prepared.exists()
+    assert not (layout.work / "preprocess").exists()
+
+
+def test_an_empty_raw_manifest_is_refused(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    write_raw(layout, files(CLASSES, 1))
+    table = pd.read_parquet(layout.raw / "manifest.parquet")
+    table.iloc[:0].to_parquet(layout.raw / "manifest.parquet")
+
+    with pytest.raises(DataError, match="artifacts/raw holds no images"):
+        preprocess.run(layout, PARAMS, seed=0, workers=0)
+
+
+def test_progress_is_plain_lines_in_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(tmp_path, files(CLASSES, 12))
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "preprocess: decoded 36 of 36 images"
+    assert lines[1].startswith("preprocess: 36 images of 3 classes (train ")
+    assert "\x1b" not in "".join(lines)

@@ -1,0 +1,178 @@
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from podium.core.config import Preprocess, Validate
+from podium.core.errors import DataError, ValidationFailed
+from podium.core.files import sha256_file
+from podium.core.layout import Layout
+from podium.core.records import SkippedFile, ValidationReport
+from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
+from podium.pipeline import preprocess, validate
+from tests.unit.pipeline.raw_images import RawFile, files, picture, png, write_raw
+
+
+def params(**changes: dict[str, object]) -> Validate:
+    sections: dict[str, dict[str, object]] = {
+        "columns": {"severity": "critical"},
+        "classes_in_every_split": {"severity": "critical"},
+        "minimum_rows": {"severity": "critical", "minimum": 2},
+        "class_balance": {"severity": "warning", "maximum": 3.0},
+        "image_in_one_split": {"severity": "critical"},
+        "duplicates_in_one_split": {"severity": "critical"},
+        "image_side": {"severity": "warning", "minimum": 16},
+        "share_rejected": {"severity": "critical", "maximum": 0.2},
+    }
+    return Validate.model_validate({**sections, **{k: {**sections[k], **v} for k, v in changes.items()}})
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Layout:
+    """36 images of two classes, one of them with an awkward name, one unreadable file, one duplicate."""
+    layout = Layout(tmp_path)
+    extra = [
+        RawFile("lemon/cut.png", "lemon", png(picture("lemon", 1))[:99]),
+        RawFile("lemon/copy.png", "lemon", png(picture("lemon", 5))),
+    ]
+    write_raw(layout, [*files(["lemon", "<b>귤</b>"], 18), *extra], [SkippedFile(path="a.txt", reason="not an image")])
+    preprocess.run(layout, Preprocess(image_size=16), seed=0, workers=0)
+    return layout
+
+
+def move_copy_to_another_split(layout: Layout) -> None:
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    row = manifest.index[manifest["path"] == "lemon/copy.png"][0]
+    manifest.loc[row, "split"] = "val" if manifest.loc[row, "split"] == "train" else "train"
+    write_manifest(layout.manifest, manifest, PREPARED_COLUMNS)
+
+
+def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    validate.run(prepared, params())
+
+    report = ValidationReport.read(prepared.validation_report)
+    assert report.passed
+    assert (report.images, report.rejected) == (37, 1)
+    assert [result.id for result in report.results] == sorted(Validate.model_fields)
+    assert json.loads((prepared.validation / "passed.json").read_text()) == {
+        "manifest_sha256": sha256_file(prepared.manifest),
+        "passed": True,
+    }
+    assert "8 of 8 expectations hold" in capsys.readouterr().out
+
+
+def test_a_critical_failure_writes_the_reports_and_names_expectation_value_images_and_remedy(prepared: Layout) -> None:
+    validate.run(prepared, params())
+    move_copy_to_another_split(prepared)
+
+    with pytest.raises(ValidationFailed) as raised:
+        validate.run(prepared, params())
+
+    message = str(raised.value)
+    assert message.startswith("expectation duplicates_in_one_split fails: expected 0 in two splits, observed 1 groups")
+    assert "(lemon/5.png, lemon/copy.png)" in message or "(lemon/copy.png, lemon/5.png)" in message
+    assert "run `dvc repro -f preprocess`" in message
+    assert "(1 more in artifacts/validation/index.html)" in message  # the same pixels, too
+    assert "\n" not in message
+    assert not ValidationReport.read(prepared.validation_report).passed
+    assert not (prepared.validation / "passed.json").exists()
+    assert "The data failed validation" in (prepared.validation / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_warning_is_reported_and_stops_nothing(prepared: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    validate.run(prepared, params(image_side={"minimum": 500}))
+
+    out = capsys.readouterr().out
+    assert "validate: warning: expectation image_side fails: expected at least 500 pixels" in out
+    assert "and 34 more)" in out
+    assert ValidationReport.read(prepared.validation_report).passed
+    assert (prepared.validation / "passed.json").exists()
+
+
+def test_severity_decides_what_stops(prepared: Layout) -> None:
+    with pytest.raises(ValidationFailed, match="image_side fails: expected at least 500 pixels, observed smallest: 32"):
+        validate.run(prepared, params(image_side={"minimum": 500, "severity": "critical"}))
+    validate.run(prepared, params(share_rejected={"maximum": 0.0, "severity": "warning"}))
+
+
+def test_only_unreadable_images_count_as_rejected_not_files_that_are_none(prepared: Layout) -> None:
+    with pytest.raises(ValidationFailed, match=r"share_rejected .* observed 0.02632 \(1 of 38\) \(lemon/cut.png\)"):
+        validate.run(prepared, params(share_rejected={"maximum": 0.02}))
+
+
+def test_a_missing_column_is_reported_as_such(prepared: Layout) -> None:
+    table = read_manifest(prepared.manifest, PREPARED_COLUMNS).drop(columns="sha256")
+    table.to_parquet(prepared.manifest)
+
+    with pytest.raises(ValidationFailed, match="expectation columns fails: .* missing: sha256"):
+        validate.run(prepared, params())
+
+    page = (prepared.validation / "index.html").read_text(encoding="utf-8")
+    assert "not checked: the manifest lacks the column &#39;sha256&#39;" in page
+
+
+def test_passed_json_depends_on_the_data_alone_and_everything_is_the_same_twice(prepared: Layout) -> None:
+    validate.run(prepared, params())
+    first = {p.name: p.read_bytes() for p in [*prepared.validation.iterdir(), prepared.validation_report]}
+    validate.run(prepared, params())
+    again = {p.name: p.read_bytes() for p in [*prepared.validation.iterdir(), prepared.validation_report]}
+    assert again == first
+
+    validate.run(prepared, params(class_balance={"maximum": 50.0}, minimum_rows={"minimum": 1}))
+
+    assert (prepared.validation / "passed.json").read_bytes() == first["passed.json"]
+    assert prepared.validation_report.read_bytes() != first["validation.json"]
+
+
+class _Page(HTMLParser):
+    """Text, tags and addresses of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_nothing_else_shows_every_part_and_escapes_names(prepared: Layout) -> None:
+    validate.run(prepared, params())
+
+    page = _Page()
+    page.feed((prepared.validation / "index.html").read_text(encoding="utf-8"))
+    assert page.addresses == []
+    assert not page.tags & {"script", "link", "img", "iframe"}
+    for part in (
+        "The data passed validation",
+        "<b>귤</b>",
+        "lemon/cut.png",
+        "unreadable: ",
+        "lemon/copy.png",
+        "a.txt",
+        sha256_file(prepared.manifest),
+        *Validate.model_fields,
+    ):
+        assert part in page.text
+
+
+@pytest.mark.parametrize("name", ["manifest", "profile", "rejected"])
+def test_missing_inputs_are_named(prepared: Layout, name: str) -> None:
+    getattr(prepared, name).unlink()
+
+    with pytest.raises(DataError, match="does not exist: run `dvc repro`"):
+        validate.run(prepared, params())
+
+
+def test_a_foreign_list_of_rejected_files_is_refused(prepared: Layout) -> None:
+    pd.DataFrame({"file": ["x"]}).to_csv(prepared.rejected, index=False)
+
+    with pytest.raises(DataError, match="must have the columns path, label, reason"):
+        validate.run(prepared, params())
