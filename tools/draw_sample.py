@@ -27,7 +27,7 @@ SIZE = 96
 PER_CLASS = 150
 SEED = 11
 QUALITY = 88
-STYLE = Style(hard_share=0.215)
+STYLE = Style(hard_share=0.22, second_mode_share=0.15, partner_share=0.5)
 COLUMNS = (
     "path", "label", "group", "x0", "y0", "x1", "y1", "occlusion", "clutter", "objects", "view", "other_label",
     "planted",
@@ -134,7 +134,7 @@ def planted_members(members: list[Member], per_class: int) -> list[Member]:
         ("radish", "exact_duplicate", _commented),
         ("tomato", "exact_duplicate", _commented),
     )
-    near = (("orange", 3, 1.1), ("paprika", 2, 0.9), ("banana", 4, 1.06))
+    near = (("orange", 2, 1.08), ("paprika", 2, 0.9), ("banana", 2, 1.06))
     planted = []
     for label, sort, change in spoilt:
         source = _clean_source(members, label)

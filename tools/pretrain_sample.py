@@ -9,6 +9,7 @@ the files it writes hold float16 weights without the classifier's.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from sample_kinds import Kind, random_kinds
 from sample_scene import draw_picture
 from torch import Tensor, nn
@@ -181,6 +182,24 @@ def pretrain(plan: Plan, pictures: NDArray[np.uint8], seed: int, batch: int = 64
     return model, accuracy(model, held.flatten(0, 1), held_labels)
 
 
+def with_sorted_header(data: bytes) -> bytes:
+    """Return a safetensors file with the keys of its header in order.
+
+    The library writes the metadata in an order that changes from run to run, so equal weights would give
+    unequal files.
+
+    Args:
+        data: a safetensors file.
+
+    Returns:
+        The same tensors and metadata; the header padded to a multiple of 8 bytes as the format asks.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
 def save_body(model: nn.Module, plan: Plan, path: Path, facts: dict[str, str]) -> None:
     """Write a model without its classifier as float16 safetensors, in one step.
 
@@ -196,7 +215,7 @@ def save_body(model: nn.Module, plan: Plan, path: Path, facts: dict[str, str]) -
         if not name.startswith(plan.head)
     }
     partial = path.with_name(path.name + ".part")
-    save_file(body, partial, metadata=facts)
+    partial.write_bytes(with_sorted_header(save(body, metadata=facts)))
     partial.chmod(0o644)
     partial.replace(path)
 

@@ -151,37 +151,37 @@ def _fruit() -> tuple[Kind, ...]:
         "knobs": (0.0, 0.9),
     }  # fmt: skip
     tomato: dict[str, Span] = {
-        "aspect": (0.8, 1.0), "lobes": (0.0, 5.9), "lobe_depth": (0.0, 0.035), "dent": (0.02, 0.12),
+        "aspect": (0.78, 0.97), "lobes": (0.0, 5.9), "lobe_depth": (0.0, 0.025), "dent": (0.02, 0.1),
         "saturation": (0.82, 0.96), "value": (0.6, 0.92), "gloss": (0.5, 1.0), "calyx": (4.0, 6.9),
-        "stem": (0.1, 0.35), "pole": (0.15, 0.95), "end_hue": (0.08, 0.28), "end_value": (0.6, 0.75),
+        "stem": (0.05, 0.25), "pole": (0.1, 0.7), "end_hue": (0.08, 0.28), "end_value": (0.6, 0.75),
         "end_saturation": (0.7, 0.9), "blend": (0.0, 0.35),
     }  # fmt: skip
-    plum = {**tomato, "aspect": (1.15, 1.65), "lobes": (0.0, 0.4), "taper": (-0.1, 0.2), "pole": (0.8, 0.95)}
-    red, green = (0.975, 1.035), (0.19, 0.27)
+    plum = {**tomato, "aspect": (1.15, 1.5), "lobes": (0.0, 0.4), "taper": (-0.2, 0.05), "pole": (0.7, 0.92)}
+    red, green = (0.985, 1.04), (0.19, 0.27)
     return (
-        Kind("lemon", "fruit", _hues("round", lemon, (0.8, (0.13, 0.17)), (0.2, (0.1, 0.13)))),
-        Kind("orange", "fruit", _hues("round", orange, (0.8, (0.065, 0.1)), (0.2, (0.1, 0.13)))),
-        Kind("banana", "fruit", _hues("swept", banana, (0.85, (0.12, 0.16)), (0.15, (0.09, 0.12)))),
+        Kind("lemon", "fruit", _hues("round", lemon, (0.85, (0.13, 0.17)), (0.15, (0.105, 0.13)))),
+        Kind("orange", "fruit", _hues("round", orange, (0.85, (0.065, 0.1)), (0.15, (0.1, 0.125)))),
+        Kind("banana", "fruit", _hues("swept", banana, (0.9, (0.12, 0.16)), (0.1, (0.1, 0.12)))),
         Kind("tomato", "fruit", (
-            *_hues("round", tomato, (0.62, red), (0.1, green)), *_hues("round", plum, (0.23, red), (0.05, green)),
+            *_hues("round", tomato, (0.7, red), (0.12, green)), *_hues("round", plum, (0.14, red), (0.04, green)),
         )),
     )  # fmt: skip
 
 
 def _vegetables() -> tuple[Kind, ...]:
     """Return the kinds of the vegetable group."""
-    bell = {**_PEPPER, "aspect": (0.88, 1.28), "block": (0.25, 0.65), "taper": (0.02, 0.16), "lobes": (2.6, 4.4),
-            "lobe_depth": (0.01, 0.04), "dent": (0.08, 0.2)}  # fmt: skip
-    paprika = {**_PEPPER, "aspect": (1.2, 1.9), "block": (0.05, 0.35), "taper": (0.15, 0.42), "lobes": (1.0, 3.2),
+    bell = {**_PEPPER, "aspect": (0.86, 1.2), "block": (0.35, 0.75), "taper": (0.04, 0.16), "lobes": (3.0, 4.9),
+            "lobe_depth": (0.015, 0.045), "dent": (0.08, 0.2)}  # fmt: skip
+    paprika = {**_PEPPER, "aspect": (1.3, 2.1), "block": (0.05, 0.35), "taper": (0.18, 0.45), "lobes": (1.0, 3.2),
                "lobe_depth": (0.0, 0.03), "dent": (0.0, 0.12)}  # fmt: skip
     beetroot: dict[str, Span] = {
-        **_ROOT, "aspect": (0.86, 1.18), "hue": (0.9, 0.97), "saturation": (0.5, 0.8), "value": (0.28, 0.56),
+        **_ROOT, "aspect": (0.86, 1.18), "hue": (0.9, 0.97), "saturation": (0.5, 0.8), "value": (0.26, 0.52),
         "end_hue": (0.93, 1.04), "end_saturation": (0.35, 0.6), "end_value": (0.3, 0.45), "blend": (0.2, 0.6),
         "rings": (0.05, 0.4), "rough": (0.2, 0.6), "gloss": (0.05, 0.3), "leaves": (2.6, 5.4),
         "stem_hue": (0.93, 1.0), "taper": (0.0, 0.16),
     }  # fmt: skip
     radish: dict[str, Span] = {
-        **_ROOT, "aspect": (0.9, 1.35), "hue": (0.92, 0.995), "saturation": (0.6, 0.88), "value": (0.5, 0.88),
+        **_ROOT, "aspect": (0.9, 1.35), "hue": (0.92, 0.995), "saturation": (0.6, 0.88), "value": (0.56, 0.9),
         "end_hue": (0.92, 1.02), "end_saturation": (0.02, 0.3), "end_value": (0.75, 0.95), "blend": (0.15, 0.8),
         "rough": (0.02, 0.2), "gloss": (0.2, 0.6), "leaves": (2.6, 5.4), "stem_hue": (0.22, 0.33),
         "taper": (-0.05, 0.16), "rings": (0.0, 0.12),
@@ -193,27 +193,27 @@ def _vegetables() -> tuple[Kind, ...]:
         "end_hue": (0.08, 0.12), "end_saturation": (0.3, 0.5), "end_value": (0.6, 0.8), "blend": (0.0, 0.4),
     }  # fmt: skip
     jalapeno: dict[str, Span] = {
-        "aspect": (1.8, 3.3), "bend": (0.0, 0.6), "taper": (0.35, 0.8), "saturation": (0.75, 0.95),
+        "aspect": (2.05, 3.5), "bend": (0.0, 0.6), "taper": (0.35, 0.8), "saturation": (0.75, 0.95),
         "value": (0.3, 0.72), "gloss": (0.45, 1.0), "stem": (0.2, 0.45), "calyx": (2.6, 5.4), "stripes": (0.0, 0.2),
         "end_hue": (0.0, 0.3), "end_saturation": (0.7, 0.9), "end_value": (0.35, 0.6), "blend": (0.0, 0.35),
         "wobble": (0.02, 0.06), "spots": (0.0, 0.12),
     }  # fmt: skip
-    colours = ((0.45, (0.97, 1.02)), (0.25, (0.11, 0.15)), (0.3, (0.23, 0.31)))
-    mostly_red = ((0.72, (0.97, 1.03)), (0.13, (0.1, 0.15)), (0.15, (0.22, 0.31)))
+    colours = ((0.45, (0.965, 1.01)), (0.25, (0.11, 0.15)), (0.3, (0.23, 0.31)))
+    mostly_red = ((0.8, (0.965, 1.015)), (0.08, (0.1, 0.13)), (0.12, (0.22, 0.31)))
     return (
         Kind("bell_pepper", "vegetable", _hues("round", bell, *colours)),
         Kind("paprika", "vegetable", _hues("round", paprika, *mostly_red)),
         Kind("beetroot", "vegetable", (Form("round", beetroot),)),
         Kind("radish", "vegetable", (Form("round", radish),)),
         Kind("ginger", "vegetable", (Form("swept", ginger),)),
-        Kind("jalapeno", "vegetable", _hues("swept", jalapeno, (0.6, (0.25, 0.34)), (0.4, (0.975, 1.03)))),
+        Kind("jalapeno", "vegetable", _hues("swept", jalapeno, (0.68, (0.25, 0.34)), (0.32, (0.975, 1.03)))),
     )
 
 
 def _flowers() -> tuple[Kind, ...]:
     """Return the kinds of the flower group."""
     sunflower: dict[str, Span] = {
-        "petals": (13, 26), "petal_width": (0.11, 0.2), "petal_point": (0.3, 0.95), "layers": (1.0, 2.6),
+        "petals": (14, 26), "petal_width": (0.11, 0.2), "petal_point": (0.3, 0.95), "layers": (1.0, 2.6),
         "disc": (0.28, 0.5), "saturation": (0.8, 0.96), "value": (0.85, 0.98), "end_hue": (0.05, 0.1),
         "end_saturation": (0.5, 0.8), "end_value": (0.18, 0.45), "stem": (0.1, 0.7), "leaves": (0.0, 2.4),
         "blend": (0.0, 0.35), "gloss": (0.0, 0.1), "stripes": (0.1, 0.4),
@@ -225,7 +225,7 @@ def _flowers() -> tuple[Kind, ...]:
     }  # fmt: skip
     cup = {**shared, "aspect": (1.0, 1.6), "petal_width": (0.4, 0.58), "petal_point": (0.2, 0.9), "petals": (3, 5.9)}
     bowl: dict[str, Span] = {
-        **shared, "petals": (6, 12), "petal_width": (0.2, 0.36), "petal_point": (0.2, 0.8), "layers": (1.0, 2.4),
+        **shared, "petals": (6, 10), "petal_width": (0.22, 0.38), "petal_point": (0.2, 0.8), "layers": (1.0, 2.4),
         "disc": (0.12, 0.3), "end_hue": (0.06, 0.16), "end_value": (0.2, 0.6), "stem": (0.1, 0.7),
     }  # fmt: skip
     yellow, red, pink, violet = (0.12, 0.16), (0.97, 1.03), (0.88, 0.95), (0.76, 0.84)

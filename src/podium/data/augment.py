@@ -108,9 +108,9 @@ def normalise(
     ones = np.ones(len(images))
     brightness = ones if change is None else change.brightness
     contrast = ones if change is None else change.contrast
-    pixels = images.shape[1] * images.shape[2]
-    # a sum of integers: exact, so the same for any order of adding
-    grey = images.sum(axis=(1, 2), dtype=np.int64) @ _LUMA / (255 * pixels) if change is not None else 0 * ones
+    # sums of integers are exact: the same for any order of adding, so for any number of threads
+    sums = torch.from_numpy(images).sum(dim=(1, 2), dtype=torch.int64).numpy()
+    grey = sums @ _LUMA / (255 * images.shape[1] * images.shape[2])
     slope = (contrast * brightness)[:, None] / (255 * std_)
     offset = (((1 - contrast) * brightness * grey)[:, None] - mean_) / std_
     x = torch.from_numpy(images).to(device).float()

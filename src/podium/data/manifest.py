@@ -95,7 +95,9 @@ def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    except pa.ArrowInvalid as error:
+    except PermissionError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:  # damage inside a file that starts well comes as OSError
         raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
     _check(path, list(frame.columns), columns)
     return frame

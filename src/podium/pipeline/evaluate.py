@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from podium.models.inference import Classifier
 
-WARM_UPS = 5
+WARM_UPS = 3
 TIMED_IMAGES = 30
+TIMED_SECONDS = 5.0  # a slow model, or a busy machine, is timed on fewer images
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
 
 
@@ -113,15 +114,17 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
 
 
 def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
-    """Median seconds of one image at a time, after a warm-up."""
+    """Median seconds of one image at a time, after a warm-up; of fewer than `TIMED_IMAGES` where these take long."""
     images = split.images(np.arange(min(TIMED_IMAGES, len(split)), dtype=np.int64))
     for number in range(WARM_UPS):
         classifier.probabilities(images[number % len(images)][None], 1)
-    seconds = []
+    seconds: list[float] = []
     for image in images:
         begun = time.perf_counter()
         classifier.probabilities(image[None], 1)
         seconds.append(time.perf_counter() - begun)
+        if sum(seconds) > TIMED_SECONDS:
+            break
     return float(np.median(seconds))
 
 

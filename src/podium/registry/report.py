@@ -154,13 +154,13 @@ def size(number: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """A short time: `7.4 ms`."""
-    return f"{1000 * seconds:.3g} ms"
+    """A short time: `7.4 ms`, `2.06 s`."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def figure(value: float) -> str:
-    """A number as a person would write it: four significant digits at most."""
-    return f"{value:.4g}"
+    """A number as a person would write it: three significant digits at most."""
+    return f"{value:.3g}"
 
 
 def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
@@ -217,6 +217,7 @@ def _view(outcome: Outcome) -> dict[str, Any]:
         "not_passed": sum(not r.success for r in outcome.validation.results),
         "verdicts": {r.id: _verdict(r) for r in outcome.validation.results},
         "wide": len(outcome.winner.card.classes) >= WIDE_CLASSES,
+        "grouped": any(outcome.winner.card.groups.values()),
         "commit": commit,
         "dirty": dirty,
     }

@@ -76,7 +76,6 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
         "2 trials of at most 2 epochs, 1 stopped early",
         best.card.fingerprint[:16],
         outcome.state,
-        "not measured here",
         "occluded",
     ):
         assert text in said, text
@@ -95,6 +94,14 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     assert not report.shows(experiment.layout.report, later.files)
     assert later.state == outcome.state
     assert "7.34 ms" in Page(report.render(later)).said()
+
+
+def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
+    assert "not measured here" not in Page(html).said()
+    outcome = read_outcome(experiment.layout, experiment.params)
+    experiment.layout.times(outcome.winner.card.fingerprint).unlink()
+    said = Page(report.render(read_outcome(experiment.layout, experiment.params))).said()
+    assert said.count("not measured here") == 2  # at the top and in the leaderboard
 
 
 def test_the_same_files_give_the_same_page(experiment, html):

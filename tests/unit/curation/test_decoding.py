@@ -1,0 +1,93 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+from podium.core.records import Preprocessing
+from podium.curation.decoding import RawImage, Scratch, decode_all
+from podium.data.manifest import RAW_COLUMNS, read_manifest
+from tests.unit.pipeline.raw_images import files, write_raw
+
+HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
+
+# Decodes for a long time with two processes and says when they work.
+ENDLESS = """
+import sys
+from pathlib import Path
+from podium.core.records import Preprocessing
+from podium.curation import decoding
+
+if __name__ == "__main__":
+    folder, shard, key = sys.argv[1:]
+    scratch = decoding.Scratch(Path(folder), 100_000, 16)
+    scratch.allocate()
+    images = [decoding.RawImage(row, shard, key) for row in range(100_000)]
+    how = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
+    started = decoding.decode_all(Path(folder) / "artifacts/raw", images, scratch, how, 2)
+    next(started)
+    print("started", flush=True)
+    for _ in started:
+        pass
+"""
+
+
+def raw(root: Path, count: int) -> tuple[Layout, list[RawImage]]:
+    layout = Layout(root)
+    write_raw(layout, files(["lemon"], count))
+    manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
+    rows = zip(manifest["shard"], manifest["image_id"], strict=True)
+    return layout, [RawImage(row, shard, key) for row, (shard, key) in enumerate(rows)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_readings_come_in_the_order_of_the_images(tmp_path: Path, workers: int) -> None:
+    layout, images = raw(tmp_path, 150)
+    scratch = Scratch(tmp_path, len(images), 16)
+    scratch.allocate()
+
+    readings = [reading for batch in decode_all(layout.raw, images, scratch, HOW, workers) for reading in batch]
+
+    assert [reading.row for reading in readings] == list(range(150))
+    assert scratch.pixels().shape == (150, 16, 16, 3)
+    assert scratch.pixels().reshape(150, -1).std(axis=1).min() > 0  # every row was written
+
+
+def test_a_full_disk_is_an_error_that_can_be_told(tmp_path: Path) -> None:
+    layout, images = raw(tmp_path, 3)
+    scratch = Scratch(tmp_path, 3, 16)
+    scratch.thumbnails_file.write_bytes(b"")
+    scratch.pixels_file.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        list(decode_all(layout.raw, images, scratch, HOW, 0))
+
+
+def test_an_image_that_is_not_in_its_shard_stops_the_processes(tmp_path: Path) -> None:
+    layout, images = raw(tmp_path, 150)
+    scratch = Scratch(tmp_path, len(images), 16)
+    scratch.allocate()
+    missing = [*images[:140], RawImage(140, "images-00000.zip", "0" * 16), *images[141:]]
+
+    with pytest.raises(DataError, match="does not hold image 0000"):
+        list(decode_all(layout.raw, missing, scratch, HOW, 2))
+
+
+def test_processes_end_when_the_stage_is_killed(tmp_path: Path) -> None:
+    _, images = raw(tmp_path, 1)
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS, encoding="utf-8")
+    command = [sys.executable, str(script), str(tmp_path), images[0].shard, images[0].image_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as stage:
+        assert stage.stdout is not None
+        assert stage.stdout.readline() == "started\n"
+        stage.kill()
+        try:
+            stage.communicate(timeout=60)  # the pipe closes once every process that inherited it has ended
+        except subprocess.TimeoutExpired:
+            os.killpg(stage.pid, signal.SIGKILL)
+            pytest.fail("processes of a killed stage go on")
