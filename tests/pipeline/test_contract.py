@@ -106,7 +106,8 @@ def test_every_code_dep_of_a_stage_is_imported(stage):
 
 
 def test_a_room_passed_through_runs_no_code():
-    for init in (ROOT / "src/podium").glob("*/__init__.py"):
+    rooms = [init for init in (ROOT / "src/podium").glob("*/__init__.py") if init.parent.name != "cli"]  # no stage's
+    for init in rooms:
         tree = ast.parse(init.read_text())
         assert len(tree.body) == 1 and ast.get_docstring(tree), f"{init} must hold a docstring and nothing else"
 

@@ -96,6 +96,8 @@ def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpo
     module = job.compute.place(module)
     optimizer = optimiser(module, recipe)
     progress, best = checkpoint.restore(module, optimizer) if checkpoint else (Progress(), {})
+    if progress.history:
+        print(f"{job.label}: resumes after epoch {len(progress.history)} of {recipe.epochs}", flush=True)
     total, done = recipe.epochs * schedule.steps_per_epoch, len(progress.history) * schedule.steps_per_epoch
     with torch.random.fork_rng(), bar(job.label, total, done) as tick:
         learner = _Learner(job, module, optimizer, schedule, tick)

@@ -169,6 +169,7 @@ class _RootWatcher:
     def __init__(self, layout: Layout, experiment: str, kind: str, model: str, fingerprint: str) -> None:
         self._uri = store.tracking_uri(layout)
         self._about = (layout, experiment, kind, model, fingerprint)
+        self._warned = threading.Event()
         self._queue: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
@@ -211,6 +212,10 @@ class _RootWatcher:
             return _Recorder(*self._about)
 
     def _warn(self, what: str) -> None:
+        """Says it once: the thread may fail after `close` has stopped waiting for it."""
+        if self._warned.is_set():
+            return
+        self._warned.set()
         print(
             f"warning: MLflow at {store.shown(self._uri)} {what}; the stage goes on; "
             "`dvc repro publish` fills it in later",
