@@ -2,9 +2,10 @@
 # Another build of torch: make repro PIP_ARGS="--extra-index-url <the address the PyTorch install page prints>"
 PYTHON ?= python3
 PIP_ARGS ?=
-VENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
-export VIRTUAL_ENV := $(VENV)
+VENV := .venv
+BIN := "$(CURDIR)/.venv/bin"
+# stages run as `python -m stages.X`, so the environment's commands must come first
+RUN := PATH=$(BIN):"$$PATH"
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
@@ -20,31 +21,31 @@ install: $(VENV)/.installed  ## create .venv and install Podium into it
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
 	@grep -q MLFLOW_DISABLE_TELEMETRY $(VENV)/bin/activate || \
 	  printf '\nexport MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true DVC_NO_ANALYTICS=1\n' >> $(VENV)/bin/activate
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 repro: install  ## fetch the sample, rebuild the whole experiment, print the leaderboard
-	dvc pull --quiet data.dvc
-	dvc repro
-	@podium status
+	$(RUN) dvc pull --quiet data.dvc
+	$(RUN) dvc repro
+	@$(RUN) podium status
 
 lint: $(VENV)/.installed-dev  ## style, types and import rules
-	ruff check .
-	ruff format --check .
-	mypy
-	lint-imports
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
 
 test: lint  ## lint, then the whole test suite
-	python -m pytest
+	$(RUN) python -m pytest
 
 ui: install  ## the MLflow UI on http://127.0.0.1:5000 (PORT=... for another port)
-	mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port $(PORT)
+	$(RUN) mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT)
 
 clean:  ## remove what can be rebuilt: results, caches, work in progress; keeps .venv, data/ and MLflow's store
 	rm -rf artifacts .podium reports/report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

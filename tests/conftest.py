@@ -1,7 +1,6 @@
 """What every test relies on: no telemetry, and one small project that went through a real `dvc repro`."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -22,10 +21,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
 def promoted(finished: SmallProject) -> subprocess.CompletedProcess[str]:
     """What the first promotion to staging in the finished project printed."""
     return finished.run("podium", "promote", "candidate", "--to", "staging", "--reason", "first")
-
-
-@pytest.fixture
-def repository() -> Path:
-    """The root of this repository."""
-    top = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-    return Path(top.stdout.strip())

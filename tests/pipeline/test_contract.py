@@ -1,6 +1,8 @@
 """params.yaml, the config classes, dvc.yaml, stages/, pipeline/ and MLproject say the same thing."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,18 @@ def test_every_kept_experiment_is_valid():
     assert [k.stem for k in kept]
     for file in kept:
         assert load(file).experiment == file.stem
+
+
+def test_the_committed_params_are_those_of_the_sample():
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if shown.returncode or load(ROOT / "params.yaml").experiment != "sample":
+        pytest.skip("another experiment is in force, or this is no git checkout")
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "experiments/sample.yaml").read_text()
+
+
+@pytest.mark.parametrize("stage", ["fetch", "preprocess", "compare"])
+def test_a_light_stage_imports_neither_torch_nor_mlflow(stage):
+    heavy = "[m for m in ('torch', 'mlflow') if m in sys.modules]"
+    code = f"import sys, stages.{stage}, podium.pipeline.{stage}; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

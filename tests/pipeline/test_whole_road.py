@@ -104,7 +104,7 @@ def test_a_training_killed_half_way_resumes_to_the_same_weights(finished):
         time.sleep(0.02)
     assert dvc.wait(timeout=30) == -signal.SIGKILL, "training ended before it could be killed"
     assert not weights.exists(), "DVC removes outputs before a run, so what follows was written after the kill"
-    resumed = finished.run("dvc", "repro", "train@small_resnet")
+    resumed = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet")  # not from DVC's cache
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "resum" in resumed.stdout + resumed.stderr
     assert digest(weights) == expected
@@ -163,6 +163,28 @@ def test_a_mistake_stops_repro_with_one_line(finished, edit, expected):
     assert len(ours) == 1
     assert expected in ours[0]
     assert "Traceback" not in failed.stdout + failed.stderr
+
+
+def test_two_repros_at_once_do_not_mix(finished):
+    lock = finished.read("dvc.lock")
+    first = subprocess.Popen(
+        ["dvc", "repro", "--force", "--single-item", "train@small_resnet"],
+        cwd=finished.root,
+        env=finished.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in first.stdout:
+        if "Running stage" in line:
+            break
+    second = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet")
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert second.returncode != 0
+    assert "is busy" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert finished.read("dvc.lock") == lock
 
 
 def test_mlflow_run_is_another_way_in(finished):

@@ -154,8 +154,26 @@ def test_a_refusal_is_json_for_scripts(project, versions):
     result = podium("promote", "1", "--to", "staging", "--reason", "first", "--json")
     assert result.exit_code == 1
     said = json.loads(result.stdout)
-    assert said["promoted"] is False
+    assert (said["moved"], said["action"], said["alias"]) == (False, "promote", "staging")
+    assert said["refused"] in result.stderr
     assert [gate["name"] for gate in said["gates"] if not gate["passed"]] == ["accuracy"]
+
+
+def test_moves_and_refused_moves_have_one_shape_in_json(project, versions):
+    def as_json(*arguments):
+        return json.loads(podium(*arguments, "--json").stdout)
+
+    said = [as_json("rollback", "staging")]
+    said += [as_json("promote", number, "--to", "staging", "--reason", "x") for number in versions]
+    said += [as_json("rollback", "staging")]
+    shape = [(s["moved"], s["action"], s["alias"], "refused" in s) for s in said]
+    assert shape == [
+        (False, "rollback", "staging", True),
+        (True, "promote", "staging", False),
+        (True, "promote", "staging", False),
+        (True, "rollback", "staging", False),
+    ]
+    assert all("gates" in s for s in said)
 
 
 def test_force_is_told_and_kept_in_history(project, versions):

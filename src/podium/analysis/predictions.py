@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from podium.core.errors import DataError, ModelError
 from podium.core.files import replacing
+from podium.data.manifest import read_parquet
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,7 @@ def read_answers(path: Path) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, is not Parquet, or lacks one of these columns.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    try:
-        frame: pd.DataFrame = pq.read_table(path, columns=["image_id", "label", "predicted"]).to_pandas()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
+    frame = read_parquet(path, ["image_id", "label", "predicted"])
     if frame.shape[1] != 3:
         raise DataError(f"{path} lacks image_id, label or predicted: delete it and run `dvc repro`")
     return frame.sort_values("image_id", ignore_index=True)

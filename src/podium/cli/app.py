@@ -64,7 +64,7 @@ def _common(
 
 
 app.command(epilog="Example: podium status --json")(experiment.status)
-app.command(epilog="Example: podium use surveillance")(experiment.use)
+app.command(epilog="Example: podium use folder")(experiment.use)
 app.command(epilog='Example: podium promote candidate --to staging --reason "first model for the pilot"')(
     promotion.promote
 )

@@ -1,6 +1,7 @@
 """`podium promote`, `podium rollback`, `podium history`: the terminal's side of `registry.promotion`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,14 +41,8 @@ def promote(
         if not as_json:
             _print_gates(results)
 
-    try:
-        entry = promotion.promote(layout, load(layout.params), wish, show)
-    except PromotionRefused as refusal:
-        if as_json:
-            gates = [gate.model_dump() for gate in seen]
-            print_json({"promoted": False, "refused": str(refusal), "gates": gates})
-        raise
-    _print_move(entry, as_json)
+    with _refusal_as_json("promote", wish.alias, seen, as_json):
+        _print_move(promotion.promote(layout, load(layout.params), wish, show), as_json)
 
 
 def rollback(
@@ -62,12 +57,15 @@ def rollback(
 
     alias, reason = _alias(alias), _reason(reason)
     layout = project()
+    seen: list[GateResult] = []
 
     def show(results: Sequence["GateResult"]) -> None:
+        seen.extend(results)
         if not as_json:
             _print_gates(results)
 
-    _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
+    with _refusal_as_json("rollback", alias, seen, as_json):
+        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
 
 
 def history(as_json: AsJson = False) -> None:
@@ -137,9 +135,21 @@ def _print_gates(results: Sequence["GateResult"]) -> None:
     print()
 
 
+@contextmanager
+def _refusal_as_json(action: str, alias: str, seen: Sequence["GateResult"], as_json: bool) -> Iterator[None]:
+    """Prints a refusal in the shape of a move, for scripts; the error itself goes on to stderr."""
+    try:
+        yield
+    except PromotionRefused as refusal:
+        if as_json:
+            gates = [gate.model_dump() for gate in seen]
+            print_json({"moved": False, "action": action, "alias": alias, "refused": str(refusal), "gates": gates})
+        raise
+
+
 def _print_move(entry: "AuditEntry", as_json: bool) -> None:
     if as_json:
-        print_json({"promoted": True, **entry.model_dump(by_alias=True)})
+        print_json({"moved": True, **entry.model_dump(by_alias=True)})
         return
     came = f" (before: version {entry.from_version})" if entry.from_version else ""
     forced = f", forced past {', '.join(entry.failed)}" if entry.forced else ""
@@ -156,7 +166,7 @@ def _alias(given: str) -> str:
 
 
 def _version(given: str) -> str:
-    from podium.registry.versions import CANDIDATE
+    from podium.registry.evidence import CANDIDATE
 
     if given != CANDIDATE and not (given.isascii() and given.isdigit()):
         raise UsageError(f"version {given!r} is neither a number nor `{CANDIDATE}`: see `podium status`")

@@ -24,9 +24,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, unknown keys refused."""
+    """A part of `params.yaml`: frozen, unknown keys and numbers without end refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Runtime(Section):
@@ -43,7 +43,7 @@ class Dataset(Section):
     """Where the images come from."""
 
     source: Literal["sample", "folder", "archive"]
-    location: str
+    location: Annotated[str, Field(min_length=1)]
     sha256: Sha256 | None = None
     licence: str
     limit_per_class: PositiveInt | dict[Split, PositiveInt] | None = None
@@ -242,10 +242,12 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _model_sections_fit_the_recipe(self) -> Self:
-        for name in self.models:
-            self.recipe(name)
-            for key in self.search(name):
-                _check_searchable(key)
+        for name, model in self.models.items():
+            recipe = self.recipe(name)
+            own = {"warmup_epochs", "epochs"} & set(model.train)
+            _check_warmup(recipe, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
+            for key, span in self.search(name).items():
+                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, recipe)
         return self
 
     def recipe(self, model: str) -> Train:
@@ -315,12 +317,32 @@ def nearest(word: str, known: Any) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _check_searchable(key: str) -> None:
+def _check_warmup(recipe: Train, where: str) -> None:
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise ParamsError(
+            f"{where}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
+            f"({recipe.epochs} epochs): lower it"
+        )
+
+
+def _check_search(section: str, key: str, span: SearchRange, recipe: Train) -> None:
+    """Refuses a range with values that a recipe could not take."""
     field = Train.model_fields.get(key)
+    where = f"{section}.{key}"
     if field is None:
-        raise ParamsError(f"search key {key!r} is not a key of the train section{nearest(key, Train.model_fields)}")
+        raise ParamsError(f"{section}: {key!r} is not a key of the train section{nearest(key, Train.model_fields)}")
     if not (field.annotation is float or field.annotation is int):
-        raise ParamsError(f"search key {key!r} is not a number, so no range can be searched: remove it")
+        raise ParamsError(f"{section}: {key!r} is not a number, so no range can be searched: remove it")
+    if key == "epochs":
+        raise ParamsError(f"{where}: epochs cannot be searched, every trial gets tune.epochs: remove it")
+    if field.annotation is int and not (span.low.is_integer() and span.high.is_integer()):
+        raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
+    for value in (span.low, span.high):
+        try:
+            changed = Train.model_validate({**recipe.model_dump(), key: value})
+        except ValidationError as error:
+            raise ParamsError(f"{_first_problem(error, Train, section)}: narrow its range") from error
+        _check_warmup(changed, where)
 
 
 def _first_problem(error: ValidationError, top: type[BaseModel], prefix: str) -> str:

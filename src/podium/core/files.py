@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from podium.core.errors import DataError
+
+TEMPORARY = ".podium-tmp-"
+"""How the name of everything half-written starts; `.gitignore` and `.dvcignore` list it."""
 
 
 @contextmanager
@@ -26,8 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -54,8 +57,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
@@ -67,6 +69,30 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prefix(path: Path) -> str:
+    """Makes room for a temporary beside `path`: its folder is there, and what killed processes left of it is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f"-{path.name[:40]}."
+    for entry in path.parent.iterdir():
+        left = re.match(rf"{re.escape(TEMPORARY)}(\d+){re.escape(name)}", entry.name)
+        if left and not _runs(int(left[1])):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+    return f"{TEMPORARY}{os.getpid()}{name}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def raise_if_full(error: OSError, path: Path) -> None:

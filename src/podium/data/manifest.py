@@ -78,6 +78,30 @@ def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> 
         pq.write_table(table, temporary, compression="zstd")
 
 
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Reads a Parquet file that a stage has written.
+
+    Args:
+        path: a `.parquet` file.
+        columns: the ones to read; all by default.
+
+    Returns:
+        Its rows; a column that the file lacks is left out.
+
+    Raises:
+        DataError: the file is missing, damaged or not Parquet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    try:
+        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # damage inside a file that starts well comes as OSError
+        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
+    return frame
+
+
 def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Reads a manifest.
 
@@ -91,14 +115,7 @@ def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, is not Parquet, or lacks a column.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    except PermissionError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:  # damage inside a file that starts well comes as OSError
-        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
+    frame = read_parquet(path)
     _check(path, list(frame.columns), columns)
     return frame
 

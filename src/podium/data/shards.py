@@ -17,6 +17,7 @@ from podium.core.config import Split
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
 from podium.core.records import Preprocessing, Record
+from podium.data.manifest import read_parquet
 
 SHARD_BYTES = 256 * 2**20
 
@@ -133,13 +134,26 @@ def _open(prepared: Path, name: Split) -> PreparedSplit:
     if not description.is_file():
         raise DataError(f"{folder} holds no prepared split: run `dvc repro preprocess`")
     said = SplitRecord.read(description)
-    index = pq.read_table(folder / "index.parquet").to_pandas()
-    shards = tuple(np.load(folder / shard, mmap_mode="r") for shard in said.shards)
+    index = read_parquet(folder / "index.parquet")
+    shards = tuple(_mapped(folder / shard) for shard in said.shards)
     if sum(len(s) for s in shards) != len(index) or len(index) != said.count:
         raise DataError(
             f"{folder} is damaged: {said.count} images are listed, {len(index)} rows are there: "
             "delete it and run `dvc repro`"
         )
     code = {label: i for i, label in enumerate(said.classes)}
-    labels = np.array([code[label] for label in index["label"]], dtype=np.int64)
+    try:
+        labels = np.array([code[label] for label in index["label"]], dtype=np.int64)
+    except KeyError as error:  # the column is missing, or one of its labels is no class
+        raise DataError(f"{folder} is damaged: no column or class {error}: delete it and run `dvc repro`") from error
     return PreparedSplit(name, tuple(said.classes), said.preprocessing, said.digest, index, labels, shards)
+
+
+def _mapped(shard: Path) -> NDArray[np.uint8]:
+    try:
+        pixels: NDArray[np.uint8] = np.lib.format.open_memmap(shard, mode="r")
+    except PermissionError:
+        raise
+    except (OSError, EOFError, ValueError) as error:  # missing; cut off; not an array
+        raise DataError(f"{shard} is missing or damaged: delete {shard.parent} and run `dvc repro`") from error
+    return pixels

@@ -15,6 +15,27 @@ from torch import nn
 from podium.core.config import Runtime
 from podium.core.errors import ModelError
 
+_NO_MEMORY = ("DefaultCPUAllocator", "not enough memory")
+
+
+@contextmanager
+def memory_named_in_errors(batch_size: str) -> Iterator[None]:
+    """Turns running out of memory, on a CPU or an accelerator, into a message for a person; also a decorator.
+
+    Args:
+        batch_size: the key of the params that sets how many images are computed at once.
+
+    Raises:
+        ModelError: there was not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not named and not any(text in str(error) for text in _NO_MEMORY):  # a CPU's comes as a plain RuntimeError
+            raise
+        raise ModelError(f"out of memory: lower {batch_size} or preprocess.image_size") from error
+
 
 @dataclass(frozen=True)
 class Compute:

@@ -24,7 +24,7 @@ from podium.data.augment import Triple
 from podium.data.randomness import number
 from podium.data.shards import PreparedSplit
 from podium.models.checkpoint import Checkpoint, Progress
-from podium.models.compute import Compute
+from podium.models.compute import Compute, memory_named_in_errors
 from podium.models.progress import bar
 from podium.models.schedules import Schedule, optimiser, should_stop
 from podium.models.weights import standalone
@@ -74,6 +74,7 @@ EpochDone = Callable[[EpochResult, float], None]
 """(result, measured seconds); it may raise to end the run."""
 
 
+@memory_named_in_errors("train.batch_size")
 def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpoint | None = None) -> Fitted:
     """Trains a network.
 
@@ -88,6 +89,7 @@ def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpo
 
     Raises:
         Diverged: a loss is infinite or not a number; the message names the step.
+        ModelError: there is not enough memory.
         ParamsError: the recipe cannot be followed.
         DataError: the disk is full.
     """

@@ -20,7 +20,7 @@ from podium.core.files import sha256_file
 from podium.core.records import ModelCard
 from podium.data.augment import normalise
 from podium.models import zoo
-from podium.models.compute import Compute
+from podium.models.compute import Compute, memory_named_in_errors
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -39,6 +39,7 @@ class Classifier:
     module: nn.Module
     compute: Compute
 
+    @memory_named_in_errors("evaluate.batch_size")
     def logits(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
         """Scores before softmax.
 
@@ -50,7 +51,7 @@ class Classifier:
             float32, shape (N, C), columns in the order of `card.classes`.
 
         Raises:
-            ModelError: the images have another shape than the model was trained with.
+            ModelError: the images have another shape than the model was trained with, or memory is not enough.
         """
         size = self.card.preprocessing.image_size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:

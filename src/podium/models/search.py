@@ -17,11 +17,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from podium.core.config import SearchRange, Train, Tune
-from podium.core.errors import ParamsError
 from podium.core.records import EpochResult
 from podium.data.randomness import number
 from podium.models.engine import Diverged
-from podium.models.recipe import is_whole, with_values
+from podium.models.recipe import is_whole
 
 Pruned = optuna.TrialPruned
 """What a report raises to end a trial that is worse than the median."""
@@ -65,7 +64,7 @@ class Study:
 
     Attributes:
         recipe: whose own values are the first guess.
-        ranges: by recipe key.
+        ranges: by recipe key; both ends of each are values the recipe can take (`Params` checks that).
         tune: trials, epochs, startup trials.
         seed: of the experiment.
     """
@@ -74,16 +73,6 @@ class Study:
     ranges: Mapping[str, SearchRange]
     tune: Tune
     seed: int
-
-    def __post_init__(self) -> None:
-        """Refuses ranges that would make a trial fail, before the first one runs."""
-        for key, span in self.ranges.items():
-            if key == "epochs":
-                raise ParamsError("tune.search: epochs cannot be searched, every trial gets tune.epochs: remove it")
-            if is_whole(key) and (span.low != round(span.low) or span.high != round(span.high)):
-                raise ParamsError(f"tune.search: {key} takes whole numbers, not {span.low:g} to {span.high:g}")
-            with_values(self.recipe, {key: span.low})
-            with_values(self.recipe, {key: span.high})
 
     def run(self, folder: Path, objective: Objective, after_trial: Callable[[TrialResult], None]) -> list[TrialResult]:
         """Runs the trials that are still missing.

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from podium.core.records import EpochResult
 
-Outcome = Literal["finished", "pruned", "failed"]
+Outcome = Literal["finished", "pruned", "diverged", "failed"]
 
 
 class Watcher(Protocol):

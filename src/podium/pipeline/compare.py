@@ -3,6 +3,7 @@
 Reads the files of the evaluations only; starts without torch.
 """
 
+import shutil
 import sys
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank
@@ -21,6 +22,8 @@ PIPE_WIDTH = 110  # columns of the table where there is no terminal to ask
 def run(layout: Layout, models: list[str], compare: Compare) -> None:
     """Writes `leaderboard.json` and `decision.json`, and prints both.
 
+    Results of other models are removed: DVC hashes all that lies beside the contenders' once this stage has ended.
+
     Args:
         layout: the project's paths.
         models: names of the contenders, each evaluated.
@@ -33,6 +36,7 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
 
     metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
     validation = ValidationReport.read(layout.validation_report)
+    _remove_others(layout, models)
     leaderboard = rounded(rank(metrics, compare.metric))
     test = None
     if len(models) > 1:
@@ -42,6 +46,18 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
         leaderboard.write(folder / "leaderboard.json")
         decision.write(folder / "decision.json")
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(leaderboard_table(leaderboard, decision))
+
+
+def _remove_others(layout: Layout, models: list[str]) -> None:
+    folders = {layout.evaluation_report(model).parent for model in models}
+    folders |= {layout.evaluation(model).parent for model in models}
+    inside = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+    folders_of_models = [e for e in inside if e.is_dir() and not e.is_symlink() and not e.name.startswith(".")]
+    old = [entry for entry in folders_of_models if entry.name not in models]
+    for entry in old:
+        shutil.rmtree(entry)
+    for name in sorted({entry.name for entry in old}):
+        print(f"compare: removed results of {name}, which is no longer in params.yaml", flush=True)
 
 
 def _paired_test(layout: Layout, first: str, second: str) -> PairedTest:

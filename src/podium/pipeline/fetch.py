@@ -4,6 +4,7 @@ Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the
 bytes. Stands on `sources`, `data` and `core`.
 """
 
+import os
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
             _write_weights(layout.data, weights / name, name, model)
         with replacing_folder(layout.raw) as raw, _open_source(layout, dataset, fetch) as source:
             images = limited(source.listing.images, dataset.limit_per_class)
-            record = _record(source, dataset, images)
+            record = _record(layout, source, dataset, images)
             _write_images(raw, source, images)
             record.write(raw / "sources.json")
     print(
@@ -82,7 +83,28 @@ def _local(layout: Layout, dataset: Dataset) -> Path:
             f"dataset.location is an address, but source `{dataset.source}` reads from this machine: "
             "set dataset.source to `archive`"
         )
-    return layout.root / Path(dataset.location).expanduser()
+    path = _path(layout, dataset.location)
+    pinned = dataset.source == "archive" and dataset.sha256 is not None
+    if not pinned and not _watched(layout, path):
+        otherwise = ", or set dataset.sha256" if dataset.source == "archive" else ""
+        raise ParamsError(
+            f"dataset.location {dataset.location!r} lies outside data/, which DVC does not watch: copy it below data/ "
+            f"and run `dvc add data`{otherwise}"
+        )
+    return path
+
+
+def _path(layout: Layout, location: str) -> Path:
+    try:
+        return Path(os.path.normpath(layout.root / Path(location).expanduser()))
+    except RuntimeError as error:  # `~nobody/photos`
+        raise ParamsError(f"dataset.location {location!r} names a home that is not known here: correct it") from error
+
+
+def _watched(layout: Layout, path: Path) -> bool:
+    """Whether DVC sees a change of it: DVC follows links to files, but not links to folders."""
+    real = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    return real.is_relative_to(layout.data.resolve())
 
 
 def _downloaded(layout: Layout, dataset: Dataset, fetch: Fetch) -> Path:
@@ -99,12 +121,20 @@ def _downloaded(layout: Layout, dataset: Dataset, fetch: Fetch) -> Path:
     return download(dataset.location, dataset.sha256, Layout(layout.main_root).downloads, fetch)
 
 
-def _record(source: Source, dataset: Dataset, images: Sequence[SourceImage]) -> SourceRecord:
+def _recorded(layout: Layout, location: str) -> str:
+    """The location as it goes into a hashed file: nothing in it depends on where the project lies."""
+    if _is_address(location):
+        return without_secrets(location)
+    path = _path(layout, location)
+    return path.relative_to(layout.root).as_posix() if path.is_relative_to(layout.root) else path.name
+
+
+def _record(layout: Layout, source: Source, dataset: Dataset, images: Sequence[SourceImage]) -> SourceRecord:
     listing = source.listing
     return SourceRecord(
         name=listing.name,
         kind=dataset.source,
-        location=without_secrets(dataset.location),
+        location=_recorded(layout, dataset.location),
         sha256=listing.sha256,
         licence=dataset.licence,
         images=len(images),

@@ -25,7 +25,7 @@ def run(layout: Layout, params: Params) -> None:
     outcome = read_outcome(layout, params)
     _render(outcome)
     uri = store.tracking_uri(layout)
-    client = store.client(layout)
+    client = store.client(layout, store.PAUSES)
     with store.reaching(uri):
         experiment = store.experiment_id(client, layout, params.experiment)
         parent = runs.find_parent(client, experiment, outcome)

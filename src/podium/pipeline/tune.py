@@ -86,8 +86,8 @@ def _objective(task: Task, recipe: Train, tune: Tune, watcher: Watcher) -> Objec
         try:
             fit(task.job(label, candidate), task.build(candidate.dropout), epoch_done)
             outcome = "finished"
-        except (Pruned, Diverged):
-            outcome = "pruned"
+        except (Pruned, Diverged) as ended:
+            outcome = "pruned" if isinstance(ended, Pruned) else "diverged"
             raise
         finally:
             watched.close(outcome)

@@ -33,6 +33,7 @@ def run(layout: Layout, validate: Validate) -> None:
     profile = Profile.read(layout.profile)
     rejected = _read_rejected(layout)
     unreadable = rejected.loc[rejected["label"] != "", "path"].tolist()
+    _tell_skipped(len(rejected) - len(unreadable))
 
     from podium.curation import expectations
 
@@ -58,6 +59,13 @@ def run(layout: Layout, validate: Validate) -> None:
         raise ValidationFailed(f"{_sentence(critical[0])}: {expectations.REMEDIES[critical[0].id]}{more}")
     held = sum(result.success for result in results)
     print(f"validate: {held} of {len(results)} expectations hold: see artifacts/validation/index.html")
+
+
+def _tell_skipped(count: int) -> None:
+    """Files without a class (other types, links) are no rejected images, but should not go unseen."""
+    if count:
+        were = "1 file of the source was" if count == 1 else f"{count:,} files of the source were"
+        print(f"validate: {were} skipped, see artifacts/prepared/rejected.csv", flush=True)
 
 
 def _stops(result: ExpectationResult) -> bool:

@@ -1,8 +1,8 @@
 """The audit record of a registered model: who moved an alias, when, why, from where to where, past which gates.
 
-Entries are tags `podium.audit.000001`, ... of the registered model, one JSON document each, only ever appended. An
-entry is written before the alias moves, so no alias moves without one; what follows from the entries (the holders so
-far) is computed here and nowhere else.
+Entries are tags `podium.audit.000001`, ... of the registered model, one JSON document each, appended and never edited
+(for the one way to lose one, on a shared server, see `append`). An entry is written before the alias moves, so no alias
+moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
 """
 
 import getpass
@@ -80,7 +80,11 @@ def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
 
 
 def append(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
-    """Writes an entry and makes sure that nobody wrote another one under its number.
+    """Writes an entry, and refuses where another one has its number before or right after.
+
+    MLflow cannot set a tag on condition that it is not there. Two writers that the promotion lock does not keep apart
+    (a shared server, another machine or user) may both find the number free; if the first has read its entry back
+    before the second writes, the second replaces it unnoticed and the first move is lost from the record.
 
     Args:
         client: of the store.
@@ -88,7 +92,7 @@ def append(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
         entry: its number is one above the last.
 
     Raises:
-        PromotionRefused: the number was taken, before or at the same moment.
+        PromotionRefused: the number was taken, or another entry stood there when it was read back.
     """
     key = f"{TAG}{entry.number:06d}"
     text = _fitted(entry)

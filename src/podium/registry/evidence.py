@@ -1,17 +1,18 @@
 """What a registered version brings along: its tags and the documents, weights and predictions in its package.
 
-A version whose package lacks a document has no evidence and cannot be promoted, not even by force. MLflow and pandas
-are imported on use.
+A version whose package lacks a document has no evidence and cannot be promoted, not even by force. `dvc repro publish`
+repairs the package of `candidate` and no other. MLflow and pandas are imported on use.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from podium.core.errors import DataError, TrackingError, one_line
+from podium.core.files import canonical_json, sha256_file, sha256_text
 from podium.core.records import Metrics, ModelCard, ValidationReport
 
 if TYPE_CHECKING:
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
 
     from podium.registry.package import GoldenBatch
 
-_DOCUMENTS = ("model.json", "metrics.json", "validation.json", "golden.json", "predictions.parquet")
+CANDIDATE = "candidate"  # alias of the newest registered winner
+FILES = {
+    "weights": "weights.safetensors",
+    "model": "model.json",
+    "metrics": "metrics.json",
+    "validation": "validation.json",
+    "predictions": "predictions.parquet",
+    "golden": "golden.json",
+}
+"""The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
+JUDGED = ("metrics.json", "validation.json", "predictions.parquet")
+"""What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
+
+_Document = TypeVar("_Document")
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,26 @@ class Evidence:
     @property
     def test_digest(self) -> str:
         return self.tags.get("podium.test_digest", self.metrics.test_digest)
+
+
+def evidence_digest(files: Iterable[Path]) -> str:
+    """Names what a model is judged by: one digest of its measurements, validation report and predictions.
+
+    Args:
+        files: those named in `JUDGED`, wherever they lie.
+
+    Returns:
+        64 hex digits; the same for the same names and bytes.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    digests = {}
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+        digests[path.name] = sha256_file(path)
+    return sha256_text(canonical_json(digests))
 
 
 @contextmanager
@@ -72,8 +106,7 @@ def packaged(uri: str, version: "ModelVersion") -> Iterator[Path]:
             )
         except (MlflowException, OSError) as error:
             raise TrackingError(
-                f"the package of version {version.version} cannot be fetched "
-                f"({one_line(error)}): bring MLflow in line with the files with `dvc repro publish`"
+                f"the package of version {version.version} cannot be fetched ({one_line(error)}): {_remedy(version)}"
             ) from error
         yield Path(folder)
 
@@ -94,21 +127,29 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
     from podium.analysis.predictions import read_answers
     from podium.registry.package import GoldenBatch
 
-    number = str(version.version)
-    try:
-        return Evidence(
-            version=number,
-            tags=dict(version.tags),
-            folder=folder,
-            card=ModelCard.read(folder / "model.json"),
-            metrics=Metrics.read(folder / "metrics.json"),
-            validation=ValidationReport.read(folder / "validation.json"),
-            golden=GoldenBatch.read(folder / "golden.json"),
-            predictions=read_answers(folder / "predictions.parquet"),
-        )
-    except DataError as error:
-        missing = next((d for d in _DOCUMENTS if d in str(error)), "its evidence")
-        raise DataError(
-            f"version {number} has no usable {missing} in its package, so it cannot be judged: "
-            "register it with `dvc repro publish`"
-        ) from error
+    def read(name: str, reader: Callable[[Path], _Document]) -> _Document:
+        try:
+            return reader(folder / FILES[name])
+        except DataError as error:
+            raise DataError(
+                f"version {version.version} has no usable {FILES[name]} in its package, so it cannot be judged: "
+                f"{_remedy(version)}"
+            ) from error
+
+    return Evidence(
+        version=str(version.version),
+        tags=dict(version.tags),
+        folder=folder,
+        card=read("model", ModelCard.read),
+        metrics=read("metrics", Metrics.read),
+        validation=read("validation", ValidationReport.read),
+        golden=read("golden", GoldenBatch.read),
+        predictions=read("predictions", read_answers),
+    )
+
+
+def _remedy(version: "ModelVersion") -> str:
+    """What to do about a broken package: the files in force are those of `candidate` only."""
+    if CANDIDATE in version.aliases:
+        return "bring it back with `dvc repro publish`"
+    return "it is not the present winner's, which `dvc repro publish` brings back, so promote another version"

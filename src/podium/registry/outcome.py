@@ -1,6 +1,7 @@
 """The outcome of an experiment as its files tell it: cards, metrics, leaderboard, decision, and one digest of them all.
 
-Reads small JSON only, so that asking "is there anything to publish?" costs milliseconds. Depends on `core`.
+Reads small JSON and hashes one table of predictions per model, so that asking "is there anything to publish?" costs
+milliseconds. Depends on `core` and `evidence`.
 """
 
 import subprocess
@@ -25,17 +26,19 @@ from podium.core.records import (
     ValidationReport,
 )
 from podium.core.times import read_times
+from podium.registry.evidence import evidence_digest
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One model of the experiment: what was trained, what was measured."""
+    """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by."""
 
     name: str
     card: ModelCard
     metrics: Metrics
     tuning: TuningResult
     times: Mapping[str, float]
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Outcome:
 
     Attributes:
         state: 64 hex digits; the same for the same models, test results, decision and validation.
-        files: 64 hex digits; changes too when a plot, a measured time or the report's code does.
+        files: 64 hex digits; changes too when a prediction, a plot, a measured time or the report's code does.
         dvc_lock: digest of what `dvc.lock` says of every stage but publish, `none` without one.
     """
 
@@ -100,7 +103,7 @@ def read_outcome(layout: Layout, params: Params) -> Outcome:
         validation=ValidationReport.read(layout.validation_report),
         source=SourceRecord.read(layout.raw / "sources.json"),
         state=state,
-        files=sha256_text(canonical_json([state, lock, code, [dict(c.times) for c in contenders]])),
+        files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in contenders]])),
         dvc_lock=lock,
     )
 
@@ -134,7 +137,12 @@ def _contender(layout: Layout, name: str) -> Contender:
             f"reports/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
         )
     tuning = TuningResult.read(layout.tuning(name) / "best.json")
-    return Contender(name, card, metrics, tuning, read_times(layout, card.fingerprint))
+    judged = (
+        layout.evaluation_report(name) / "metrics.json",
+        layout.validation_report,
+        layout.evaluation(name) / "predictions.parquet",
+    )
+    return Contender(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
 
 
 def _state(layout: Layout, params: Params, contenders: tuple[Contender, ...]) -> str:

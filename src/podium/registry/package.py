@@ -2,7 +2,8 @@
 
 Its `artifacts/` are the evidence a promotion needs, self-contained: weights, card, metrics, validation report, every
 test prediction, and a golden batch of original test images with the probabilities that were stored for them. Building
-one fails when serving would not reproduce the evaluation. Depends on `data`, `models.inference` and `predictor`.
+one fails when serving would not reproduce the evaluation. Depends on `data`, `models.inference`, `evidence` and
+`predictor`.
 """
 
 import base64
@@ -25,6 +26,7 @@ from podium.core.layout import Layout
 from podium.core.records import ModelCard, Record
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
+from podium.registry.evidence import FILES
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -46,14 +48,6 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
 )
-_EVIDENCE = {
-    "weights": "weights.safetensors",
-    "model": "model.json",
-    "metrics": "metrics.json",
-    "validation": "validation.json",
-    "predictions": "predictions.parquet",
-    "golden": "golden.json",
-}
 _ENTRY = "serve.py"
 _ENTRY_TEXT = '''"""Loaded by MLflow; the classifier itself is in code/podium."""
 
@@ -236,7 +230,7 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
     mlflow.pyfunc.save_model(
         path=str(target),
         python_model=str(work / _ENTRY),
-        artifacts={name: str(work / "evidence" / file) for name, file in _EVIDENCE.items()},
+        artifacts={name: str(work / "evidence" / file) for name, file in FILES.items()},
         code_paths=[str(work / "podium")],
         signature=signature(golden.classes),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),

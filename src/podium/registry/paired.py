@@ -42,7 +42,8 @@ def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -
     if mine[["image_id", "label"]].to_numpy().tolist() != theirs[["image_id", "label"]].to_numpy().tolist():
         raise DataError(
             f"both were tested on data {candidate.test_digest[:12]}, but their stored predictions are of different "
-            "images: register the versions again with `dvc repro publish`"
+            f"images, so the package of version {candidate.version} or {holder.version} was changed: "
+            "`dvc repro publish` repairs that of the present winner; otherwise promote another version"
         )
     return mcnemar(candidate.version, holder.version, _right(mine), _right(theirs))
 

@@ -1,7 +1,8 @@
-"""Logged models and registered versions: each trained model is packaged once, each winner registered once.
+"""Logged models and registered versions: each pair of weights and evidence is packaged once, and registered once if it
+won. New test images, a new validation or other metrics make a new version of the same weights.
 
-Both are found again by the tag `podium.fingerprint`. Depends on `outcome`, `runs`, `store` and `package`; MLflow and
-torch are imported on use.
+Both are found again by the tags `podium.fingerprint` and `podium.evidence`. Depends on `outcome`, `evidence` and
+`package`; MLflow and torch are imported on use.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from podium.registry.evidence import CANDIDATE, FILES, JUDGED, evidence_digest
 from podium.registry.outcome import Contender, Outcome, git_commit
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
-CANDIDATE = "candidate"
 _READY = "READY"
 
 
@@ -28,14 +29,14 @@ def is_registered(client: "MlflowClient", outcome: Outcome) -> bool:
         return False
     model = client.get_registered_model(found.name)
     return str(model.aliases.get(CANDIDATE)) == str(found.version) and _is_there(
-        client.get_logged_model(_model_id(found))
+        client.get_logged_model(_model_id(found)), outcome.winner
     )
 
 
 def find_version(client: "MlflowClient", outcome: Outcome) -> "ModelVersion | None":
-    """The version of the winner's fingerprint under the name in params.yaml; the newest, should there be several."""
-    name, fingerprint = outcome.params.publish.registered_model, outcome.winner.card.fingerprint
-    found = client.search_model_versions(f"name = '{name}' and tags.`podium.fingerprint` = '{fingerprint}'")
+    """The version of the winner's weights and evidence under the name in params.yaml; the newest of several."""
+    name = outcome.params.publish.registered_model
+    found = client.search_model_versions(f"name = '{name}' and {_same_tags(outcome.winner)}")
     return max(found, key=lambda version: int(version.version), default=None)
 
 
@@ -55,11 +56,10 @@ def log_model(client: "MlflowClient", experiment: str, outcome: Outcome, contend
     Raises:
         ModelError: the package would not reproduce the evaluation.
     """
-    fingerprint = contender.card.fingerprint
-    found = client.search_logged_models([experiment], f"tags.`podium.fingerprint` = '{fingerprint}'")
+    found = client.search_logged_models([experiment], _same_tags(contender))
     ready = [model for model in found if str(model.status) == _READY]
     model = ready[0] if ready else _create(client, experiment, contender, run_id)
-    if not ready or not _is_there(model):
+    if not ready or not _is_there(model, contender):
         _upload(client, outcome, contender, model, run_id)
     _show_in_run(client, run_id, model.model_id)
     return str(model.model_id)
@@ -102,8 +102,7 @@ def version_tags(outcome: Outcome) -> dict[str, str]:
     best = outcome.winner
     commit, dirty = git_commit(outcome.layout.root)
     return {
-        "podium.fingerprint": best.card.fingerprint,
-        "podium.model": best.name,
+        **_identity(best),
         "podium.weights_sha256": best.card.weights_sha256,
         "podium.data_digest": outcome.validation.manifest_sha256,
         "podium.test_digest": best.metrics.test_digest,
@@ -128,12 +127,28 @@ def description(outcome: Outcome) -> str:
     )
 
 
+def _identity(contender: Contender) -> dict[str, str]:
+    return {
+        "podium.fingerprint": contender.card.fingerprint,
+        "podium.evidence": contender.evidence,
+        "podium.model": contender.name,
+    }
+
+
+def _same_tags(contender: Contender) -> str:
+    """MLflow's filter for the same weights judged by the same evidence."""
+    return (
+        f"tags.`podium.fingerprint` = '{contender.card.fingerprint}' and "
+        f"tags.`podium.evidence` = '{contender.evidence}'"
+    )
+
+
 def _create(client: "MlflowClient", experiment: str, contender: Contender, run_id: str) -> "LoggedModel":
     return client.create_logged_model(
         experiment,
         name=contender.name,
         source_run_id=run_id,
-        tags={"podium.fingerprint": contender.card.fingerprint, "podium.model": contender.name},
+        tags=_identity(contender),
         params={"architecture": contender.card.architecture, "learning_rate": repr(contender.card.learning_rate)},
         model_type="image classifier",
     )
@@ -144,9 +159,12 @@ def _upload(client: "MlflowClient", outcome: Outcome, contender: Contender, mode
 
     from podium.registry import package
 
-    about = {"podium.fingerprint": contender.card.fingerprint, "podium.model": contender.name}
     described = Model(
-        artifact_path=contender.name, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id, metadata=about
+        artifact_path=contender.name,
+        run_id=run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        metadata=_identity(contender),
     )
     with package.built(outcome.layout, contender.name, outcome.params.runtime, described) as folder:
         client.log_model_artifacts(model.model_id, str(folder))
@@ -171,7 +189,7 @@ def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: st
 def _create_name(client: "MlflowClient", name: str, outcome: Outcome) -> None:
     from mlflow.exceptions import MlflowException
 
-    about = f"Winners of experiment {outcome.params.experiment}, one version per trained model. Made by Podium."
+    about = f"Winners of {outcome.params.experiment}, one version per pair of weights and evidence. Made by Podium."
     try:
         client.create_registered_model(name, description=about)
     except MlflowException as error:
@@ -179,12 +197,17 @@ def _create_name(client: "MlflowClient", name: str, outcome: Outcome) -> None:
             raise
 
 
-def _is_there(model: "LoggedModel") -> bool:
-    """Whether a local package still lies where MLflow says; a server looks after its own."""
+def _is_there(model: "LoggedModel", contender: Contender) -> bool:
+    """Whether a local package still lies whole where MLflow says; a server looks after its own."""
     location = str(model.artifact_location)
     if urlsplit(location).scheme not in ("", "file"):
         return True
-    return (Path(url2pathname(urlsplit(location).path)) / "MLmodel").is_file()
+    folder = Path(url2pathname(urlsplit(location).path))
+    if not all(
+        path.is_file() for path in (folder / "MLmodel", *(folder / "artifacts" / name for name in FILES.values()))
+    ):
+        return False
+    return evidence_digest(folder / "artifacts" / name for name in JUDGED) == contender.evidence
 
 
 def _model_id(version: "ModelVersion") -> str:

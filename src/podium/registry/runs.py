@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PARENT = "mlflow.parentRunId"
 COMPLETE = "podium.complete"
 _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
 _NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")
@@ -55,7 +54,7 @@ def write_parent(client: "MlflowClient", experiment: str, outcome: Outcome, run:
         tags = {"podium.kind": "experiment", "podium.state": outcome.state}
         outer = store.outer_run()
         run_id = store.create_run(
-            client, experiment, name, {**tags, **({PARENT: outer} if outer else {})}, "stages/publish.py"
+            client, experiment, name, {**tags, **({store.PARENT: outer} if outer else {})}, "stages/publish.py"
         )
     else:
         run_id = run.info.run_id
@@ -125,10 +124,10 @@ def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, conte
         return
     if found:
         run_id = str(found[0].info.run_id)
-        if PARENT not in found[0].data.tags:
-            client.set_tag(run_id, PARENT, parent)
+        if store.PARENT not in found[0].data.tags:
+            client.set_tag(run_id, store.PARENT, parent)
     else:
-        tags = {**tracking.train_tags(name, result.fingerprint), "podium.kind": "tune", PARENT: parent}
+        tags = {**tracking.train_tags(name, result.fingerprint), "podium.kind": "tune", store.PARENT: parent}
         run_id = store.create_run(client, experiment, f"tune {name}", tags, "stages/tune.py")
     _write_trials(client, experiment, outcome, contender, run_id)
     settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
@@ -181,8 +180,8 @@ def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender:
     fingerprint = contender.card.fingerprint
     runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
     mine = [run for run in runs if run.data.tags.get("podium.state") == outcome.state]
-    live = [run for run in runs if PARENT not in run.data.tags]
-    tags = {**tracking.train_tags(contender.name, fingerprint), "podium.state": outcome.state, PARENT: parent}
+    live = [run for run in runs if store.PARENT not in run.data.tags]
+    tags = {**tracking.train_tags(contender.name, fingerprint), "podium.state": outcome.state, store.PARENT: parent}
     if not mine and not live:
         run_id = store.create_run(client, experiment, f"train {contender.name}", tags, "stages/train.py")
         return client.get_run(run_id)
@@ -206,7 +205,7 @@ def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, con
             tracking.log_parameters(client, run_id, {str(k): v for k, v in row.items() if k not in fixed})
         tracking.log_epochs(client, run_id, _rows(history[history["trial"] == number].drop(columns="trial")))
         state = str(row["state"])  # finished, pruned or diverged
-        client.set_tag(run_id, "podium.outcome", "failed" if state == "diverged" else state)
+        client.set_tag(run_id, "podium.outcome", state)
         client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
 
 

@@ -6,8 +6,9 @@ Clients and run ids are passed around; MLflow's fluent, process-wide state is ne
 
 import getpass
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import sleep
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 PROBE_SECONDS = 5.0
+PAUSES = (1.0, 2.0)
+"""Seconds before the second and the third try, for those who can wait: a server may be starting."""
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -49,32 +54,31 @@ def is_local(uri: str) -> bool:
     return uri.startswith("sqlite:")
 
 
-def client(layout: Layout) -> "MlflowClient":
+def client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     """Opens the store, making a local one on first use.
 
     Args:
         layout: the project's paths.
+        pauses: seconds to wait before each further try to reach a server; none for a single try.
 
     Returns:
         A client for runs and for registered models.
 
     Raises:
-        TrackingError: the store does not answer, or its schema belongs to another MLflow version.
+        TrackingError: the store does not answer, is of a kind MLflow cannot open here, or its schema belongs to
+            another MLflow version.
     """
     _settle()
     uri = tracking_uri(layout)
-    _probe(uri)
+    _probe(uri, pauses)
     _set_process_wide(uri)
-    from mlflow import MlflowClient
-
     if not is_local(uri):
-        with reaching(uri):
-            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return _opened(uri)
     # Two processes that make the tables of one new file at the same time break each other.
     lock = layout.main_root / ".podium" / "mlflow.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock), reaching(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with FileLock(lock):
+        return _opened(uri)
 
 
 @contextmanager
@@ -101,6 +105,11 @@ def reaching(uri: str) -> Iterator[None]:
         if isinstance(error.__cause__ or error.__context__, requests.exceptions.RequestException):
             raise unreachable(uri) from error
         raise TrackingError(f"MLflow at {shown(uri)} refused: {one_line(error)}") from error
+    except ImportError as error:  # the driver of a database, or of the place a server keeps artifacts in
+        raise TrackingError(
+            f"MLflow at {shown(uri)} needs a library that is not installed ({one_line(error)}): install it with pip, "
+            "or unset MLFLOW_TRACKING_URI"
+        ) from error
     except SQLAlchemyError as error:
         raise TrackingError(
             f"MLflow's store {shown(uri)} cannot be used ({one_line(error)}): check its rights, or move it away and "
@@ -224,15 +233,37 @@ def _user() -> str:
         return "unknown"
 
 
-def _probe(uri: str) -> None:
+def _opened(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with reaching(uri):
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except TrackingError as error:
+        if urlsplit(uri).scheme.partition("+")[0] in _SCHEMES or not isinstance(error.__cause__, MlflowException):
+            raise
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI {shown(uri)!r} is no store Podium can use: give a server (http, https) or a database "
+            "(sqlite, postgresql, mysql, mssql), or unset it"
+        ) from error
+
+
+def _probe(uri: str, pauses: Sequence[float]) -> None:
     """Fails within seconds where MLflow would retry for minutes: any answer at all will do."""
     if urlsplit(uri).scheme not in ("http", "https"):
         return
     import requests
 
-    try:
-        requests.head(uri, timeout=PROBE_SECONDS, allow_redirects=False)
-    except requests.exceptions.SSLError:
-        return  # it answers; MLflow has its own settings for certificates
-    except requests.exceptions.RequestException as error:
-        raise unreachable(uri) from error
+    left = list(pauses)
+    while True:
+        try:
+            requests.head(uri, timeout=PROBE_SECONDS, allow_redirects=False)
+        except requests.exceptions.SSLError:
+            return  # it answers; MLflow has its own settings for certificates
+        except requests.exceptions.RequestException as error:
+            if not left:
+                raise unreachable(uri) from error
+            sleep(left.pop(0))
+        else:
+            return

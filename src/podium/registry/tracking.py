@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 20.0
 EPOCH_METRICS = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
 _BATCH = 1000  # metrics that MLflow takes in one request
-_STATUS: dict[Outcome, str] = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+_STATUS: dict[Outcome, str] = {
+    "finished": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
 
 
 def live_view(layout: Layout, experiment: str) -> WatcherFactory:
@@ -86,7 +91,7 @@ def open_trial(
         "podium.model": model,
         "podium.fingerprint": fingerprint,
         "podium.trial": str(number),
-        "mlflow.parentRunId": parent,
+        store.PARENT: parent,
     }
     return store.create_run(client, experiment, f"trial {number}", tags, "stages/tune.py"), True
 
@@ -195,6 +200,8 @@ class _RootWatcher:
         self._thread.join(FLUSH_SECONDS)
         if self._thread.is_alive():
             self._warn("did not take all in time")
+        elif not self._queue.empty():
+            self._warn("did not take all")
 
     def _work(self) -> None:
         try:

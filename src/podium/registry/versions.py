@@ -7,12 +7,11 @@ from podium.core.config import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.registry import store
+from podium.registry.evidence import CANDIDATE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-
-CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ def open_folder(folder: Path) -> Iterator[_FolderSource]:
     image behind the latter is found where it really lies, and no loop is possible.
 
     Args:
-        folder: absolute path.
+        folder: absolute path; it may be a link.
 
     Yields:
-        The source; its name is the folder's.
+        The source; its name is the folder's as given, so that a link has the same name everywhere.
 
     Raises:
         DataError: the folder is missing, or breaks a rule of `classfolders.arrange`.
@@ -69,7 +69,7 @@ def open_folder(folder: Path) -> Iterator[_FolderSource]:
     while waiting:
         waiting.extend(reversed(_look_into(waiting.pop(), root, found)))
     arranged = arrange(f"folder {folder.name}", found.files, found.folders, found.skipped)
-    name = unicodedata.normalize("NFC", root.name)
+    name = unicodedata.normalize("NFC", folder.name)
     yield _FolderSource(Listing(name, None, arranged.images, arranged.skipped), found.files)
 
 

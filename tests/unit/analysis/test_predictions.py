@@ -62,9 +62,10 @@ def test_damaged_files_are_named(tmp_path):
     path = tmp_path / "predictions.parquet"
     with pytest.raises(DataError, match="does not exist"):
         read_answers(path)
-    path.write_bytes(b"not parquet")
-    with pytest.raises(DataError, match="not a Parquet file"):
-        read_answers(path)
+    for damaged in (b"not parquet", b"PAR1" + b"\0" * 40 + b"PAR1"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="not a Parquet file"):
+            read_answers(path)
     pq.write_table(pa.table({"image_id": ["a"]}), path)
     with pytest.raises(DataError, match=r"predictions\.parquet"):
         read_answers(path)

@@ -45,6 +45,20 @@ MISTAKES = [
     (set_at("preprocess", "train", 0.9), ["preprocess", "must be 1", "0.9 + 0.15 + 0.15"]),
     (set_at("tune", "search", "learning_rate", {"low": 1.0, "high": 0.1}), ["low (1) must be below high (0.1)"]),
     (set_at("tune", "search", "learning_rate", {"low": 0.0, "high": 0.1, "log": True}), ["above 0 when log"]),
+    (set_at("train", "weight_decay", float("inf")), ["train.weight_decay", "finite number", "inf"]),
+    (set_at("dataset", "location", ""), ["dataset.location", "at least 1 character"]),
+    # a warm-up that does not end, under the key that was set
+    (set_at("train", "warmup_epochs", 8), ["train.warmup_epochs: a warm-up of 8 epochs", "(8 epochs)"]),
+    (set_at("models", "resnet18", "train", {"epochs": 1, "warmup_epochs": 2}), ["models.resnet18.train.warmup_epochs"]),
+    # a range with values that no recipe could take
+    (set_at("tune", "search", "epochs", {"low": 1, "high": 3}), ["tune.search.epochs", "cannot be searched"]),
+    (set_at("tune", "search", "batch_size", {"low": 4.5, "high": 8}), ["tune.search.batch_size", "whole", "4.5 to 8"]),
+    (set_at("tune", "search", "warmup_epochs", {"low": 0, "high": 8}), ["tune.search.warmup_epochs: a warm-up of 8"]),
+    (
+        set_at("models", "resnet18", "search", {"dropout": {"low": 0, "high": 1}}),
+        ["models.resnet18.search.dropout", "less than 1", "1.0", "narrow its range"],
+    ),
+    (set_at("tune", "search", "dropout", {"low": 0, "high": float("nan")}), ["tune.search.dropout.high", "finite"]),
     (set_at("promote", "minimum_accuracy", 80), ["promote.minimum_accuracy", "80"]),
     # a choice
     (set_at("dataset", "source", "kagle"), ["dataset.source", "'sample', 'folder' or 'archive'", "kagle"]),

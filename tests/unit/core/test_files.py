@@ -1,6 +1,10 @@
 """Nothing is half-written, and a digest depends on names and bytes alone."""
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +69,33 @@ def test_a_tree_digest_follows_names_and_bytes_and_ignores_bytecode(tmp_path):
     assert files.sha256_tree([tmp_path / "room"], tmp_path) != first
     with pytest.raises(DataError, match="does not exist"):
         files.sha256_tree([tmp_path / "gone"], tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from podium.core import files
+with getattr(files, sys.argv[1])(Path(sys.argv[2])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("writing", ["replacing", "replacing_folder"])
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path, writing):
+    path = tmp_path / "out.json"
+    subprocess.run([sys.executable, "-c", KILLED, writing, path], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(files.TEMPORARY)
+    mine = tmp_path / f"{files.TEMPORARY}{os.getpid()}-out.json.abc"  # of a process that runs
+    other = tmp_path / left.name.replace("out.json", "other.json")
+    mine.touch()
+    other.touch()
+    with getattr(files, writing)(path):
+        assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([mine, other, path])
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".dvcignore"])
+def test_half_written_files_are_seen_neither_by_git_nor_by_dvc(name):
+    ignored = (Path(__file__).parents[3] / name).read_text().splitlines()
+    assert f"{files.TEMPORARY}*" in ignored

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,33 @@ def test_a_missing_shard_is_noticed(tmp_path: Path) -> None:
     np.save(tmp_path / "train" / "images-00002.npy", np.zeros((0, 4, 4, 3), dtype=np.uint8))
 
     with pytest.raises(DataError, match="is damaged: 5 images are listed"):
+        open_for_fitting(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "images-00001.npy"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: b"PK\x03\x04", lambda data: data[: len(data) // 2], None]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[bytes], bytes] | None) -> None:
+    write(tmp_path)
+    path = tmp_path / "train" / name
+    if damage:
+        path.write_bytes(damage(path.read_bytes()))
+    else:
+        path.unlink()
+    with pytest.raises(DataError, match=f"{name} .*`dvc repro`") as raised:
+        open_for_fitting(tmp_path, "train")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_label_that_is_no_class_is_damage(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "train" / "index.parquet"
+    pd.read_parquet(path).assign(label="tulip").to_parquet(path)
+    with pytest.raises(DataError, match="no column or class 'tulip'"):
+        open_for_fitting(tmp_path, "train")
+    pd.read_parquet(path).drop(columns="label").to_parquet(path)
+    with pytest.raises(DataError, match="no column or class 'label'"):
         open_for_fitting(tmp_path, "train")
 
 

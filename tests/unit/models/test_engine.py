@@ -166,3 +166,30 @@ def test_a_folder_has_one_owner_and_is_free_again_afterwards(tmp_path):
         pass
     with claimed(tmp_path / "x"):
         pass
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than there is."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__()
+        self.error = error
+        self.weight = nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.error == "accelerator":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore lines")
+        if self.error == "processor":
+            return torch.empty(2**58)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("where", ["accelerator", "processor"])
+def test_running_out_of_memory_is_one_line_with_the_keys_to_lower(prepared, where):
+    with pytest.raises(ModelError, match=r"^out of memory: lower train\.batch_size or preprocess\.image_size$"):
+        fit(job(prepared), Greedy(where), ignore)
+
+
+def test_other_errors_of_torch_stay_as_they_are(prepared):
+    with pytest.raises(RuntimeError, match="shapes"):
+        fit(job(prepared), Greedy("other"), ignore)

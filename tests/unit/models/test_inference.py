@@ -62,6 +62,13 @@ def test_logits_are_the_module_s_own_on_normalised_images(folder):
     assert np.allclose(p.sum(1), 1)
 
 
+def test_running_out_of_memory_is_one_line_with_the_keys_to_lower(folder, monkeypatch):
+    classifier = load_classifier(folder, RUNTIME)
+    monkeypatch.setattr(classifier.module, "forward", lambda x: torch.empty(2**58))
+    with pytest.raises(ModelError, match=r"^out of memory: lower evaluate\.batch_size or preprocess\.image_size$"):
+        classifier.probabilities(IMAGES, 4)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 9, 50])
 def test_the_other_images_of_a_batch_change_no_more_than_rounding(folder, batch_size):
     classifier = load_classifier(folder, RUNTIME)

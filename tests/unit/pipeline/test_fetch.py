@@ -173,16 +173,55 @@ def test_locations_may_be_absolute_or_below_home(layout: Layout, monkeypatch: py
     monkeypatch.setenv("HOME", str(layout.data))
     fetch.run(layout, dataset(), Fetch(), NONE)
     first = snapshot(layout.raw)
-    for location in ("~/photos", str(layout.data / "photos")):
+    for location in ("~/photos", str(layout.data / "photos"), "data/../data//photos/"):
         fetch.run(layout, dataset(location=location), Fetch(), NONE)
-        again = snapshot(layout.raw)
-        assert again.pop("sources.json")  # holds the location as it was written
-        assert again.items() < first.items()
+        assert snapshot(layout.raw) == first
+
+
+def test_a_folder_outside_of_data_is_refused_because_its_changes_would_go_unseen(layout: Layout) -> None:
+    outside = layout.root / "photos"
+    shutil.copytree(layout.data / "photos", outside)
+    (layout.data / "link").symlink_to(outside)
+    for location in ("photos", "../project/photos", "data/../photos", str(outside), ".", "data/link"):
+        with pytest.raises(ParamsError, match=r"lies outside data/.*copy it below data/ and run `dvc add data`$"):
+            fetch.run(layout, dataset(location=location), Fetch(), NONE)
+    assert not layout.raw.exists()
+
+
+def test_an_archive_outside_of_data_must_be_pinned_and_its_place_is_not_recorded(layout: Layout) -> None:
+    archive = pack(layout)
+    elsewhere = archive.rename(layout.root.parent / archive.name)
+    digest = hashlib.sha256(elsewhere.read_bytes()).hexdigest()
+    with pytest.raises(ParamsError, match=r"run `dvc add data`, or set dataset\.sha256$"):
+        fetch.run(layout, dataset(source="archive", location=str(elsewhere)), Fetch(), NONE)
+    found = []
+    for location in (str(elsewhere), "../photos.zip"):
+        fetch.run(layout, dataset(source="archive", location=location, sha256=digest), Fetch(), NONE)
+        assert SourceRecord.read(layout.raw / "sources.json").location == "photos.zip"
+        found.append(snapshot(layout.raw))
+    assert found[0] == found[1]
+
+
+def test_an_archive_that_dvc_linked_into_data_is_one_of_data(layout: Layout) -> None:
+    kept = pack(layout).rename(layout.root / "cache")
+    (layout.data / "photos.zip").symlink_to(kept)  # `dvc config cache.type symlink`
+    fetch.run(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
+    assert SourceRecord.read(layout.raw / "sources.json").location == "data/photos.zip"
+
+
+def test_a_linked_folder_has_the_same_keys_whatever_it_leads_to(layout: Layout) -> None:
+    fetch.run(layout, dataset(), Fetch(), NONE)
+    first = snapshot(layout.raw)
+    (layout.data / "photos").rename(layout.data / "photos-v2")
+    (layout.data / "photos").symlink_to("photos-v2")
+    fetch.run(layout, dataset(), Fetch(), NONE)
+    assert snapshot(layout.raw) == first
 
 
 # What goes wrong -> the dataset that causes it, the error, and what it says.
 FAILURES: dict[str, tuple[dict[str, Any], type[PodiumError], str]] = {
     "missing folder": ({"location": "data/nowhere"}, DataError, "does not exist"),
+    "nobody's home": ({"location": "~no-such-user/x"}, ParamsError, "names a home that is not known"),
     "missing archive": ({"source": "archive", "location": "data/a.zip"}, DataError, "dvc pull data.dvc"),
     "digest of a folder": ({"sha256": "0" * 64}, ParamsError, "set it to null for source `folder`"),
     "address of a folder": ({"location": "https://h/a"}, ParamsError, "set dataset.source to `archive`"),

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+import pyarrow.parquet as pq
 import pytest
 
 from podium.core.errors import DataError, TrackingError
@@ -15,9 +18,12 @@ from podium.core.times import add_times
 from podium.models.watcher import Watcher
 from podium.pipeline import publish
 from podium.registry import outcome as outcomes
-from podium.registry import package
+from podium.registry import package, promotion
 from podium.registry import store as stores
+from podium.registry.evidence import evidence_digest
+from podium.registry.promotion import Wish
 from podium.registry.tracking import live_view
+from tests.unit.registry.promotions import ignore, lenient
 
 PARENT = "mlflow.parentRunId"
 
@@ -52,22 +58,45 @@ def unused_port():
 
 @pytest.fixture(autouse=True)
 def one_package(monkeypatch, request, tmp_path_factory):
-    """Builds each package once per session: what is in it is tested in test_package.py."""
+    """Builds each package once per session and evidence: what is in it is tested in test_package.py."""
     kept = request.config.stash.setdefault(_KEPT, {})
     real = package.built
 
     @contextmanager
     def built(layout, model, runtime, described):
-        if model not in kept:
+        key = (model, evidence_of(layout, model))
+        if key not in kept:
             with real(layout, model, runtime, described) as folder:
-                kept[model] = tmp_path_factory.mktemp("package") / model
-                shutil.copytree(folder, kept[model])
-        yield kept[model]
+                kept[key] = tmp_path_factory.mktemp("package") / model
+                shutil.copytree(folder, kept[key])
+        yield kept[key]
 
     monkeypatch.setattr(package, "built", built)
 
 
 _KEPT = pytest.StashKey[dict]()
+
+
+def evidence_of(layout, model):
+    reports = (layout.evaluation_report(model) / "metrics.json", layout.validation_report)
+    return evidence_digest([*reports, layout.evaluation(model) / "predictions.parquet"])
+
+
+def measured_anew(experiment, contender, **changes):
+    """As after another evaluation of the same weights."""
+    path = experiment.layout.evaluation_report(contender.name) / "metrics.json"
+    Metrics.read(path).model_copy(update=changes).write(path)
+
+
+def candidate(experiment):
+    return str(stores.client(experiment.layout).get_registered_model("podium-tiny").aliases["candidate"])
+
+
+def packaged_file(experiment, version, name):
+    """A file in the `artifacts/` of a version's package."""
+    model_id = version.source.removeprefix("models:/")
+    (model,) = [model for model in Seen(experiment).models if model.model_id == model_id]
+    return Path(url2pathname(urlsplit(model.artifact_location).path)) / "artifacts" / name
 
 
 def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsys):
@@ -129,6 +158,7 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert version.tags == {
         "podium.fingerprint": out.winner.card.fingerprint,
+        "podium.evidence": evidence_of(experiment.layout, out.winner.name),
         "podium.model": out.winner.name,
         "podium.weights_sha256": out.winner.card.weights_sha256,
         "podium.data_digest": out.validation.manifest_sha256,
@@ -201,13 +231,64 @@ def test_live_runs_are_adopted_and_completed(experiment):
         assert run.info.status == "FINISHED"
 
 
-def test_a_new_state_gets_its_own_runs_but_no_second_package_or_version(experiment):
+def test_a_loser_measured_anew_gets_its_own_runs_and_package_but_no_version(experiment):
     publish.run(experiment.layout, experiment.params)
     out = outcomes.read_outcome(*_both(experiment))
-    path = experiment.layout.evaluation_report(out.contenders[-1].name) / "metrics.json"
-    Metrics.read(path).model_copy(update={"ece": 0.123}).write(path)
+    (loser,) = [contender for contender in out.contenders if contender.name != out.winner.name]
+    measured_anew(experiment, loser, ece=0.123)
     publish.run(experiment.layout, experiment.params)
-    assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4}
+    assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4, "models": 3}
+
+
+def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experiment):
+    layout = experiment.layout
+    publish.run(layout, experiment.params)
+    out = outcomes.read_outcome(*_both(experiment))
+    kept = (layout.evaluation_report(out.winner.name) / "metrics.json").read_bytes()
+    measured_anew(experiment, out.winner, test_digest="ab" * 32)
+    publish.run(layout, experiment.params)
+    new, old = sorted(Seen(experiment).versions, key=lambda version: -int(version.version))
+    assert (str(new.version), candidate(experiment)) == ("2", "2")
+    assert new.tags["podium.fingerprint"] == old.tags["podium.fingerprint"]
+    assert new.tags["podium.test_digest"] == "ab" * 32
+    assert Metrics.read(packaged_file(experiment, new, "metrics.json")).test_digest == "ab" * 32
+    publish.run(layout, experiment.params)
+    (layout.evaluation_report(out.winner.name) / "metrics.json").write_bytes(kept)
+    publish.run(layout, experiment.params)
+    assert (len(Seen(experiment).versions), candidate(experiment)) == (2, "1")
+
+
+def test_new_evidence_of_the_promoted_weights_can_be_promoted(experiment):
+    params = lenient(experiment.params)
+    publish.run(experiment.layout, params)
+    promotion.promote(experiment.layout, params, Wish("candidate", "staging", "first"), ignore)
+    measured_anew(experiment, outcomes.read_outcome(*_both(experiment)).winner, ece=0.123)
+    publish.run(experiment.layout, params)
+    moved = promotion.promote(experiment.layout, params, Wish("candidate", "staging", "measured anew"), ignore)
+    assert (moved.from_version, moved.to_version) == ("1", "2")
+
+
+def test_other_predictions_alone_are_other_evidence(experiment):
+    publish.run(experiment.layout, experiment.params)
+    winner = outcomes.read_outcome(*_both(experiment)).winner
+    path = experiment.layout.evaluation(winner.name) / "predictions.parquet"
+    pq.write_table(pq.read_table(path), path, compression="none")
+    publish.run(experiment.layout, experiment.params)
+    assert candidate(experiment) == "2"
+
+
+@pytest.mark.parametrize(("name", "left"), [("golden.json", None), ("model.json", None), ("metrics.json", b"{")])
+def test_a_package_that_lost_a_piece_of_its_evidence_is_repaired(experiment, name, left):
+    publish.run(experiment.layout, experiment.params)
+    (version,) = Seen(experiment).versions
+    path = packaged_file(experiment, version, name)
+    whole = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    publish.run(experiment.layout, experiment.params)
+    assert path.read_bytes() == whole
+    assert Seen(experiment).counts() == ALL
 
 
 def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
@@ -218,14 +299,15 @@ def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
     (other,) = [contender for contender in out.contenders if contender.name != out.winner.name]
     write_json(decision, {**out.decision.model_dump(), "winner": other.name, "fingerprint": other.card.fingerprint})
     publish.run(layout, experiment.params)
-    assert str(stores.client(layout).get_registered_model("podium-tiny").aliases["candidate"]) == "2"
+    assert candidate(experiment) == "2"
     decision.write_bytes(kept)
     publish.run(layout, experiment.params)
     assert Seen(experiment).counts()["versions"] == 2
-    assert str(stores.client(layout).get_registered_model("podium-tiny").aliases["candidate"]) == "1"
+    assert candidate(experiment) == "1"
 
 
 def test_an_unreachable_server_leaves_the_report_and_a_later_publish_fills_in(experiment, monkeypatch, unused_port):
+    monkeypatch.setattr(stores, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{unused_port}")
     with pytest.raises(TrackingError, match=r"cannot be reached: start it .* `dvc repro publish`") as caught:
         publish.run(experiment.layout, experiment.params)

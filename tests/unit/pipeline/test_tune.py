@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from podium.core.config import SearchRange, Train
-from podium.core.errors import ModelError, ParamsError
+from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records import EpochResult, TuningResult
@@ -192,21 +192,6 @@ def test_whole_numbers_are_searched_as_whole_numbers(tmp_path):
     for row in rows:
         size = round(float(row["batch_size"]))
         assert int(steps[row["number"]]) == -(-30 // size) - (30 % size == 1)
-
-
-@pytest.mark.parametrize(
-    ("search", "message"),
-    [
-        ({"epochs": SearchRange(low=1, high=3)}, "epochs cannot be searched"),
-        ({"batch_size": SearchRange(low=4.5, high=8)}, "whole numbers"),
-        ({"dropout": SearchRange(low=0, high=1)}, r"dropout = 1.0 is not allowed"),
-    ],
-)
-def test_a_range_that_cannot_work_is_refused_before_the_first_trial(tmp_path, search, message):
-    seen = Listening()
-    with pytest.raises(ParamsError, match=message):
-        study(write_project(tmp_path), search=search, watch=lambda *_: seen)
-    assert seen.started == []
 
 
 def test_each_trial_prints_one_line(uninterrupted, tmp_path, capsys):

@@ -60,7 +60,9 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
         "manifest_sha256": sha256_file(prepared.manifest),
         "passed": True,
     }
-    assert "8 of 8 expectations hold" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "8 of 8 expectations hold" in out
+    assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out
 
 
 def test_a_critical_failure_writes_the_reports_and_names_expectation_value_images_and_remedy(prepared: Layout) -> None:

@@ -106,9 +106,15 @@ def test_the_holder_is_not_promoted_again(world):
 
 def test_a_version_without_evidence_cannot_be_promoted_even_by_force(world):
     (world.layout.root / "packages" / "2" / "artifacts" / "golden.json").unlink()
-    with pytest.raises(DataError, match=r"version 2 has no usable golden\.json"):
+    with pytest.raises(DataError, match=r"version 2 has no usable golden\.json .* promote another version"):
         promote(world, "2", force=True)
     assert staging(world) is None
+
+
+def test_only_the_candidate_s_package_comes_back_by_publishing(world):
+    (world.layout.root / "packages" / "3" / "artifacts" / "predictions.parquet").unlink()
+    with pytest.raises(DataError, match=r"version 3 has no usable predictions\.parquet .* `dvc repro publish`$"):
+        promote(world, "candidate")
 
 
 def test_a_holder_whose_package_is_gone_fails_the_gate(world):

@@ -56,17 +56,18 @@ def test_a_training_run_shows_each_epoch(store):
 
 def test_a_study_nests_one_run_per_trial(store):
     study = live_view(store, "sample")("tune", "resnet18", "a" * 64)
-    for number, outcome in enumerate(("finished", "pruned")):
+    for number, outcome in enumerate(("finished", "pruned", "diverged")):
         trial = study.trial(number, {"learning_rate": 0.1 / (number + 1)})
         trial.epoch(epoch(1))
         trial.close(outcome)
     study.close("finished")
     _, (parent,) = runs_of(store, "tune")
     _, trials = runs_of(store, "trial")
-    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1"]
+    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
     assert {run.data.tags[PARENT] for run in trials} == {parent.info.run_id}
-    assert [run.data.tags["podium.outcome"] for run in trials] == ["finished", "pruned"]
-    assert [run.data.params["learning_rate"] for run in trials] == ["0.1", "0.05"]
+    assert [run.data.tags["podium.outcome"] for run in trials] == ["finished", "pruned", "diverged"]
+    assert [run.info.status for run in trials] == ["FINISHED", "FINISHED", "FAILED"]
+    assert [run.data.params["learning_rate"] for run in trials][:2] == ["0.1", "0.05"]
 
 
 def test_the_run_of_a_killed_training_goes_on_without_doubled_epochs(store):
@@ -143,6 +144,29 @@ def test_a_store_that_cannot_be_written_costs_one_warning(store, capsys):
     watcher.epoch(epoch(1))
     watcher.close("finished")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:secret@127.0.0.1/x", "ftp://127.0.0.1/x"])
+def test_a_store_mlflow_cannot_open_here_costs_one_warning(store, monkeypatch, capsys, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    watcher = live_view(store, "sample")("train", "m", "a" * 64)
+    watcher.epoch(epoch(1))
+    watcher.close("finished")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning: MLflow at ") and "secret" not in said
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_was_not_shown_is_told_whatever_ended_the_thread(store, monkeypatch, capsys):
+    def broken(self, trial, row):
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(tracking._Recorder, "epoch", broken)
+    watcher = live_view(store, "sample")("train", "m", "a" * 64)
+    watcher.epoch(epoch(1))
+    watcher.close("finished")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert len(warnings) == 1 and "did not take all" in warnings[0]
 
 
 def test_the_factory_returns_before_mlflow_is_imported(tmp_path):

@@ -1,0 +1,67 @@
+"""Opening the store: what is tried again, and what is said of a store that cannot be opened."""
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from podium.core.errors import TrackingError
+from podium.registry import store as stores
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        """Keeps the terminal quiet."""
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """A server that starts while the second pause lasts; the pauses themselves take no time here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    paused, servers = [], []
+
+    def pause(seconds):
+        paused.append(seconds)
+        if len(paused) == 2:
+            servers.append(HTTPServer(("127.0.0.1", port), Answer))
+            threading.Thread(target=servers[0].serve_forever, kwargs={"poll_interval": 0.05}).start()
+
+    monkeypatch.setattr(stores, "sleep", pause)
+    yield paused
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_starts_late_is_reached_with_pauses(store, late):
+    assert stores.client(store, stores.PAUSES).tracking_uri.startswith("http://127.0.0.1:")
+    assert late == [1.0, 2.0]
+
+
+def test_without_pauses_there_is_a_single_try(store, late):
+    with pytest.raises(TrackingError, match="cannot be reached: start it"):
+        stores.client(store)
+    assert late == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("postgresql://me:secret@127.0.0.1/x", r"postgresql://127.0.0.1/x needs a library .* install it with pip, or"),
+        ("ftp://me:secret@127.0.0.1/x", r"'ftp://127.0.0.1/x' is no store Podium can use: give a server"),
+        ("file:///tmp/runs", "is no store Podium can use: give a server"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_said_in_one_line_with_a_remedy(store, monkeypatch, uri, message):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError, match=message) as caught:
+        stores.client(store)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
