@@ -47,7 +47,7 @@ def test_every_stage_ran_and_left_its_results(finished):
         assert (finished.root / "artifacts/evaluation" / model / "predictions.parquet").is_file()
         assert (finished.root / "artifacts/evaluation" / model / "confusion_matrix.png").is_file()
     report = finished.read("reports/report.html")
-    assert "사과" in report
+    assert "사과 (sagwa)" in report
     assert "🍈" in report
 
 

@@ -2,7 +2,7 @@
 
 DejaVu Sans, which matplotlib brings along, comes first, so plots with European names look the same everywhere. For
 what it lacks, installed fonts that have the glyphs are put behind it; what no font has is transliterated (`sagwa`,
-`:apple:`). Only labels are changed, never the names in files. Needs matplotlib and anyascii.
+`:apple:`). Only labels are changed, never the names in files. Needs matplotlib.
 """
 
 import itertools
@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from podium.core.latin import latin
 
 BASE_FAMILY = "DejaVu Sans"
 LONGEST = 28  # characters of a label; the middle of a longer one is left out
@@ -92,15 +94,12 @@ def _kind(character: str) -> str:
 
 
 def _shown_run(text: str, fonts: _Fonts) -> str:
-    from anyascii import anyascii
-
     printable = unicodedata.category(text[0])[0] not in "CZ"
     if text.isascii() and text.isprintable():
         return text
     if printable and (_can_shape() or not any(map(_needs_shaping, text))) and fonts.cover(text):
         return text
-    ascii_text = "".join(c for c in anyascii(text) if c.isprintable())
-    return ascii_text if text.lower() != text.upper() else ascii_text.lower()
+    return latin(text)
 
 
 def _can_shape() -> bool:

@@ -3,6 +3,7 @@
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from podium.core.latin import with_latin
 from podium.core.layout import SPLITS
 from podium.core.records import Profile, ValidationReport
 
@@ -23,6 +24,7 @@ def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame) -
     environment = Environment(
         loader=PackageLoader("podium.curation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["with_latin"] = with_latin
     order = {False: 0, True: 1}
     return environment.get_template("validation.html.j2").render(
         report=report,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.core.files import write_text
+from podium.core.latin import with_latin
 from podium.core.layout import Layout
 from podium.core.records import ExpectationResult, Interval, Profile
 from podium.registry.outcome import Contender, Outcome, git_commit
@@ -120,7 +121,14 @@ def render(outcome: Outcome) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        share=share, between=between, count=count, compact=compact, size=size, milliseconds=milliseconds, figure=figure
+        share=share,
+        between=between,
+        count=count,
+        compact=compact,
+        size=size,
+        milliseconds=milliseconds,
+        figure=figure,
+        with_latin=with_latin,
     )
     return environment.get_template("report.html.j2").render(**_view(outcome))
 
