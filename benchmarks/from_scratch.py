@@ -1,7 +1,7 @@
 """Fine-tuned against from-scratch at equal epochs on the embedded sample: `python -m benchmarks.from_scratch`.
 
-Runs the default experiment twice in throw-away copies, once with the pinned checkpoints and once with `weights: none`,
-each with its own tuned learning rate. Needs `dvc pull data.dvc`.
+The fine-tuned side is the leaderboard of the default experiment in this checkout (`make repro` first); the other side
+runs the same experiment with `weights: none` in a throw-away copy, with its own tuned learning rates.
 """
 
 import json
@@ -14,26 +14,32 @@ import yaml
 
 from benchmarks.scratch import ROOT, commit, copy_project
 
+BOARD = Path("reports/comparison/leaderboard.json")
 
-def test_accuracies(folder: Path, pretrained: bool) -> dict[str, float]:
-    """Test accuracy of each model of the default experiment, as a fraction, by model name."""
+
+def accuracies(board: Path) -> dict[str, float]:
+    """Test accuracy as a fraction, by model name, of one `leaderboard.json`."""
+    rows = json.loads(board.read_text(encoding="utf-8"))["rows"]
+    return {row["model"]: round(row["accuracy"]["value"], 4) for row in rows}
+
+
+def from_random_weights(folder: Path) -> dict[str, float]:
+    """Runs the default experiment with `weights: none` in a throw-away copy; test accuracy by model name."""
     scratch = copy_project(folder)
     shutil.copytree(ROOT / "data", scratch.root / "data", dirs_exist_ok=True)
     shutil.copy2(ROOT / "experiments" / "sample.yaml", scratch.root / "params.yaml")
-    if not pretrained:
-        models = yaml.safe_load(scratch.read("params.yaml"))["models"]
-        scratch.change_params(models={m: {"architecture": v["architecture"]} for m, v in models.items()})
+    models = yaml.safe_load(scratch.read("params.yaml"))["models"]
+    scratch.change_params(models={m: {**v, "weights": "none", "weights_sha256": None} for m, v in models.items()})
     commit(scratch)
     scratch.check("dvc", "repro", "compare", timeout=3600)
-    board = json.loads(scratch.read("reports/comparison/leaderboard.json"))
-    return {row["model"]: round(row["accuracy"]["value"], 4) for row in board["rows"]}
+    return accuracies(scratch.root / BOARD)
 
 
 def main() -> int:
     """Prints both accuracies per model and one JSON line."""
+    fine_tuned = accuracies(ROOT / BOARD)
     with tempfile.TemporaryDirectory() as folder:
-        fine_tuned = test_accuracies(Path(folder) / "fine_tuned", pretrained=True)
-        scratch = test_accuracies(Path(folder) / "scratch", pretrained=False)
+        scratch = from_random_weights(Path(folder) / "scratch")
     print(f"{'model':<16}{'fine-tuned':>12}{'from scratch':>14}{'gain':>8}")
     for model, accuracy in fine_tuned.items():
         print(f"{model:<16}{accuracy:>12.3f}{scratch[model]:>14.3f}{accuracy - scratch[model]:>+8.3f}")
