@@ -2,7 +2,7 @@
 
 import sys
 
-from podium.core.config import Params
+from podium.core.config.params import Params
 from podium.core.layout import Layout
 from podium.core.shell import run_stage
 

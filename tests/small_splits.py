@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.core.config import Model, Runtime, SearchRange, Train, Tune
+from podium.core.config.training import Model, Runtime, SearchRange, Train, Tune
 from podium.core.layout import Layout
-from podium.core.records import Preprocessing, TuningResult, WeightsRecord
+from podium.core.records.fetch import WeightsRecord
+from podium.core.records.preprocess import Preprocessing
+from podium.core.records.training import TuningResult
 from podium.data.shards import finish_split
 
 CLASSES = ["apple", "banana", "cherry"]

@@ -15,9 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from podium.core.config import Params, load
+from podium.core.config.params import Params, load
 from podium.core.layout import Layout
 from podium.registry import store as registry_store
+from tests.raw_images import RawFile, write_raw
 
 MLFLOW_SETTINGS = (
     "MLFLOW_TRACKING_URI",
@@ -107,47 +108,20 @@ def _picture(label: int, number: int) -> bytes:
     return out.getvalue()
 
 
-def _rows() -> list[dict[str, object]]:
-    from podium.data.manifest import image_id
-
-    rows = []
-    for split, count in IMAGES.items():
-        for code, label in enumerate(CLASSES):
-            for number in range(count):
-                path = f"{split}/{code}/{number}.png"
-                occluded = 0.5 if number % 4 == 0 else 0.0
-                about = {"path": path, "source": "made-up", "label": label, "group": "fruit", "split": split}
-                rows.append({"image_id": image_id("made-up", path), **about, "occlusion": occluded})
-    return rows
-
-
 def _fetch(layout: Layout) -> None:
-    from podium.core.records import SkippedFile, SourceRecord
-    from podium.data.manifest import RAW_COLUMNS, write_manifest
-    from podium.data.raw import RawWriter
+    from podium.core.records.fetch import SkippedFile
 
-    layout.raw.mkdir(parents=True)
-    writer = RawWriter(layout.raw)
-    rows = _rows()
-    for row in rows:
-        _, code, name = str(row["path"]).split("/")
-        row["shard"] = writer.add(row["image_id"], _picture(int(code), int(name.partition(".")[0])))
-    writer.close()
-    write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
-    SourceRecord(
-        name="made-up",
-        kind="folder",
-        location="data/made-up",
-        sha256=None,
-        licence="CC0-1.0",
-        images=len(rows),
-        classes=CLASSES,
-        skipped=[SkippedFile(path="notes.txt", reason="not an image")],
-    ).write(layout.raw / "sources.json")
+    images = [
+        RawFile(f"{split}/{code}/{n}.png", label, _picture(code, n), split, occlusion=0.5 if n % 4 == 0 else 0.0)
+        for split, count in IMAGES.items()
+        for code, label in enumerate(CLASSES)
+        for n in range(count)
+    ]
+    write_raw(layout, images, [SkippedFile(path="notes.txt", reason="not an image")])
 
 
 def _prepare(layout: Layout, params: Params) -> None:
-    from podium.core.records import Preprocessing
+    from podium.core.records.preprocess import Preprocessing
     from podium.curation.profile import describe
     from podium.data.images import read_image
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
@@ -156,7 +130,7 @@ def _prepare(layout: Layout, params: Params) -> None:
 
     raw, images = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS), RawImages(layout.raw)
     how = Preprocessing(image_size=SIZE, pad_value=params.preprocess.pad_value, max_pixels=10**6)
-    read = [read_image(images.read(s, i), how) for s, i in zip(raw["shard"], raw["image_id"], strict=True)]
+    read = [read_image(images.read(s, i), how) for s, i in zip(raw["shard"], raw["photo_id"], strict=True)]
     for split in IMAGES:
         folder = layout.prepared / split
         folder.mkdir(parents=True)
@@ -182,7 +156,7 @@ def _prepare(layout: Layout, params: Params) -> None:
 
 def _validate(layout: Layout) -> None:
     from podium.core.files import sha256_file
-    from podium.core.records import ExpectationResult, ValidationReport
+    from podium.core.records.validate import ExpectationResult, ValidationReport
 
     result = ExpectationResult(
         id="class_balance",
@@ -206,7 +180,8 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
 
     from podium.core.files import sha256_file, sha256_text
     from podium.core.identity import library_versions, runtime_identity
-    from podium.core.records import EpochResult, ModelCard, TuningResult, WeightsRecord
+    from podium.core.records.fetch import WeightsRecord
+    from podium.core.records.training import EpochResult, ModelCard, TuningResult
     from podium.data.shards import SplitRecord
     from podium.models import zoo
 

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from podium.cli import app
-from podium.core.config import load
+from podium.core.config.params import load
 from tests.unit.registry.promotions import NAME, client_of, gathered, register
 
 LENIENT = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from podium.core.errors import DataError
-from podium.core.records import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
+from podium.core.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,8 +12,9 @@ from podium.analysis.calibration import reliability
 from podium.analysis.predictions import Predictions
 from podium.analysis.slices import slice_metrics
 from podium.analysis.statistics import bootstrap_confusion, confusion
-from podium.core.config import Evaluate
-from podium.core.records import ClassMetrics, Metrics, ModelCard
+from podium.core.config.judging import Evaluate
+from podium.core.records.evaluation import ClassMetrics, Metrics
+from podium.core.records.training import ModelCard
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 

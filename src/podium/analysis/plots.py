@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from podium.analysis.calibration import Reliability
 from podium.analysis.lettering import Lettering
-from podium.core.records import Interval, Metrics, SliceMetrics
+from podium.core.records.evaluation import Interval, Metrics, SliceMetrics
 
 DPI = 130
 _BLUE, _ORANGE, _GREY, _LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from podium.core.records import Record
+from podium.core.records.base import Record
 
 R = TypeVar("R", bound=Record)
 

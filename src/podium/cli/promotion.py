@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podium.cli.terminal import add_row, console, print_json, project, table
-from podium.core.config import load, nearest
+from podium.core.config.params import load
+from podium.core.config.problems import nearest
 from podium.core.errors import PromotionRefused, UsageError
 
 if TYPE_CHECKING:

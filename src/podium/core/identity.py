@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from podium.core.config import Runtime
+from podium.core.config.training import Runtime
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_text, sha256_tree
 

@@ -7,8 +7,6 @@ progress and measured times. The same names are the `outs` of `dvc.yaml`.
 from dataclasses import dataclass
 from pathlib import Path
 
-SPLITS = ("train", "val", "test")
-
 
 @dataclass(frozen=True)
 class Layout:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from podium.core.config import load
+from podium.core.config.params import load
 from podium.core.errors import DataError, PodiumError
 from podium.core.files import raise_if_full
 from podium.core.layout import Layout

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.core.errors import DataError
-from podium.core.records import Preprocessing
+from podium.core.records.preprocess import Preprocessing
 from podium.curation import duplicates
 from podium.curation.alignment import SIDE
 from podium.data.images import decode, fit, pixels_sha256
@@ -34,7 +34,7 @@ class RawImage:
 
     row: int
     shard: str
-    image_id: str
+    photo_id: str
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Decoder:
             return [self._read(image, pixels.fileno(), thumbnails.fileno()) for image in batch]
 
     def _read(self, image: RawImage, pixels: int, thumbnails: int) -> Reading:
-        data = self._images.read(image.shard, image.image_id)
+        data = self._images.read(image.shard, image.photo_id)
         try:
             decoded = decode(data, self._preprocessing.max_pixels)
         except DataError as error:

@@ -16,10 +16,10 @@ import pandas as pd
 from great_expectations.core.batch import Batch
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 
-from podium.core.config import Severity, Validate
+from podium.core.config.base import SPLITS, Severity
+from podium.core.config.validate import Validate
 from podium.core.errors import one_line
-from podium.core.layout import SPLITS
-from podium.core.records import ExpectationResult
+from podium.core.records.validate import ExpectationResult
 from podium.data.manifest import PREPARED_COLUMNS
 
 MOST_OFFENDING = 20

@@ -3,9 +3,10 @@
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from podium.core.config.base import SPLITS
 from podium.core.latin import with_latin
-from podium.core.layout import SPLITS
-from podium.core.records import Profile, ValidationReport
+from podium.core.records.preprocess import Profile
+from podium.core.records.validate import ValidationReport
 
 _MOST_ROWS = 500  # of a list of files or groups; the files beside the page hold all
 

@@ -8,10 +8,9 @@ from collections import Counter
 
 import pandas as pd
 
-from podium.core.config import Split
-from podium.core.records import DuplicateGroup, DuplicateMember, Profile
+from podium.core.config.base import SPLITS
+from podium.core.records.preprocess import DuplicateGroup, DuplicateMember, Profile
 
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -35,8 +34,8 @@ def describe(manifest: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFr
         rejected=len(unreadable),
         skipped=len(rejected) - len(unreadable),
         classes=classes,
-        per_class_and_split={label: {s: counts[label, s] for s in _SPLITS} for label in classes},
-        per_split={s: int((manifest["split"] == s).sum()) for s in _SPLITS},
+        per_class_and_split={label: {s: counts[label, s] for s in SPLITS} for label in classes},
+        per_split={s: int((manifest["split"] == s).sum()) for s in SPLITS},
         per_group=_counted(manifest["group"]),
         per_source=_counted(manifest["source"]),
         rejected_by_reason=_counted(rejected["reason"].str.replace(r"\d+", "#", regex=True)),

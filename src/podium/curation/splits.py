@@ -18,7 +18,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from podium.core.config import Preprocess
+from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 
 _PROTECTION = ("test", "val", "train", "")

@@ -1,6 +1,6 @@
 """Images as the source gave them, packed in a few uncompressed zip shards, so that DVC sees tens of files.
 
-A member's name is the `image_id`; the raw manifest says which shard holds it. Bytes are never changed.
+A member's name is the `photo_id`; the raw manifest says which shard holds it. Bytes are never changed.
 """
 
 import zipfile
@@ -25,11 +25,11 @@ class RawWriter:
         self._bytes = 0
         self._zip: zipfile.ZipFile | None = None
 
-    def add(self, image_id: str, data: bytes) -> str:
+    def add(self, photo_id: str, data: bytes) -> str:
         """Stores one image.
 
         Args:
-            image_id: its primary key, not stored before.
+            photo_id: of the photograph, not stored before.
             data: the file's bytes.
 
         Returns:
@@ -40,7 +40,7 @@ class RawWriter:
             self.close()
             self._zip = zipfile.ZipFile(self._folder / f"images-{self._count:05d}.zip", "w", zipfile.ZIP_STORED)
             self._count, self._images, self._bytes = self._count + 1, 0, 0
-        self._zip.writestr(zipfile.ZipInfo(image_id, _EPOCH), data)
+        self._zip.writestr(zipfile.ZipInfo(photo_id, _EPOCH), data)
         self._images, self._bytes = self._images + 1, self._bytes + len(data)
         return f"images-{self._count - 1:05d}.zip"
 
@@ -58,12 +58,12 @@ class RawImages:
         self._folder = folder
         self._open: dict[str, zipfile.ZipFile] = {}
 
-    def read(self, shard: str, image_id: str) -> bytes:
+    def read(self, shard: str, photo_id: str) -> bytes:
         """The bytes of one image.
 
         Args:
             shard: the raw manifest's `shard`.
-            image_id: its primary key.
+            photo_id: of the photograph.
 
         Returns:
             The file's bytes.
@@ -74,12 +74,12 @@ class RawImages:
         try:
             if shard not in self._open:
                 self._open[shard] = zipfile.ZipFile(self._folder / shard)
-            return self._open[shard].read(image_id)
+            return self._open[shard].read(photo_id)
         except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{self._folder / shard} does not hold image {image_id}: run `dvc repro -f fetch`"
+                f"{self._folder / shard} does not hold photograph {photo_id}: run `dvc repro -f fetch`"
             ) from error
 
     def read_all(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
-        """The bytes of several images, given as (shard, image_id)."""
+        """The bytes of several images, given as (shard, photo_id)."""
         return [self.read(shard, key) for shard, key in keys]

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from podium.core.config import Split
+from podium.core.config.base import Split
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
-from podium.core.records import Preprocessing, Record
+from podium.core.records.base import Record
+from podium.core.records.preprocess import Preprocessing
 from podium.data.manifest import read_parquet
 
 SHARD_BYTES = 256 * 2**20

@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn, optim
 
 from podium.core.errors import ModelError
-from podium.core.records import EpochResult, Record
+from podium.core.records.base import Record
+from podium.core.records.training import EpochResult
 from podium.models.weights import Tensors, save_weights
 
 

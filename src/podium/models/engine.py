@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import nn, optim
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
-from podium.core.config import Train
+from podium.core.config.training import Train
 from podium.core.errors import ModelError
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 from podium.data import augment, loader
 from podium.data.augment import Triple
 from podium.data.randomness import number

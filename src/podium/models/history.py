@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 
 EPOCH_COLUMNS = tuple(EpochResult.model_fields)
 

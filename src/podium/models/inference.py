@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.core.config import Runtime
+from podium.core.config.training import Runtime
 from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
-from podium.core.records import ModelCard
+from podium.core.records.training import ModelCard
 from podium.data.augment import normalise
 from podium.models import zoo
 from podium.models.compute import Compute, memory_named_in_errors

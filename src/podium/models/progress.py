@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 
 
 @contextmanager

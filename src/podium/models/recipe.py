@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from podium.core.config import Train
+from podium.core.config.training import Train
 from podium.core.errors import ParamsError, one_line
 
 

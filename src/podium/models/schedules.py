@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn, optim
 
-from podium.core.config import Train
+from podium.core.config.training import Train
 from podium.core.errors import ParamsError
 
 PLATEAU_PATIENCE = 1

@@ -16,8 +16,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from podium.core.config import SearchRange, Train, Tune
-from podium.core.records import EpochResult
+from podium.core.config.training import SearchRange, Train, Tune
+from podium.core.records.training import EpochResult
 from podium.data.randomness import number
 from podium.models.engine import Diverged
 from podium.models.recipe import is_whole

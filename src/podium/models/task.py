@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
-from podium.core.config import Model, Runtime, Train
+from podium.core.config.training import Model, Runtime, Train
 from podium.core.errors import ModelError
 from podium.core.identity import library_versions, runtime_identity, source_digest
 from podium.core.layout import Layout
-from podium.core.records import WeightsRecord
+from podium.core.records.fetch import WeightsRecord
 from podium.data.augment import Triple
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo

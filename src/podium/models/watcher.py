@@ -6,7 +6,7 @@ MLflow's live view is one (`registry/tracking.py`); that is why its source is no
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
 

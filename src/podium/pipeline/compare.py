@@ -10,11 +10,12 @@ from podium.analysis.leaderboard import decide, leaderboard_table, rank
 from podium.analysis.predictions import read_answers
 from podium.analysis.rounding import rounded
 from podium.analysis.statistics import mcnemar
-from podium.core.config import Compare
+from podium.core.config.judging import Compare
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.records import Metrics, PairedTest, ValidationReport
+from podium.core.records.evaluation import Metrics, PairedTest
+from podium.core.records.validate import ValidationReport
 
 PIPE_WIDTH = 110  # columns of the table where there is no terminal to ask
 

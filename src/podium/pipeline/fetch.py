@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from podium.core.config import Dataset, Fetch, Model
+from podium.core.config.dataset import Dataset, Fetch
+from podium.core.config.training import Model
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
-from podium.core.records import SourceRecord, WeightsRecord
+from podium.core.records.fetch import SourceRecord, WeightsRecord
 from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
 from podium.data.raw import RawWriter
 from podium.sources.archive import open_archive
@@ -48,7 +49,7 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
         with replacing_folder(layout.raw) as raw, _open_source(layout, dataset, fetch) as source:
             images = limited(source.listing.images, dataset.limit_per_class)
             record = _record(layout, source, dataset, images)
-            _write_images(raw, source, images)
+            _write_images(raw, source, images, dataset.licence)
             record.write(raw / "sources.json")
     print(
         f"fetch: {len(images):,} images, {len(record.classes):,} classes, {len(record.skipped):,} files skipped",
@@ -143,22 +144,31 @@ def _record(layout: Layout, source: Source, dataset: Dataset, images: Sequence[S
     )
 
 
-def _write_images(raw: Path, source: Source, images: Sequence[SourceImage]) -> None:
-    """Packs images in the order of their paths and writes the manifest."""
+def _write_images(raw: Path, source: Source, images: Sequence[SourceImage], licence: str) -> None:
+    """Packs every photograph once, in the order of their paths, and writes the manifest."""
     rows: list[dict[str, object]] = []
+    shards: dict[str, str] = {}
     with progress("fetch", len(images)) as advance, closing(RawWriter(raw)) as writer:
         for image in sorted(images, key=lambda i: i.path):
-            key = image_id(source.listing.name, image.path)
-            shard = writer.add(key, source.read(image.path))
+            photo = image_id(source.listing.name, image.path)
+            if photo not in shards:
+                shards[photo] = writer.add(photo, source.read(image.path))
             rows.append(
                 {
-                    "image_id": key,
+                    "image_id": image_id(source.listing.name, image.path, image.box.text),
+                    "photo_id": photo,
                     "path": image.path,
                     "source": source.listing.name,
                     "label": image.label,
+                    "source_label": image.source_label or image.label,
                     "group": image.group,
                     "split": image.split,
-                    "shard": shard,
+                    "licence": image.licence or licence,
+                    "box_left": image.box.left,
+                    "box_top": image.box.top,
+                    "box_right": image.box.right,
+                    "box_bottom": image.box.bottom,
+                    "shard": shards[photo],
                     **image.extras,
                 }
             )

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from podium.core.config import Preprocess
+from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import Layout
-from podium.core.records import Preprocessing, Profile, SourceRecord
+from podium.core.records.fetch import SourceRecord
+from podium.core.records.preprocess import Preprocessing, Profile
 from podium.curation import duplicates, splits
 from podium.curation.decoding import RawImage, Reading, Scratch, decode_all
 from podium.curation.profile import describe
@@ -90,7 +91,7 @@ def _decode(
 ) -> list[Reading]:
     """One reading per row of the raw manifest, in its order."""
     wanted = [
-        RawImage(row, shard, key) for row, (shard, key) in enumerate(zip(raw["shard"], raw["image_id"], strict=True))
+        RawImage(row, shard, key) for row, (shard, key) in enumerate(zip(raw["shard"], raw["photo_id"], strict=True))
     ]
     readings: list[Reading] = []
     with _progress(len(wanted)) as advance:

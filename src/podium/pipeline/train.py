@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import nn
 
 from podium.core import identity
-from podium.core.config import Model, Runtime, Train
+from podium.core.config.training import Model, Runtime, Train
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
-from podium.core.records import EpochResult, ModelCard, TuningResult
+from podium.core.records.training import EpochResult, ModelCard, TuningResult
 from podium.core.times import add_times
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint, claimed, discard

@@ -4,11 +4,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from podium.core import identity
-from podium.core.config import Model, Runtime, SearchRange, Train, Tune
+from podium.core.config.training import Model, Runtime, SearchRange, Train, Tune
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.records import EpochResult, TuningResult
+from podium.core.records.training import EpochResult, TuningResult
 from podium.models.checkpoint import claimed, discard
 from podium.models.engine import Diverged, fit
 from podium.models.history import EPOCH_COLUMNS, write_table

@@ -6,11 +6,12 @@ changed threshold reruns this stage and, when the data still passes, nothing aft
 
 import pandas as pd
 
-from podium.core.config import Validate
+from podium.core.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
 from podium.core.layout import Layout
-from podium.core.records import ExpectationResult, Profile, ValidationReport
+from podium.core.records.preprocess import Profile
+from podium.core.records.validate import ExpectationResult, ValidationReport
 from podium.curation.page import render
 from podium.data.manifest import read_manifest
 

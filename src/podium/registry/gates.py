@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from podium.core.config import Promote
+from podium.core.config.judging import Promote
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records import Metrics, Record
+from podium.core.records.base import Record
+from podium.core.records.evaluation import Metrics
 from podium.registry.evidence import Evidence
 
 if TYPE_CHECKING:

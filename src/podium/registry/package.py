@@ -20,10 +20,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import podium
-from podium.core.config import Runtime
+from podium.core.config.training import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
-from podium.core.records import ModelCard, Record
+from podium.core.records.base import Record
+from podium.core.records.training import ModelCard
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.registry.evidence import FILES
@@ -95,15 +96,15 @@ def golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
     stored = _predictions(layout.evaluation(model) / "predictions.parquet")
     stored["turn"] = stored.groupby("label").cumcount()
     chosen = stored.sort_values(["turn", "label", "image_id"]).head(GOLDEN_IMAGES)
-    shards = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("image_id")["shard"]
+    known = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("image_id")
     raw = RawImages(layout.raw)
     columns = [f"p_{name}" for name in card.classes]
     images: list[GoldenImage] = []
     size = 0
     for row in chosen.to_dict("records"):
-        if row["image_id"] not in shards.index:
+        if row["image_id"] not in known.index:
             raise DataError(f"test image {row['path']!r} is not in artifacts/raw: run `dvc repro`")
-        data = raw.read(shards[row["image_id"]], row["image_id"])
+        data = raw.read(*known.loc[row["image_id"], ["shard", "photo_id"]])
         size += len(data)
         if images and size > GOLDEN_BYTES:
             break

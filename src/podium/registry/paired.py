@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from podium.analysis.statistics import mcnemar
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records import PairedTest
+from podium.core.records.evaluation import PairedTest
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.registry.evidence import Evidence
@@ -65,11 +65,13 @@ def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -
             "artifacts/raw: run `dvc repro` and promote again"
         )
     classifier = load_classifier(holder.folder, serving_runtime(holder.folder))
-    shards = raw.loc[list(image_ids), "shard"]
+    where = raw.loc[list(image_ids), ["shard", "photo_id"]]
     images = RawImages(layout.raw)
     names: list[str] = []
     for start in range(0, len(image_ids), CHUNK):
         chunk = image_ids[start : start + CHUNK]
-        probabilities = predict_bytes(classifier, images.read_all((shards[i], i) for i in chunk))
+        probabilities = predict_bytes(
+            classifier, images.read_all(where.loc[list(chunk)].itertuples(index=False, name=None))
+        )
         names += [classifier.card.classes[i] for i in probabilities.argmax(axis=1)]
     return names

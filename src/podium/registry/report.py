@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from podium.core.files import write_text
 from podium.core.latin import with_latin
 from podium.core.layout import Layout
-from podium.core.records import ExpectationResult, Interval, Profile
+from podium.core.records.evaluation import Interval
+from podium.core.records.preprocess import Profile
+from podium.core.records.validate import ExpectationResult
 from podium.registry.outcome import Contender, Outcome, git_commit
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.core.config import Params
+from podium.core.config.params import Params
 from podium.core.errors import DataError
-from podium.core.records import EpochResult, Interval
+from podium.core.records.evaluation import Interval
+from podium.core.records.training import EpochResult
 from podium.registry import store, tracking
 from podium.registry.outcome import Contender, Outcome
 

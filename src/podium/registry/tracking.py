@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 from podium.models.watcher import Outcome, Watcher, WatcherFactory
 from podium.registry import store
 

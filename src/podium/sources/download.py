@@ -16,10 +16,10 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from podium.core.config import Fetch
+from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import sha256_file, write_json
-from podium.core.records import Record
+from podium.core.records.base import Record
 from podium.sources.progress import progress
 
 _CHUNK: Final = 2**20

@@ -7,7 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from podium.core.records import SkippedFile
+from podium.core.records.fetch import SkippedFile
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a photograph as fractions of its upright width and height; 0 <= left < right <= 1 and so on."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    @property
+    def text(self) -> str:
+        """How it enters an image's primary key; empty for the whole."""
+        return "" if self == WHOLE else f"{self.left!r},{self.top!r},{self.right!r},{self.bottom!r}"
+
+
+WHOLE = Box()
 
 
 @dataclass(frozen=True)
@@ -15,10 +33,13 @@ class SourceImage:
     """One image as the source describes it.
 
     Attributes:
-        path: path inside the source, forward slashes, Unicode NFC; unique.
+        path: path inside the source, forward slashes, Unicode NFC; unique together with `box`.
         label: its class.
         group: its coarse class; empty where the source knows none.
         split: train, val or test as the source gave it; empty where it gave none.
+        source_label: what the source calls the class, where a label map changed it; empty where it is `label`.
+        licence: of the photograph; empty where it is the dataset's.
+        box: the part of the photograph that is the image; a photograph with several boxes is listed once for each.
         extras: further manifest columns by name; every image of a source has the same ones.
     """
 
@@ -26,6 +47,9 @@ class SourceImage:
     label: str
     group: str = ""
     split: str = ""
+    source_label: str = ""
+    licence: str = ""
+    box: Box = WHOLE
     extras: Mapping[str, str | float | int] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank, verdict
 from podium.core.errors import DataError
-from podium.core.records import Interval, Metrics, PairedTest
+from podium.core.records.evaluation import Interval, Metrics, PairedTest
 
 
 def metrics(model, accuracy=0.9, f1=0.9, flops=100, parameters=10, digest="d", images=200):

@@ -10,8 +10,10 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 
 from podium.analysis.metrics import class_report, log_loss, measure, top_k_accuracy
 from podium.analysis.predictions import predictions_of
-from podium.core.config import Evaluate
-from podium.core.records import ModelCard, Preprocessing, WeightsRecord
+from podium.core.config.judging import Evaluate
+from podium.core.records.fetch import WeightsRecord
+from podium.core.records.preprocess import Preprocessing
+from podium.core.records.training import ModelCard
 
 CLASSES = ("apple", "banana", "cherry")
 CARD = ModelCard(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from podium.core.config import load
+from podium.core.config.params import load
 from podium.core.errors import ParamsError
 
 VALID = yaml.safe_load((Path(__file__).parents[3] / "experiments" / "sample.yaml").read_text())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config import Params
+from podium.core.config.params import Params
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.core.shell import run_stage

@@ -8,10 +8,10 @@ import pytest
 
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records import Preprocessing
+from podium.core.records.preprocess import Preprocessing
 from podium.curation.decoding import RawImage, Scratch, decode_all
 from podium.data.manifest import RAW_COLUMNS, read_manifest
-from tests.unit.pipeline.raw_images import files, write_raw
+from tests.raw_images import files, write_raw
 
 HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
 
@@ -19,7 +19,7 @@ HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
 ENDLESS = """
 import sys
 from pathlib import Path
-from podium.core.records import Preprocessing
+from podium.core.records.preprocess import Preprocessing
 from podium.curation import decoding
 
 if __name__ == "__main__":
@@ -40,7 +40,7 @@ def raw(root: Path, count: int) -> tuple[Layout, list[RawImage]]:
     layout = Layout(root)
     write_raw(layout, files(["lemon"], count))
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
-    rows = zip(manifest["shard"], manifest["image_id"], strict=True)
+    rows = zip(manifest["shard"], manifest["photo_id"], strict=True)
     return layout, [RawImage(row, shard, key) for row, (shard, key) in enumerate(rows)]
 
 
@@ -73,7 +73,7 @@ def test_an_image_that_is_not_in_its_shard_stops_the_processes(tmp_path: Path) -
     scratch.allocate()
     missing = [*images[:140], RawImage(140, "images-00000.zip", "0" * 16), *images[141:]]
 
-    with pytest.raises(DataError, match="does not hold image 0000"):
+    with pytest.raises(DataError, match="does not hold photograph 0000"):
         list(decode_all(layout.raw, missing, scratch, HOW, 2))
 
 
@@ -81,7 +81,7 @@ def test_processes_end_when_the_stage_is_killed(tmp_path: Path) -> None:
     _, images = raw(tmp_path, 1)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS, encoding="utf-8")
-    command = [sys.executable, str(script), str(tmp_path), images[0].shard, images[0].image_id]
+    command = [sys.executable, str(script), str(tmp_path), images[0].shard, images[0].photo_id]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as stage:
         assert stage.stdout is not None
         assert stage.stdout.readline() == "started\n"

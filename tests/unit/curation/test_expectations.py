@@ -3,9 +3,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from podium.core.config import Validate
-from podium.core.records import ExpectationResult
+from podium.core.config.validate import Validate
+from podium.core.records.validate import ExpectationResult
 from podium.curation import expectations
+from tests.raw_images import raw_row
 
 PARAMS = Validate.model_validate(
     {
@@ -30,11 +31,11 @@ def manifest(rows: int = 4) -> pd.DataFrame:
                 key = f"{label}-{split}-{number}"
                 made.append(
                     {
+                        **raw_row("", label),
                         "image_id": key,
+                        "photo_id": key,
                         "path": f"{label}/{split}{number}.jpg",
                         "source": "s",
-                        "label": label,
-                        "group": "",
                         "split": split,
                         "source_split": "",
                         "sha256": f"sha {key}",
@@ -46,7 +47,7 @@ def manifest(rows: int = 4) -> pd.DataFrame:
                         "note": "",
                     }
                 )
-    return pd.DataFrame(made)
+    return pd.DataFrame(made).drop(columns="shard")
 
 
 def check(frame: pd.DataFrame, rejected: int = 0) -> dict[str, ExpectationResult]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.core.config import Preprocess
+from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 from podium.curation import splits
 

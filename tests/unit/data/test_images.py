@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.core.records import Preprocessing
+from podium.core.records.preprocess import Preprocessing
 from podium.data.images import decode, fit, read_image
 from tests.data.hard_images import (
     HEIGHT,

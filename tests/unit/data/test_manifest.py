@@ -5,11 +5,11 @@ import pytest
 
 from podium.core.errors import DataError
 from podium.data.manifest import RAW_COLUMNS, image_id, read_manifest, write_manifest
+from tests.raw_images import raw_row
 
 
 def frame(*keys: str) -> pd.DataFrame:
-    row = {"source": "s", "label": "레몬", "group": "", "split": "", "shard": "images-00000.zip"}
-    return pd.DataFrame([{"image_id": key, "path": f"{key}.jpg", **row, "occlusion": 0.25} for key in keys])
+    return pd.DataFrame([{**raw_row(f"{key}.jpg", "레몬"), "image_id": key, "occlusion": 0.25} for key in keys])
 
 
 def test_a_manifest_comes_back_sorted_with_the_columns_of_the_source(tmp_path: Path) -> None:

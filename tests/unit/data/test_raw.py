@@ -47,9 +47,9 @@ def test_a_missing_image_shard_or_a_damaged_one_says_what_to_run(tmp_path: Path)
     shards = pack(tmp_path / "raw", {"0" * 16: b"x" * 50})
     reader = RawImages(tmp_path / "raw")
     for shard, key in ((shards["0" * 16], "1" * 16), ("images-00009.zip", "0" * 16)):
-        with pytest.raises(DataError, match=f"does not hold image {key}: run `dvc repro -f fetch`"):
+        with pytest.raises(DataError, match=f"does not hold photograph {key}: run `dvc repro -f fetch`"):
             reader.read(shard, key)
     path = tmp_path / "raw" / "images-00000.zip"
     path.write_bytes(path.read_bytes().replace(b"xxxxx", b"xxyxx", 1))
-    with pytest.raises(DataError, match="does not hold image"):
+    with pytest.raises(DataError, match="does not hold photograph"):
         RawImages(tmp_path / "raw").read("images-00000.zip", "0" * 16)

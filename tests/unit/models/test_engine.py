@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from podium.core.config import Augment, EarlyStopping, Runtime, Train
+from podium.core.config.training import Augment, EarlyStopping, Runtime, Train
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.data.shards import open_for_fitting

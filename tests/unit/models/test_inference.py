@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from podium.core.config import Runtime
+from podium.core.config.training import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.core.records import ModelCard, Preprocessing, WeightsRecord
+from podium.core.records.fetch import WeightsRecord
+from podium.core.records.preprocess import Preprocessing
+from podium.core.records.training import ModelCard
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
 from podium.models.weights import save_weights

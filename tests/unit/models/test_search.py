@@ -4,9 +4,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config import SearchRange, Train, Tune
+from podium.core.config.training import SearchRange, Train, Tune
 from podium.core.errors import ParamsError
-from podium.core.records import EpochResult
+from podium.core.records.training import EpochResult
 from podium.models.engine import Diverged
 from podium.models.recipe import stretched, with_values
 from podium.models.search import Study, TrialResult, winner

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from podium.analysis.predictions import predictions_of, write_predictions
-from podium.core.config import Compare
+from podium.core.config.judging import Compare
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records import Decision, Interval, Leaderboard, Metrics, ValidationReport
+from podium.core.records.evaluation import Decision, Interval, Leaderboard, Metrics
+from podium.core.records.validate import ValidationReport
 from podium.pipeline import compare
 
 IMAGES = 40

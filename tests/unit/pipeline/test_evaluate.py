@@ -12,10 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.core.config import Evaluate, Runtime
+from podium.core.config.judging import Evaluate
+from podium.core.config.training import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
-from podium.core.records import Metrics, ModelCard, Preprocessing, WeightsRecord
+from podium.core.records.evaluation import Metrics
+from podium.core.records.fetch import WeightsRecord
+from podium.core.records.preprocess import Preprocessing
+from podium.core.records.training import ModelCard
 from podium.core.times import read_times
 from podium.data.shards import SplitRecord, finish_split
 from podium.pipeline import evaluate

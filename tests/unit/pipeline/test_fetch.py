@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from podium.core.config import Dataset, Fetch, Model
+from podium.core.config.dataset import Dataset, Fetch
+from podium.core.config.training import Model
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.core.records import SkippedFile, SourceRecord, WeightsRecord
+from podium.core.records.fetch import SkippedFile, SourceRecord, WeightsRecord
 from podium.data.manifest import RAW_COLUMNS, image_id, read_manifest
 from podium.data.raw import RawImages, RawWriter
 from podium.pipeline import fetch

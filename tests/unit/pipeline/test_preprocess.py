@@ -6,16 +6,17 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from podium.core.config import Preprocess
+from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records import Preprocessing, Profile, SkippedFile
+from podium.core.records.fetch import SkippedFile
+from podium.core.records.preprocess import Preprocessing, Profile
 from podium.data.images import read_image
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 from podium.data.shards import open_for_fitting, open_for_testing
 from podium.pipeline import preprocess
-from tests.unit.pipeline.raw_images import RawFile, files, picture, png, write_raw
+from tests.raw_images import RawFile, files, picture, png, write_raw
 
 PARAMS = Preprocess(image_size=16)
 CLASSES = ["lemon", "orange", "레몬"]
@@ -186,7 +187,7 @@ def test_a_damaged_raw_shard_stops_the_stage_and_leaves_nothing_half_written(tmp
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
 
     for workers in (0, 2):
-        with pytest.raises(DataError, match="images-00001.zip does not hold image .* `dvc repro -f fetch`"):
+        with pytest.raises(DataError, match="images-00001.zip does not hold photograph .* `dvc repro -f fetch`"):
             preprocess.run(layout, PARAMS, seed=0, workers=workers)
     assert not layout.prepared.exists()
     assert not (layout.work / "preprocess").exists()

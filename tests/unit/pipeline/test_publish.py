@@ -13,7 +13,8 @@ import pytest
 
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
-from podium.core.records import EpochResult, Metrics
+from podium.core.records.evaluation import Metrics
+from podium.core.records.training import EpochResult
 from podium.core.times import add_times
 from podium.models.watcher import Watcher
 from podium.pipeline import publish

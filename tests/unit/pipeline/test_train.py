@@ -14,11 +14,12 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from podium.core.config import EarlyStopping, Train
+from podium.core.config.training import EarlyStopping, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records import EpochResult, ModelCard, WeightsRecord
+from podium.core.records.fetch import WeightsRecord
+from podium.core.records.training import EpochResult, ModelCard
 from podium.core.times import read_times
 from podium.data.shards import open_for_testing
 from podium.models import engine, zoo

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config import SearchRange, Train
+from podium.core.config.training import SearchRange, Train
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records import EpochResult, TuningResult
+from podium.core.records.training import EpochResult, TuningResult
 from podium.models.watcher import Outcome, Unwatched, unwatched
 from podium.pipeline import tune
 from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project

@@ -5,14 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from podium.core.config import Preprocess, Validate
+from podium.core.config.preprocess import Preprocess
+from podium.core.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records import SkippedFile, ValidationReport
+from podium.core.records.fetch import SkippedFile
+from podium.core.records.validate import ValidationReport
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
 from podium.pipeline import preprocess, validate
-from tests.unit.pipeline.raw_images import RawFile, files, picture, png, write_raw
+from tests.raw_images import RawFile, files, picture, png, write_raw
 
 
 def params(**changes: dict[str, object]) -> Validate:

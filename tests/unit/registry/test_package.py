@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podium.core.errors import ModelError
-from podium.core.records import ModelCard
+from podium.core.records.training import ModelCard
 from podium.registry import package
 
 MODEL = "tiny_resnet"

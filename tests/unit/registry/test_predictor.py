@@ -24,7 +24,7 @@ def png(experiment):
     from podium.data.raw import RawImages
 
     row = read_manifest(experiment.layout.raw / "manifest.parquet", RAW_COLUMNS).iloc[0]
-    return RawImages(experiment.layout.raw).read(row["shard"], row["image_id"])
+    return RawImages(experiment.layout.raw).read(row["shard"], row["photo_id"])
 
 
 def test_base64_text_bytes_and_data_urls_are_the_same_image(classifier, png):

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from podium.core.records import Decision
+from podium.core.records.evaluation import Decision
 from podium.core.times import add_times
 from podium.registry import report
 from podium.registry.outcome import read_outcome

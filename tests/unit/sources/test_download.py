@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config import Fetch
+from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.download import download, without_secrets
 from tests.unit.sources.conftest import FileServer

@@ -1,4 +1,4 @@
-"""Raw images for the tests of preprocess and validate: textured pictures, as `fetch` leaves them."""
+"""Raw images as `fetch` leaves them, for tests: textured pictures, their rows and their shards."""
 
 import io
 from collections.abc import Iterable
@@ -9,9 +9,10 @@ import pandas as pd
 from PIL import Image
 
 from podium.core.layout import Layout
-from podium.core.records import SkippedFile, SourceRecord
+from podium.core.records.fetch import SkippedFile, SourceRecord
 from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
 from podium.data.raw import RawWriter
+from podium.sources.listing import WHOLE, Box
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,27 @@ class RawFile:
     data: bytes
     split: str = ""
     occlusion: float = 0.0
+    box: Box = WHOLE
+
+
+def raw_row(path: str, label: str, split: str = "", box: Box = WHOLE, shard: str = "") -> dict[str, object]:
+    """One row of the raw manifest."""
+    return {
+        "image_id": image_id("made-up", path, box.text),
+        "photo_id": image_id("made-up", path),
+        "path": path,
+        "source": "made-up",
+        "label": label,
+        "source_label": label,
+        "group": "fruit",
+        "split": split,
+        "licence": "CC0-1.0",
+        "box_left": box.left,
+        "box_top": box.top,
+        "box_right": box.right,
+        "box_bottom": box.bottom,
+        "shard": shard,
+    }
 
 
 def picture(label: str, number: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
@@ -54,19 +76,13 @@ def write_raw(layout: Layout, images: list[RawFile], skipped: Iterable[SkippedFi
     layout.raw.mkdir(parents=True)
     writer = RawWriter(layout.raw, shard_images=50)
     rows = []
+    shards: dict[str, str] = {}
     for file in sorted(images, key=lambda f: f.path):
-        key = image_id("made-up", file.path)
+        photo = image_id("made-up", file.path)
+        if photo not in shards:
+            shards[photo] = writer.add(photo, file.data)
         rows.append(
-            {
-                "image_id": key,
-                "path": file.path,
-                "source": "made-up",
-                "label": file.label,
-                "group": "fruit",
-                "split": file.split,
-                "shard": writer.add(key, file.data),
-                "occlusion": file.occlusion,
-            }
+            {**raw_row(file.path, file.label, file.split, file.box, shards[photo]), "occlusion": file.occlusion}
         )
     writer.close()
     write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)

@@ -1,0 +1,41 @@
+"""Params sections `evaluate`, `compare`, `publish` and `promote`: how models are measured, chosen and let through."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from podium.core.config.base import Fraction, Name, PositiveFloat, PositiveInt, Section
+
+
+class Evaluate(Section):
+    """What is measured on the test split."""
+
+    batch_size: PositiveInt = 64
+    top_k: PositiveInt = 3
+    low_confidence: Fraction = 0.5
+    calibration_bins: PositiveInt = 15
+    bootstrap_samples: PositiveInt = 2000
+    mistakes: Annotated[int, Field(ge=0)] = 24
+
+
+class Compare(Section):
+    """How the winner is chosen."""
+
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+class Publish(Section):
+    """Names in MLflow."""
+
+    registered_model: Name
+
+
+class Promote(Section):
+    """The gates between a model version and the alias `staging`."""
+
+    minimum_accuracy: Fraction
+    minimum_macro_f1: Fraction
+    minimum_recall: dict[str, Fraction] = {}
+    maximum_latency_seconds: PositiveFloat
+    holder_significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
