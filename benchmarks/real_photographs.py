@@ -19,7 +19,7 @@ from podium.core.files import sha256_file
 STUDIES: dict[str, dict[str, object]] = {
     "cifar10": {
         "dataset": {"location": "cifar10-jpeg.zip", "limit_per_class": {"train": 1000, "test": 200}},
-        "preprocess": {"image_size": 32, "near_duplicate_distance": 4},
+        "preprocess": {"image_size": 32},
         "tune": {"trials": 2, "epochs": 1},
         "train": {"epochs": 4, "batch_size": 64},
     },

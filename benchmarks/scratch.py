@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-_LEFT_OUT = ("data.dvc", "dvc.lock", "dvcstore/", "reports/", "docs/", "tests/", "benchmarks/")
+_LEFT_OUT = ("dvc.lock", "reports/", "docs/", "tests/", "benchmarks/")
+_SAMPLE = ("data.dvc", "dvcstore/")
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ class Scratch:
         path.write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def copy_project(root: Path) -> Scratch:
-    """Copies this repository's files (committed or about to be), without data, results and tests, into a new git.
+def copy_project(root: Path, with_sample: bool = False) -> Scratch:
+    """Copies this repository's files (committed or about to be), without results and tests, into a new git.
 
     Args:
         root: a folder that does not exist yet.
+        with_sample: also `data.dvc` and the remote it is pulled from.
 
     Returns:
         The copy; `commit` it once its data and params are in place.
@@ -87,8 +89,9 @@ def copy_project(root: Path) -> Scratch:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
+    left_out = _LEFT_OUT if with_sample else (*_LEFT_OUT, *_SAMPLE)
     for name in filter(None, listed.stdout.split("\0")):
-        if not name.startswith(_LEFT_OUT) and (ROOT / name).is_file():
+        if not name.startswith(left_out) and (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
     (root / "data").mkdir(exist_ok=True)

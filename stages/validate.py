@@ -8,10 +8,10 @@ from podium.core.shell import run_stage
 
 
 def main(params: Params, layout: Layout) -> None:
-    """Validates the prepared manifest."""
+    """Validates the prepared dataset."""
     from podium.pipeline import validate
 
-    validate.run(layout, params.validate_)
+    validate.run(layout, params.validate_, params.seed)
 
 
 if __name__ == "__main__":

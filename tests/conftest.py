@@ -10,6 +10,13 @@ from tests.small_project import SmallProject, build
 silence_telemetry()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the one finished project go to one process, so that it is built once and used in order."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("finished"))
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     """A copy of this repository with about 60 generated images, after one `dvc repro`. Tests leave it as it was."""

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile, SourceRecord
+from podium.core.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
 from podium.data.raw import RawWriter
 from podium.sources.listing import WHOLE, Box
@@ -86,13 +86,18 @@ def write_raw(layout: Layout, images: list[RawFile], skipped: Iterable[SkippedFi
         )
     writer.close()
     write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
-    SourceRecord(
+    source = SourceRecord(
         name="made-up",
         kind="folder",
         location="data/made-up",
         sha256=None,
+        snapshot=None,
         licence="CC0-1.0",
+        licences={"CC0-1.0": len(rows)},
+        photographs=len(shards),
         images=len(rows),
         classes=sorted({file.label for file in images}),
+        labels={},
         skipped=list(skipped),
-    ).write(layout.raw / "sources.json")
+    )
+    Sources(sources=[source], shared={}).write(layout.raw / "sources.json")

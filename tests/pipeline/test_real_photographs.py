@@ -1,10 +1,15 @@
-"""A few real photographs through the archive source and the whole DAG. Needs $PODIUM_REAL_DATA; skips without it."""
+"""A few real photographs through the whole DAG. Needs $PODIUM_REAL_DATA; skips without it."""
 
+import io
 import json
 import os
+import unicodedata
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
 
 from benchmarks.scratch import commit, copy_project
 from podium.core.files import sha256_file
@@ -45,3 +50,50 @@ def test_real_photographs_of_any_size_run_the_whole_road(tmp_path):
     sources = json.loads(project.read("artifacts/raw/sources.json"))
     assert "flowers-photos.zip" in json.dumps(sources)
     assert str(archive.parent) not in json.dumps(sources), "results would differ between machines"
+
+
+FORMATS = {
+    ".JPG": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+}
+CLASSES = {"daisy": "데이지", "tulip": "tulipán 🌷", "rose": "ورد"}  # Korean, a combining accent and an emoji, Arabic
+
+
+def lay_out(folder: Path) -> None:
+    """40 photographs a class in seven formats, nested two folders deep, under names as people give them."""
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        members = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        for plain, label in CLASSES.items():
+            mine = [name for name in members if plain in Path(name).parent.name][:40]
+            for number, member in enumerate(mine):
+                ending = list(FORMATS)[number % len(FORMATS)]
+                inside = folder / unicodedata.normalize("NFD", label) / f"2024 día {number % 3}" / "- raw"
+                inside.mkdir(parents=True, exist_ok=True)
+                image = Image.open(io.BytesIO(archive.read(member))).convert("RGB")
+                image.save(inside / f"foto ({number}) {'ñ' * (number % 4)}{ending}", FORMATS[ending])
+
+
+def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path):
+    project = copy_project(tmp_path / "project", with_sample=True)
+    lay_out(project.root / "data" / "my photos")
+    project.check("git", "init", "-q")
+    project.check("dvc", "pull", "-q", "--force", "data.dvc")  # the embedded weights that this experiment starts from
+    project.check("podium", "use", "folder")
+    params = project.root / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("data/photos", "data/my photos"), encoding="utf-8")
+    commit(project)
+    done = project.run("dvc", "repro", timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = yaml.safe_load((project.root / "experiments" / "folder.yaml").read_text(encoding="utf-8"))
+    in_force = yaml.safe_load(params.read_text(encoding="utf-8"))
+    kept["dataset"]["location"] = "data/my photos"
+    assert in_force == kept
+    profile = json.loads(project.read("artifacts/prepared/profile.json"))
+    assert set(profile["classes"]) == set(CLASSES.values())
+    assert profile["images"] + profile["rejected"] == 40 * len(CLASSES)
+    assert len(json.loads(project.read("reports/comparison/leaderboard.json"))["rows"]) == len(kept["models"])

@@ -122,6 +122,8 @@ def _fetch(layout: Layout) -> None:
 
 def _prepare(layout: Layout, params: Params) -> None:
     from podium.core.records.preprocess import Preprocessing
+    from podium.core.records.profile import MEASURES
+    from podium.curation.measures import measure
     from podium.curation.profile import describe
     from podium.data.images import read_image
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
@@ -146,12 +148,17 @@ def _prepare(layout: Layout, params: Params) -> None:
         height=40,
         duplicate_group=raw["image_id"],
         duplicate_kind="",
+        split_group=raw["image_id"],
         note="",
     )
     write_manifest(layout.manifest, prepared, PREPARED_COLUMNS)
-    rejected = pd.DataFrame([{"path": "broken.jpg", "label": "apple", "reason": "unreadable: truncated"}])
+    measures = pd.DataFrame([measure(r.pixels) for r in read], columns=list(MEASURES))
+    measures = pd.concat([prepared[["image_id", "split", "label", "source"]], measures], axis=1)
+    measures.to_parquet(layout.measures, index=False)
+    broken = ("broken.jpg", "apple", "unreadable: truncated", "unreadable", "f" * 16)
+    rejected = pd.DataFrame([broken], columns=["path", "label", "reason", "kind", "image_id"])
     rejected.to_csv(layout.rejected, index=False)
-    describe(prepared, prepared["split"], rejected).write(layout.profile)
+    describe(prepared, measures, prepared["split"], rejected).write(layout.profile)
 
 
 def _validate(layout: Layout) -> None:

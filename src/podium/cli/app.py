@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from podium import __version__
-from podium.cli import experiment, promotion
-from podium.core.errors import PodiumError, PromotionRefused
+from podium.cli import data, experiment, promotion
+from podium.core.errors import PodiumError, PromotionRefused, told
 from podium.core.shell import operating_system_said, silence_telemetry
 
 
@@ -26,7 +26,7 @@ class _Commands(TyperGroup):
             code = super().main(*args, **{**named, "standalone_mode": False})
         except PodiumError as error:
             kind = "refused" if isinstance(error, PromotionRefused) else "error"
-            print(f"{kind}: {error}", file=sys.stderr)
+            print(f"{kind}: {told(error)}", file=sys.stderr)
             code = error.exit_code
         except typer.TyperException as error:  # wrong usage
             message = error.format_message().rstrip(".")
@@ -65,6 +65,8 @@ def _common(
 
 app.command(epilog="Example: podium status --json")(experiment.status)
 app.command(epilog="Example: podium use folder")(experiment.use)
+app.command(epilog="Example: podium validate --explain duplicates_in_one_split")(data.validate)
+app.command(epilog="Example: podium snapshot produce-2026-11")(data.snapshot)
 app.command(epilog='Example: podium promote candidate --to staging --reason "first model for the pilot"')(
     promotion.promote
 )

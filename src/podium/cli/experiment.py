@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, console, print_json, project, table
+from podium.cli.terminal import add_row, print_json, project, table
 from podium.core.config.params import Params, load
 from podium.core.config.problems import nearest
 from podium.core.errors import ParamsError, TrackingError
 from podium.core.files import replacing
 from podium.core.layout import Layout
 from podium.core.records.evaluation import Decision, Leaderboard
+from podium.core.terminal import console
 
 NEXT = (
     ("open MLflow", "make ui"),

@@ -1,15 +1,16 @@
 """`podium promote`, `podium rollback`, `podium history`: the terminal's side of `registry.promotion`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, console, print_json, project, table
+from podium.cli.terminal import add_row, print_json, project, table
 from podium.core.config.params import load
 from podium.core.config.problems import nearest
 from podium.core.errors import PromotionRefused, UsageError
+from podium.core.terminal import console
 
 if TYPE_CHECKING:
     from podium.registry.audit import AuditEntry
@@ -36,14 +37,8 @@ def promote(
     wish = promotion.Wish(_version(version), _alias(to), _reason(reason), force)
     layout = project()
     seen: list[GateResult] = []
-
-    def show(results: Sequence["GateResult"]) -> None:
-        seen.extend(results)
-        if not as_json:
-            _print_gates(results)
-
     with _refusal_as_json("promote", wish.alias, seen, as_json):
-        _print_move(promotion.promote(layout, load(layout.params), wish, show), as_json)
+        _print_move(promotion.promote(layout, load(layout.params), wish, _showing(seen, as_json)), as_json)
 
 
 def rollback(
@@ -59,14 +54,8 @@ def rollback(
     alias, reason = _alias(alias), _reason(reason)
     layout = project()
     seen: list[GateResult] = []
-
-    def show(results: Sequence["GateResult"]) -> None:
-        seen.extend(results)
-        if not as_json:
-            _print_gates(results)
-
     with _refusal_as_json("rollback", alias, seen, as_json):
-        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
+        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, _showing(seen, as_json)), as_json)
 
 
 def history(as_json: AsJson = False) -> None:
@@ -123,6 +112,17 @@ def _print_disagreement(entries: Sequence["AuditEntry"], alias: str, holder: str
         print("the last move was interrupted; give its command again")
     else:
         print(f"somebody moved it past Podium; `podium rollback {alias}` takes it back")
+
+
+def _showing(seen: list["GateResult"], as_json: bool) -> Callable[[Sequence["GateResult"]], None]:
+    """What is told the gates' results before anything moves: it keeps them, and prints them for people."""
+
+    def show(results: Sequence["GateResult"]) -> None:
+        seen.extend(results)
+        if not as_json:
+            _print_gates(results)
+
+    return show
 
 
 def _print_gates(results: Sequence["GateResult"]) -> None:

@@ -4,14 +4,11 @@ import json
 import os
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-
-PIPE_WIDTH = 110  # columns where there is no terminal to ask
 
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
@@ -32,14 +29,6 @@ def project() -> Layout:
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return Layout(folder)
     raise DataError(f"{here} is in no project: change into a folder with params.yaml and dvc.yaml, or below one")
-
-
-def console() -> Console:
-    """Standard output as wide as the terminal; `PIPE_WIDTH` columns in a pipe unless COLUMNS says otherwise."""
-    found = Console(highlight=False, soft_wrap=False)
-    if found.is_terminal or "COLUMNS" in os.environ:
-        return found
-    return Console(highlight=False, soft_wrap=False, width=PIPE_WIDTH)
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:

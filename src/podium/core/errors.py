@@ -1,5 +1,9 @@
 """Every error a user can cause. A message says what was given, the rule, and what to do; it is one line."""
 
+import unicodedata
+
+_BREAKS = ("Cc", "Zl", "Zp")  # control characters and what ends a line or a paragraph
+
 
 class PodiumError(Exception):
     """Base class: printed as one line, exit code 1."""
@@ -48,3 +52,17 @@ def one_line(text: object) -> str:
     """
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[0] if lines else type(text).__name__
+
+
+def told(error: BaseException) -> str:
+    r"""An error's message for a terminal: one line, whatever the names of files in it hold.
+
+    Args:
+        error: one of the above.
+
+    Returns:
+        Its message; line feeds and other control characters, such as the escapes that move a cursor, as `\n`, `\x1b`.
+    """
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _BREAKS else character for character in str(error)
+    )

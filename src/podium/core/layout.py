@@ -41,6 +41,10 @@ class Layout:
         return self.prepared / "manifest.parquet"
 
     @property
+    def measures(self) -> Path:
+        return self.prepared / "measures.parquet"
+
+    @property
     def rejected(self) -> Path:
         return self.prepared / "rejected.csv"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podium.core.config.params import load
-from podium.core.errors import DataError, PodiumError
+from podium.core.errors import DataError, PodiumError, told
 from podium.core.files import raise_if_full
 from podium.core.layout import Layout
 
@@ -47,7 +47,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
             params.model(given["model"])
         main(params, layout, **given)
     except PodiumError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told(error)}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         return operating_system_said(error)
@@ -72,7 +72,7 @@ def operating_system_said(error: OSError) -> int:
     try:
         raise_if_full(error, Path(error.filename or "the output"))
     except DataError as full:
-        print(f"error: {full}", file=sys.stderr)
+        print(f"error: {told(full)}", file=sys.stderr)
         return 1
     if isinstance(error, PermissionError):
         print(f"error: no permission for {error.filename}: change its rights and run the stage again", file=sys.stderr)

@@ -1,93 +1,237 @@
-"""How alike two pictures are once a small crop and a change of brightness are undone.
+"""How alike two thumbnails are once a small crop, turn or shift is undone: for pictures that have few corners.
 
-Two different lemons on white have close perceptual hashes; a cropped copy of one of them has, laid over its original,
-nearly the same pixels. So the crop is estimated (Gauss-Newton on the intensity, the method of Lucas and Kanade, "An
-iterative image registration technique", IJCAI 1981) and the correlation of the aligned pictures is the measure.
-Depends on NumPy and SciPy.
+Two different lemons on white have much in common; a copy of one of them has, laid over its original, nearly the same
+pixels. So the affine map between two thumbnails is estimated (Evangelidis and Psarakis, "Parametric image alignment
+using enhanced correlation coefficient maximization", IEEE PAMI 2008), and the correlation of what lies on each other is
+the measure. Depends on OpenCV and NumPy.
 """
 
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d
 
-SIDE = 24  # pixels of a thumbnail
-_STEPS = 4
-_WORTH_ALIGNING = 0.75  # of 1,000 photographs cropped by up to 5 % a side, 1 % correlated below 0.87 before aligning
-_LARGEST_CROP = 0.12  # share of a side, both ends together
-_AT = ((np.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2)).astype(np.float32)  # pixel centres, -1..1
+THUMBNAIL_SIDE = 32
 
-Pictures = NDArray[np.float32]
+# Measured on 1,798 drawn pictures of 96 px, copies of 100 of them under eleven changes: all copies reach 0.981, or,
+# without the worst cells, 0.99; of 8,000 pairs of different pictures the best has 0.969, and 0.986.
+_LEAST = 0.98
+_LEAST_BESIDES = (0.92, 0.99)  # of everything, and without the worst cells: a watermark, a turned picture's corners
+_WORST = 0.12  # share of cells left out
+_CELL = 4  # pixels of a cell's side
+_WORTH_ALIGNING = 0.8  # correlation of blurred thumbnails, as they are or with the middle of one
+# Grey correlation after a few steps. Of 180 pictures under seven changes 99 % of the copies reach it.
+_WORTH_MORE_STEPS = 0.88
+_WORTH_TURNING = 0.95  # correlation one way round, for a look at the other
+_LEAST_OVERLAP = 0.6  # share of the thumbnail
+_LARGEST_SHIFT = 0.3  # of a side
+# What a copy needs; without these limits two ellipses, as different fruits are, could be pulled over each other.
+_STRETCH = (0.82, 1.22)  # singular values of the map
+_LARGEST_RATIO = 1.13  # of one to the other
+_LARGEST_TURN = 9.0  # degrees
+_QUICK = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 6, 1e-4)
+_ENOUGH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
+_FILTER = 5  # pixels of a side of the blur while aligning
+_WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+Thumbnail = NDArray[np.uint8]
+Picture = NDArray[np.float32]
+_AS_THEY_ARE = np.eye(2, 3, dtype=np.float32)
+_KEPT = 0.9  # of a side, when 5 % are cropped off every side
+_MIDDLE = (THUMBNAIL_SIDE - 1) / 2
+_CROPPED = np.array([[_KEPT, 0, (1 - _KEPT) * _MIDDLE], [0, _KEPT, (1 - _KEPT) * _MIDDLE]], np.float32)
 
 
-def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Correlation of pairs of thumbnails after the best small crop of either.
+def _midst(side: int) -> NDArray[np.float32]:
+    """The same crop by linear interpolation, as a matrix, shape (side out, side in)."""
+    at = (np.arange(side) - (side - 1) / 2) * _KEPT + (side - 1) / 2
+    weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))).astype(np.float32)
+    return weights
 
-    A common factor on the brightness and a constant added to a channel change nothing. Pictures of one flat colour
-    correlate with nothing (0).
+
+_MIDST = _midst(THUMBNAIL_SIDE // 2)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Correlation over the overlap, colours together, and the same without the cells that differ most; in [-1, 1]."""
+
+    everywhere: float
+    mostly: float
+
+    @property
+    def same_picture(self) -> bool:
+        """Whether only a copy is this much alike."""
+        everywhere, mostly = _LEAST_BESIDES
+        return self.everywhere >= _LEAST or (self.everywhere >= everywhere and self.mostly >= mostly)
+
+
+UNLIKE = Likeness(0.0, 0.0)
+
+
+class Start(IntEnum):
+    """From where the search for a map sets out; `NONE` when the pair is not worth one."""
+
+    NONE = -1
+    AS_THEY_ARE = 0
+    SECOND_IS_LARGER = 1
+    FIRST_IS_LARGER = 2
+
+
+def starts(first: Thumbnail, second: Thumbnail) -> NDArray[np.int8]:
+    """The most promising start for pairs, judged by what their blurred thumbnails have in common.
 
     Args:
-        first: uint8, shape (P, 24, 24, 3).
-        second: likewise; pair p is `first[p]` and `second[p]`.
+        first: uint8, shape (P, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3).
+        second: likewise.
 
     Returns:
-        float32, shape (P,), in [-1, 1].
+        int8, shape (P,): a `Start` each.
     """
-    a, b = _smoothed(first), _smoothed(second)
-    found = _correlation(a, b)
-    worth = np.nonzero(found >= _WORTH_ALIGNING)[0]
-    if not len(worth):
+    a, b = _halved(first), _halved(second)
+    midst_a, midst_b = ((_MIDST @ x @ _MIDST.T).astype(np.float32) for x in (a, b))
+    plain_a, plain_b = _centred(a), _centred(b)
+    alike = np.stack(
+        [
+            _products(plain_a, plain_b),
+            _products(plain_a, _centred(midst_b)),
+            _products(_centred(midst_a), plain_b),
+        ]
+    )
+    best: NDArray[np.int8] = alike.argmax(axis=0).astype(np.int8)
+    best[alike.max(axis=0) < _WORTH_ALIGNING] = Start.NONE
+    return best
+
+
+def likeness(first: Thumbnail, second: Thumbnail, start: int) -> Likeness:
+    """How alike two thumbnails are after the best small affine map of either onto the other.
+
+    A common factor on the brightness and a constant added to a channel change nothing. Pictures of one flat colour are
+    like nothing.
+
+    Args:
+        first: uint8, shape (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3).
+        second: likewise.
+        start: what `starts` says of them, not `NONE`.
+
+    Returns:
+        The better of both directions; `UNLIKE` when no map is found.
+    """
+    pictures = (second, first) if start == Start.FIRST_IS_LARGER else (first, second)
+    begin = _AS_THEY_ARE if start == Start.AS_THEY_ARE else _CROPPED
+    found = _compared(*pictures, begin)  # the steps may lead away from a map that is good already
+    if found.same_picture:
         return found
-    a, b = a[worth], b[worth]
-    aligned = np.maximum(_correlation(_cropped_onto(a, b), b), _correlation(_cropped_onto(b, a), a))
-    found[worth] = np.maximum(found[worth], aligned)
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in pictures]
+    for goal, moved, by in ((0, 1, begin), (1, 0, _AS_THEY_ARE)):
+        quick = _steps(grey[goal], grey[moved], by, _QUICK)
+        if quick is None or quick.correlation < _WORTH_MORE_STEPS:
+            continue
+        laid = _laid_over(pictures[goal], pictures[moved], grey[goal], grey[moved], quick.map)
+        found = max(found, laid, key=lambda one: (one.same_picture, one.everywhere))
+        if found.same_picture or laid.everywhere < _WORTH_TURNING:
+            break
     return found
 
 
-def _smoothed(thumbnails: NDArray[np.uint8]) -> Pictures:
-    """A 3 x 3 binomial blur: the estimate of a shift needs slopes, not pixel noise."""
-    rows = correlate1d(thumbnails.astype(np.float32), (0.25, 0.5, 0.25), axis=1, mode="nearest")
-    smooth: Pictures = correlate1d(rows, (0.25, 0.5, 0.25), axis=2, mode="nearest")
-    return smooth
+def _halved(thumbnails: Thumbnail) -> Picture:
+    """Sums of 2 x 2 pixels, channels first, shape (P, 3, n, n)."""
+    side = THUMBNAIL_SIDE // 2
+    sums: Picture = thumbnails.reshape(-1, side, 2, side, 2, 3).sum((2, 4), dtype=np.float32)
+    return sums.transpose(0, 3, 1, 2)
 
 
-def _correlation(a: Pictures, b: Pictures) -> Pictures:
-    a = (a - a.mean((1, 2), keepdims=True)).reshape(len(a), -1)
-    b = (b - b.mean((1, 2), keepdims=True)).reshape(len(b), -1)
-    norm = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return np.where(norm > 1e-3, (a * b).sum(1) / np.maximum(norm, 1e-3), 0).astype(np.float32)
+def _centred(halves: Picture) -> Picture:
+    """Blurred, less the mean of each channel, and of length 1 unless nearly flat, shape (P, n)."""
+    blurred = halves[:, :, :-1] + halves[:, :, 1:]
+    blurred = blurred[..., :-1] + blurred[..., 1:]
+    blurred = blurred - blurred.mean((2, 3), keepdims=True)
+    flat: Picture = blurred.reshape(len(blurred), 3 * blurred.shape[2] * blurred.shape[3])
+    unit: Picture = flat / np.maximum(np.sqrt((flat * flat).sum(1, keepdims=True)), 1.0)
+    return unit
 
 
-def _cropped_onto(a: Pictures, b: Pictures) -> Pictures:
-    """Each `a`, cropped and scaled back so that its intensity fits `b` best in the least-squares sense.
-
-    A crop of an axis is the window x -> (1 + scale) x + shift of [-1, 1] with scale <= 0 and |shift| <= -scale, so
-    that it stays inside the picture. Per step, b ~ a(window) + slope terms of (scale, shift) of both axes + gain.
-    """
-    pairs = len(a)
-    scale = np.zeros((pairs, 2), dtype=np.float32)  # of x, y
-    shift = np.zeros((pairs, 2), dtype=np.float32)
-    grey = a.mean(3)
-    goal = b.mean(3)
-    goal = (goal - goal.mean((1, 2), keepdims=True)).reshape(pairs, -1, 1)
-    for _ in range(_STEPS):
-        window = _sampling(scale[:, 1], shift[:, 1]) @ grey @ _sampling(scale[:, 0], shift[:, 0]).transpose(0, 2, 1)
-        by_y, by_x = np.gradient(window, 2 / SIDE, axis=(1, 2))
-        terms = np.stack([by_x * _AT, by_x, by_y * _AT[:, None], by_y, window], axis=-1)
-        terms = (terms - terms.mean((1, 2), keepdims=True)).reshape(pairs, -1, 5)
-        normal = terms.transpose(0, 2, 1) @ terms
-        damping = 2e-4 * np.trace(normal, axis1=1, axis2=2) + 1e-3  # keeps flat pictures solvable
-        normal += np.eye(5, dtype=np.float32) * damping[:, None, None]
-        change = np.linalg.solve(normal, terms.transpose(0, 2, 1) @ (goal - terms[:, :, 4:]))[:, :, 0]
-        step = change[:, :4] / np.clip(1 + change[:, 4:], 0.5, 2)
-        scale = np.clip(scale + step[:, [0, 2]], -_LARGEST_CROP, 0).astype(np.float32)
-        shift = np.clip(shift + step[:, [1, 3]], scale, -scale).astype(np.float32)
-    down, across = _sampling(scale[:, 1], shift[:, 1]), _sampling(scale[:, 0], shift[:, 0]).transpose(0, 2, 1)
-    return np.stack([down @ a[..., channel] @ across for channel in range(3)], axis=-1)
+def _products(a: Picture, b: Picture) -> Picture:
+    products: Picture = (a * b).sum(1)
+    return products
 
 
-def _sampling(scale: Pictures, shift: Pictures) -> Pictures:
-    """Linear interpolation as a matrix per pair, shape (P, SIDE out, SIDE in)."""
-    at = ((1 + scale)[:, None] * _AT + shift[:, None]) * (SIDE / 2) + (SIDE - 1) / 2
-    at = np.clip(at, 0, SIDE - 1)
-    weights: Pictures = np.maximum(0, 1 - np.abs(at[:, :, None] - np.arange(SIDE, dtype=np.float32)))
-    return weights
+@dataclass(frozen=True)
+class _Estimate:
+    """Grey correlation, and the affine map from places in the first to places in the second, float32, shape (2, 3)."""
+
+    correlation: float
+    map: NDArray[np.float32]
+
+
+def _steps(goal: Picture, moved: Picture, start: Picture, until: tuple[int, int, float]) -> _Estimate | None:
+    """Better maps, step by step; None when they lead away or there is nothing to hold on to."""
+    try:
+        correlation, found = cv2.findTransformECC(goal, moved, start.copy(), cv2.MOTION_AFFINE, until, None, _FILTER)
+    except cv2.error:  # the library's way to say "does not converge"
+        return None
+    return _Estimate(float(correlation), found)
+
+
+def _laid_over(goal: Thumbnail, moved: Thumbnail, goal_grey: Picture, moved_grey: Picture, start: Picture) -> Likeness:
+    """Likeness with the second laid over the first, from a first estimate of the map."""
+    estimate = _steps(goal_grey, moved_grey, start, _ENOUGH)
+    if estimate is None or not _is_small(estimate.map, len(goal)):
+        return UNLIKE
+    return _compared(goal, moved, estimate.map)
+
+
+def _compared(goal: Thumbnail, moved: Thumbnail, by: Picture) -> Likeness:
+    """Likeness under one affine map."""
+    side = len(goal)
+    overlap = cv2.warpAffine(np.full((side, side), 255, np.uint8), by, (side, side), flags=_WARP) == 255
+    overlap = cv2.erode(overlap.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0) > 0
+    if overlap.mean() < _LEAST_OVERLAP:
+        return UNLIKE
+    laid = cv2.warpAffine(moved.astype(np.float32), by, (side, side), flags=_WARP, borderMode=cv2.BORDER_REPLICATE)
+    a = cv2.GaussianBlur(goal.astype(np.float32), (3, 3), 0)
+    b = cv2.GaussianBlur(laid, (3, 3), 0)
+    everywhere = _correlation(a, b, overlap)
+    if everywhere < _LEAST_BESIDES[0]:
+        return Likeness(everywhere, everywhere)
+    return Likeness(everywhere, _correlation(a, b, overlap & ~_worst_cells(a, b, overlap)))
+
+
+def _is_small(found: NDArray[np.float32], side: int) -> bool:
+    """Whether a map is one of those that a small crop, turn or shift needs."""
+    left, stretch, right = np.linalg.svd(found[:, :2])
+    turn = left @ right  # the nearest rotation
+    small = (
+        _STRETCH[0] <= stretch[1]
+        and stretch[0] <= min(_STRETCH[1], _LARGEST_RATIO * stretch[1])
+        and abs(np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))) <= _LARGEST_TURN
+        and np.abs(found[:, 2]).max() <= _LARGEST_SHIFT * side
+    )
+    return bool(small)
+
+
+def _worst_cells(a: Picture, b: Picture, overlap: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the two, brought to one contrast, differ most; bool, shape (S, S)."""
+    ours, theirs = a - a[overlap].mean(0), b - b[overlap].mean(0)
+    ours, theirs = (x / max(float(np.linalg.norm(x[overlap])), 1e-6) for x in (ours, theirs))
+    cells = len(a) // _CELL
+    differ = (((ours - theirs) ** 2).sum(2) * overlap).reshape(cells, _CELL, cells, _CELL).sum((1, 3))
+    order = np.argsort(-differ.ravel(), kind="stable")[: round(_WORST * cells * cells)]
+    flags = np.zeros(cells * cells, np.uint8)
+    flags[order] = 1
+    large: NDArray[np.uint8] = np.kron(flags.reshape(cells, cells), np.ones((_CELL, _CELL), np.uint8))
+    worst: NDArray[np.bool_] = large == 1
+    return worst
+
+
+def _correlation(a: Picture, b: Picture, where: NDArray[np.bool_]) -> float:
+    """Pearson correlation, means per channel; 0 where either is flat."""
+    if np.count_nonzero(where) < len(a):
+        return 0.0
+    ours, theirs = a[where] - a[where].mean(0), b[where] - b[where].mean(0)
+    flat = float(len(ours))  # a standard deviation of 0.6 grey levels
+    if min((ours * ours).sum(), (theirs * theirs).sum()) < flat:
+        return 0.0
+    return float((ours * theirs).sum() / np.sqrt((ours * ours).sum() * (theirs * theirs).sum()))

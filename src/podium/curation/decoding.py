@@ -1,7 +1,8 @@
 """Decodes raw images in processes, at most a few of them in memory at a time; the same bytes for any number.
 
-A row's pixels and thumbnail go to its place in two files, so nothing large travels between processes. Depends on
-Pillow, imagehash, NumPy and `podium.data`; it is imported by every process, so it imports nothing heavy.
+What a row's image comes to goes to its place in files (`scratch`), so nothing large travels between processes. A
+photograph with several boxes is decoded once. Depends on Pillow, torch (for resizing), OpenCV and `podium.data`; every
+process imports it once, by way of a fork server.
 """
 
 import multiprocessing
@@ -11,89 +12,98 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from podium.core.errors import DataError
 from podium.core.records.preprocess import Preprocessing
-from podium.curation import duplicates
-from podium.curation.alignment import SIDE
-from podium.data.images import decode, fit, pixels_sha256
+from podium.curation import measures, signatures
+from podium.curation.scratch import Scratch, ScratchWriter
+from podium.data.images import content, decode, least_side, pixels_sha256
 from podium.data.raw import RawImages
+from podium.data.steps import WHOLE, Region, cropped
 
 _BATCH = 64
 _WORTH_PROCESSES = 2 * _BATCH  # fewer images are read sooner than processes start
 
+Feature = Literal["digest", "signature", "measures"]
+FEATURES: frozenset[Feature] = frozenset(("digest", "signature", "measures"))
+"""What is computed of an image beside its pixels: its sha256, what near duplicates are found by, numbers for people."""
+
+Rejection = Literal["", "unreadable", "too_small"]
+
 
 @dataclass(frozen=True)
 class RawImage:
-    """Where one image's bytes are, and its row in the files that decoding fills."""
+    """Where one image's bytes are, which part of the photograph it is, and its row in the files decoding fills."""
 
     row: int
     shard: str
     photo_id: str
+    region: Region = WHOLE
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """Boxes below these are left out: pixels of the shorter side, share of the photograph's area."""
+
+    side: int = 1
+    area: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where images are, where they go, and what is made of them."""
+
+    raw: Path
+    scratch: Scratch
+    preprocessing: Preprocessing
+    smallest: Smallest = field(default_factory=Smallest)
+    features: frozenset[Feature] = FEATURES
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one image. `reason` is empty for an image that could be read; the rest is empty for others."""
+    """What came of one image.
+
+    `rejection` and `reason` are empty for an image that is kept, and the rest is empty for others. `width` and `height`
+    are of the original (of the box, for a crop), those of the content of what is in the scratch files.
+    """
 
     row: int
-    reason: str
+    rejection: Rejection = ""
+    reason: str = ""
     sha256: str = ""
     phash: int = 0
     width: int = 0
     height: int = 0
+    content_width: int = 0
+    content_height: int = 0
+    fill: tuple[int, ...] = (0, 0, 0)
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """Two files with a place per row: pixels uint8 (S, S, 3) and thumbnails uint8 (24, 24, 3)."""
-
-    folder: Path
-    count: int
-    image_size: int
-
-    @property
-    def pixels_file(self) -> Path:
-        return self.folder / "pixels.bin"
-
-    @property
-    def thumbnails_file(self) -> Path:
-        return self.folder / "thumbnails.bin"
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """Memory map of shape (N, S, S, 3); rows of rejected images hold anything."""
-        return np.memmap(self.pixels_file, np.uint8, "r", shape=(self.count, self.image_size, self.image_size, 3))
-
-    def thumbnails(self) -> NDArray[np.uint8]:
-        """Memory map of shape (N, 24, 24, 3)."""
-        return np.memmap(self.thumbnails_file, np.uint8, "r", shape=(self.count, SIDE, SIDE, 3))
-
-    def allocate(self) -> None:
-        """Makes both files at their full length, without content."""
-        for path, side in ((self.pixels_file, self.image_size), (self.thumbnails_file, SIDE)):
-            with path.open("wb") as stream:
-                stream.truncate(self.count * side * side * 3)
 
 
 class Decoder:
     """Reads batches of raw images in one process."""
 
-    def __init__(self, raw: Path, scratch: Scratch, preprocessing: Preprocessing) -> None:
-        self._images = RawImages(raw)
-        self._scratch = scratch
-        self._preprocessing = preprocessing
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._shard = ""
+        self._images = RawImages(job.raw)
 
     def __call__(self, batch: Sequence[RawImage]) -> list[Reading]:
-        """Decodes a batch and stores its pixels.
+        """Decodes a batch and stores what comes of it.
 
         Args:
-            batch: images to read.
+            batch: images to read, those of one photograph one after the other.
 
         Returns:
             One reading an image, in the same order.
@@ -101,48 +111,73 @@ class Decoder:
         Raises:
             DataError: a raw shard lacks an image.
         """
-        # plain writes, not a memory map: a full disk is then an error and not a signal that kills the process
-        with (
-            self._scratch.pixels_file.open("r+b", buffering=0) as pixels,
-            self._scratch.thumbnails_file.open("r+b", buffering=0) as thumbnails,
-            warnings.catch_warnings(),
-        ):
+        with ScratchWriter(self._job.scratch) as writer, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters is in the reading
-            return [self._read(image, pixels.fileno(), thumbnails.fileno()) for image in batch]
+            return [
+                reading
+                for _, of_photo in groupby(batch, key=attrgetter("shard", "photo_id"))
+                for reading in self._photograph(list(of_photo), writer)
+            ]
 
-    def _read(self, image: RawImage, pixels: int, thumbnails: int) -> Reading:
-        data = self._images.read(image.shard, image.photo_id)
+    def _photograph(self, images: list[RawImage], writer: ScratchWriter) -> Iterator[Reading]:
+        data = self._bytes(images[0])
+        how = self._job.preprocessing
+        # serving gets a crop as a file of full-size pixels, so crops are cut out of full-size pixels here as well
+        whole = all(image.region == WHOLE for image in images)
         try:
-            decoded = decode(data, self._preprocessing.max_pixels)
+            decoded = decode(data, how.max_pixels, least_side(how) if whole else None)
         except DataError as error:
-            return Reading(image.row, str(error))
-        original = decoded.image
-        for file, array in (
-            (pixels, fit(original, self._preprocessing)),
-            (thumbnails, duplicates.thumbnail(original)),
-        ):
-            os.pwrite(file, array.tobytes(), image.row * array.nbytes)
+            yield from (Reading(image.row, "unreadable", str(error)) for image in images)
+            return
+        pixels = np.asarray(decoded.image)
+        for image in images:
+            if image.region == WHOLE:
+                yield self._store(image.row, pixels, decoded.note, (decoded.width, decoded.height), writer)
+                continue
+            part = cropped(pixels, image.region)
+            height, width = part.shape[:2]
+            reason = _too_small(image.region, width, height, self._job.smallest)
+            if reason:
+                yield Reading(image.row, "too_small", reason)
+            else:
+                yield self._store(image.row, part, decoded.note, (width, height), writer)
+
+    def _bytes(self, image: RawImage) -> bytes:
+        if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
+            self._shard, self._images = image.shard, RawImages(self._job.raw)
+        return self._images.read(image.shard, image.photo_id)
+
+    def _store(
+        self, row: int, pixels: NDArray[np.uint8], note: str, size: tuple[int, int], writer: ScratchWriter
+    ) -> Reading:
+        made = content(pixels, self._job.preprocessing)
+        writer.pixels(row, made.pixels)
+        if "measures" in self._job.features:
+            writer.measures(row, measures.measure(made.pixels))
+        phash = 0
+        if "signature" in self._job.features:
+            image = Image.fromarray(np.ascontiguousarray(pixels))
+            phash = signatures.perceptual_hash(image)
+            writer.signature(row, signatures.signature(image))
         return Reading(
-            row=image.row,
-            reason="",
-            sha256=pixels_sha256(original),
-            phash=duplicates.perceptual_hash(original),
-            width=original.width,
-            height=original.height,
-            note=decoded.note,
+            row=row,
+            sha256=pixels_sha256(pixels) if "digest" in self._job.features else "",
+            phash=phash,
+            width=size[0],
+            height=size[1],
+            content_width=made.pixels.shape[1],
+            content_height=made.pixels.shape[0],
+            fill=tuple(made.fill.tolist()),
+            note=note,
         )
 
 
-def decode_all(
-    raw: Path, images: Sequence[RawImage], scratch: Scratch, preprocessing: Preprocessing, workers: int
-) -> Iterator[list[Reading]]:
+def decode_all(job: Job, images: Sequence[RawImage], workers: int) -> Iterator[list[Reading]]:
     """Decodes all images.
 
     Args:
-        raw: folder with the raw shards.
-        images: what to read.
-        scratch: where pixels go; allocated.
-        preprocessing: how bytes become pixels.
+        job: where they are, where their pixels go (the scratch is allocated), how they are read.
+        images: what to read; those of one photograph come one after the other.
         workers: processes; 0 works in this one, and so do few images.
 
     Yields:
@@ -151,18 +186,15 @@ def decode_all(
     Raises:
         DataError: a raw shard lacks an image, or a process was killed.
     """
-    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    batches = list(_batches(images))
     if workers == 0 or len(images) < _WORTH_PROCESSES:
-        yield from map(Decoder(raw, scratch, preprocessing), batches)
+        yield from map(Decoder(job), batches)
         return
     # forkserver: this process may hold threads and locks that a plain fork would copy
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torch"])
     pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(batches)),
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(raw, scratch, preprocessing),
+        max_workers=min(workers, len(batches)), mp_context=context, initializer=_start_worker, initargs=(job,)
     )
     try:
         yield from pool.map(_work, batches)
@@ -175,11 +207,38 @@ def decode_all(
         pool.shutdown(cancel_futures=True)
 
 
+def _batches(images: Sequence[RawImage]) -> Iterator[list[RawImage]]:
+    """Batches of about `_BATCH` images; those of one photograph are in one batch."""
+    batch: list[RawImage] = []
+    for _, of_photo in groupby(images, key=attrgetter("shard", "photo_id")):
+        batch += of_photo
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _too_small(region: Region, width: int, height: int, smallest: Smallest) -> str:
+    """Why a box is left out; empty where it is large enough."""
+    if min(width, height) < smallest.side:
+        return f"too small: {width} x {height} pixels, preprocess.minimum_box_side is {smallest.side}"
+    left, top, right, bottom = region
+    area = (right - left) * (bottom - top)
+    if area < smallest.area:
+        return f"too small: {area:.3g} of the photograph, preprocess.minimum_box_area is {smallest.area:g}"
+    return ""
+
+
 _decoder: list[Decoder] = []  # of a worker process
 
 
-def _start_worker(raw: Path, scratch: Scratch, preprocessing: Preprocessing) -> None:
-    _decoder[:] = [Decoder(raw, scratch, preprocessing)]
+def _start_worker(job: Job) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # images are spread over processes
+    cv2.setNumThreads(1)
+    _decoder[:] = [Decoder(job)]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

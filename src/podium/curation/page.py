@@ -1,41 +1,238 @@
-"""The validation page: one HTML file that needs nothing else, the same bytes for the same data. Depends on Jinja."""
+"""The validation page: one HTML file that needs nothing else, the same bytes for the same data.
+
+Rule: what stops or warns comes first, then what a person should look at, then what the data is like. Pictures are of
+train and val; test images appear in numbers and by path. Depends on Jinja, and on matplotlib where there are plots.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from podium.core.config.base import SPLITS
 from podium.core.latin import with_latin
-from podium.core.records.preprocess import Profile
-from podium.core.records.validate import ValidationReport
+from podium.core.pages import rendered
+from podium.core.records.profile import (
+    MEASURES,
+    DuplicateGroup,
+    FlaggedImage,
+    LabelCandidate,
+    LabelNoise,
+    Profile,
+    QualityFlag,
+    Shortcuts,
+    Unusual,
+)
+from podium.core.records.validate import ExpectationResult, MeasureDrift, ValidationReport
+from podium.curation.thumbnails import Thumbnails
+from podium.data.shards import PreparedSplit
 
-_MOST_ROWS = 500  # of a list of files or groups; the files beside the page hold all
+MOST_ROWS = 300  # of a list of files or groups; the files beside the page hold all
+_MOST_PICTURED, _MOST_MEMBERS = 40, 6  # groups of duplicates with pictures, and of these so many members
+_MOST_CANDIDATES = 24  # pictured; the page lists the others by path
+_PER_CLASS, _IN_ALL, _MOST_CLASSES = 10, 480, 160  # pictures of the montages
+_MOST_DRIFTS = 8
+_PLAIN = (
+    "brightness",
+    "contrast",
+    "saturation",
+    "colourfulness",
+    "hue_spread",
+    "sharpness",
+    "entropy",
+    "edge_density",
+    "spectrum_ratio",
+    "glcm_contrast",
+    "glcm_homogeneity",
+    "glcm_energy",
+    "aspect",
+)
+"""Measures listed on the page; all of them are in profile.json."""
+_OF_CLASSES = ("brightness", "contrast", "saturation", "sharpness", "entropy", "edge_density", "spectrum_ratio")
+_KINDS = {
+    "unreadable": "Images that could not be read",
+    "too_small": "Boxes that are too small",
+    "skipped": "Files that are no images to use",
+}
+_FLAG_NAMES = {"dark": "Dark", "blurred": "Blurred", "uniform": "Nearly uniform", "odd_aspect": "Odd shape"}
 
 
-def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame) -> str:
+@dataclass(frozen=True)
+class Findings:
+    """What validate found beyond its expectations.
+
+    Attributes:
+        manifest: the prepared manifest.
+        splits: train and val, opened for fitting.
+        label_noise: candidates for wrong labels, where they were looked for.
+        shortcuts: the probes, where they were run.
+        quality: flags of doubtful images.
+    """
+
+    manifest: pd.DataFrame
+    splits: tuple[PreparedSplit, ...]
+    label_noise: LabelNoise | None = None
+    shortcuts: Shortcuts | None = None
+    quality: tuple[QualityFlag, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A thumbnail (an empty address for none) and what is said of it."""
+
+    uri: str
+    path: str
+    split: str
+
+
+def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame, findings: Findings | None = None) -> str:
     """Renders the page.
 
     Args:
         report: the verdict and all results.
-        profile: counts and duplicates.
-        rejected: columns `path label reason`; `label` is empty for files that are no images to use.
+        profile: what the data is like.
+        rejected: columns `path label reason kind`.
+        findings: for the sections with pictures and probes, which are left out without it.
 
     Returns:
         HTML, everything from file names and labels escaped.
     """
-    environment = Environment(
-        loader=PackageLoader("podium.curation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["with_latin"] = with_latin
-    order = {False: 0, True: 1}
-    return environment.get_template("validation.html.j2").render(
-        report=report,
-        splits=SPLITS,
-        results=sorted(report.results, key=lambda r: (order[r.success], r.severity, r.id)),
-        failed=[r for r in report.results if not r.success and r.severity == "critical"],
-        warned=[r for r in report.results if not r.success and r.severity == "warning"],
-        profile=profile,
-        largest_cell=max((n for cells in profile.per_class_and_split.values() for n in cells.values()), default=1),
-        rejected=list(rejected.head(_MOST_ROWS).itertuples(index=False)),
-        rejected_count=len(rejected),
-        duplicates=profile.duplicates[:_MOST_ROWS],
-    )
+    context = {
+        "report": report,
+        "profile": profile,
+        "splits": SPLITS,
+        "results": sorted(report.results, key=_urgency),
+        "failed": [r for r in report.results if not r.success and r.severity == "critical"],
+        "warned": [r for r in report.results if not r.success and r.severity == "warning"],
+        "largest_cell": max([1, *(n for cells in profile.per_class_and_split.values() for n in cells.values())]),
+        "rejected": {
+            kind: _files(rejected[rejected["kind"] == kind]) for kind in _KINDS if (rejected["kind"] == kind).any()
+        },
+        "most_rows": MOST_ROWS,
+        "duplicates": profile.duplicates[:MOST_ROWS],
+        "drifts": _drifts(report.drift),
+        "drifted": sum(drift.drifts for drift in report.drift),
+        "measures": {name: MEASURES[name] for name in _PLAIN},
+        "of_classes": _OF_CLASSES,
+        "shades": _shades(profile),
+        "flag_names": _FLAG_NAMES,
+        "kinds": _KINDS,
+        "meanings": MEASURES,
+        "unmet": {r.id for r in report.results if not r.success},
+        "noise": findings.label_noise if findings else None,
+        "shortcuts": findings.shortcuts if findings else None,
+        "quality": findings.quality if findings else (),
+        **_pictures(profile, findings),
+        **_plots(profile, findings),
+    }
+    filters: dict[str, Callable[..., str]] = {
+        "with_latin": with_latin,
+        "count": "{:,}".format,
+        "number": _number,
+        "percent": "{:.1%}".format,
+    }
+    return rendered("podium.curation", "templates", "index.html.j2", filters, context)
+
+
+def _urgency(result: ExpectationResult) -> tuple[bool, str, str]:
+    return result.success, result.severity, result.id
+
+
+def _files(rows: pd.DataFrame) -> tuple[int, list[tuple[str, str, str]]]:
+    """How many, and `path label reason` of the first."""
+    first = rows[["path", "label", "reason"]].head(MOST_ROWS)
+    return len(rows), [(str(path), str(label), str(reason)) for path, label, reason in first.itertuples(index=False)]
+
+
+def _number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
+
+
+def _drifts(drifts: Iterable[MeasureDrift]) -> list[MeasureDrift]:
+    """The measures whose distributions lie furthest apart."""
+    return sorted(drifts, key=lambda drift: (-drift.distance, drift.measure))[:_MOST_DRIFTS]
+
+
+def _shades(profile: Profile) -> dict[str, dict[str, float]]:
+    """By measure and class: where the class's median lies between the least and the largest, 0 to 1."""
+    shades = {}
+    for name in _OF_CLASSES:
+        medians = {label: part.measures[name].q50 for label, part in profile.by_class.items()}
+        low, high = min(medians.values(), default=0.0), max(medians.values(), default=0.0)
+        shades[name] = {
+            label: round((value - low) / (high - low), 3) if high > low else 0.0 for label, value in medians.items()
+        }
+    return shades
+
+
+def _pictures(profile: Profile, findings: Findings | None) -> dict[str, object]:
+    """Thumbnails by section of the page."""
+    if findings is None:
+        return {"montages": {}, "unusual": [], "twins": {}, "candidates": [], "flagged": {}}
+    thumbnails = Thumbnails(findings.splits)
+    noise = findings.label_noise
+    return {
+        "montages": _montages(findings.splits, thumbnails),
+        "unusual": [(_pictured(one, thumbnails), one) for one in profile.unusual],
+        "twins": _twins(profile.duplicates, findings.manifest, thumbnails),
+        "candidates": [(_pictured(one, thumbnails), one) for one in noise.candidates[:_MOST_CANDIDATES]]
+        if noise
+        else [],
+        "flagged": {flag.name: [(_pictured(one, thumbnails), one) for one in flag.worst] for flag in findings.quality},
+    }
+
+
+def _pictured(one: Unusual | LabelCandidate | FlaggedImage, thumbnails: Thumbnails) -> _Picture:
+    return _Picture(thumbnails.uri(one.image_id), one.path, one.split)
+
+
+def _montages(splits: tuple[PreparedSplit, ...], thumbnails: Thumbnails) -> dict[str, list[_Picture]]:
+    """Train images of each class, those with the smallest ids."""
+    train = pd.concat([split.index[["image_id", "path", "label"]] for split in splits if split.name == "train"])
+    labels = sorted(train["label"].unique())[:_MOST_CLASSES]
+    most = max(3, min(_PER_CLASS, _IN_ALL // max(1, len(labels))))
+    chosen = train.sort_values("image_id").groupby("label").head(most)
+    return {
+        label: [
+            _Picture(thumbnails.uri(key), path, "train")
+            for key, path in chosen.loc[chosen["label"] == label, ["image_id", "path"]].itertuples(index=False)
+        ]
+        for label in labels
+    }
+
+
+def _twins(groups: list[DuplicateGroup], manifest: pd.DataFrame, thumbnails: Thumbnails) -> dict[str, list[_Picture]]:
+    """Pictures of the members of each group, by the group's id, for the first groups."""
+    pictured = groups[:_MOST_PICTURED]
+    rows = manifest.loc[manifest["duplicate_group"].isin([group.id for group in pictured])]
+    rows = rows.sort_values("image_id").groupby("duplicate_group").head(_MOST_MEMBERS)
+    pictures: dict[str, list[_Picture]] = {group.id: [] for group in pictured}
+    for group, key, path, split in rows[["duplicate_group", "image_id", "path", "split"]].itertuples(index=False):
+        pictures[group].append(_Picture(thumbnails.uri(key), path, split))
+    return pictures
+
+
+def _plots(profile: Profile, findings: Findings | None) -> dict[str, object]:
+    empty: dict[str, object] = dict.fromkeys(("light", "spectra", "sizes", "smoothest", "finest"), "")
+    empty.update(coloured=[], split_colours={}, spectrum_colours=())
+    if findings is None or not profile.by_class:
+        return empty
+    from podium.curation import plots  # matplotlib
+
+    ratios = {label: part.measures["spectrum_ratio"].mean for label, part in profile.by_class.items()}
+    smoothest, finest = max(ratios, key=lambda name: ratios[name]), min(ratios, key=lambda name: ratios[name])
+    sources = sorted(profile.per_source, key=lambda name: (-profile.per_source[name], name))[: len(plots.COLOURS)]
+    manifest = findings.manifest
+    same = manifest["width"].nunique() == 1 and manifest["height"].nunique() == 1
+    side = findings.splits[0].preprocessing.image_size
+    return {
+        "light": plots.light(profile),
+        "spectra": plots.spectra(profile.by_class, smoothest, finest),
+        "sizes": "" if same else plots.sizes(manifest, sources, side),
+        "smoothest": smoothest,
+        "finest": finest,
+        "coloured": list(zip(sources, plots.COLOURS, strict=False)),
+        "split_colours": dict(zip(SPLITS, plots.COLOURS, strict=False)),
+        "spectrum_colours": plots.COLOURS[:2],
+    }

@@ -1,93 +1,213 @@
-"""What preprocess found, as numbers: counts, sizes, what was rejected and why, duplicates and what became of them.
+"""What preprocess found, as numbers: counts, sizes, measures by split, class and source, duplicates, odd images.
 
-Depends on pandas.
+Rule: test images count in numbers, but are never named as unusual, since that would have people look at them. Numbers
+are rounded to six significant digits, so that the file stays small and reads well. Depends on pandas and NumPy.
 """
 
 import re
 from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from podium.core.config.base import SPLITS
-from podium.core.records.preprocess import DuplicateGroup, DuplicateMember, Profile
+from podium.core.records.profile import MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
 
-_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+MOST_UNUSUAL = 18
+HISTOGRAMS = {"brightness": 1.0, "contrast": 0.5}
+"""Measures with a histogram of twenty bins, and where the last bin ends; the first starts at 0."""
+
+_DIGITS = 6
+_BINS = 20
+_LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add to a distance
+_UNREADABLE, _TOO_SMALL = "unreadable", "too_small"
 
 
-def describe(manifest: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
+def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
     """Profiles a prepared dataset.
 
     Args:
         manifest: the prepared manifest, one row an image.
-        naive_split: the split each image would have if duplicates were not grouped, same index.
-        rejected: columns `path label reason`; `label` is empty for files that are no images to use.
+        measures: `image_id` and a column per key of `MEASURES`; the same images, in any order.
+        naive_split: the split each image would have if duplicates were not grouped, same index as `manifest`.
+        rejected: columns `path label reason kind`.
 
     Returns:
         The profile; the same for the same rows in any order.
     """
-    unreadable = rejected[rejected["label"] != ""]
-    groups = _duplicate_groups(manifest.assign(naive_split=naive_split))
-    counts = Counter(zip(manifest["label"], manifest["split"], strict=True))
-    classes = sorted(manifest["label"].unique())
+    images = manifest.assign(naive_split=naive_split).sort_values("image_id")
+    images = images.merge(measures.loc[:, ["image_id", *MEASURES]], on="image_id", validate="one_to_one")
+    groups = _duplicate_groups(images)
+    counts = Counter(images.groupby(["label", "split"]).size().to_dict())
+    kinds = Counter(rejected["kind"])
+    classes = sorted(images["label"].unique())
+    mean, std = _channels(images[images["split"] == "train"])
+    parts = {split: _part(images[images["split"] == split]) for split in SPLITS}
+    torn, naive_test, twins = _naive(images)
     return Profile(
-        images=len(manifest),
-        rejected=len(unreadable),
-        skipped=len(rejected) - len(unreadable),
+        images=len(images),
+        rejected=kinds[_UNREADABLE],
+        too_small=kinds[_TOO_SMALL],
+        skipped=len(rejected) - kinds[_UNREADABLE] - kinds[_TOO_SMALL],
         classes=classes,
         per_class_and_split={label: {s: counts[label, s] for s in SPLITS} for label in classes},
-        per_split={s: int((manifest["split"] == s).sum()) for s in SPLITS},
-        per_group=_counted(manifest["group"]),
-        per_source=_counted(manifest["source"]),
+        per_split={split: part.images for split, part in parts.items()},
+        per_group=_counted(images["group"]),
+        per_source=_counted(images["source"]),
+        per_licence=_counted(images["licence"]),
         rejected_by_reason=_counted(rejected["reason"].str.replace(r"\d+", "#", regex=True)),
-        notes=_notes(manifest["note"]),
-        size_quantiles=_sizes(manifest),
+        notes=_notes(images["note"]),
         duplicates=groups,
         groups_straddled=sum(group.straddled for group in groups),
         images_moved=sum(group.moved for group in groups),
         groups_would_straddle=sum(group.would_straddle for group in groups),
         groups_conflicting=sum(group.conflicting_labels for group in groups),
+        naive_groups_torn=torn,
+        naive_test_images=naive_test,
+        naive_test_twins=twins,
+        channel_mean=mean,
+        channel_std=std,
+        splits=parts,
+        by_class={str(label): _part(of) for label, of in images.groupby("label", sort=True)},
+        by_source={str(source): _part(of) for source, of in images.groupby("source", sort=True)},
+        unusual=_unusual(images),
     )
 
 
+def significant(value: float) -> float:
+    """A number rounded to six significant digits."""
+    return float(f"{float(value):.{_DIGITS}g}")
+
+
 def _counted(column: pd.Series) -> dict[str, int]:
-    return {str(value): int(count) for value, count in sorted(Counter(column).items())}
+    return dict(sorted((str(value), int(count)) for value, count in column.value_counts().items()))
 
 
 def _notes(column: pd.Series) -> dict[str, int]:
     """Images per note; a file can have several."""
-    parts = [re.sub(r"^first of \d+", "first of several", part) for note in column if note for part in note.split(", ")]
+    parts = [
+        re.sub(r"^first of \d+", "first of several", part) for note in column[column != ""] for part in note.split(", ")
+    ]
     return dict(sorted(Counter(parts).items()))
 
 
-def _sizes(manifest: pd.DataFrame) -> dict[str, dict[str, float]]:
-    sides = manifest[["width", "height"]].assign(shorter_side=manifest[["width", "height"]].min(axis=1))
+def _part(images: pd.DataFrame) -> Part:
+    sides = images[["width", "height"]].assign(shorter_side=images[["width", "height"]].min(axis=1))
+    return Part(
+        images=len(images),
+        sizes=_spreads(sides),
+        measures=_spreads(images[list(MEASURES)]),
+        histograms={name: _histogram(images[name], end) for name, end in HISTOGRAMS.items()},
+    )
+
+
+def _spreads(columns: pd.DataFrame) -> dict[str, Spread]:
+    if columns.empty:
+        return {}
+    values = columns.to_numpy(np.float64)
+    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
+    rows = zip(columns, values.mean(axis=0), values.std(axis=0), low, middle, high, strict=True)
     return {
-        str(name): {f"{q:g}": round(float(value), 10) for q, value in sides[name].quantile(list(_QUANTILES)).items()}
-        for name in sides
+        str(name): Spread(**dict(zip(Spread.model_fields, map(significant, numbers), strict=True)))
+        for name, *numbers in rows
     }
 
 
-def _duplicate_groups(images: pd.DataFrame) -> list[DuplicateGroup]:
-    """Groups of two and more, by id; members by `image_id`."""
-    shared = images[images.duplicated("duplicate_group", keep=False)].sort_values("image_id")
-    groups = []
-    for key, members in shared.groupby("duplicate_group", sort=True):
-        given = members["source_split"]
-        straddled = len(set(given) - {""}) > 1  # such a group went to one of the given splits
-        groups.append(
-            DuplicateGroup(
-                id=str(key),
-                kind="near" if (members["duplicate_kind"] == "near").any() else "exact",
-                members=[
-                    DuplicateMember(path=path, label=label, source_split=source_split, split=split)
-                    for path, label, source_split, split in zip(
-                        members["path"], members["label"], given, members["split"], strict=True
-                    )
-                ],
-                straddled=straddled,
-                moved=int(((given != "") & (given != members["split"])).sum()) if straddled else 0,
-                would_straddle=members["naive_split"].nunique() > 1,
-                conflicting_labels=members["label"].nunique() > 1,
+def _histogram(values: pd.Series, end: float) -> list[int]:
+    counts, _ = np.histogram(values.to_numpy(np.float64), bins=_BINS, range=(0.0, end))
+    return [int(count) for count in counts]
+
+
+def _channels(train: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of red, green and blue; the variance of all is the mean of E[x²] less the mean²."""
+    if train.empty:
+        return [], []
+    names = ("red", "green", "blue")
+    means = train[[f"{name}_mean" for name in names]].to_numpy(np.float64)
+    stds = train[[f"{name}_std" for name in names]].to_numpy(np.float64)
+    mean = means.mean(axis=0)
+    variance = (means**2 + stds**2).mean(axis=0) - mean**2
+    return [significant(v) for v in mean], [significant(v) for v in np.sqrt(np.maximum(variance, 0))]
+
+
+def _naive(images: pd.DataFrame) -> tuple[int, int, int]:
+    """Groups that a draw image by image tears apart, its test images, and those of them with a twin in its train."""
+    sides = images[["split_group", "naive_split"]].drop_duplicates()
+    torn = sides.loc[sides.duplicated("split_group"), "split_group"].nunique()
+    test = images.loc[images["naive_split"] == "test", "split_group"]
+    train = images.loc[images["naive_split"] == "train", "split_group"]
+    return int(torn), len(test), int(test.isin(train).sum())
+
+
+def robust_deviations(measures: pd.DataFrame) -> NDArray[np.float64]:
+    """How far each number is from the median of its column, in robust standard deviations.
+
+    The scale is 1.4826 times the median absolute deviation (Rousseeuw & Croux, Alternatives to the median absolute
+    deviation, 1993), or the standard deviation where most values are the same, and nothing deviates where all are.
+
+    Args:
+        measures: the columns of `MEASURES`, N rows.
+
+    Returns:
+        Shape (N, len(MEASURES)), signed.
+    """
+    values = measures[list(MEASURES)].to_numpy(np.float64)
+    away = values - np.median(values, axis=0)
+    scale = 1.4826 * np.median(np.abs(away), axis=0)
+    scale = np.where(scale > 0, scale, values.std(axis=0))
+    deviations: NDArray[np.float64] = np.divide(away, scale, out=np.zeros_like(away), where=scale > 0)
+    return deviations
+
+
+def _unusual(images: pd.DataFrame) -> list[Unusual]:
+    """Train and val images far from the rest: root mean square of the deviations, each cut at ten."""
+    shown = images[images["split"] != "test"]
+    if shown.empty:
+        return []
+    deviations = robust_deviations(shown)
+    cut = np.clip(deviations, -_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+    distances = np.sqrt((cut**2).mean(axis=1))
+    names = list(MEASURES)
+    found = []
+    for at in np.lexsort((shown["image_id"].to_numpy(str), -distances.round(10)))[:MOST_UNUSUAL]:
+        most = int(np.abs(deviations[at]).argmax())
+        row = shown.iloc[int(at)]
+        found.append(
+            Unusual(
+                image_id=row["image_id"],
+                path=row["path"],
+                split=row["split"],
+                distance=significant(distances[at]),
+                most=names[most],
+                deviation=significant(deviations[at, most]),
             )
         )
-    return groups
+    return found
+
+
+def _duplicate_groups(images: pd.DataFrame) -> list[DuplicateGroup]:
+    """Groups of two and more, by id; members by `image_id`, the order in which `images` come."""
+    columns = ["duplicate_group", "path", "label", "source_split", "split", "naive_split", "duplicate_kind"]
+    shared = images.loc[images.duplicated("duplicate_group", keep=False), columns]
+    rows = shared.sort_values("duplicate_group", kind="stable").itertuples(index=False, name=None)
+    return [_group(str(key), list(members)) for key, members in groupby(rows, key=itemgetter(0))]
+
+
+def _group(key: str, rows: list[tuple[str, ...]]) -> DuplicateGroup:
+    members = [
+        DuplicateMember.model_validate({"path": path, "label": label, "source_split": given, "split": split})
+        for _, path, label, given, split, _, _ in rows
+    ]
+    straddled = len({m.source_split for m in members} - {""}) > 1  # such a group went to one of the given splits
+    return DuplicateGroup(
+        id=key,
+        kind="near" if any(row[-1] == "near" for row in rows) else "exact",
+        members=members,
+        straddled=straddled,
+        moved=sum(m.source_split not in ("", m.split) for m in members) if straddled else 0,
+        would_straddle=len({row[5] for row in rows}) > 1,
+        conflicting_labels=len({m.label for m in members}) > 1,
+    )

@@ -1,45 +1,79 @@
-"""Which image goes to train, val or test: groups of duplicates stay whole, classes keep their shares.
+"""Which image goes to train, val or test: groups stay whole, classes and sources keep their shares.
 
 Rules:
+- A group is what must stay on one side: exact and near duplicates and the crops of one photograph, and what these
+  connect in turn. A group with several labels (or sources) counts as one of the most frequent of them, the first in
+  alphabetical order where two are.
 - A split the source gives is kept. Where a source gives none, images are drawn by the shares of `params.yaml`. What a
   source's split lacks is drawn from its train images: val with val / (train + val), test with test / (train + test),
   both with the plain shares where it only has train.
-- A duplicate group whose members were given different splits moves whole to the most protected of them: test before
-  val before train.
-- The draw is a pure function of (seed, duplicate group) and the class's numbers; no generator state, no row order.
+- A group whose members were given different splits moves whole to the most protected of them: test before val before
+  train.
+- The draw is a pure function of (seed, group) and the numbers of images per class and source; no generator state, no
+  row order.
 
-Depends on pandas.
+Depends on pandas, NumPy and SciPy; rows are never looped over, only groups of several images are.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from podium.core.config.base import SPLITS
 from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 
-_PROTECTION = ("test", "val", "train", "")
-_ORDER = ("train", "val", "test")
+_TRAIN, _VAL, _TEST = range(3)
+_ALL = 0b111  # a set of splits as bits: 1 << _TRAIN and so on
+_PROTECTION = {"": 0, "train": 1, "val": 2, "test": 3}
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Group:
-    """A duplicate group: what is known before the draw. `open` are the splits it may go to."""
+class _Groups:
+    """Groups in the order of their keys, all arrays of shape (G,).
 
-    key: str
-    label: str
-    size: int
-    open: tuple[str, ...]
+    `label` and `source` are codes of the most frequent ones, `size` counts images, `open` is the set of splits a group
+    may go to, as bits.
+    """
+
+    key: NDArray[np.object_]
+    label: Integers
+    source: Integers
+    size: Integers
+    open: Integers
+
+
+def split_groups(images: pd.DataFrame) -> pd.Series:
+    """Joins what must stay on one side.
+
+    Args:
+        images: columns `image_id photo_id duplicate_group`, one row an image.
+
+    Returns:
+        Per row, same index, the lowest `image_id` among the images that shared duplicates or photographs connect.
+    """
+    duplicate, duplicates = pd.factorize(images["duplicate_group"])
+    photo, photos = pd.factorize(images["photo_id"])
+    nodes = len(duplicates) + len(photos)
+    edges = (np.ones(len(images), np.int8), (duplicate, photo + len(duplicates)))
+    _, component = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+    ids = images["image_id"].to_numpy(object)
+    return pd.Series(ids, images.index).groupby(component[duplicate]).transform("min").rename("split_group")
 
 
 def assign(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
     """Splits images.
 
     Args:
-        images: columns `image_id source label source_split duplicate_group`, one row an image.
+        images: columns `image_id source label source_split split_group`, one row an image.
         shares: fractions of images for train, val and test.
         seed: of the draw.
 
@@ -50,95 +84,183 @@ def assign(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
         DataError: a source gives test or val images but no train images; a class has too few images for a split
             that is drawn.
     """
-    groups = _groups(images)
-    fraction = {"train": shares.train, "val": shares.val, "test": shares.test}
-    chosen = {group.key: group.open[0] for group in groups if len(group.open) == 1}
-    drawn = sorted((g for g in groups if len(g.open) > 1), key=lambda g: (g.label, g.open))
-    for _, stratum in groupby(drawn, key=lambda g: (g.label, g.open)):
-        chosen.update(_draw(list(stratum), fraction, seed))
-    _require_every_split(drawn, groups, chosen)
-    return images["duplicate_group"].map(chosen).rename("split")
-
-
-def _groups(images: pd.DataFrame) -> list[_Group]:
-    """Duplicate groups in the order of their keys; label and source are those of the first member."""
-    given = {
-        str(source): set(splits) - {""} for source, splits in images.groupby("source")["source_split"].unique().items()
-    }
-    for source, splits in given.items():
-        if splits and "train" not in splits:
-            raise DataError(
-                f"source {source!r} gives {' and '.join(sorted(splits))} images but no train images: add a train "
-                "folder, or remove the split folders so that a split is drawn"
+    labels = np.unique(images["label"].to_numpy(object))
+    of_row, groups = _grouped(images)
+    fractions = (shares.train, shares.val, shares.test)
+    split = np.log2(groups.open & -groups.open).astype(np.int64)  # of groups with one open split
+    drawn = np.nonzero(groups.open & (groups.open - 1))[0]
+    drawn = drawn[
+        np.lexsort((_ranks(groups.key[drawn], seed), groups.source[drawn], groups.open[drawn], groups.label[drawn]))
+    ]
+    stratum = groups.label[drawn] * (_ALL + 1) + groups.open[drawn]
+    for members in np.split(drawn, np.nonzero(np.diff(stratum))[0] + 1):
+        if len(members):
+            split[members] = _draw(
+                groups.size[members], groups.source[members], int(groups.open[members[0]]), fractions
             )
-    columns = ["duplicate_group", "image_id", "label", "source", "source_split"]
-    ordered = images[columns].sort_values(["duplicate_group", "image_id"]).itertuples(index=False, name=None)
-    groups = []
-    for key, rows in groupby(ordered, key=lambda row: row[0]):
-        members = list(rows)
-        _, _, label, source, _ = members[0]
-        splits = {split for *_, split in members}
-        most_protected = next(split for split in _PROTECTION if split in splits)
-        match most_protected:
-            case "":
-                open_: tuple[str, ...] = _ORDER
-            case "train":
-                open_ = ("train", *(split for split in ("val", "test") if split not in given[source]))
-            case _:
-                open_ = (most_protected,)
-        groups.append(_Group(key, label, len(members), open_))
-    return groups
+    _require_every_split(groups, split, labels)
+    return pd.Series(np.array(SPLITS, dtype=object)[split[of_row]], images.index, name="split")
 
 
-def _draw(groups: list[_Group], fraction: dict[str, float], seed: int) -> dict[str, str]:
+def _grouped(images: pd.DataFrame) -> tuple[Integers, _Groups]:
+    """The group of each row, and the groups."""
+    of_row, keys = pd.factorize(images["split_group"], sort=True)
+    label, _ = pd.factorize(images["label"], sort=True)
+    source, sources = pd.factorize(images["source"], sort=True)
+    protection = images["source_split"].map(_PROTECTION).to_numpy(np.int64)
+    given = np.zeros(len(sources), np.int64)  # splits a source gives, as bits
+    np.bitwise_or.at(given, source, np.where(protection > 0, 1 << np.maximum(protection - 1, 0), 0))
+    for code in np.nonzero((given > 0) & (given & 1 << _TRAIN == 0))[0]:
+        said = " and ".join(sorted(name for number, name in enumerate(SPLITS) if given[code] >> number & 1))
+        raise DataError(
+            f"source {str(sources[int(code)])!r} gives {said} images but no train images: add a train "
+            "folder, or remove the split folders so that a split is drawn"
+        )
+    count = len(keys)
+    most_protected, given_to_any = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    np.maximum.at(most_protected, of_row, protection)
+    np.bitwise_or.at(given_to_any, of_row, given[source])
+    open_ = np.select(
+        [most_protected == 0, most_protected == 1],
+        [_ALL, (_ALL & ~given_to_any) | 1 << _TRAIN],
+        1 << most_protected - 1,
+    )
+    size = np.bincount(of_row, minlength=count)
+    return of_row, _Groups(
+        np.asarray(keys, object), _most_frequent(of_row, label), _most_frequent(of_row, source), size, open_
+    )
+
+
+def _most_frequent(group: Integers, code: Integers) -> Integers:
+    """Per group its most frequent code, the lowest of several."""
+    span = int(code.max()) + 1
+    pair, count = np.unique(group * span + code, return_counts=True)
+    of_group, of_code = np.divmod(pair, span)
+    order = np.lexsort((of_code, -count, of_group))
+    first = order[np.unique(of_group[order], return_index=True)[1]]
+    return np.asarray(of_code[first])
+
+
+def _draw(size: Integers, source: Integers, open_: int, fractions: Sequence[float]) -> Integers:
     """Draws one class.
 
-    Large groups come first, each to the split with most room left. Single images then fill up test, val and train in
-    this order, so that one image more moves few others. The last groups go to splits that have none yet.
+    Groups of several images come first, the largest foremost, each to the split with most room, in its class and its
+    source together. Single images then fill up test, val and train in this order, each source by its own, so that one
+    image more moves few others. The last groups go to splits that have none yet.
+
+    Args:
+        size: images per group; groups come in the order of their sources, and drawn within these.
+        source: code per group.
+        open_: splits to choose from, as bits.
+        fractions: of train, val and test.
+
+    Returns:
+        A split per group.
     """
-    open_ = groups[0].open
-    room = _quotas(sum(group.size for group in groups), open_, fraction)
-    empty = set(open_)
-    chosen = {}
-    ordered = sorted(groups, key=lambda g: (-g.size, _rank(seed, g.key)))
-    for number, group in enumerate(ordered):
-        candidates = [s for s in open_ if s in empty] if len(groups) - number <= len(empty) else list(open_)
-        with_room = [s for s in reversed(candidates) if room[s] > 0]
-        split = with_room[0] if group.size == 1 and with_room else max(candidates, key=lambda s: room[s])
-        chosen[group.key] = split
-        room[split] -= group.size
+    splits = [s for s in (_TRAIN, _VAL, _TEST) if open_ >> s & 1]
+    codes, of_source = np.unique(source, return_inverse=True)
+    images = np.bincount(of_source, weights=size)
+    quota = np.array(_quotas(int(size.sum()), [fractions[s] for s in splits]), np.float64)
+    room = images[:, None] * (quota / quota.sum())  # per source; the columns sum to the quotas
+    chosen = np.zeros(len(size), np.int64)
+    several = np.nonzero(size > 1)[0]
+    several = several[np.argsort(-size[several], kind="stable")]
+    empty = set(range(len(splits)))
+    total = room.sum(axis=0)
+    for number, group in enumerate(several.tolist()):
+        row = room[of_source[group]]
+        must_fill = len(size) - number <= len(empty)
+        split = max(sorted(empty) if must_fill else range(len(splits)), key=lambda s: total[s] + row[s])
+        chosen[group] = split
+        row[split] -= size[group]
+        total[split] -= size[group]
         empty.discard(split)
-    return chosen
+    single = np.nonzero(size == 1)[0]
+    counts = _apportioned(room, np.bincount(of_source[single], minlength=len(codes)), empty)
+    for code in range(len(codes)):
+        mine = single[of_source[single] == code]
+        chosen[mine] = np.repeat(np.arange(len(splits))[::-1], counts[code][::-1])
+    return np.array(splits)[chosen]
 
 
-def _quotas(count: int, open_: tuple[str, ...], fraction: dict[str, float]) -> dict[str, int]:
+def _apportioned(room: NDArray[np.float64], singles: Integers, empty: set[int]) -> Integers:
+    """Single images per source and split.
+
+    Each source is rounded by largest remainders; what rounding gave or took is carried to the next source, so that the
+    class as a whole keeps its quotas too.
+
+    Args:
+        room: images wanted, shape (sources, splits); rows sum to `singles`.
+        singles: images per source.
+        empty: splits that have no image of the class yet.
+
+    Returns:
+        Shape (sources, splits), rows sum to `singles`.
+    """
+    counts = np.zeros(room.shape, np.int64)
+    carry = np.zeros(room.shape[1])
+    for row, (wanted, count) in enumerate(zip(room, singles.tolist(), strict=True)):
+        exact = wanted + carry
+        counts[row] = _rounded(exact, count)
+        carry = exact - counts[row]
+    for split in sorted(empty):
+        total = counts.sum(axis=0)
+        if total[split] == 0 and total.max() > 1:
+            rich = int(total.argmax())
+            row = int(counts[:, rich].argmax())
+            counts[row, rich] -= 1
+            counts[row, split] += 1
+    return counts
+
+
+def _rounded(exact: NDArray[np.float64], count: int) -> Integers:
+    """Whole numbers >= 0 that sum to `count`, close to numbers that do but may be negative or fractional."""
+    level = 0.0
+    above = exact > 0
+    while above.any():  # what is below 0 is taken from the others, evenly
+        level = (exact[above].sum() - count) / above.sum()
+        if (exact[above] > level).all():
+            break
+        above &= exact > level
+    wanted = np.where(above, exact - level, 0.0)
+    whole = np.floor(wanted + 1e-9).astype(np.int64)
+    order = np.argsort(whole - wanted, kind="stable")
+    rest = count - int(whole.sum())
+    whole[order[:rest]] += 1
+    return np.asarray(whole)
+
+
+def _quotas(count: int, fractions: Sequence[float]) -> list[int]:
     """Images per split by the method of largest remainders, at least one each where there are enough."""
-    total = sum(fraction[split] for split in open_)
-    exact = {split: count * fraction[split] / total for split in open_}
-    quota = {split: int(exact[split] + 1e-9) for split in open_}
-    by_remainder = sorted(open_, key=lambda s: (quota[s] - exact[s], open_.index(s)))
-    for split in by_remainder[: count - sum(quota.values())]:
-        quota[split] += 1
-    for split in open_:
-        if quota[split] == 0 and count >= len(open_):
-            largest = max(open_, key=lambda s: quota[s])
-            quota[split], quota[largest] = 1, quota[largest] - 1
-    return quota
+    exact = np.array(fractions) * (count / sum(fractions))
+    quota = _rounded(exact, count)
+    for split in range(len(quota)):
+        if quota[split] == 0 and count >= len(quota):
+            quota[int(quota.argmax())] -= 1
+            quota[split] = 1
+    return [int(q) for q in quota]
 
 
-def _rank(seed: int, key: str) -> str:
-    return hashlib.sha256(f"{seed}\0{key}".encode()).hexdigest()
+def _ranks(keys: NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
+    """A number per group that looks random: the first 64 bits of a sha256 of seed and key."""
+    start = f"{seed}\0".encode()
+    digests = b"".join([hashlib.sha256(start + key.encode()).digest()[:8] for key in keys])
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
-def _require_every_split(drawn: Iterable[_Group], groups: list[_Group], chosen: dict[str, str]) -> None:
+def _require_every_split(groups: _Groups, split: Integers, labels: NDArray[np.object_]) -> None:
     """A class must reach every split that could be drawn for it."""
-    reached = {(group.label, chosen[group.key]) for group in groups}
-    for group in drawn:
-        for split in group.open:
-            if (group.label, split) not in reached:
-                count = sum(g.size for g in groups if g.label == group.label)
-                distinct = sum(g.label == group.label for g in groups)
+    reached = np.zeros((len(labels), len(SPLITS)), bool)
+    reached[groups.label, split] = True
+    wanted = np.zeros(len(labels), np.int64)
+    drawn = (groups.open & (groups.open - 1)) > 0
+    np.bitwise_or.at(wanted, groups.label[drawn], groups.open[drawn])
+    for label in np.nonzero(wanted)[0]:
+        for number, name in enumerate(SPLITS):
+            if wanted[label] >> number & 1 and not reached[label, number]:
+                mine = groups.label == label
+                count, distinct = int(groups.size[mine].sum()), int(mine.sum())
                 raise DataError(
-                    f"class {group.label!r} has {count} image{'s' * (count != 1)} ({distinct} after grouping "
-                    f"duplicates), too few to give {split} one: add images or remove the class"
+                    f"class {labels[label]!r} has {count} image{'s' * (count != 1)} ({distinct} after grouping "
+                    f"duplicates), too few to give {name} one: add images or remove the class"
                 )

@@ -20,7 +20,7 @@ RAW_COLUMNS: dict[str, str] = {
     "path": "path inside the source, with forward slashes",
     "source": "name of the source",
     "label": "class",
-    "source_label": "what the source calls the class, before any label map",
+    "source_label": "what the source calls the class, before any label map; in a merge `source/class`",
     "group": "coarse class (fruit, vegetable, ...); empty where the source knows none",
     "split": "train, val or test as the source gave it; empty where it gave none",
     "licence": "of the photograph",
@@ -45,12 +45,14 @@ PREPARED_COLUMNS: dict[str, str] = {
     "box_top": "as in the raw manifest",
     "box_right": "as in the raw manifest",
     "box_bottom": "as in the raw manifest",
-    "sha256": "of the decoded RGB pixels, 64 hex digits",
+    "sha256": "of the decoded RGB pixels (of a large JPEG, at the reduced size it is decoded at), 64 hex digits",
     "phash": "64-bit perceptual hash, 16 hex digits",
-    "width": "pixels of the decoded original, after EXIF orientation",
-    "height": "pixels of the decoded original, after EXIF orientation",
+    "width": "pixels of the original after EXIF orientation; of the box, for a crop",
+    "height": "pixels of the original after EXIF orientation; of the box, for a crop",
     "duplicate_group": "image_id of the first of its exact or near duplicates; its own where it has none",
     "duplicate_kind": "exact, near, or empty for the first of a group and for images without duplicates",
+    "split_group": "image_id of the first image that must stay on one side with it: its duplicates and the other crops "
+    "of their photographs",
     "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
 }
 

@@ -4,7 +4,6 @@ A member's name is the `photo_id`; the raw manifest says which shard holds it. B
 """
 
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from podium.core.errors import DataError
@@ -79,7 +78,3 @@ class RawImages:
             raise DataError(
                 f"{self._folder / shard} does not hold photograph {photo_id}: run `dvc repro -f fetch`"
             ) from error
-
-    def read_all(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
-        """The bytes of several images, given as (shard, photo_id)."""
-        return [self.read(shard, key) for shard, key in keys]

@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from podium.core.config.training import Train
 from podium.core.errors import ModelError
+from podium.core.progress import Advance, show_progress
 from podium.core.records.training import EpochResult
 from podium.data import augment, loader
 from podium.data.augment import Triple
@@ -25,7 +26,6 @@ from podium.data.randomness import number
 from podium.data.shards import PreparedSplit
 from podium.models.checkpoint import Checkpoint, Progress
 from podium.models.compute import Compute, memory_named_in_errors
-from podium.models.progress import bar
 from podium.models.schedules import Schedule, optimiser, should_stop
 from podium.models.weights import standalone
 
@@ -101,8 +101,8 @@ def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpo
     if progress.history:
         print(f"{job.label}: resumes after epoch {len(progress.history)} of {recipe.epochs}", flush=True)
     total, done = recipe.epochs * schedule.steps_per_epoch, len(progress.history) * schedule.steps_per_epoch
-    with torch.random.fork_rng(), bar(job.label, total, done) as tick:
-        learner = _Learner(job, module, optimizer, schedule, tick)
+    with torch.random.fork_rng(), show_progress(job.label, total, unit="steps", done=done, transient=True) as advance:
+        learner = _Learner(job, module, optimizer, schedule, advance)
         while len(progress.history) < recipe.epochs and not should_stop(progress.val_losses, recipe):
             started = time.perf_counter()
             row = learner.epoch(progress.val_losses)
@@ -130,7 +130,7 @@ class _Learner:
     module: nn.Module
     optimizer: optim.Optimizer
     schedule: Schedule
-    tick: Callable[[], None]
+    advance: Advance
 
     def epoch(self, val_losses: list[float]) -> EpochResult:
         """Trains one epoch and validates it.
@@ -153,7 +153,7 @@ class _Learner:
             self._check(loss, f"loss is {loss} at step {batch.step + 1} (epoch {epoch + 1}, learning rate {rate:.3g})")
             loss_sum += loss * len(batch.labels)
             correct += right
-            self.tick()
+            self.advance(1)
         val_loss, val_accuracy = validate(job, self.module)
         self._check(val_loss, f"validation loss is {val_loss} after epoch {epoch + 1} (step {batch.step + 1})")
         return EpochResult(

@@ -1,4 +1,7 @@
-"""`history.csv`: the course of one run or of every trial of a study; floats in their shortest exact form."""
+"""The course of one run or of every trial of a study: an epoch as a line, all of them as `history.csv`.
+
+Floats in files are in their shortest exact form. Depends on `core`.
+"""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +10,20 @@ from pathlib import Path
 from podium.core.records.training import EpochResult
 
 EPOCH_COLUMNS = tuple(EpochResult.model_fields)
+
+
+def epoch_line(row: EpochResult, epochs: int, seconds: float) -> str:
+    """One epoch in words: loss / accuracy on train and val.
+
+    Args:
+        row: the epoch.
+        epochs: of the whole run.
+        seconds: measured.
+    """
+    return (
+        f"epoch {row.epoch}/{epochs}  lr {row.learning_rate:.1e}  train {row.train_loss:.3f} / {row.train_accuracy:.3f}"
+        f"  val {row.val_loss:.3f} / {row.val_accuracy:.3f}  {seconds:.1f} s"
+    )
 
 
 def write_history(path: Path, rows: Iterable[EpochResult]) -> None:

@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 from podium.core.records.training import EpochResult
 
-Outcome = Literal["finished", "pruned", "diverged", "failed"]
+Ending = Literal["finished", "pruned", "diverged", "failed"]
+"""How a run ended; `diverged`: the loss was no number any more."""
 
 
 class Watcher(Protocol):
@@ -20,7 +21,7 @@ class Watcher(Protocol):
     def trial(self, number: int, parameters: Mapping[str, float]) -> "Watcher":
         """A trial of a study starts; the result watches it."""
 
-    def close(self, outcome: Outcome) -> None:
+    def close(self, ending: Ending) -> None:
         """The run is over."""
 
 
@@ -38,7 +39,7 @@ class Unwatched:
         """Nobody watches the trial either."""
         return self
 
-    def close(self, outcome: Outcome) -> None:
+    def close(self, ending: Ending) -> None:
         """Ignores it."""
 
 

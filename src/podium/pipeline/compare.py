@@ -4,7 +4,6 @@ Reads the files of the evaluations only; starts without torch.
 """
 
 import shutil
-import sys
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank
 from podium.analysis.predictions import read_answers
@@ -16,8 +15,7 @@ from podium.core.files import replacing_folder
 from podium.core.layout import Layout
 from podium.core.records.evaluation import Metrics, PairedTest
 from podium.core.records.validate import ValidationReport
-
-PIPE_WIDTH = 110  # columns of the table where there is no terminal to ask
+from podium.core.terminal import console
 
 
 def run(layout: Layout, models: list[str], compare: Compare) -> None:
@@ -33,8 +31,6 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
     """
-    from rich.console import Console
-
     metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
     validation = ValidationReport.read(layout.validation_report)
     _remove_others(layout, models)
@@ -46,7 +42,7 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / "leaderboard.json")
         decision.write(folder / "decision.json")
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(leaderboard_table(leaderboard, decision))
+    console().print(leaderboard_table(leaderboard, decision))
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:

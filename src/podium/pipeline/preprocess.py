@@ -1,7 +1,7 @@
-"""Verb preprocess: decode every image once, group duplicates, split, write shards, manifest and profile.
+"""Verb preprocess: decode every photograph once, crop, group duplicates, split, write shards and what is known of them.
 
 Rule: an image ends in exactly one split or in `rejected.csv` with a reason. The outputs do not depend on the number
-of workers. Pixels go through two files in `.podium/`, so memory stays bounded by a few batches.
+of workers. Pixels go through files in `.podium/`, so memory stays bounded by a few batches and numbers per image.
 """
 
 import shutil
@@ -11,24 +11,29 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from podium.core.config.preprocess import Preprocess
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import Layout
-from podium.core.records.fetch import SourceRecord
-from podium.core.records.preprocess import Preprocessing, Profile
+from podium.core.progress import show_progress
+from podium.core.records.fetch import Sources
+from podium.core.records.preprocess import Preprocessing
+from podium.core.records.profile import Profile
 from podium.curation import duplicates, splits
-from podium.curation.decoding import RawImage, Reading, Scratch, decode_all
+from podium.curation.decoding import Job, RawImage, Smallest, decode_all
+from podium.curation.measures import NAMES
+from podium.curation.placing import Packed, write_shards
 from podium.curation.profile import describe
+from podium.curation.scratch import Scratch
+from podium.curation.sorting import Findings
 from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
-from podium.data.shards import finish_split, images_per_shard
+from podium.data.shards import finish_split
 
-_COPIED_AT_ONCE = 512  # images
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")
+_SCRATCH_COLUMNS = ["shard", "row", "content_width", "content_height", "fill"]
 
 
 def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None:
@@ -36,34 +41,40 @@ def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None
 
     Args:
         layout: the project's paths.
-        preprocess: size, padding, shares, distance of near duplicates.
-        seed: of the split.
+        preprocess: size, padding, steps, shares.
+        seed: of the split and of random places.
         workers: processes that decode; 0 decodes in this one. It changes no byte.
 
     Raises:
-        DataError: the raw manifest is missing or empty, a raw shard is damaged, all images of a class are unreadable,
-            a class has too few images for three splits, or the disk is full.
+        DataError: the raw manifest is missing or empty, a raw shard is damaged, no image of a class is left, a class
+            has too few images for three splits, or the disk is full.
     """
     raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
     if raw.empty:
         raise DataError("artifacts/raw holds no images: check dataset.location and run `dvc repro -f fetch`")
-    source = SourceRecord.read(layout.raw / "sources.json")
+    skipped = Sources.read(layout.raw / "sources.json").skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _scratch(layout.work / "preprocess", len(raw), preprocess.image_size) as scratch:
-        readings = _decode(layout.raw, raw, scratch, preprocessing, workers)
-        images, rejected = _sort_out(raw, readings, source)
-        images = _group_duplicates(images, scratch, preprocess.near_duplicate_distance)
+        smallest = Smallest(preprocess.minimum_box_side, preprocess.minimum_box_area)
+        findings = _decode(Job(layout.raw, scratch, preprocessing, smallest), raw, workers)
+        images, rejected = findings.kept(raw), findings.rejected(raw, skipped)
+        images = _group(images, scratch)
         images["split"] = splits.assign(images, preprocess, seed)
-        alone = images.assign(duplicate_group=images["image_id"])
-        profile = describe(images, splits.assign(alone, preprocess, seed), rejected)
+        alone = images.assign(split_group=images["image_id"])
+        measures = _measures(images, scratch)
+        profile = describe(images, measures, splits.assign(alone, preprocess, seed), rejected)
+        extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
         for split in profile.per_split:
+            placing_seed = seed if split == "train" and preprocess.train_placement == "random" else None
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
-                _write_shards(folder, scratch.pixels(), part["row"].to_numpy(), preprocess.image_size)
-                extras = [column for column in raw.columns if column not in RAW_COLUMNS]
-                index = part.loc[:, [*_INDEX_COLUMNS, *sorted(extras)]]
+                write_shards(folder, _packed(part, scratch), part["image_id"].tolist(), placing_seed)
+                index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
-    write_manifest(layout.manifest, images.drop(columns=["shard", "row"]), PREPARED_COLUMNS)
+    write_manifest(layout.manifest, images.drop(columns=_SCRATCH_COLUMNS), PREPARED_COLUMNS)
+    with replacing(layout.measures) as temporary:
+        table = pa.Table.from_pandas(measures, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, temporary, compression="zstd")
     with replacing(layout.rejected) as temporary:
         rejected.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
     profile.write(layout.profile)
@@ -72,7 +83,7 @@ def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None
 
 @contextmanager
 def _scratch(folder: Path, count: int, image_size: int) -> Iterator[Scratch]:
-    """Files for pixels and thumbnails that vanish at the end; what a killed run left goes first."""
+    """Files that vanish at the end; what a killed run left goes first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     scratch = Scratch(folder, count, image_size)
@@ -86,118 +97,56 @@ def _scratch(folder: Path, count: int, image_size: int) -> Iterator[Scratch]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decode(
-    folder: Path, raw: pd.DataFrame, scratch: Scratch, preprocessing: Preprocessing, workers: int
-) -> list[Reading]:
-    """One reading per row of the raw manifest, in its order."""
+def _decode(job: Job, raw: pd.DataFrame, workers: int) -> Findings:
+    """Reads every image of the raw manifest, in the order in which they lie in the shards."""
+    columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
+    ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
     wanted = [
-        RawImage(row, shard, key) for row, (shard, key) in enumerate(zip(raw["shard"], raw["photo_id"], strict=True))
+        RawImage(row, shard, photo_id, (left, top, right, bottom))
+        for row, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None)
     ]
-    readings: list[Reading] = []
-    with _progress(len(wanted)) as advance:
-        for batch in decode_all(folder, wanted, scratch, preprocessing, workers):
-            readings.extend(batch)
+    findings = Findings(len(raw))
+    with show_progress("preprocess", len(wanted)) as advance:
+        for batch in decode_all(job, wanted, workers):
+            findings.add(batch)
             advance(len(batch))
-    return readings
+    return findings
 
 
-class _Lines:
-    """Progress where nobody watches: one line per quarter."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-
-    def __call__(self, images: int) -> None:
-        before, self._done = self._done, self._done + images
-        if before * 4 // self._total < self._done * 4 // self._total:
-            print(f"preprocess: decoded {self._done} of {self._total} images", flush=True)
+def _group(images: pd.DataFrame, scratch: Scratch) -> pd.DataFrame:
+    """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
+    found = duplicates.find(images["sha256"].tolist(), scratch.signatures(), images["row"].to_numpy(np.int64))
+    ids = images["image_id"].to_numpy()
+    grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
+    return grouped.assign(split_group=splits.split_groups(grouped))
 
 
-@contextmanager
-def _progress(total: int) -> Iterator["_Lines | _Bar"]:
-    """A bar on a terminal, plain lines in a pipe."""
-    if not Console().is_terminal:
-        yield _Lines(total)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        yield _Bar(progress, total)
+def _measures(images: pd.DataFrame, scratch: Scratch) -> pd.DataFrame:
+    """`image_id split label source` and a column per measure, in the order of `images`."""
+    numbers = pd.DataFrame(scratch.measures()[images["row"].to_numpy()], columns=list(NAMES))
+    return pd.concat([images[["image_id", "split", "label", "source"]].reset_index(drop=True), numbers], axis=1)
 
 
-class _Bar:
-    """Progress on a terminal."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("decoding", total=total)
-
-    def __call__(self, images: int) -> None:
-        self._progress.advance(self._task, images)
-
-
-def _sort_out(raw: pd.DataFrame, readings: list[Reading], source: SourceRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Readable images with what was found in them, and `path label reason` of everything else."""
-    found = pd.DataFrame(
-        {
-            "row": [r.row for r in readings],
-            "reason": [r.reason for r in readings],
-            "sha256": [r.sha256 for r in readings],
-            "phash": [f"{r.phash:016x}" for r in readings],
-            "width": np.array([r.width for r in readings], dtype=np.int64),
-            "height": np.array([r.height for r in readings], dtype=np.int64),
-            "note": [r.note for r in readings],
-        }
+def _packed(images: pd.DataFrame, scratch: Scratch) -> Packed:
+    return Packed(
+        pixels=scratch.pixels(),
+        side=scratch.image_size,
+        row=images["row"].to_numpy(np.int64),
+        height=images["content_height"].to_numpy(np.int64),
+        width=images["content_width"].to_numpy(np.int64),
+        fill=np.array(images["fill"].tolist(), np.uint8).reshape(-1, 3),
     )
-    images = pd.concat([raw.rename(columns={"split": "source_split"}).reset_index(drop=True), found], axis=1)
-    unreadable = images["reason"] != ""
-    skipped = pd.DataFrame([(s.path, "", s.reason) for s in source.skipped], columns=["path", "label", "reason"])
-    rejected = pd.concat([images.loc[unreadable, ["path", "label", "reason"]], skipped])
-    kept = images[~unreadable].drop(columns="reason").sort_values("image_id").reset_index(drop=True)
-    for label in sorted(set(raw["label"]) - set(kept["label"])):
-        first = rejected[rejected["label"] == label].sort_values("path").iloc[0]
-        raise DataError(
-            f"no image of class {label!r} can be read (first: {first['path']}: {first['reason']}): "
-            "replace its files or remove the class"
-        )
-    return kept, rejected.sort_values(["path", "reason"]).reset_index(drop=True)
-
-
-def _group_duplicates(images: pd.DataFrame, scratch: Scratch, largest_distance: int) -> pd.DataFrame:
-    """Adds `duplicate_group` and `duplicate_kind`; images come sorted by `image_id`."""
-    found = duplicates.find(
-        sha256=images["sha256"].tolist(),
-        hashes=np.array([int(text, 16) for text in images["phash"]], dtype=np.uint64),
-        thumbnails=scratch.thumbnails()[images["row"].to_numpy()],
-        largest_distance=largest_distance,
-    )
-    return images.assign(
-        duplicate_group=images["image_id"].to_numpy()[found.first],
-        duplicate_kind=found.kind,
-    )
-
-
-def _write_shards(folder: Path, pixels: NDArray[np.uint8], rows: NDArray[np.int64], image_size: int) -> None:
-    """Copies rows of the scratch file into `images-00000.npy`, ...
-
-    Written as a stream and not through a memory map, so that a full disk is an error that can be told.
-    """
-    per_shard = images_per_shard(image_size)
-    for number, start in enumerate(range(0, len(rows), per_shard)):
-        chosen = rows[start : start + per_shard]
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(chosen), image_size, image_size, 3)}
-        with (folder / f"images-{number:05d}.npy").open("wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, header)
-            for at in range(0, len(chosen), _COPIED_AT_ONCE):
-                stream.write(pixels[chosen[at : at + _COPIED_AT_ONCE]].tobytes())
 
 
 def _say(profile: Profile) -> None:
     """What a person wants to know at once."""
     counts = ", ".join(f"{split} {count}" for split, count in profile.per_split.items())
     print(f"preprocess: {profile.images} images of {len(profile.classes)} classes ({counts})")
-    if profile.rejected or profile.skipped:
-        print(f"preprocess: {profile.rejected} images rejected, {profile.skipped} other files: see rejected.csv")
+    if profile.rejected or profile.skipped or profile.too_small:
+        print(
+            f"preprocess: {profile.rejected} images rejected, {profile.too_small} boxes too small, "
+            f"{profile.skipped} other files: see rejected.csv"
+        )
     if profile.duplicates:
         print(
             f"preprocess: {len(profile.duplicates)} groups of duplicates, each kept on one side of the split "

@@ -13,12 +13,11 @@ from podium.core.times import add_times
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint, claimed, discard
 from podium.models.engine import EpochDone, Fitted, fit
-from podium.models.history import write_history
+from podium.models.history import epoch_line, write_history
 from podium.models.inference import CARD, WEIGHTS
-from podium.models.progress import epoch_line
 from podium.models.recipe import with_values
 from podium.models.task import Task, open_task
-from podium.models.watcher import Outcome, Watcher, WatcherFactory
+from podium.models.watcher import Ending, Watcher, WatcherFactory
 from podium.models.weights import save_weights
 
 HISTORY = "history.csv"
@@ -60,7 +59,7 @@ def run(
     )
     module = task.build(final.dropout)
     watcher = watch("train", model, fingerprint)
-    outcome: Outcome = "failed"
+    ending: Ending = "failed"
     folder = layout.checkpoint(fingerprint)
     try:
         with claimed(folder):
@@ -70,9 +69,9 @@ def run(
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
             discard(folder)
-        outcome = "finished"
+        ending = "finished"
     finally:
-        watcher.close(outcome)
+        watcher.close(ending)
 
 
 def _told(watcher: Watcher, model: str, recipe: Train) -> EpochDone:

@@ -15,7 +15,7 @@ from podium.models.history import EPOCH_COLUMNS, write_table
 from podium.models.recipe import stretched, with_values
 from podium.models.search import Objective, Pruned, Report, Study, TrialResult, winner
 from podium.models.task import Task, open_task
-from podium.models.watcher import Outcome, Watcher, WatcherFactory
+from podium.models.watcher import Ending, Watcher, WatcherFactory
 
 
 def run(
@@ -58,7 +58,7 @@ def run(
         }
     )
     watcher = watch("tune", model, fingerprint)
-    outcome: Outcome = "failed"
+    ending: Ending = "failed"
     folder = layout.study(fingerprint)
     try:
         with claimed(folder):
@@ -67,16 +67,16 @@ def run(
             with replacing_folder(layout.tuning(model)) as out:
                 _write(out, task, results, tune=tune, keys=sorted(search), fingerprint=fingerprint)
             discard(folder)
-        outcome = "finished"
+        ending = "finished"
     finally:
-        watcher.close(outcome)
+        watcher.close(ending)
 
 
 def _objective(task: Task, recipe: Train, tune: Tune, watcher: Watcher) -> Objective:
     def objective(number: int, parameters: dict[str, float], report: Report) -> None:
         candidate = stretched(with_values(recipe, parameters), tune.epochs)
         watched = watcher.trial(number, parameters)
-        outcome: Outcome = "failed"
+        ending: Ending = "failed"
 
         def epoch_done(row: EpochResult, seconds: float) -> None:
             watched.epoch(row)
@@ -85,12 +85,12 @@ def _objective(task: Task, recipe: Train, tune: Tune, watcher: Watcher) -> Objec
         label = f"tune {task.model}: trial {number + 1}/{tune.trials}"
         try:
             fit(task.job(label, candidate), task.build(candidate.dropout), epoch_done)
-            outcome = "finished"
+            ending = "finished"
         except (Pruned, Diverged) as ended:
-            outcome = "pruned" if isinstance(ended, Pruned) else "diverged"
+            ending = "pruned" if isinstance(ended, Pruned) else "diverged"
             raise
         finally:
-            watched.close(outcome)
+            watched.close(ending)
 
     return objective
 

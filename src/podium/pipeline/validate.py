@@ -1,8 +1,12 @@
 """Verb validate: hold the prepared dataset against its expectations, report, and stop the experiment if need be.
 
 Rule: the reports are on disk before a critical failure is raised. `passed.json` depends on the data alone, so that a
-changed threshold reruns this stage and, when the data still passes, nothing after it.
+changed threshold reruns this stage and, when the data still passes, nothing after it. Pixels are those of train and
+val; of the test split only the manifest and the measures are looked at.
 """
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -10,56 +14,202 @@ from podium.core.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
 from podium.core.layout import Layout
-from podium.core.records.preprocess import Profile
-from podium.core.records.validate import ExpectationResult, ValidationReport
-from podium.curation.page import render
-from podium.data.manifest import read_manifest
+from podium.core.records.profile import MEASURES, Profile
+from podium.core.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
+from podium.curation.expectations import schema
+from podium.curation.expectations.catalogue import CATALOGUE
+from podium.curation.expectations.evidence import Evidence
+from podium.curation.page import Findings, render
+from podium.data.manifest import read_manifest, read_parquet
+from podium.data.shards import PreparedSplit, open_for_fitting
 
-_REJECTED_COLUMNS = ["path", "label", "reason"]
+_REJECTED_COLUMNS = ["path", "label", "reason", "kind", "image_id"]
 _NAMED = 3  # offending images in the message
 
 
-def run(layout: Layout, validate: Validate) -> None:
-    """Validates `artifacts/prepared/manifest.parquet`.
+@dataclass(frozen=True)
+class _Inputs:
+    """What `preprocess` left. `sound`: the manifest has what is needed to look at pixels and measures."""
+
+    manifest: pd.DataFrame
+    rejected: pd.DataFrame
+    profile: Profile
+    measures: pd.DataFrame
+    splits: tuple[PreparedSplit, PreparedSplit]
+    sound: bool
+
+    @property
+    def unreadable(self) -> list[str]:
+        paths: list[str] = self.rejected.loc[self.rejected["kind"] == "unreadable", "path"].tolist()
+        return paths
+
+
+def run(layout: Layout, validate: Validate, seed: int) -> None:
+    """Validates `artifacts/prepared`.
 
     Args:
         layout: the project's paths.
         validate: severities and thresholds.
+        seed: of the probes' folds.
 
     Raises:
-        DataError: the manifest, the profile or the list of rejected files is missing or damaged.
+        DataError: something `preprocess` should have left is missing or damaged.
         ValidationFailed: a critical expectation does not hold or could not be checked; reports are written first.
     """
-    manifest = read_manifest(layout.manifest, {})
-    profile = Profile.read(layout.profile)
-    rejected = _read_rejected(layout)
-    unreadable = rejected.loc[rejected["label"] != "", "path"].tolist()
-    _tell_skipped(len(rejected) - len(unreadable))
+    inputs = _read(layout)
+    _tell_skipped(int((inputs.rejected["kind"] == "skipped").sum()))
+    evidence = _gather(inputs, validate, seed)
 
-    from podium.curation import expectations
+    from podium.curation.expectations import engine
 
-    results = expectations.check(manifest, unreadable, validate)
+    results = engine.check(evidence, validate)
     report = ValidationReport(
         passed=not any(_stops(result) for result in results),
         manifest_sha256=sha256_file(layout.manifest),
-        images=len(manifest),
-        rejected=len(unreadable),
+        images=len(inputs.manifest),
+        rejected=len(inputs.unreadable),
+        naive_split=_leak(inputs.profile),
+        drift=evidence.drift,
         results=results,
     )
     report.write(layout.validation_report)
-    with replacing_folder(layout.validation) as folder:
-        write_text(folder / "index.html", render(report, profile, rejected))
+    _write_pages(layout.validation, report, inputs, evidence)
+    _tell(report)
+
+
+def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
+    """Writes Great Expectations' own pages to `.podium/data-docs`; they hold times, so nothing depends on them.
+
+    Args:
+        layout: the project's paths.
+        validate: severities and thresholds.
+        seed: of the probes' folds.
+
+    Returns:
+        The first page. Its styles come from the network; without one it is plain but readable.
+
+    Raises:
+        DataError: something `preprocess` should have left is missing or damaged.
+    """
+    evidence = _gather(_read(layout), validate, seed)
+
+    from podium.curation.expectations import engine
+
+    with replacing_folder(layout.work / "data-docs") as folder:
+        page = engine.write_data_docs(evidence, validate, folder).relative_to(folder)
+    return layout.work / "data-docs" / page
+
+
+def _read(layout: Layout) -> _Inputs:
+    manifest = read_manifest(layout.manifest, {})
+    measures = read_parquet(layout.measures)
+    sound = not schema.absent(manifest) and not schema.broken_rows(manifest).any()
+    if sound and sorted(measures.get("image_id", [])) != manifest["image_id"].tolist():
+        raise DataError(f"{layout.measures} is not of the images in the manifest: run `dvc repro -f preprocess`")
+    missing = [name for name in ("split", *MEASURES) if name not in measures.columns]
+    if missing:
+        raise DataError(f"{layout.measures} lacks the column {missing[0]!r}: run `dvc repro -f preprocess`")
+    return _Inputs(
+        manifest=manifest,
+        rejected=_read_rejected(layout.rejected),
+        profile=Profile.read(layout.profile),
+        measures=measures,
+        splits=(open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val")),
+        sound=sound,
+    )
+
+
+def _read_rejected(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    rejected = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    if list(rejected.columns) != _REJECTED_COLUMNS:
+        raise DataError(f"{path} must have the columns {', '.join(_REJECTED_COLUMNS)}: run `dvc repro -f preprocess`")
+    return rejected
+
+
+def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
+    """Counts, compares and probes; a manifest with holes is neither compared nor probed."""
+    size = inputs.splits[0].preprocessing.image_size
+    if not inputs.sound:
+        return Evidence(manifest=inputs.manifest, rejected=inputs.unreadable, image_size=size)
+
+    from podium.curation import features, labels, probes, quality
+    from podium.curation.expectations import drift
+
+    settings, flags = validate.probes, validate.image_quality
+    drawn = features.draw(
+        inputs.splits,
+        inputs.manifest,
+        inputs.measures,
+        border=settings.border,
+        images_per_class=settings.images_per_class,
+    )
+    return Evidence(
+        manifest=inputs.manifest,
+        rejected=inputs.unreadable,
+        image_size=size,
+        measures=inputs.measures,
+        drift=drift.compare(inputs.measures, validate.split_drift),
+        quality=quality.flags(
+            inputs.measures,
+            inputs.manifest,
+            dark=flags.dark,
+            blurred=flags.blurred,
+            uniform=flags.uniform,
+            aspect=flags.aspect,
+        ),
+        label_noise=labels.label_noise(drawn, folds=settings.folds, seed=seed),
+        shortcuts=probes.shortcuts(drawn, folds=settings.folds, seed=seed),
+    )
+
+
+def _leak(profile: Profile) -> NaiveSplitLeak:
+    images, twins = profile.naive_test_images, profile.naive_test_twins
+    return NaiveSplitLeak(
+        groups=profile.naive_groups_torn,
+        test_images=images,
+        test_images_with_twin=twins,
+        share=round(twins / images, 10) if images else 0.0,
+    )
+
+
+def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, evidence: Evidence) -> None:
+    """The page for people; `passed.json` for the stages after this one, only where they may run."""
+    findings = None
+    if inputs.sound:
+        findings = Findings(
+            manifest=inputs.manifest,
+            splits=inputs.splits,
+            label_noise=evidence.label_noise,
+            shortcuts=evidence.shortcuts,
+            quality=tuple(evidence.quality or ()),
+        )
+    with replacing_folder(target) as folder:
+        write_text(folder / "index.html", render(report, inputs.profile, inputs.rejected, findings))
         if report.passed:
             write_json(folder / "passed.json", {"manifest_sha256": report.manifest_sha256, "passed": True})
-    for result in results:
+
+
+def _tell(report: ValidationReport) -> None:
+    """What was relaxed, what is doubtful, and whether the experiment goes on."""
+    for result in report.results:
+        if result.relaxed:
+            print(f"validate: relaxed: {result.id} only warns, because {result.because}")
         if not result.success and result.severity == "warning":
             print(f"validate: warning: {_sentence(result)}")
-    critical = [result for result in results if _stops(result)]
+    leak = report.naive_split
+    if leak is not None and leak.groups:
+        print(
+            f"validate: a random split would have put {leak.groups} groups on two sides; {leak.share:.2%} of its test "
+            f"images ({leak.test_images_with_twin} of {leak.test_images}) would have had a twin in train"
+        )
+    critical = [result for result in report.results if _stops(result)]
     if critical:
         more = f" ({len(critical) - 1} more in artifacts/validation/index.html)" if critical[1:] else ""
-        raise ValidationFailed(f"{_sentence(critical[0])}: {expectations.REMEDIES[critical[0].id]}{more}")
-    held = sum(result.success for result in results)
-    print(f"validate: {held} of {len(results)} expectations hold: see artifacts/validation/index.html")
+        raise ValidationFailed(f"{_sentence(critical[0])}: {CATALOGUE[critical[0].id].remedy}{more}")
+    held = sum(result.success for result in report.results)
+    print(f"validate: {held} of {len(report.results)} expectations hold: see artifacts/validation/index.html")
 
 
 def _tell_skipped(count: int) -> None:
@@ -81,13 +231,3 @@ def _sentence(result: ExpectationResult) -> str:
     rest = result.offending_count - _NAMED
     named = f" ({images}{f' and {rest} more' if rest > 0 else ''})" if images else ""
     return f"expectation {result.id} fails: expected {result.expected}, observed {result.observed}{named}"
-
-
-def _read_rejected(layout: Layout) -> pd.DataFrame:
-    path = layout.rejected
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    rejected = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    if list(rejected.columns) != _REJECTED_COLUMNS:
-        raise DataError(f"{path} must have the columns {', '.join(_REJECTED_COLUMNS)}: run `dvc repro -f preprocess`")
-    return rejected

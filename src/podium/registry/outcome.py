@@ -17,7 +17,7 @@ from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
 from podium.core.layout import Layout
 from podium.core.records.evaluation import Decision, Leaderboard, Metrics
-from podium.core.records.fetch import SourceRecord
+from podium.core.records.fetch import Sources
 from podium.core.records.training import ModelCard, TuningResult
 from podium.core.records.validate import ValidationReport
 from podium.core.times import read_times
@@ -52,7 +52,7 @@ class Outcome:
     leaderboard: Leaderboard
     decision: Decision
     validation: ValidationReport
-    source: SourceRecord
+    sources: Sources
     state: str
     files: str
     dvc_lock: str
@@ -96,7 +96,7 @@ def read_outcome(layout: Layout, params: Params) -> Outcome:
         leaderboard=leaderboard,
         decision=decision,
         validation=ValidationReport.read(layout.validation_report),
-        source=SourceRecord.read(layout.raw / "sources.json"),
+        sources=Sources.read(layout.raw / "sources.json"),
         state=state,
         files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in contenders]])),
         dvc_lock=lock,

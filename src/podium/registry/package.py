@@ -24,9 +24,12 @@ from podium.core.config.training import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.core.records.base import Record
+from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
+from podium.data.images import cropped_file
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
+from podium.data.steps import needs_opencv, region_of
 from podium.registry.evidence import FILES
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ REQUIREMENTS = (
     "torch",
     "torchvision",
 )
+_OPENCV = "opencv-python-headless"
 _ENTRY = "serve.py"
 _ENTRY_TEXT = '''"""Loaded by MLflow; the classifier itself is in code/podium."""
 
@@ -61,7 +65,10 @@ set_model(ImageClassifier())
 
 
 class GoldenImage(Record):
-    """An original test image and what the model said about it. `bytes` is the file in base64."""
+    """An original test image and what the model said about it.
+
+    `bytes` is the file in base64: the original one, or for a crop its part of the photograph as a PNG.
+    """
 
     image_id: str
     path: str
@@ -104,7 +111,9 @@ def golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
     for row in chosen.to_dict("records"):
         if row["image_id"] not in known.index:
             raise DataError(f"test image {row['path']!r} is not in artifacts/raw: run `dvc repro`")
-        data = raw.read(*known.loc[row["image_id"], ["shard", "photo_id"]])
+        where = known.loc[row["image_id"]].to_dict()
+        photograph = raw.read(where["shard"], where["photo_id"])
+        data = cropped_file(photograph, region_of(where), card.preprocessing.max_pixels)
         size += len(data)
         if images and size > GOLDEN_BYTES:
             break
@@ -220,9 +229,14 @@ def signature(classes: list[str]) -> "ModelSignature":
     return ModelSignature(inputs=Schema([ColSpec("string", "image")]), outputs=Schema(outputs))
 
 
-def requirements() -> list[str]:
-    """What serving needs, at the installed versions; a build suffix (`+cpu`) is not a version an index knows."""
-    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
+def requirements(preprocessing: Preprocessing) -> list[str]:
+    """What serving needs, at the installed versions; a build suffix (`+cpu`) is not a version an index knows.
+
+    Args:
+        preprocessing: OpenCV is needed only where it has steps that OpenCV makes.
+    """
+    names = [*REQUIREMENTS, *([_OPENCV] if needs_opencv(preprocessing.steps) else [])]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(names)]
 
 
 def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") -> None:
@@ -235,7 +249,7 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
         code_paths=[str(work / "podium")],
         signature=signature(golden.classes),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),
-        pip_requirements=requirements(),
+        pip_requirements=requirements(ModelCard.read(work / "evidence" / "model.json").preprocessing),
         mlflow_model=mlflow_model,
     )
     # MLflow notes where the entry script lay when it was saved, and reads nothing but its last part.

@@ -12,8 +12,10 @@ from podium.analysis.statistics import mcnemar
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.core.records.evaluation import PairedTest
+from podium.data.images import cropped_file
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
+from podium.data.steps import region_of
 from podium.registry.evidence import Evidence
 
 CHUNK = 64  # images in memory at once
@@ -65,13 +67,12 @@ def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -
             "artifacts/raw: run `dvc repro` and promote again"
         )
     classifier = load_classifier(holder.folder, serving_runtime(holder.folder))
-    where = raw.loc[list(image_ids), ["shard", "photo_id"]]
     images = RawImages(layout.raw)
+    most = classifier.card.preprocessing.max_pixels
     names: list[str] = []
     for start in range(0, len(image_ids), CHUNK):
-        chunk = image_ids[start : start + CHUNK]
-        probabilities = predict_bytes(
-            classifier, images.read_all(where.loc[list(chunk)].itertuples(index=False, name=None))
-        )
+        rows = raw.loc[list(image_ids[start : start + CHUNK])].to_dict("records")
+        files = [cropped_file(images.read(row["shard"], row["photo_id"]), region_of(row), most) for row in rows]
+        probabilities = predict_bytes(classifier, files)
         names += [classifier.card.classes[i] for i in probabilities.argmax(axis=1)]
     return names

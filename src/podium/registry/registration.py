@@ -113,6 +113,7 @@ def version_tags(outcome: Outcome) -> dict[str, str]:
         "podium.state": outcome.state,
         "podium.accuracy": repr(best.metrics.accuracy.value),
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
+        **_relaxed(outcome),
     }
 
 
@@ -133,6 +134,12 @@ def _identity(contender: Contender) -> dict[str, str]:
         "podium.evidence": contender.evidence,
         "podium.model": contender.name,
     }
+
+
+def _relaxed(outcome: Outcome) -> dict[str, str]:
+    """The critical expectations that were made warnings, each with the reason; no tag where there is none."""
+    told = [f"{result.id}: {result.because}" for result in outcome.validation.results if result.relaxed]
+    return {"podium.relaxed": "; ".join(told)} if told else {}
 
 
 def _same_tags(contender: Contender) -> str:

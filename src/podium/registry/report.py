@@ -1,10 +1,9 @@
 """`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
 
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped. Depends on
-`outcome`, `analysis.slices` (names of slices), pandas and Jinja.
+`outcome`, `figures`, `tables`, `analysis.slices` (names of slices), pandas and Jinja.
 """
 
-import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from podium.core.files import write_text
 from podium.core.latin import with_latin
 from podium.core.layout import Layout
+from podium.core.pages import inlined, rendered
 from podium.core.records.evaluation import Interval
-from podium.core.records.preprocess import Profile
+from podium.core.records.profile import Profile
 from podium.core.records.validate import ExpectationResult
+from podium.registry import figures
+from podium.registry.figures import share
 from podium.registry.outcome import Contender, Outcome, git_commit
+from podium.registry.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,64 +116,8 @@ def render(outcome: Outcome) -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("podium.registry", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        share=share,
-        between=between,
-        count=count,
-        compact=compact,
-        size=size,
-        milliseconds=milliseconds,
-        figure=figure,
-        with_latin=with_latin,
-    )
-    return environment.get_template("report.html.j2").render(**_view(outcome))
-
-
-def share(rate: float) -> str:
-    """A fraction for people: `91.2%`."""
-    return f"{rate:.1%}"
-
-
-def between(interval: Interval) -> str:
-    """The bounds of an interval: `88.0 to 94.1%`."""
-    return f"{100 * interval.low:.1f} to {interval.high:.1%}"
-
-
-def count(number: float) -> str:
-    """A whole number with thin spaces between thousands."""
-    return f"{int(number):,}".replace(",", "\u202f")
-
-
-def compact(number: float) -> str:
-    """Three digits and a unit: `11.2 M`, `0.61 G`."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return f"{number:.3g}"
-
-
-def size(number: float) -> str:
-    """Bytes for people, in powers of ten."""
-    return f"{compact(number)}B" if number >= 1e3 else f"{number:.0f} B"
-
-
-def milliseconds(seconds: float) -> str:
-    """A short time: `7.4 ms`, `2.06 s`."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-
-
-def figure(value: float) -> str:
-    """A number as a person would write it: three significant digits at most."""
-    return f"{value:.3g}"
+    filters = {**figures.FILTERS, "with_latin": with_latin}
+    return rendered("podium.registry", ".", "report.html.j2", filters, _view(outcome))
 
 
 def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
@@ -215,7 +162,7 @@ def _view(outcome: Outcome) -> dict[str, Any]:
         "mark": _MARK.format(outcome.files),
         "outcome": outcome,
         "best": outcome.winner,
-        "findings": findings(outcome, _table(layout.evaluation_report(outcome.winner.name) / "confusion.csv")),
+        "findings": findings(outcome, read_table(layout.evaluation_report(outcome.winner.name) / "confusion.csv")),
         "axis": _axis([row.accuracy for row in outcome.leaderboard.rows]),
         "parts": [_part(layout, c, c is outcome.winner) for c in outcome.contenders],
         "slices": known,
@@ -223,7 +170,7 @@ def _view(outcome: Outcome) -> dict[str, Any]:
         "mistakes": _mistakes(layout, outcome.winner.name),
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
-        "rejected": _table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
+        "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
         "not_passed": sum(not r.success for r in outcome.validation.results),
         "verdicts": {r.id: _verdict(r) for r in outcome.validation.results},
         "wide": len(outcome.winner.card.classes) >= WIDE_CLASSES,
@@ -241,7 +188,7 @@ def _part(layout: Layout, contender: Contender, won: bool) -> ModelPart:
 
 def _trials(layout: Layout, contender: Contender) -> tuple[Trial, ...]:
     """The best trials first; those without a loss last."""
-    rows = _table(layout.tuning(contender.name) / "trials.csv").to_dict("records")
+    rows = read_table(layout.tuning(contender.name) / "trials.csv").to_dict("records")
     trials = [
         Trial(
             number=int(row["number"]),
@@ -268,7 +215,7 @@ def _mistakes(layout: Layout, model: str) -> list[Mistake]:
             predicted=row["predicted"],
             confidence=float(row["confidence"]),
         )
-        for row in _table(folder / "mistakes.csv").to_dict("records")
+        for row in read_table(folder / "mistakes.csv").to_dict("records")
     ]
 
 
@@ -288,21 +235,10 @@ def _number(value: float) -> float | None:
 
 
 def _inline(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return inlined(path.read_bytes(), "png")
 
 
 def _manifest(layout: Layout) -> "pd.DataFrame":
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     return read_manifest(layout.manifest, PREPARED_COLUMNS)
-
-
-def _table(path: Path) -> "pd.DataFrame":
-    """A CSV file; a class may be called `NA` or `null`, so only empty cells are missing."""
-    import pandas as pd
-
-    from podium.core.errors import DataError
-
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    return pd.read_csv(path, keep_default_na=False, na_values={"val_loss": [""], "val_accuracy": [""]})

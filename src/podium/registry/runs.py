@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.core.config.params import Params
-from podium.core.errors import DataError
 from podium.core.records.evaluation import Interval
 from podium.core.records.training import EpochResult
 from podium.registry import store, tracking
 from podium.registry.outcome import Contender, Outcome
+from podium.registry.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +195,7 @@ def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender:
 
 def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> None:
     folder = outcome.layout.tuning(contender.name)
-    trials, history = _table(folder / "trials.csv"), _table(folder / "history.csv")
+    trials, history = read_table(folder / "trials.csv"), read_table(folder / "history.csv")
     fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
     for row in trials.to_dict("records"):
         number = int(row["number"])
@@ -206,7 +206,7 @@ def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, con
             tracking.log_parameters(client, run_id, {str(k): v for k, v in row.items() if k not in fixed})
         tracking.log_epochs(client, run_id, _rows(history[history["trial"] == number].drop(columns="trial")))
         state = str(row["state"])  # finished, pruned or diverged
-        client.set_tag(run_id, "podium.outcome", state)
+        client.set_tag(run_id, "podium.ending", state)
         client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
 
 
@@ -280,19 +280,11 @@ def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contende
 
 
 def _epochs(path: Path) -> list[EpochResult]:
-    return _rows(_table(path))
+    return _rows(read_table(path))
 
 
 def _rows(frame: "pd.DataFrame") -> list[EpochResult]:
     return [EpochResult.model_validate(row) for row in frame.to_dict("records")]
-
-
-def _table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    return pd.read_csv(path, float_precision="round_trip")
 
 
 def _with_interval(rate: Interval) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult
-from podium.models.watcher import Outcome, Watcher, WatcherFactory
+from podium.models.watcher import Ending, Watcher, WatcherFactory
 from podium.registry import store
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 20.0
 EPOCH_METRICS = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
 _BATCH = 1000  # metrics that MLflow takes in one request
-_STATUS: dict[Outcome, str] = {
+_STATUS: dict[Ending, str] = {
     "finished": "FINISHED",
     "pruned": "FINISHED",
     "diverged": "FAILED",
@@ -158,11 +158,11 @@ class _Recorder:
             log_parameters(self._client, run_id, parameters)
         self._trials[number] = run_id
 
-    def close(self, trial: int | None, outcome: Outcome) -> None:
+    def close(self, trial: int | None, ending: Ending) -> None:
         run_id = self._id(trial)
         if trial is not None:
-            self._client.set_tag(run_id, "podium.outcome", outcome)
-        self._client.set_terminated(run_id, status=_STATUS[outcome])
+            self._client.set_tag(run_id, "podium.ending", ending)
+        self._client.set_terminated(run_id, status=_STATUS[ending])
 
 
 _Message = Callable[[_Recorder], None]
@@ -193,9 +193,9 @@ class _RootWatcher:
         self.put(lambda recorder: recorder.trial(number, kept))
         return _TrialWatcher(self, number)
 
-    def close(self, outcome: Outcome) -> None:
+    def close(self, ending: Ending) -> None:
         """The run is over: waits a bounded time for what is queued."""
-        self.put(lambda recorder: recorder.close(None, outcome))
+        self.put(lambda recorder: recorder.close(None, ending))
         self._queue.put(None)
         self._thread.join(FLUSH_SECONDS)
         if self._thread.is_alive():
@@ -244,6 +244,6 @@ class _TrialWatcher:
         """A trial has no trials of its own; one that asks is shown beside it."""
         return self._root.trial(number, parameters)
 
-    def close(self, outcome: Outcome) -> None:
+    def close(self, ending: Ending) -> None:
         """The trial is over."""
-        self._root.put(lambda recorder: recorder.close(self._number, outcome))
+        self._root.put(lambda recorder: recorder.close(self._number, ending))

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from podium.core.errors import DataError
 from podium.core.records.fetch import SkippedFile
 from podium.sources.listing import SourceImage
-from podium.sources.names import collision_key, is_litter, reason_to_skip
+from podium.sources.names import is_litter, reason_to_skip
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -84,8 +84,8 @@ def arrange(
         The images with label and split, and the files left out with a reason.
 
     Raises:
-        DataError: there are no images, a class folder is empty, there is only one class, two classes differ in case
-            only, or a folder could be a split as well as a class.
+        DataError: there are no images or no class folders, a class folder is empty, or a folder could be a split as
+            well as a class.
     """
     skipped = list(left_out)
     candidates: list[str] = []
@@ -157,16 +157,8 @@ def _check_classes(source: str, tree: _Tree, splits: dict[str, str], labels: set
         for class_folder in tree.children(folder):
             if not tree.images_in(class_folder):
                 raise DataError(f"{source}: class folder {class_folder!r} holds no images: add some or remove it")
-    seen: dict[str, str] = {}
-    for label in sorted(labels):
-        twin = seen.setdefault(collision_key(label.strip()), label)
-        if twin != label:
-            raise DataError(
-                f"{source}: classes {twin!r} and {label!r} differ only in case or spaces: rename one of the folders"
-            )
-    if len(labels) < 2:
-        found = f"one class, {next(iter(labels))!r}" if labels else "images, but no class folder around them"
-        raise DataError(f"{source} holds {found}: comparing classifiers needs at least two class folders")
+    if not labels:
+        raise DataError(f"{source} holds images, but no class folder around them: it needs a folder a class")
 
 
 def parent(path: str) -> str:

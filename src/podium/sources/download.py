@@ -1,13 +1,17 @@
-"""Downloading one pinned file, going on where a broken connection stopped.
+"""Downloading one file, going on where a broken connection stopped.
 
 The bytes so far lie in `<name>.part`, what the server said about them in `<name>.part.json`; both survive a crash. A
 range is asked for with `If-Range` (RFC 9110, section 13.1.5), so a file that changed meanwhile starts over. What counts
-in the end is the sha256. Stands on `core` and requests.
+in the end is the sha256; of a file without one, the length and, where Google's storage says it, the MD5.
+Stands on `core` and requests.
 """
 
+import base64
 import errno
+import hashlib
 import re
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -19,17 +23,30 @@ from filelock import FileLock
 from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import sha256_file, write_json
+from podium.core.progress import show_progress
 from podium.core.records.base import Record
-from podium.sources.progress import progress
+from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 
 _CHUNK: Final = 2**20
-_LONGEST_PAUSE: Final = 60.0
-_TRY_AGAIN: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_GOOG_MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
+_CORRECT_LOCATION = "correct dataset.location, or download the file yourself and give its path"
 
 
-class _Broken(Exception):
-    """The connection broke or the server asked for patience; what came so far is kept."""
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server.
+
+    Attributes:
+        name: what messages and the notes beside a part call it; never holds a secret.
+        address: gives its http or https address; asked before every attempt, since a signed address expires. It may
+            raise `Broken`.
+        remedy: what to do when the server refuses.
+    """
+
+    name: str
+    address: Callable[[], str]
+    remedy: str = _CORRECT_LOCATION
 
 
 class _PartRecord(Record):
@@ -38,6 +55,7 @@ class _PartRecord(Record):
     url: str
     etag: str | None
     last_modified: str | None
+    md5: str | None = None
 
     @property
     def validator(self) -> str | None:
@@ -46,7 +64,7 @@ class _PartRecord(Record):
 
 
 def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0) -> Path:
-    """Downloads a file, unless it is there already.
+    """Downloads a pinned file, unless it is there already.
 
     Args:
         url: an http or https address.
@@ -62,15 +80,33 @@ def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: f
         DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
     """
     target = folder / sha256[:16] / _base_name(url)
+    download_to(target, Remote(without_secrets(url), lambda: url), sha256, fetch, pause_seconds)
+    return target
+
+
+def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, pause_seconds: float = 1.0) -> None:
+    """Downloads a file to a given place, unless it is there already.
+
+    Args:
+        target: where it goes; its folder is made if needed.
+        remote: where it comes from.
+        sha256: what its digest must be. None: a file that is there is taken for the right one, and one that comes is
+            checked against the length and the MD5 the server states.
+        fetch: timeout and number of retries. An attempt that brought new bytes is not counted.
+        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+
+    Raises:
+        DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{sha256[:16]}.lock"):  # experiments that run side by side want the same archive
-        if not target.is_file() or sha256_file(target) != sha256:
-            transfer = _Transfer(url, target.with_name(target.name + ".part"), fetch.timeout_seconds)
-            _persist(transfer, sha256, fetch.retries, pause_seconds)
+    lock = target.parent.with_name(f"{target.parent.name}.lock")
+    with FileLock(lock):  # experiments that run side by side want the same file
+        if not target.is_file() or (sha256 is not None and sha256_file(target) != sha256):
+            transfer = _Transfer(remote, target.with_name(target.name + ".part"), fetch.timeout_seconds)
+            _fetch(transfer, sha256, fetch.retries, pause_seconds)
             _check(transfer, sha256)
             transfer.part.replace(target)
             transfer.forget()
-    return target
 
 
 def without_secrets(location: str) -> str:
@@ -96,9 +132,9 @@ def address(location: str) -> SplitResult:
 class _Transfer:
     """The state of one download on disk."""
 
-    def __init__(self, url: str, part: Path, timeout: float) -> None:
-        self._url = url
-        self.shown = without_secrets(url)
+    def __init__(self, remote: Remote, part: Path, timeout: float) -> None:
+        self.remote = remote
+        self.shown = remote.name
         self._timeout = timeout
         self._notes = part.with_name(part.name + ".json")
         self.part = part
@@ -108,30 +144,36 @@ class _Transfer:
         """Bytes that are there."""
         return self.part.stat().st_size if self.part.is_file() else 0
 
+    @property
+    def stated_md5(self) -> str | None:
+        """MD5 of the whole file as base64, where the server said one."""
+        return _PartRecord.read(self._notes).md5 if self._notes.is_file() else None
+
     def forget(self) -> None:
         """Deletes the bytes and the notes."""
         self.part.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
-    def attempt(self, sha256: str) -> None:
+    def attempt(self, sha256: str | None) -> None:
         """Asks for what is missing and writes it.
 
         Raises:
-            _Broken: the connection broke; asking again may help.
+            Broken: the connection broke; asking again may help.
             DataError: the server refuses, or the disk is full.
         """
         headers = {"Accept-Encoding": "identity", **self._range()}
+        url = self.remote.address()
         try:
-            with requests.get(self._url, headers=headers, stream=True, timeout=self._timeout) as response:
+            with requests.get(url, headers=headers, stream=True, timeout=self._timeout) as response:
                 if response.status_code == requests.codes.requested_range_not_satisfiable:
-                    self._range_refused(sha256)
+                    self._range_refused(response, sha256)
                 else:
-                    self._receive(response)
+                    self._receive(response, pinned=sha256 is not None)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-            raise _Broken(_reason(error)) from error
+            raise Broken(reason(error)) from error
         except requests.RequestException as error:
-            said = one_line(error).replace(self._url, self.shown)
-            raise DataError(f"{self.shown} cannot be downloaded ({said}): correct dataset.location") from error
+            said = one_line(error).replace(url, self.shown)
+            raise DataError(f"{self.shown} cannot be downloaded ({said}): {self.remote.remedy}") from error
 
     def _range(self) -> dict[str, str]:
         """Headers that ask for the rest, where it is known what the bytes so far belong to."""
@@ -147,23 +189,29 @@ class _Transfer:
         if_range = {"If-Range": said.validator} if said.validator else {}
         return {"Range": f"bytes={self.size}-", **if_range}
 
-    def _range_refused(self, sha256: str) -> None:
+    def _range_refused(self, response: requests.Response, sha256: str | None) -> None:
         """Nothing comes after the bytes that are there: either they are all, or they are wrong."""
-        if not self.part.is_file() or sha256_file(self.part) != sha256:
+        if sha256 is None:
+            whole = response.headers.get("Content-Range") == f"bytes */{self.size}"
+        else:
+            whole = self.part.is_file() and sha256_file(self.part) == sha256
+        if not whole:
             self.forget()
-            raise _Broken("the server has no such range, so the file is fetched from its start")
+            raise Broken("the server has no such range, so the file is fetched from its start")
 
-    def _receive(self, response: requests.Response) -> None:
-        if response.status_code in _TRY_AGAIN:
-            raise _Broken(f"it answered {response.status_code} {response.reason}")
+    def _receive(self, response: requests.Response, pinned: bool) -> None:
+        if response.status_code in TRY_AGAIN:
+            raise Broken(f"it answered {response.status_code} {response.reason}")
         if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
-            raise DataError(
-                f"{self.shown} answered {response.status_code} {response.reason}: "
-                "correct dataset.location, or download the file yourself and give its path"
-            )
+            raise DataError(f"{self.shown} answered {response.status_code} {response.reason}: {self.remote.remedy}")
         start = self._start(response)
         said = response.headers.get("Content-Length", "")
         expected = start + int(said) if said.isdecimal() else None
+        if expected is None and not pinned and "Transfer-Encoding" not in response.headers:
+            raise DataError(
+                f"{self.shown} does not say how long the file is, so a cut one would pass for whole: "
+                "download it yourself and give its path"
+            )
         try:
             self._write(response, start, expected)
         except OSError as error:
@@ -174,7 +222,7 @@ class _Transfer:
                 "the download goes on where it stopped"
             ) from error
         if expected is not None and self.size != expected:
-            raise _Broken(f"{self.size:,} of {expected:,} bytes came")
+            raise Broken(f"{self.size:,} of {expected:,} bytes came")
 
     def _start(self, response: requests.Response) -> int:
         """Where the answer's first byte goes; the server may send the whole file although a part was asked for."""
@@ -182,7 +230,7 @@ class _Transfer:
             found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if found is None or int(found[1]) != self.size:
                 self.forget()
-                raise _Broken("it sent another range than asked for, so the file is fetched from its start")
+                raise Broken("it sent another range than asked for, so the file is fetched from its start")
             return self.size
         self.forget()
         write_json(
@@ -191,53 +239,58 @@ class _Transfer:
                 url=self.shown,
                 etag=response.headers.get("ETag"),
                 last_modified=response.headers.get("Last-Modified"),
+                md5=_stated_md5(response),
             ).model_dump(mode="json"),
         )
         return 0
 
     def _write(self, response: requests.Response, start: int, expected: int | None) -> None:
         # read1 hands over what has arrived; iter_content would drop the last, incomplete chunk of a broken connection.
-        with progress("download", expected, start, in_bytes=True) as advance, self.part.open("ab") as stream:
+        with show_progress("download", expected, unit="bytes", done=start) as advance, self.part.open("ab") as stream:
             while data := response.raw.read1(_CHUNK, decode_content=False):
                 stream.write(data)
                 advance(len(data))
 
 
-def _persist(transfer: _Transfer, sha256: str, retries: int, pause_seconds: float) -> None:
+def _fetch(transfer: _Transfer, sha256: str | None, retries: int, pause_seconds: float) -> None:
     """Attempts until everything came, or until `retries` attempts in a row after the first brought nothing new."""
-    failures, most = 0, transfer.size
-    while True:
-        try:
-            transfer.attempt(sha256)
-            return
-        except _Broken as error:
-            failures = 0 if transfer.size > most else failures + 1
-            most = max(most, transfer.size)
-            if failures > retries:
-                kept = f"; the {transfer.size:,} bytes so far are kept, run the stage again to go on"
-                raise DataError(
-                    f"{transfer.shown} cannot be downloaded ({error}): check the network and dataset.location"
-                    + (kept if transfer.size else "")
-                ) from error
-            print(f"fetch: {transfer.shown}: {error}; trying again", flush=True)
-            time.sleep(min(pause_seconds * 2 ** max(failures - 1, 0), _LONGEST_PAUSE))
+
+    def said(error: Broken) -> None:
+        print(f"fetch: {transfer.shown}: {error}; trying again", flush=True)
+
+    try:
+        persist(lambda: transfer.attempt(sha256), retries, pause_seconds, size=lambda: transfer.size, said=said)
+    except Broken as error:
+        kept = f"; the {transfer.size:,} bytes so far are kept, run the stage again to go on"
+        raise DataError(
+            f"{transfer.shown} cannot be downloaded ({error}): check the network and dataset.location"
+            + (kept if transfer.size else "")
+        ) from error
 
 
-def _check(transfer: _Transfer, sha256: str) -> None:
-    digest = sha256_file(transfer.part)
-    if digest != sha256:
+def _check(transfer: _Transfer, sha256: str | None) -> None:
+    if sha256 is not None and (digest := sha256_file(transfer.part)) != sha256:
         transfer.forget()
         raise DataError(
             f"{transfer.shown} has sha256 {digest}, but dataset.sha256 asks for {sha256}: it was deleted; "
             "get the right address, or correct the key if you trust this file"
         )
+    if sha256 is None and (stated := transfer.stated_md5) is not None:
+        with transfer.part.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).digest()
+        if base64.b64encode(found).decode() != stated:
+            transfer.forget()
+            raise DataError(
+                f"{transfer.shown} was damaged on its way (its MD5 is not the one the server states): it was deleted; "
+                "run the stage again"
+            )
 
 
-def _reason(error: BaseException) -> str:
-    """What lies at the bottom of a chain of requests and urllib3 errors, in words."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return (isinstance(error, OSError) and error.strerror) or one_line(error)
+def _stated_md5(response: requests.Response) -> str | None:
+    """What Google's storage says of the bytes it sends; of a file it unpacks on the way it says another one's."""
+    if response.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return None
+    return next(iter(_GOOG_MD5.findall(response.headers.get("x-goog-hash", ""))), None)
 
 
 def _base_name(url: str) -> str:

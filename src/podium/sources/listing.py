@@ -3,9 +3,9 @@
 Every source module has one `open_...` function that yields a `Source`. It stands on `core` only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from podium.core.records.fetch import SkippedFile
 
@@ -52,6 +52,11 @@ class SourceImage:
     box: Box = WHOLE
     extras: Mapping[str, str | float | int] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other image of its source."""
+        return self.path, self.box.text
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -85,4 +90,30 @@ class Source(Protocol):
 
         Raises:
             DataError: the bytes cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images that can be read now, in the order they were given, and what turned out unusable."""
+
+    images: tuple[SourceImage, ...]
+    skipped: tuple[SkippedFile, ...]
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A source that has something to do before images are read: downloads, a look at their sizes."""
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """Called once with the images that were chosen, before the first of them is read.
+
+        Args:
+            images: some of `listing`, perhaps under other labels.
+
+        Returns:
+            The images that can be read, boxes in fractions, and a reason for each of the others.
+
+        Raises:
+            DataError: the network is down, or the disk is full; what came so far is kept.
         """

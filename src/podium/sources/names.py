@@ -30,14 +30,15 @@ def safe_member(archive: str, name: str) -> str:
     Raises:
         DataError: the name is absolute, climbs with `..`, is not Unicode, or holds a backslash, a NUL or a drive.
     """
-    rule = _broken_rule(name)
+    rule = broken_rule(name)
     if rule:
         raise DataError(f"{archive}: member {printable(name)!r} {rule}: {_REMEDY}")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return unicodedata.normalize("NFC", "/".join(parts))
 
 
-def _broken_rule(name: str) -> str:
+def broken_rule(name: str) -> str:
+    """Why a name would leave its archive or folder, or cannot be trusted to stay; empty for a safe one."""
     if "\0" in name:
         return "has a NUL character in its name"
     if "\\" in name:
@@ -47,7 +48,7 @@ def _broken_rule(name: str) -> str:
     if _DRIVE.match(name):
         return "starts with a drive letter"
     if ".." in name.split("/"):
-        return "climbs out of the archive with `..`"
+        return "climbs out with `..`"
     if not is_unicode(name):
         return "has a name that is not UTF-8"
     return ""

@@ -11,8 +11,8 @@ from podium.sources.listing import SourceImage
 def limited(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | None) -> list[SourceImage]:
     """Keeps at most so many images of each class in each split the source gave.
 
-    Images are taken by ascending sha256 of their path, so a choice depends neither on their order nor on other
-    images, and a larger limit keeps every image a smaller one kept.
+    Images are taken by ascending sha256 of their path, boxes of one photograph one after another, so a choice depends
+    neither on their order nor on other images, and a larger limit keeps every image a smaller one kept.
 
     Args:
         images: of one source.
@@ -30,14 +30,14 @@ def limited(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | No
     if isinstance(limit, Mapping):
         _check_splits(images, limit)
         by_split.update(limit.items())
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[SourceImage]] = {}
     for image in images:
-        groups.setdefault((image.split, image.label), []).append(image.path)
-    kept: set[str] = set()
-    for (split, _), paths in groups.items():
-        number = limit if isinstance(limit, int) else by_split.get(split, len(paths))
-        kept.update(sorted(paths, key=_order)[:number])
-    return [image for image in images if image.path in kept]
+        groups.setdefault((image.split, image.label), []).append(image)
+    kept: set[tuple[str, str]] = set()
+    for (split, _), found in groups.items():
+        number = limit if isinstance(limit, int) else by_split.get(split, len(found))
+        kept.update(image.key for image in sorted(found, key=_order)[:number])
+    return [image for image in images if image.key in kept]
 
 
 def _check_splits(images: Sequence[SourceImage], limit: Mapping[Split, int]) -> None:
@@ -48,5 +48,7 @@ def _check_splits(images: Sequence[SourceImage], limit: Mapping[Split, int]) -> 
         raise DataError(f"dataset.limit_per_class names split {missing[0]!r}, but the source gives {said}")
 
 
-def _order(path: str) -> str:
-    return hashlib.sha256(path.encode()).hexdigest()
+def _order(image: SourceImage) -> tuple[str, str]:
+    """Photographs by digest, so that the boxes of one are taken together and few have to be downloaded."""
+    path, box = image.key
+    return hashlib.sha256(path.encode()).hexdigest(), box

@@ -11,37 +11,10 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 from podium.analysis.metrics import class_report, log_loss, measure, top_k_accuracy
 from podium.analysis.predictions import predictions_of
 from podium.core.config.judging import Evaluate
-from podium.core.records.fetch import WeightsRecord
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
+from tests.cards import a_card
 
 CLASSES = ("apple", "banana", "cherry")
-CARD = ModelCard(
-    model="m",
-    architecture="resnet18",
-    classes=list(CLASSES),
-    groups={},
-    preprocessing=Preprocessing(image_size=8, pad_value=114, max_pixels=100),
-    mean=(0, 0, 0),
-    std=(1, 1, 1),
-    dropout=0.0,
-    parameters=10,
-    flops=20,
-    weights_bytes=40,
-    weights_sha256="0" * 64,
-    pretrained=WeightsRecord(architecture="resnet18", weights="none", sha256=None, metadata={}),
-    learning_rate=0.001,
-    tuned={},
-    epochs=2,
-    best_epoch=1,
-    images_seen=100,
-    stopped_early=False,
-    seed=0,
-    runtime={},
-    versions={},
-    data_digests={},
-    fingerprint="f" * 64,
-)
+CARD = a_card()
 
 
 def predictions(labels, probabilities, ids=None):

@@ -10,6 +10,7 @@ from podium.core.config.params import load
 from podium.core.errors import ParamsError
 
 VALID = yaml.safe_load((Path(__file__).parents[3] / "experiments" / "sample.yaml").read_text())
+FOLDER = {"source": "folder", "name": "a", "location": "data/a", "licence": "x"}
 
 
 def write(tmp_path, change):
@@ -48,12 +49,12 @@ MISTAKES = [
     (set_at("train", "weight_decay", float("inf")), ["train.weight_decay", "finite number", "inf"]),
     (set_at("dataset", "location", ""), ["dataset.location", "at least 1 character"]),
     # a warm-up that does not end, under the key that was set
-    (set_at("train", "warmup_epochs", 8), ["train.warmup_epochs: a warm-up of 8 epochs", "(8 epochs)"]),
+    (set_at("train", "warmup_epochs", 6), ["train.warmup_epochs: a warm-up of 6 epochs", "(6 epochs)"]),
     (set_at("models", "resnet18", "train", {"epochs": 1, "warmup_epochs": 2}), ["models.resnet18.train.warmup_epochs"]),
     # a range with values that no recipe could take
     (set_at("tune", "search", "epochs", {"low": 1, "high": 3}), ["tune.search.epochs", "cannot be searched"]),
     (set_at("tune", "search", "batch_size", {"low": 4.5, "high": 8}), ["tune.search.batch_size", "whole", "4.5 to 8"]),
-    (set_at("tune", "search", "warmup_epochs", {"low": 0, "high": 8}), ["tune.search.warmup_epochs: a warm-up of 8"]),
+    (set_at("tune", "search", "warmup_epochs", {"low": 0, "high": 6}), ["tune.search.warmup_epochs: a warm-up of 6"]),
     (
         set_at("models", "resnet18", "search", {"dropout": {"low": 0, "high": 1}}),
         ["models.resnet18.search.dropout", "less than 1", "1.0", "narrow its range"],
@@ -61,7 +62,52 @@ MISTAKES = [
     (set_at("tune", "search", "dropout", {"low": 0, "high": float("nan")}), ["tune.search.dropout.high", "finite"]),
     (set_at("promote", "minimum_accuracy", 80), ["promote.minimum_accuracy", "80"]),
     # a choice
-    (set_at("dataset", "source", "kagle"), ["dataset.source", "'sample', 'folder' or 'archive'", "kagle"]),
+    (set_at("dataset", "source", "kagle"), ["dataset.source: 'kagle' is none of sample, folder, ", "mean 'kaggle'?"]),
+    (set_at("dataset", {"location": "data/a"}), ["key 'dataset.source' is missing"]),
+    # each kind of source knows its own keys, also inside a merge; a misspelt key goes before the missing one it meant
+    (
+        set_at("dataset", {"source": "folder", "locatoin": "data/a", "licence": "x"}),
+        ["unknown key 'dataset.locatoin'; did you mean 'location'?", "(and 1 more)"],
+    ),
+    (
+        set_at("dataset", {"source": "folder", "location": "data/a", "licence": "x", "columns": {}}),
+        ["unknown key 'dataset.columns' (valid keys: ", "location"],
+    ),
+    (
+        set_at("dataset", {"source": "csv", "location": "a", "licence": "x", "columns": {"box": {"letf": "x"}}}),
+        ["'dataset.columns.box.letf'; did you mean 'left'? (valid keys: left, top, right, bottom)"],
+    ),
+    (
+        set_at("dataset", {"source": "merge", "parts": [FOLDER, {**FOLDER, "name": "b", "locatoin": "x"}]}),
+        ["'dataset.parts[1].locatoin'; did you mean 'location'?"],
+    ),
+    (
+        set_at("dataset", {"source": "merge", "parts": [FOLDER, {"source": "merge"}]}),
+        ["dataset.parts[1].source: 'merge' is none of sample, folder"],
+    ),
+    (set_at("dataset", {"source": "merge", "parts": [FOLDER]}), ["dataset.parts", "at least 2"]),
+    (set_at("dataset", {"source": "merge", "parts": [FOLDER, FOLDER]}), ["parts[1]: the name 'a' stands twice"]),
+    (
+        set_at("dataset", {"source": "merge", "parts": [FOLDER, {k: v for k, v in FOLDER.items() if k != "name"}]}),
+        ["parts[1] has no name"],
+    ),
+    # a digest where there is no one file; a dataset of kaggle.com that is none; a label map with a class twice
+    (set_at("dataset", {**FOLDER, "sha256": "0" * 64}), ["set it to null for source `folder`"]),
+    (set_at("dataset", {**FOLDER, "source": "kaggle", "location": "vegetables"}), ["`owner/dataset/versions/N`"]),
+    (
+        set_at("dataset", {**FOLDER, "labels": {"a": ["x"], "b": ["x"]}}),
+        ["labels lists 'x' more than once (under a, b)"],
+    ),
+    (set_at("dataset", {**FOLDER, "labels": {"a": []}}), ["labels.a lists no class"]),
+    (set_at("dataset", {**FOLDER, "labels": {"a": [3]}}), ["dataset.labels.a[0]: ", "valid string", "3"]),
+    (set_at("dataset", {**FOLDER, "source": "openimages", "labels": {}}), ["dataset.labels"]),
+    # a number or a mapping: the branch that fits what was given is told, and nothing of the other
+    (set_at("dataset", "limit_per_class", 0), ["dataset.limit_per_class: ", "greater than or equal to 1 (given 0)"]),
+    (
+        set_at("dataset", "limit_per_class", {"trian": 3}),
+        ["dataset.limit_per_class.trian: ", "'train', 'val' or 'test'"],
+    ),
+    (set_at("dataset", "limit_per_class", {"val": 0}), ["dataset.limit_per_class.val: ", "(given 0)"]),
     # weights that are not pinned
     (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "data:w"}), ["weights_sha256 is missing"]),
     (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "w.pth"}), ["`none` or `data:<file>`"]),

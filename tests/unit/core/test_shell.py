@@ -26,6 +26,14 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(capsys):
     assert capsys.readouterr().err == "error: data/x is missing: run dvc pull\n"
 
 
+def test_an_error_stays_one_line_whatever_a_file_is_called(capsys):
+    def main(params: Params, layout: Layout) -> None:
+        raise DataError("two\nlines \x1b[2J\u2028 사과 🍐.jpg is empty: remove it")
+
+    assert run_stage(main, []) == 1
+    assert capsys.readouterr().err == "error: two\\nlines \\x1b[2J\\u2028 사과 🍐.jpg is empty: remove it\n"
+
+
 def test_a_full_disk_is_one_line_and_exit_code_1(capsys):
     def main(params: Params, layout: Layout) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "artifacts/x")

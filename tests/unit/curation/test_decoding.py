@@ -9,7 +9,8 @@ import pytest
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.core.records.preprocess import Preprocessing
-from podium.curation.decoding import RawImage, Scratch, decode_all
+from podium.curation.decoding import Job, RawImage, decode_all
+from podium.curation.scratch import Scratch
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from tests.raw_images import files, write_raw
 
@@ -21,14 +22,15 @@ import sys
 from pathlib import Path
 from podium.core.records.preprocess import Preprocessing
 from podium.curation import decoding
+from podium.curation.scratch import Scratch
 
 if __name__ == "__main__":
-    folder, shard, key = sys.argv[1:]
-    scratch = decoding.Scratch(Path(folder), 100_000, 16)
+    folder, shard, *keys = sys.argv[1:]
+    scratch = Scratch(Path(folder), 100_000, 16)
     scratch.allocate()
-    images = [decoding.RawImage(row, shard, key) for row in range(100_000)]
+    images = [decoding.RawImage(row, shard, keys[row % 2]) for row in range(100_000)]
     how = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
-    started = decoding.decode_all(Path(folder) / "artifacts/raw", images, scratch, how, 2)
+    started = decoding.decode_all(decoding.Job(Path(folder) / "artifacts/raw", scratch, how), images, 2)
     next(started)
     print("started", flush=True)
     for _ in started:
@@ -50,21 +52,24 @@ def test_readings_come_in_the_order_of_the_images(tmp_path: Path, workers: int) 
     scratch = Scratch(tmp_path, len(images), 16)
     scratch.allocate()
 
-    readings = [reading for batch in decode_all(layout.raw, images, scratch, HOW, workers) for reading in batch]
+    readings = [reading for batch in decode_all(Job(layout.raw, scratch, HOW), images, workers) for reading in batch]
 
     assert [reading.row for reading in readings] == list(range(150))
-    assert scratch.pixels().shape == (150, 16, 16, 3)
-    assert scratch.pixels().reshape(150, -1).std(axis=1).min() > 0  # every row was written
+    assert scratch.pixels().shape == (150, 16 * 16 * 3)
+    assert scratch.pixels().std(axis=1).min() > 0  # every row was written
+    assert scratch.signatures().any(axis=1).all()
+    assert scratch.measures().any(axis=1).all()
 
 
 def test_a_full_disk_is_an_error_that_can_be_told(tmp_path: Path) -> None:
     layout, images = raw(tmp_path, 3)
     scratch = Scratch(tmp_path, 3, 16)
-    scratch.thumbnails_file.write_bytes(b"")
+    scratch.allocate()
+    scratch.pixels_file.unlink()
     scratch.pixels_file.symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left on device"):
-        list(decode_all(layout.raw, images, scratch, HOW, 0))
+        list(decode_all(Job(layout.raw, scratch, HOW), images, 0))
 
 
 def test_an_image_that_is_not_in_its_shard_stops_the_processes(tmp_path: Path) -> None:
@@ -74,14 +79,14 @@ def test_an_image_that_is_not_in_its_shard_stops_the_processes(tmp_path: Path) -
     missing = [*images[:140], RawImage(140, "images-00000.zip", "0" * 16), *images[141:]]
 
     with pytest.raises(DataError, match="does not hold photograph 0000"):
-        list(decode_all(layout.raw, missing, scratch, HOW, 2))
+        list(decode_all(Job(layout.raw, scratch, HOW), missing, 2))
 
 
 def test_processes_end_when_the_stage_is_killed(tmp_path: Path) -> None:
-    _, images = raw(tmp_path, 1)
+    _, images = raw(tmp_path, 2)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS, encoding="utf-8")
-    command = [sys.executable, str(script), str(tmp_path), images[0].shard, images[0].photo_id]
+    command = [sys.executable, str(script), str(tmp_path), images[0].shard, *(i.photo_id for i in images)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as stage:
         assert stage.stdout is not None
         assert stage.stdout.readline() == "started\n"

@@ -1,16 +1,14 @@
-import io
-from collections.abc import Callable
-
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
+from benchmarks.copies import CHANGES, cropped, encoded, watermarked
 from podium.curation import duplicates
-from podium.curation.alignment import similarity
 from podium.data.images import pixels_sha256
 
 SIDE = 96
-DISTANCE = 12
 
 
 def lemon(seed: int) -> Image.Image:
@@ -32,61 +30,55 @@ def lemon(seed: int) -> Image.Image:
     return Image.fromarray(np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8))
 
 
-def scribble(seed: int) -> Image.Image:
-    """A picture with detail: coloured patches of several sizes."""
+def photograph(seed: int, width: int = 320, height: int = 240) -> Image.Image:
+    """A picture with detail at every scale, like a photograph: noise whose amplitude falls with its frequency."""
     rng = np.random.default_rng([7, seed])
-    layers = [
-        np.asarray(Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize((SIDE, SIDE)), dtype=float)
-        for n in (3, 6, 12)
-    ]
-    return Image.fromarray(np.clip(np.average(layers, axis=0, weights=(3, 2, 1)), 0, 255).astype(np.uint8))
+    picture = np.zeros((height, width, 3))
+    for cells in (3, 6, 12, 24, 48, 96):
+        layer = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)).resize((width, height))
+        picture += (np.asarray(layer, dtype=float) - 128) / cells**0.5
+    return Image.fromarray(np.clip(128 + picture, 0, 255).astype(np.uint8))
 
 
-def reencoded(image: Image.Image, quality: int = 60) -> Image.Image:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return Image.open(io.BytesIO(out.getvalue())).convert("RGB")
+def small(seed: int) -> Image.Image:
+    return photograph(seed, 32, 32)
 
 
-def cropped(image: Image.Image, left: int = 3, top: int = 2, right: int = 1, bottom: int = 3) -> Image.Image:
-    part = image.crop((left, top, image.width - right, image.height - bottom))
-    return part.resize(image.size, Image.Resampling.BICUBIC)
+def find(images: list[Image.Image], threads: int = 2) -> duplicates.Duplicates:
+    signatures = np.stack([duplicates.signature(image) for image in images])
+    return duplicates.find([pixels_sha256(image) for image in images], signatures, threads=threads)
 
 
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "re-encoded": lambda image: reencoded(image, 40),
-    "half the size": lambda image: image.resize((SIDE // 2, SIDE // 2)),
-    "slightly cropped": cropped,
-    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.12),
-    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.8),
-    "all at once": lambda image: reencoded(ImageEnhance.Brightness(cropped(image, 2, 2, 1, 1)).enhance(1.1), 78),
-}
-
-
-def find(images: list[Image.Image], distance: int = DISTANCE) -> duplicates.Duplicates:
-    return duplicates.find(
-        sha256=[pixels_sha256(image) for image in images],
-        hashes=np.array([duplicates.perceptual_hash(image) for image in images], dtype=np.uint64),
-        thumbnails=np.stack([duplicates.thumbnail(image) for image in images]),
-        largest_distance=distance,
-    )
+PHOTOGRAPHS = [photograph(seed) for seed in range(12)]
+LEMONS = [lemon(seed) for seed in range(12)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("draw", [lemon, scribble])
-def test_a_changed_copy_is_found_among_others(draw: Callable[[int], Image.Image], change: str) -> None:
-    originals = [draw(seed) for seed in range(12)]
-
+@pytest.mark.parametrize("originals", [PHOTOGRAPHS, LEMONS], ids=["detailed", "smooth"])
+def test_a_changed_copy_is_found_among_others(originals: list[Image.Image], change: str) -> None:
     found = find([*originals, *(CHANGES[change](image) for image in originals)])
 
     np.testing.assert_array_equal(found.first, [*range(12), *range(12)])
     assert found.kind == [""] * 12 + ["near"] * 12
 
 
+def test_a_copy_changed_in_several_ways_at_once_is_found() -> None:
+    copies = [encoded(cropped(image, 0.03).transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", 50) for image in LEMONS]
+
+    np.testing.assert_array_equal(find([*LEMONS, *copies]).first, [*range(12), *range(12)])
+
+
+def test_a_cropped_copy_of_a_tiny_picture_is_found() -> None:
+    tiny = [small(seed) for seed in range(20)]
+    copies = [image.crop((1, 1, 31, 31)).resize((32, 32), Image.Resampling.BICUBIC) for image in tiny]
+
+    np.testing.assert_array_equal(find([*tiny, *copies]).first, [*range(20), *range(20)])
+
+
 def test_different_smooth_pictures_are_not_merged_although_their_hashes_are_close() -> None:
     lemons = [lemon(seed) for seed in range(300)]
     hashes = np.array([duplicates.perceptual_hash(image) for image in lemons], dtype=np.uint64)
-    close = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= DISTANCE
+    close = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= 12
 
     found = find(lemons)
 
@@ -94,53 +86,92 @@ def test_different_smooth_pictures_are_not_merged_although_their_hashes_are_clos
     np.testing.assert_array_equal(found.first, np.arange(300))
 
 
-def test_the_same_pixels_are_exact_duplicates_whatever_the_distance() -> None:
-    found = find([scribble(0), scribble(1), scribble(0), scribble(0)], distance=0)
+def test_different_pictures_with_the_same_watermark_are_not_merged() -> None:
+    smooth = [image.resize((288, 288), Image.Resampling.BICUBIC) for image in LEMONS]
+    marked = [watermarked(image, 0.3, 0.45) for image in [*PHOTOGRAPHS, *smooth]]
 
-    assert found.first.tolist() == [0, 1, 0, 0]
-    assert found.kind == ["", "", "exact", "exact"]
+    np.testing.assert_array_equal(find(marked).first, np.arange(24))
 
 
-def test_duplicates_of_duplicates_are_one_group_led_by_its_first_image() -> None:
-    original = scribble(3)
-    chain = [reencoded(original, 30), scribble(4), original, original, cropped(original, 2, 1, 1, 2)]
+def test_the_same_pixels_are_exact_duplicates_and_a_copy_of_theirs_joins_them() -> None:
+    original = photograph(3)
+    images = [encoded(original, "JPEG", 30), photograph(4), original, original, cropped(original, 0.02)]
 
-    found = find(chain)
+    found = find(images)
 
     assert found.first.tolist() == [0, 1, 0, 0, 0]
     assert found.kind == ["", "", "near", "exact", "near"]
 
 
-def test_flat_pictures_of_different_colours_stay_apart() -> None:
+def test_pictures_without_content_are_joined_only_when_equal() -> None:
     flat = [Image.new("RGB", (32, 32), (level, 255 - level, 40)) for level in range(0, 250, 5)]
+    sizes = [Image.new("RGB", size) for size in ((1, 1), (1, 300), (300, 1))]
 
-    assert find(flat).first.tolist() == list(range(50))
+    assert find([*flat, *sizes, flat[7]]).first.tolist() == [*range(53), 7]
+
+
+def test_one_image_and_none_are_fine() -> None:
+    none = np.empty((0, duplicates.SIGNATURE_BYTES), np.uint8)
+
+    assert find([photograph(0)]).first.tolist() == [0]
+    assert duplicates.find([], none).kind == []
+
+
+def test_rows_tell_where_in_a_file_the_signatures_are() -> None:
+    images = [photograph(0), photograph(1), encoded(photograph(0), "WEBP")]
+    stored = np.zeros((6, duplicates.SIGNATURE_BYTES), np.uint8)
+    rows = np.array([4, 0, 3])
+    stored[rows] = [duplicates.signature(image) for image in images]
+
+    found = duplicates.find([pixels_sha256(image) for image in images], stored, rows)
+
+    assert found.first.tolist() == [0, 1, 0]
+
+
+MIXED = [
+    *PHOTOGRAPHS[:6],
+    *LEMONS[:6],
+    *(CHANGES["mirrored"](image) for image in PHOTOGRAPHS[:3]),
+    *(CHANGES["5 % cropped off every side"](image) for image in LEMONS[:3]),
+    PHOTOGRAPHS[5],
+    LEMONS[5],
+]
+MIXED_SHA256 = [pixels_sha256(image) for image in MIXED]
+MIXED_SIGNATURES = np.stack([duplicates.signature(image) for image in MIXED])
+MIXED_GROUPS = [*range(12), 0, 1, 2, 6, 7, 8, 5, 11]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(len(MIXED))), st.integers(1, 3))
+def test_neither_the_order_of_rows_nor_threads_change_the_groups(order: list[int], threads: int) -> None:
+    found = duplicates.find([MIXED_SHA256[at] for at in order], MIXED_SIGNATURES[order], threads=threads)
+
+    given_groups = [MIXED_GROUPS[at] for at in order]
+    expected = [given_groups.index(group) for group in given_groups]
+    assert found.first.tolist() == expected
+    assert [kind == "" for kind in found.kind] == [first == at for at, first in enumerate(expected)]
+
+
+def test_links_name_the_pairs_behind_the_groups() -> None:
+    links = duplicates.links(MIXED_SHA256, MIXED_SIGNATURES)
+
+    pairs = {
+        (*sorted((a, b)), m)
+        for a, b, m in zip(links.first.tolist(), links.second.tolist(), links.mirrored.tolist(), strict=True)
+    }
+    assert pairs == {(0, 12, True), (1, 13, True), (2, 14, True), (6, 15, False), (7, 16, False), (8, 17, False)}
+
+
+def test_a_signature_is_the_same_bytes_every_time_and_has_the_promised_size() -> None:
+    for image in (photograph(1), lemon(1), small(1), Image.new("RGB", (1, 1)), photograph(2, 600, 40)):
+        first, again = duplicates.signature(image), duplicates.signature(image.copy())
+        assert first.dtype == np.uint8
+        assert first.shape == (duplicates.SIGNATURE_BYTES,)
+        assert first.tobytes() == again.tobytes()
 
 
 def test_the_hash_does_not_depend_on_the_size_of_a_picture() -> None:
-    image = scribble(5)
+    image = photograph(5)
     distance = (duplicates.perceptual_hash(image) ^ duplicates.perceptual_hash(image.resize((300, 300)))).bit_count()
 
     assert distance <= 4
-
-
-def test_similarity_is_symmetric_and_one_for_the_same_picture() -> None:
-    first = np.stack([duplicates.thumbnail(lemon(seed)) for seed in range(6)])
-    second = np.roll(first, 1, axis=0)
-
-    np.testing.assert_allclose(similarity(first, second), similarity(second, first), atol=1e-5)
-    np.testing.assert_allclose(similarity(first, first), 1, atol=1e-5)
-
-
-def test_twelve_thousand_hashes_are_compared_in_seconds_and_planted_pairs_found() -> None:
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**64, 12_000, dtype=np.uint64)
-    hashes[9_000:9_050] = hashes[:50] ^ np.uint64(0b1011)
-    thumbnails = rng.integers(0, 256, (12_000, 24, 24, 3), dtype=np.uint8)
-    thumbnails[9_000:9_050] = thumbnails[:50]
-
-    found = duplicates.find([str(i) for i in range(12_000)], hashes, thumbnails, DISTANCE)
-
-    expected = np.arange(12_000)
-    expected[9_000:9_050] = np.arange(50)
-    np.testing.assert_array_equal(found.first, expected)

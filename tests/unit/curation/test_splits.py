@@ -1,3 +1,4 @@
+import random
 from collections import Counter
 
 import pandas as pd
@@ -22,7 +23,7 @@ def images(
         for n in range(count)
     ]
     frame = pd.DataFrame(rows)
-    return frame.assign(duplicate_group=[(groups or {}).get(i, i) for i in frame["image_id"]])
+    return frame.assign(split_group=[(groups or {}).get(i, i) for i in frame["image_id"]])
 
 
 def counts(frame: pd.DataFrame, split: pd.Series) -> dict[str, Counter[str]]:
@@ -65,7 +66,7 @@ def test_a_split_given_by_the_source_is_kept() -> None:
             for s in ("train", "val", "test")
         ],
         ignore_index=True,
-    ).assign(duplicate_group=lambda f: f["image_id"])
+    ).assign(split_group=lambda f: f["image_id"])
 
     assert (splits.assign(frame, SHARES, 0) == frame["source_split"]).all()
 
@@ -73,7 +74,7 @@ def test_a_split_given_by_the_source_is_kept() -> None:
 def test_val_is_carved_out_of_train_where_the_source_gives_train_and_test() -> None:
     train, test = images({"a": 170, "b": 34}, "train"), images({"a": 30, "b": 30}, "test")
     frame = pd.concat([train, test.assign(image_id="t" + test["image_id"])], ignore_index=True)
-    frame = frame.assign(duplicate_group=frame["image_id"])
+    frame = frame.assign(split_group=frame["image_id"])
 
     split = splits.assign(frame, SHARES, 0)
 
@@ -87,7 +88,7 @@ def test_val_is_carved_out_of_train_where_the_source_gives_train_and_test() -> N
 def test_test_is_carved_out_of_train_where_the_source_gives_train_and_val() -> None:
     train, val = images({"a": 170}, "train"), images({"a": 20}, "val")
     frame = pd.concat([train, val.assign(image_id="v" + val["image_id"])], ignore_index=True)
-    frame = frame.assign(duplicate_group=frame["image_id"])
+    frame = frame.assign(split_group=frame["image_id"])
 
     assert counts(frame, splits.assign(frame, SHARES, 0))["a"] == {"train": 140, "val": 20, "test": 30}
 
@@ -96,7 +97,7 @@ def test_each_source_keeps_its_own_split() -> None:
     with_split = pd.concat([images({"a": 20}, "train", "x"), images({"a": 10}, "test", "x")], ignore_index=True)
     without = images({"a": 100}, "", "y")
     frame = pd.concat([with_split, without], ignore_index=True)
-    frame = frame.assign(image_id=[f"{i}" for i in frame.index], duplicate_group=[f"{i}" for i in frame.index])
+    frame = frame.assign(image_id=[f"{i}" for i in frame.index], split_group=[f"{i}" for i in frame.index])
 
     split = splits.assign(frame, SHARES, 0)
 
@@ -119,8 +120,8 @@ def test_a_straddling_group_moves_to_its_most_protected_split(given_splits: tupl
     frame["image_id"] = [f"{i:02d}" for i in frame.index]
     first = {"train": 0, "val": 8, "test": 16}
     members = [first[s] for s in given_splits]
-    frame["duplicate_group"] = ["00" if i in members else f"{i:02d}" for i in frame.index]
-    frame.loc[members, "duplicate_group"] = frame.loc[members[0], "image_id"]
+    frame["split_group"] = ["00" if i in members else f"{i:02d}" for i in frame.index]
+    frame.loc[members, "split_group"] = frame.loc[members[0], "image_id"]
 
     split = splits.assign(frame, SHARES, 0)
 
@@ -159,7 +160,7 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
         for group, size in enumerate(draw(st.lists(st.integers(1, 4), min_size=12, max_size=60))):
             for member in range(size):
                 rows.append((f"{label}{group:03d}-{member}", label, f"{label}{group:03d}-0"))
-    frame = pd.DataFrame(rows, columns=["image_id", "label", "duplicate_group"])
+    frame = pd.DataFrame(rows, columns=["image_id", "label", "split_group"])
     given_splits = draw(st.sampled_from([("",), ("train", "test"), ("train", "val", "test"), ("train",)]))
     chosen = draw(st.lists(st.sampled_from(given_splits), min_size=len(frame), max_size=len(frame)))
     if given_splits != ("",):
@@ -175,7 +176,7 @@ def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int) -> None:
     except DataError as error:  # moved groups can empty the train images a split is carved from
         assert "too few" in str(error)
         return
-    assert (split.groupby(frame["duplicate_group"]).nunique() == 1).all()
+    assert (split.groupby(frame["split_group"]).nunique() == 1).all()
     assert set(split) <= {"train", "val", "test"}
 
 
@@ -188,9 +189,85 @@ def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int) -> None:
 def test_ratios_hold_within_one_group(sizes: list[int], seed: int, share: tuple[float, float, float]) -> None:
     shares = Preprocess(image_size=32, train=share[0], val=share[1], test=share[2])
     rows = [(f"{g}-{m}", "a", f"{g}-0") for g, size in enumerate(sizes) for m in range(size)]
-    frame = pd.DataFrame(rows, columns=["image_id", "label", "duplicate_group"]).assign(source="s", source_split="")
+    frame = pd.DataFrame(rows, columns=["image_id", "label", "split_group"]).assign(source="s", source_split="")
 
     found = Counter(splits.assign(frame, shares, seed))
 
     for name, part in zip(("train", "val", "test"), share, strict=True):
         assert abs(found[name] - part * len(frame)) <= 4
+
+
+def test_each_source_keeps_its_shares_within_a_class() -> None:
+    parts = [
+        images({"a": 40, "b": 21}, source=f"s{n}").assign(image_id=lambda f, n=n: f"{n}-" + f["image_id"])
+        for n in range(5)
+    ]
+    frame = pd.concat(parts, ignore_index=True).assign(split_group=lambda f: f["image_id"])
+
+    split = splits.assign(frame, SHARES, 0)
+
+    assert counts(frame, split) == {
+        "a": {"train": 140, "val": 30, "test": 30},
+        "b": {"train": 73, "val": 16, "test": 16},
+    }
+    for (_, label), of_source in split.groupby([frame["source"], frame["label"]]):
+        found = Counter(of_source)
+        assert abs(found["test"] - 0.15 * len(of_source)) <= 1, label
+        assert abs(found["val"] - 0.15 * len(of_source)) <= 1, label
+
+
+def test_many_small_sources_together_keep_the_shares_of_their_class() -> None:
+    frame = images({"a": 300}).assign(source=[f"s{n // 2}" for n in range(300)])
+
+    assert Counter(splits.assign(frame, SHARES, 0)) == {"train": 210, "val": 45, "test": 45}
+
+
+def test_many_sources_of_one_group_each_do_not_all_go_to_train() -> None:
+    frame = images({"a": 300}, groups={f"a-{n}": f"a-{n // 3 * 3}" for n in range(300)})
+    frame["source"] = [f"s{n // 3}" for n in range(300)]
+
+    found = Counter(splits.assign(frame, SHARES, 0))
+
+    assert abs(found["val"] - 45) <= 3
+    assert abs(found["test"] - 45) <= 3
+
+
+def test_a_group_with_several_labels_counts_as_its_most_frequent_one() -> None:
+    frame = images({"a": 20, "b": 21})
+    frame.loc[[0, 20, 21], "split_group"] = "a-0"  # one a, two b
+
+    split = splits.assign(frame, SHARES, 0)
+
+    assert split[[0, 20, 21]].nunique() == 1
+    others = split[frame["label"].eq("a") & (frame.index > 0)]
+    assert Counter(others) == {"train": 13, "val": 3, "test": 3}
+
+
+def test_crops_of_a_photograph_and_duplicates_join_transitively() -> None:
+    frame = pd.DataFrame(
+        [("5", "p1", "5"), ("3", "p1", "2"), ("2", "p2", "2"), ("1", "p3", "1"), ("4", "p4", "1"), ("6", "p5", "6")],
+        columns=["image_id", "photo_id", "duplicate_group"],
+    )
+
+    assert splits.split_groups(frame).tolist() == ["2", "2", "2", "1", "1", "6"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40),
+    order=st.randoms(use_true_random=False),
+)
+def test_joined_groups_are_the_connected_parts_in_any_order_of_rows(
+    rows: list[tuple[int, int]], order: random.Random
+) -> None:
+    frame = pd.DataFrame(
+        [(f"{n:03d}", f"p{photo}", f"d{duplicate}") for n, (photo, duplicate) in enumerate(rows)],
+        columns=["image_id", "photo_id", "duplicate_group"],
+    )
+    groups = splits.split_groups(frame)
+    for column in ("photo_id", "duplicate_group"):
+        assert (groups.groupby(frame[column]).nunique() == 1).all()
+    assert all(groups[frame["image_id"] == leader].item() == leader for leader in groups.unique())
+    shuffled = list(frame.index)
+    order.shuffle(shuffled)
+    pd.testing.assert_series_equal(splits.split_groups(frame.loc[shuffled]).sort_index(), groups)

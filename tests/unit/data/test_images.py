@@ -3,28 +3,15 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from podium.core.errors import DataError
 from podium.core.records.preprocess import Preprocessing
-from podium.data.images import decode, fit, read_image
-from tests.data.hard_images import (
-    HEIGHT,
-    READABLE,
-    UNREADABLE,
-    WIDTH,
-    Readable,
-    Unreadable,
-    encoded,
-    jpeg,
-    oriented,
-    scene,
-)
+from podium.data.images import cropped_file, decode, fit, read_image
+from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
+from tests.data.image_files import HEIGHT, WIDTH, encoded, jpeg, oriented, scene
 
 SMALL = Preprocessing(image_size=12, pad_value=114, max_pixels=1_000_000)
-FILES = [case.make() for case in READABLE]
 
 
 @pytest.mark.parametrize("case", READABLE, ids=lambda case: case.name)
@@ -45,6 +32,15 @@ def test_files_that_cannot_be_read_faithfully_are_refused_with_a_reason(case: Un
 
     assert case.reason in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("case", SIZED, ids=lambda case: case.name)
+def test_odd_sizes_are_read_and_keep_a_row_and_a_column(case: Sized) -> None:
+    read = read_image(encoded(Image.new("RGB", case.size, (10, 20, 30)), "PNG"), SMALL)
+
+    assert (read.width, read.height) == case.size
+    rows, columns = np.nonzero((read.pixels == (10, 20, 30)).all(axis=2))
+    assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == case.content
 
 
 def test_an_image_with_too_many_pixels_is_refused_before_they_are_decoded() -> None:
@@ -101,34 +97,6 @@ def test_the_digest_tells_shapes_apart() -> None:
     assert read_image(wide, SMALL).sha256 != read_image(tall, SMALL).sha256
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=400))
-def test_random_bytes_are_refused_and_never_crash(data: bytes) -> None:
-    with pytest.raises(DataError, match="^unreadable: "):
-        read_image(data, SMALL)
-
-
-@settings(max_examples=250, deadline=None)
-@given(
-    file=st.sampled_from(FILES),
-    changes=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=8),
-    kept=st.floats(0.2, 1),
-)
-@pytest.mark.filterwarnings("ignore")  # damaged metadata makes Pillow warn
-def test_damaged_files_are_read_or_refused_and_never_crash(
-    file: bytes, changes: list[tuple[int, int]], kept: float
-) -> None:
-    damaged = bytearray(file)
-    for at, value in changes:
-        damaged[at % len(damaged)] = value
-    try:
-        pixels = read_image(bytes(damaged[: int(len(damaged) * kept)]), SMALL).pixels
-    except DataError as error:
-        assert str(error).startswith("unreadable: ")
-    else:
-        assert pixels.shape == (12, 12, 3)
-
-
 def test_the_same_file_gives_the_same_pixels_each_time() -> None:
     rng = np.random.default_rng(1)
     out = io.BytesIO()
@@ -138,3 +106,56 @@ def test_the_same_file_gives_the_same_pixels_each_time() -> None:
 
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert first.sha256 == second.sha256
+
+
+def photograph(width: int, height: int, format_: str = "JPEG") -> bytes:
+    small = np.random.default_rng(2).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(out, format_, quality=95)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        (1023, 600, (1023, 600)),  # 1/2 would leave less than 512
+        (1024, 600, (512, 300)),
+        (2050, 1000, (513, 250)),
+        (600, 5000, (75, 625)),
+        (8000, 2, (4000, 1)),  # a side of less than a pixel does not exist
+    ],
+)
+def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_keeps_its_width_and_height(
+    width: int, height: int, size: tuple[int, int]
+) -> None:
+    decoded = decode(photograph(width, height), 10**8, 512)
+
+    assert decoded.image.size == size
+    assert (decoded.width, decoded.height) == (width, height)
+    assert decode(photograph(width, height), 10**8).image.size == (width, height)
+
+
+def test_a_reduced_decode_shows_the_same_picture() -> None:
+    how = Preprocessing(image_size=64, pad_value=114, max_pixels=10**8)
+    reduced, full = read_image(photograph(2400, 1800), how), read_image(photograph(2400, 1800, "PNG"), how)
+
+    assert np.abs(reduced.pixels.astype(int) - full.pixels.astype(int)).max() <= 12
+    assert (reduced.width, reduced.height) == (2400, 1800)
+
+
+def test_corners_fill_the_rest_with_the_median_of_the_four_corner_colours() -> None:
+    pixels = np.full((6, 12, 3), 50, np.uint8)
+    pixels[0, 0], pixels[0, -1], pixels[-1, 0], pixels[-1, -1] = (10, 0, 0), (20, 0, 0), (30, 0, 90), (200, 0, 90)
+
+    square = fit(Image.fromarray(pixels), SMALL.model_copy(update={"fill": "corners"}))
+
+    assert square[0, 0].tolist() == [25, 0, 45]
+    np.testing.assert_array_equal(square[3:9], pixels)
+
+
+def test_a_cropped_file_is_the_part_of_the_upright_photograph() -> None:
+    file = cropped_file(oriented(6), (0.5, 0.0, 1.0, 1.0), 10**6)
+
+    upright = np.asarray(decode(oriented(6), 10**6).image)
+    np.testing.assert_array_equal(np.asarray(decode(file, 10**6).image), upright[:, WIDTH // 2 :])
+    assert cropped_file(oriented(6), (0.0, 0.0, 1.0, 1.0), 10**6) == oriented(6)

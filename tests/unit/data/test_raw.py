@@ -26,7 +26,7 @@ def test_every_image_comes_back_from_the_shard_it_was_said_to_be_in(
     images = {f"{i:016x}": bytes([i]) * size for i, size in enumerate(sizes)}
     shards = pack(folder, images)
     reader = RawImages(folder)
-    assert reader.read_all((shards[key], key) for key in images) == list(images.values())
+    assert [reader.read(shards[key], key) for key in images] == list(images.values())
     for shard in folder.iterdir():
         with zipfile.ZipFile(shard) as archive:
             infos = archive.infolist()

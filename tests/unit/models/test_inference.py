@@ -5,12 +5,12 @@ import torch
 from podium.core.config.training import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.core.records.fetch import WeightsRecord
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
 from podium.models.weights import save_weights
+from tests.cards import a_card
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
 RUNTIME = Runtime(threads=1)
@@ -21,30 +21,14 @@ def folder(tmp_path):
     module = zoo.create("test_resnet", 3, 0.0, seed=4)
     weights = tmp_path / "weights.safetensors"
     save_weights(weights, module.state_dict(), {"format": "pt", "fingerprint": "0" * 64})
-    ModelCard(
-        model="small",
+    a_card(
         architecture="test_resnet",
         classes=["a", "b", "c"],
-        groups={},
         preprocessing=Preprocessing(image_size=32, pad_value=114, max_pixels=10**6),
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.4),
         dropout=0.5,
-        parameters=1,
-        flops=1,
-        weights_bytes=1,
         weights_sha256=sha256_file(weights),
-        pretrained=WeightsRecord(architecture="test_resnet", weights="none", sha256=None, metadata={}),
-        learning_rate=0.1,
-        tuned={},
-        epochs=1,
-        best_epoch=1,
-        images_seen=1,
-        stopped_early=False,
-        seed=0,
-        runtime={},
-        versions={},
-        data_digests={},
         fingerprint="0" * 64,
     ).write(tmp_path / "model.json")
     return tmp_path

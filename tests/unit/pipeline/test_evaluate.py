@@ -17,12 +17,12 @@ from podium.core.config.training import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.core.records.evaluation import Metrics
-from podium.core.records.fetch import WeightsRecord
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
 from podium.core.times import read_times
 from podium.data.shards import SplitRecord, finish_split
 from podium.pipeline import evaluate
+from tests.cards import a_card
 
 CLASSES = ["lemon", "orange", "사과"]
 PREPARED = Preprocessing(image_size=8, pad_value=114, max_pixels=1000)
@@ -88,31 +88,12 @@ def project(tmp_path, monkeypatch):
     layout.model("m").mkdir(parents=True)
     (layout.model("m") / "history.csv").write_text(HISTORY)
     val = SplitRecord.read(layout.prepared / "val" / "split.json")
-    card = ModelCard(
-        model="m",
-        architecture="resnet18",
+    card = a_card(
         classes=CLASSES,
-        groups={},
         preprocessing=PREPARED,
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-        dropout=0.0,
-        parameters=10,
-        flops=20,
-        weights_bytes=40,
-        weights_sha256="0" * 64,
-        pretrained=WeightsRecord(architecture="resnet18", weights="none", sha256=None, metadata={}),
         learning_rate=1 / 3,
-        tuned={},
-        epochs=2,
         best_epoch=2,
-        images_seen=100,
-        stopped_early=False,
-        seed=0,
-        runtime={},
-        versions={},
         data_digests={"val": val.digest},
-        fingerprint="f" * 64,
     )
     fake = FakeClassifier(card)
     monkeypatch.setattr("podium.models.inference.load_classifier", lambda folder, runtime: fake)

@@ -194,7 +194,7 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
     seen = Seen(experiment)
     assert seen.counts() == ALL
     trials = {run.data.tags["podium.trial"]: run for run in seen.of_kind("trial")}
-    assert trials["1"].data.tags["podium.outcome"] == "pruned"
+    assert trials["1"].data.tags["podium.ending"] == "pruned"
     assert trials["1"].data.params == {"learning_rate": "0.01"}
     assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val_loss")) == 2
     tunes = {run.info.run_id for run in seen.of_kind("tune")}

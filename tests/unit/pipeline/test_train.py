@@ -24,7 +24,7 @@ from podium.core.times import read_times
 from podium.data.shards import open_for_testing
 from podium.models import engine, zoo
 from podium.models.inference import load_classifier
-from podium.models.watcher import Outcome, Unwatched, unwatched
+from podium.models.watcher import Ending, Unwatched, unwatched
 from podium.models.weights import save_weights
 from podium.pipeline import train
 from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned
@@ -41,7 +41,7 @@ class Remembering(Unwatched):
 
     def __init__(self) -> None:
         self.rows: list[EpochResult] = []
-        self.outcome: Outcome | None = None
+        self.ending: Ending | None = None
 
     def epoch(self, row: EpochResult) -> None:
         self.rows.append(row)
@@ -49,8 +49,8 @@ class Remembering(Unwatched):
     def trial(self, number: int, parameters: Mapping[str, float]) -> "Remembering":
         return self
 
-    def close(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+    def close(self, ending: Ending) -> None:
+        self.ending = ending
 
 
 def fit(layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched) -> dict[str, str]:
@@ -194,7 +194,7 @@ def test_card_history_and_weights_belong_together(tmp_path):
     assert written == seen.rows
     assert [row.step for row in seen.rows] == [3, 6, 9]
     assert card.best_epoch == min(seen.rows, key=lambda row: row.val_loss).epoch
-    assert seen.outcome == "finished"
+    assert seen.ending == "finished"
     assert read_times(layout, card.fingerprint)["seconds_per_epoch"] > 0
 
 
@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_writes_nothing(tmp_path):
     seen = Remembering()
     with pytest.raises(ModelError, match=r"step \d+.*lower train.learning_rate"):
         fit(layout, RECIPE.model_copy(update={"warmup_epochs": 0.0}), watch=lambda *_: seen)
-    assert seen.outcome == "failed"
+    assert seen.ending == "failed"
     assert not layout.model("small").exists()
 
 

@@ -15,7 +15,7 @@ from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult, TuningResult
-from podium.models.watcher import Outcome, Unwatched, unwatched
+from podium.models.watcher import Ending, Unwatched, unwatched
 from podium.pipeline import tune
 from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project
 
@@ -33,7 +33,7 @@ class Listening(Unwatched):
     def __init__(self, kill_at: tuple[int, int] | None = None) -> None:
         self.kill_at = kill_at
         self.started: list[int] = []
-        self.outcomes: list[Outcome] = []
+        self.endings: list[Ending] = []
 
     def trial(self, number: int, parameters: Mapping[str, float]) -> "Listening":
         self.started.append(number)
@@ -43,8 +43,8 @@ class Listening(Unwatched):
         if (self.started[-1], row.epoch) == self.kill_at:
             raise Killed
 
-    def close(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def close(self, ending: Ending) -> None:
+        self.endings.append(ending)
 
 
 def study(
@@ -168,8 +168,8 @@ def test_a_trial_that_diverges_is_dropped_and_the_study_goes_on(tmp_path):
     states = [row["state"] for row in table(layout, "trials.csv")]
     assert "diverged" in states
     assert TuningResult.read(layout.tuning("small") / "best.json").parameters["learning_rate"] < 1
-    assert len(seen.outcomes) == 6
-    assert seen.outcomes[-1] == "finished"
+    assert len(seen.endings) == 6
+    assert seen.endings[-1] == "finished"
 
 
 def test_a_study_in_which_all_trials_diverge_says_what_to_change(tmp_path):

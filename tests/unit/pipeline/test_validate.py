@@ -1,4 +1,5 @@
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.fetch import SkippedFile
 from podium.core.records.validate import ValidationReport
+from podium.curation.expectations.catalogue import CATALOGUE
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
 from podium.pipeline import preprocess, validate
 from tests.raw_images import RawFile, files, picture, png, write_raw
@@ -19,22 +21,22 @@ from tests.raw_images import RawFile, files, picture, png, write_raw
 
 def params(**changes: dict[str, object]) -> Validate:
     sections: dict[str, dict[str, object]] = {
-        "columns": {"severity": "critical"},
-        "classes_in_every_split": {"severity": "critical"},
-        "minimum_rows": {"severity": "critical", "minimum": 2},
-        "class_balance": {"severity": "warning", "maximum": 3.0},
-        "image_in_one_split": {"severity": "critical"},
-        "duplicates_in_one_split": {"severity": "critical"},
-        "image_side": {"severity": "warning", "minimum": 16},
-        "share_rejected": {"severity": "critical", "maximum": 0.2},
+        "minimum_rows": {"minimum": 2},
+        "image_side": {"minimum": 16},
+        "share_rejected": {"maximum": 0.2},
+        "source_balance": {"maximum": 10.0},
     }
-    return Validate.model_validate({**sections, **{k: {**sections[k], **v} for k, v in changes.items()}})
+    return Validate.model_validate({**sections, **{k: {**sections.get(k, {}), **v} for k, v in changes.items()}})
 
 
-@pytest.fixture
-def prepared(tmp_path: Path) -> Layout:
+def run(layout: Layout, **changes: dict[str, object]) -> None:
+    validate.run(layout, params(**changes), seed=0)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     """36 images of two classes, one of them with an awkward name, one unreadable file, one duplicate."""
-    layout = Layout(tmp_path)
+    layout = Layout(tmp_path_factory.mktemp("prepared"))
     extra = [
         RawFile("lemon/cut.png", "lemon", png(picture("lemon", 1))[:99]),
         RawFile("lemon/copy.png", "lemon", png(picture("lemon", 5))),
@@ -42,6 +44,13 @@ def prepared(tmp_path: Path) -> Layout:
     write_raw(layout, [*files(["lemon", "<b>귤</b>"], 18), *extra], [SkippedFile(path="a.txt", reason="not an image")])
     preprocess.run(layout, Preprocess(image_size=16), seed=0, workers=0)
     return layout
+
+
+@pytest.fixture
+def prepared(once: Layout, tmp_path: Path) -> Layout:
+    """A copy of them to spoil."""
+    shutil.copytree(once.prepared, Layout(tmp_path).prepared)
+    return Layout(tmp_path)
 
 
 def move_copy_to_another_split(layout: Layout) -> None:
@@ -52,33 +61,33 @@ def move_copy_to_another_split(layout: Layout) -> None:
 
 
 def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    validate.run(prepared, params())
+    run(prepared)
 
     report = ValidationReport.read(prepared.validation_report)
     assert report.passed
     assert (report.images, report.rejected) == (37, 1)
-    assert [result.id for result in report.results] == sorted(Validate.model_fields)
+    assert [result.id for result in report.results] == sorted(CATALOGUE)
     assert json.loads((prepared.validation / "passed.json").read_text()) == {
         "manifest_sha256": sha256_file(prepared.manifest),
         "passed": True,
     }
     out = capsys.readouterr().out
-    assert "8 of 8 expectations hold" in out
+    assert " of 18 expectations hold: see artifacts/validation/index.html" in out
     assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out
 
 
 def test_a_critical_failure_writes_the_reports_and_names_expectation_value_images_and_remedy(prepared: Layout) -> None:
-    validate.run(prepared, params())
+    run(prepared)
     move_copy_to_another_split(prepared)
 
     with pytest.raises(ValidationFailed) as raised:
-        validate.run(prepared, params())
+        run(prepared)
 
     message = str(raised.value)
-    assert message.startswith("expectation duplicates_in_one_split fails: expected 0 in two splits, observed 1 groups")
+    assert message.startswith("expectation duplicates_in_one_split fails: expected 0 groups in two splits, observed 1")
     assert "(lemon/5.png, lemon/copy.png)" in message or "(lemon/copy.png, lemon/5.png)" in message
     assert "run `dvc repro -f preprocess`" in message
-    assert "(1 more in artifacts/validation/index.html)" in message  # the same pixels, too
+    assert "(2 more in artifacts/validation/index.html)" in message  # the same pixels and the split group, too
     assert "\n" not in message
     assert not ValidationReport.read(prepared.validation_report).passed
     assert not (prepared.validation / "passed.json").exists()
@@ -86,7 +95,7 @@ def test_a_critical_failure_writes_the_reports_and_names_expectation_value_image
 
 
 def test_a_warning_is_reported_and_stops_nothing(prepared: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    validate.run(prepared, params(image_side={"minimum": 500}))
+    run(prepared, image_side={"minimum": 500})
 
     out = capsys.readouterr().out
     assert "validate: warning: expectation image_side fails: expected at least 500 pixels" in out
@@ -97,13 +106,13 @@ def test_a_warning_is_reported_and_stops_nothing(prepared: Layout, capsys: pytes
 
 def test_severity_decides_what_stops(prepared: Layout) -> None:
     with pytest.raises(ValidationFailed, match="image_side fails: expected at least 500 pixels, observed smallest: 32"):
-        validate.run(prepared, params(image_side={"minimum": 500, "severity": "critical"}))
-    validate.run(prepared, params(share_rejected={"maximum": 0.0, "severity": "warning"}))
+        run(prepared, image_side={"minimum": 500, "severity": "critical"})
+    run(prepared, share_rejected={"maximum": 0.0, "severity": "warning", "because": "one is planted"})
 
 
 def test_only_unreadable_images_count_as_rejected_not_files_that_are_none(prepared: Layout) -> None:
     with pytest.raises(ValidationFailed, match=r"share_rejected .* observed 0.02632 \(1 of 38\) \(lemon/cut.png\)"):
-        validate.run(prepared, params(share_rejected={"maximum": 0.02}))
+        run(prepared, share_rejected={"maximum": 0.02})
 
 
 def test_a_missing_column_is_reported_as_such(prepared: Layout) -> None:
@@ -111,20 +120,20 @@ def test_a_missing_column_is_reported_as_such(prepared: Layout) -> None:
     table.to_parquet(prepared.manifest)
 
     with pytest.raises(ValidationFailed, match="expectation columns fails: .* missing: sha256"):
-        validate.run(prepared, params())
+        run(prepared)
 
     page = (prepared.validation / "index.html").read_text(encoding="utf-8")
     assert "not checked: the manifest lacks the column &#39;sha256&#39;" in page
 
 
 def test_passed_json_depends_on_the_data_alone_and_everything_is_the_same_twice(prepared: Layout) -> None:
-    validate.run(prepared, params())
+    run(prepared)
     first = {p.name: p.read_bytes() for p in [*prepared.validation.iterdir(), prepared.validation_report]}
-    validate.run(prepared, params())
+    run(prepared)
     again = {p.name: p.read_bytes() for p in [*prepared.validation.iterdir(), prepared.validation_report]}
     assert again == first
 
-    validate.run(prepared, params(class_balance={"maximum": 50.0}, minimum_rows={"minimum": 1}))
+    run(prepared, class_balance={"maximum": 50.0}, minimum_rows={"minimum": 1})
 
     assert (prepared.validation / "passed.json").read_bytes() == first["passed.json"]
     assert prepared.validation_report.read_bytes() != first["validation.json"]
@@ -148,12 +157,12 @@ class _Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_else_shows_every_part_and_escapes_names(prepared: Layout) -> None:
-    validate.run(prepared, params())
+    run(prepared)
 
     page = _Page()
     page.feed((prepared.validation / "index.html").read_text(encoding="utf-8"))
-    assert page.addresses == []
-    assert not page.tags & {"script", "link", "img", "iframe"}
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert not page.tags & {"script", "link", "iframe"}
     for part in (
         "The data passed validation",
         "<b>귤</b>",
@@ -162,21 +171,75 @@ def test_the_page_needs_nothing_else_shows_every_part_and_escapes_names(prepared
         "lemon/copy.png",
         "a.txt",
         sha256_file(prepared.manifest),
-        *Validate.model_fields,
+        *(entry.sentence for entry in CATALOGUE.values()),
     ):
         assert part in page.text
 
 
-@pytest.mark.parametrize("name", ["manifest", "profile", "rejected"])
+@pytest.mark.parametrize("name", ["manifest", "profile", "rejected", "measures"])
 def test_missing_inputs_are_named(prepared: Layout, name: str) -> None:
     getattr(prepared, name).unlink()
 
     with pytest.raises(DataError, match="does not exist: run `dvc repro`"):
-        validate.run(prepared, params())
+        run(prepared)
 
 
 def test_a_foreign_list_of_rejected_files_is_refused(prepared: Layout) -> None:
     pd.DataFrame({"file": ["x"]}).to_csv(prepared.rejected, index=False)
 
-    with pytest.raises(DataError, match="must have the columns path, label, reason"):
-        validate.run(prepared, params())
+    with pytest.raises(DataError, match="must have the columns path, label, reason, kind, image_id"):
+        run(prepared)
+
+
+def test_a_relaxed_expectation_is_printed_shown_and_recorded_with_its_reason(
+    prepared: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(prepared, share_rejected={"maximum": 0.0, "severity": "warning", "because": "one file is\n planted"})
+
+    assert "relaxed: share_rejected only warns, because one file is planted\n" in capsys.readouterr().out
+    results = {result.id: result for result in ValidationReport.read(prepared.validation_report).results}
+    assert results["share_rejected"].relaxed
+    assert results["share_rejected"].because == "one file is planted"
+    assert [id for id, result in results.items() if result.relaxed] == ["share_rejected"]
+    assert "one file is planted" in (prepared.validation / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_report_states_the_leak_of_a_draw_image_by_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout(tmp_path)
+    copies = [RawFile(f"lemon/copy{n}.png", "lemon", png(picture("lemon", 5))) for n in range(9)]
+    write_raw(layout, [*files(["lemon", "plum"], 18), *copies])
+    preprocess.run(layout, Preprocess(image_size=16), seed=0, workers=0)
+
+    run(layout)
+
+    leak = ValidationReport.read(layout.validation_report).naive_split
+    assert leak is not None
+    assert leak.groups == 1  # ten copies of one picture, drawn one by one
+    assert 0 < leak.test_images_with_twin < leak.test_images
+    assert leak.share == pytest.approx(leak.test_images_with_twin / leak.test_images)
+    assert "validate: a random split would have put 1 groups on two sides" in capsys.readouterr().out
+
+
+def test_measures_of_other_images_are_refused(prepared: Layout) -> None:
+    pd.read_parquet(prepared.measures).iloc[1:].to_parquet(prepared.measures)
+
+    with pytest.raises(DataError, match="not of the images in the manifest: run `dvc repro -f preprocess`"):
+        run(prepared)
+
+
+def test_test_pixels_are_not_opened(prepared: Layout) -> None:
+    shutil.rmtree(prepared.prepared / "test")
+
+    run(prepared)
+
+    assert ValidationReport.read(prepared.validation_report).drift
+
+
+def test_data_docs_are_written_where_nothing_is_hashed(prepared: Layout) -> None:
+    page = validate.data_docs(prepared, params(), seed=0)
+
+    assert page == prepared.root / ".podium" / "data-docs" / "index.html"
+    assert "leakage" in page.read_text(encoding="utf-8")
+    assert not prepared.validation_report.exists()

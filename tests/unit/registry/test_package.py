@@ -1,14 +1,20 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 
+from podium.core.config.preprocess import CentreCrop, Grey
 from podium.core.errors import ModelError
+from podium.core.layout import Layout
+from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
+from podium.data.images import decode
+from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
 from podium.registry import package
 
 MODEL = "tiny_resnet"
@@ -16,8 +22,6 @@ MODEL = "tiny_resnet"
 
 @pytest.fixture
 def built(experiment, tmp_path_factory):
-    import shutil
-
     from mlflow.models import Model
 
     target = tmp_path_factory.mktemp("package") / "model"
@@ -80,6 +84,26 @@ def test_serving_that_differs_from_the_evaluation_is_refused(experiment, tmp_pat
         package.check_parity(folder, golden, experiment.params.runtime)
 
 
-def test_requirements_name_the_installed_versions():
-    assert all(Path(line).name.count("==") == 1 for line in package.requirements())
-    assert [line.split("==")[0] for line in package.requirements()] == list(package.REQUIREMENTS)
+def test_requirements_name_the_installed_versions_and_opencv_only_for_steps_it_makes():
+    plain = Preprocessing(image_size=8, pad_value=0, max_pixels=10)
+    lines = package.requirements(plain)
+    assert all(line.count("==") == 1 for line in lines)
+    assert [line.split("==")[0] for line in lines] == list(package.REQUIREMENTS)
+    assert package.requirements(plain.model_copy(update={"steps": [CentreCrop(share=0.5)]})) == lines
+    with_step = package.requirements(plain.model_copy(update={"steps": [Grey()]}))
+    assert [line.split("==")[0] for line in with_step if line not in lines] == ["opencv-python-headless"]
+
+
+def test_the_golden_batch_holds_crops_as_files_of_their_own(experiment, tmp_path):
+    shutil.copytree(experiment.layout.root, tmp_path / "project")
+    layout = Layout(tmp_path / "project")
+    raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).assign(box_left=0.25, box_bottom=0.5)
+    write_manifest(layout.raw / "manifest.parquet", raw, RAW_COLUMNS)
+
+    golden = package.golden_batch(layout, MODEL, experiment.params.runtime)
+
+    whole = package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    for crop, photograph in zip(golden.images, whole.images, strict=True):
+        pixels = np.asarray(decode(base64.b64decode(photograph.bytes), 10**6).image)
+        shown = np.asarray(decode(base64.b64decode(crop.bytes), 10**6).image)
+        np.testing.assert_array_equal(shown, pixels[: pixels.shape[0] // 2, pixels.shape[1] // 4 :])

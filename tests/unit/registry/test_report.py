@@ -5,7 +5,7 @@ import pytest
 
 from podium.core.records.evaluation import Decision
 from podium.core.times import add_times
-from podium.registry import report
+from podium.registry import figures, report
 from podium.registry.outcome import read_outcome
 
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
@@ -67,7 +67,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     best = outcome.winner
     for text in (
         f"{best.name} {'is preferred in a tie' if outcome.decision.tie else 'wins'}",
-        report.share(best.metrics.accuracy.value),
+        figures.share(best.metrics.accuracy.value),
         outcome.decision.reason,
         "CC0-1.0",
         "broken.jpg",
@@ -124,13 +124,13 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (report.share(0.91249), "91.2%"),
-        (report.count(1234567), "1\u202f234\u202f567"),
-        (report.compact(11_181_642), "11.2 M"),
-        (report.compact(610_000_000), "610 M"),
-        (report.size(44_700_000), "44.7 MB"),
-        (report.size(812), "812 B"),
-        (report.milliseconds(0.00734), "7.34 ms"),
+        (figures.share(0.91249), "91.2%"),
+        (figures.count(1234567), "1\u202f234\u202f567"),
+        (figures.compact(11_181_642), "11.2 M"),
+        (figures.compact(610_000_000), "610 M"),
+        (figures.size(44_700_000), "44.7 MB"),
+        (figures.size(812), "812 B"),
+        (figures.milliseconds(0.00734), "7.34 ms"),
     ],
 )
 def test_numbers_are_written_for_people(shown, expected):

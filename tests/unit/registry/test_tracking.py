@@ -56,16 +56,16 @@ def test_a_training_run_shows_each_epoch(store):
 
 def test_a_study_nests_one_run_per_trial(store):
     study = live_view(store, "sample")("tune", "resnet18", "a" * 64)
-    for number, outcome in enumerate(("finished", "pruned", "diverged")):
+    for number, ending in enumerate(("finished", "pruned", "diverged")):
         trial = study.trial(number, {"learning_rate": 0.1 / (number + 1)})
         trial.epoch(epoch(1))
-        trial.close(outcome)
+        trial.close(ending)
     study.close("finished")
     _, (parent,) = runs_of(store, "tune")
     _, trials = runs_of(store, "trial")
     assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
     assert {run.data.tags[PARENT] for run in trials} == {parent.info.run_id}
-    assert [run.data.tags["podium.outcome"] for run in trials] == ["finished", "pruned", "diverged"]
+    assert [run.data.tags["podium.ending"] for run in trials] == ["finished", "pruned", "diverged"]
     assert [run.info.status for run in trials] == ["FINISHED", "FINISHED", "FAILED"]
     assert [run.data.params["learning_rate"] for run in trials][:2] == ["0.1", "0.05"]
 

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.site import Site, open_site
+
 
 @dataclass
 class FileServer:
@@ -19,6 +21,8 @@ class FileServer:
         cuts: bytes after which the next connections are closed, one entry a connection.
         statuses: answers to give instead of the file, one a connection.
         ranges: whether `Range` is honoured.
+        lengths: whether `Content-Length` is sent.
+        headers: sent beside the others.
         shift: added to the start of every range sent, as a broken proxy would.
         requests: `Range` and `If-Range` of every request so far.
     """
@@ -29,6 +33,8 @@ class FileServer:
     cuts: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
+    lengths: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
     shift: int = 0
     requests: list[tuple[str | None, str | None]] = field(default_factory=list)
     port: int = 0
@@ -64,8 +70,10 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if partial else 200)
             if partial:
                 self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-            self.send_header("Content-Length", str(len(body)))
-            for name, value in (("ETag", server.etag), ("Last-Modified", server.last_modified)):
+            if server.lengths:
+                self.send_header("Content-Length", str(len(body)))
+            validators = {"ETag": server.etag, "Last-Modified": server.last_modified}
+            for name, value in (validators | server.headers).items():
                 if value is not None:
                     self.send_header(name, value)
             self.end_headers()
@@ -96,3 +104,11 @@ def file_server(_running_server: FileServer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     _running_server.__dict__.update(FileServer(port=_running_server.port).__dict__)
     return _running_server
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A web site with nothing on it yet."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with open_site() as running:
+        yield running

@@ -1,5 +1,6 @@
 """A download that breaks goes on where it stopped, and only the right bytes get the final name."""
 
+import base64
 import errno
 import hashlib
 import os
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.download import download, without_secrets
+from podium.sources.download import Remote, download, download_to, without_secrets
 from tests.unit.sources.conftest import FileServer
 
 DATA = Random(0).randbytes(300_000)
@@ -209,8 +210,94 @@ def test_secrets_are_cut_out_of_addresses_only() -> None:
 def test_a_pipe_sees_plain_lines(
     file_server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.sources.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("podium.core.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("podium.core.progress.LINE_SHARE", 0.0)
     get(file_server.url, SHA256, tmp_path, PATIENT)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "download: 300.0 kB of 300.0 kB (100%)"
     assert "\x1b" not in "".join(lines)
+
+
+# --- files nobody has a digest of ----------------------------------------------------------------------------------
+
+
+def get_unpinned(server: FileServer, folder: Path, fetch: Fetch = PATIENT) -> bytes:
+    target = folder / "tables" / "boxes.csv"
+    download_to(target, Remote("boxes.csv", lambda: server.url), None, fetch, pause_seconds=0.0)
+    return target.read_bytes()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, len(DATA)), min_size=1, max_size=3))
+def test_without_a_digest_a_cut_file_is_never_taken_for_whole(
+    cuts: list[int], file_server: FileServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file_server.cuts = list(cuts)
+    folder = tmp_path_factory.mktemp("downloads")
+    assert get_unpinned(file_server, folder) == DATA
+    assert names(folder) == ["tables/boxes.csv"]
+    file_server.requests.clear()
+    assert get_unpinned(file_server, folder) == DATA
+    assert file_server.requests == []
+
+
+def test_without_a_digest_the_next_run_goes_on_where_a_killed_one_stopped(
+    file_server: FileServer, tmp_path: Path
+) -> None:
+    file_server.cuts = [70_001, 0]
+    with pytest.raises(DataError, match="boxes.csv cannot be downloaded .*the 70,001 bytes so far are kept"):
+        get_unpinned(file_server, tmp_path, ONE_TRY)
+    file_server.requests.clear()
+    assert get_unpinned(file_server, tmp_path) == DATA
+    assert file_server.requests == [("bytes=70001-", '"v1"')]
+
+
+@pytest.mark.parametrize(("left", "count"), [(DATA, 1), (DATA + b"more", 2)])
+def test_without_a_digest_a_part_as_long_as_the_file_is_judged_by_the_length_the_server_says(
+    left: bytes, count: int, file_server: FileServer, tmp_path: Path
+) -> None:
+    file_server.cuts = [1_000, 0]
+    with pytest.raises(DataError):
+        get_unpinned(file_server, tmp_path, ONE_TRY)
+    file_server.requests.clear()
+    (part,) = tmp_path.rglob("*.part")
+    part.write_bytes(left)
+    assert get_unpinned(file_server, tmp_path) == DATA
+    assert len(file_server.requests) == count
+
+
+def test_without_a_digest_and_a_length_a_file_is_refused(file_server: FileServer, tmp_path: Path) -> None:
+    file_server.lengths = False
+    with pytest.raises(DataError, match="does not say how long the file is, so a cut one would pass for whole"):
+        get_unpinned(file_server, tmp_path)
+    assert get(file_server.url, SHA256, tmp_path, PATIENT).read_bytes() == DATA  # a digest is enough
+
+
+MD5 = base64.b64encode(hashlib.md5(DATA).digest()).decode()
+STATED = {
+    "right": ({"x-goog-hash": f"crc32c=AAAAAA==,md5={MD5}"}, True),
+    "wrong": ({"x-goog-hash": f"md5={MD5[::-1].strip('=').rjust(22, 'A')}=="}, False),
+    # Google unpacks a file that is stored packed, and still says the MD5 of the packed one.
+    "of a packed file": ({"x-goog-hash": "md5=" + "A" * 22 + "==", "x-goog-stored-content-encoding": "gzip"}, True),
+}
+
+
+@pytest.mark.parametrize(("headers", "accepted"), STATED.values(), ids=STATED)
+def test_the_md5_that_googles_storage_states_is_checked(
+    headers: dict[str, str], accepted: bool, file_server: FileServer, tmp_path: Path
+) -> None:
+    file_server.headers = headers
+    if accepted:
+        assert get_unpinned(file_server, tmp_path) == DATA
+        return
+    with pytest.raises(DataError, match="boxes.csv was damaged on its way .*run the stage again"):
+        get_unpinned(file_server, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_an_address_that_expires_is_asked_for_again(file_server: FileServer, tmp_path: Path) -> None:
+    addresses = [f"{file_server.url}&signature=5ecre7-{number}" for number in range(3)]
+    file_server.cuts = [10, 20]
+    remote = Remote("kaggle:me/photos", lambda: addresses.pop(0))
+    download_to(tmp_path / "a" / "photos.zip", remote, SHA256, PATIENT, pause_seconds=0.0)
+    assert addresses == [] and file_server.requests[1:] == [("bytes=10-", '"v1"'), ("bytes=30-", '"v1"')]

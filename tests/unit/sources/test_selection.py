@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.errors import DataError
-from podium.sources.listing import SourceImage
+from podium.sources.listing import Box, SourceImage
 from podium.sources.selection import limited
 
 
@@ -64,3 +64,16 @@ def test_the_choice_is_pinned_for_all_versions() -> None:
         "/pear/1.jpg",
         "/pear/2.jpg",
     ]
+
+
+def test_boxes_are_counted_one_by_one_and_photographs_are_used_up_before_the_next() -> None:
+    boxes = [Box(left, 0.0, left + 0.25, 1.0) for left in (0.0, 0.25, 0.5)]
+    crops = [SourceImage(path=f"{i}.jpg", label="person", box=box) for i in range(4) for box in boxes]
+    animals = [SourceImage(path=f"{i}.jpg", label="animal", box=Box(0.75)) for i in range(4)]
+    kept = limited([*crops, *animals], 4)
+    assert counts(kept) == {("", "person"): 4, ("", "animal"): 4}
+    people = Counter(image.path for image in kept if image.label == "person")
+    assert sorted(people.values()) == [1, 3]
+    assert [i for i in limited([*crops, *animals], 1) if i.label == "animal"] == [
+        *limited(animals, 1)
+    ]  # what other labels a photograph has does not matter

@@ -1,11 +1,17 @@
 """What pydantic found wrong with a params file, as one line that names the key and the nearest valid one."""
 
 import difflib
-from typing import Any, get_args
+from collections.abc import Iterable, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from podium.core.errors import one_line
+
+# What pydantic says of each branch of `number | mapping | null`; the branch that fits the value says more.
+_WRONG_BRANCH = frozenset(("int_type", "dict_type", "string_type", "list_type", "none_required"))
 
 
 def nearest(word: str, known: Any) -> str:
@@ -15,46 +21,91 @@ def nearest(word: str, known: Any) -> str:
 
 
 def first_problem(error: ValidationError, top: type[BaseModel], prefix: str) -> str:
-    """The first of pydantic's complaints in one line, with the number of the others.
+    """The worst of pydantic's complaints in one line, with the number of the others.
+
+    An unknown key goes before a missing one, which often is the same key misspelt.
 
     Args:
         error: what validating raised.
         top: the class that was validated.
         prefix: dotted place of that class in the file; empty for the whole.
     """
-    problem = error.errors()[0]
-    location = [str(part) for part in problem["loc"]]
-    where = ".".join([p for p in [prefix, *location] if p])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    problems = error.errors()
+    telling = [p for p in problems if not _is_wrong_branch(p, problems, top)]
+    problem = min(telling, key=lambda p: p["type"] != "extra_forbidden")
+    steps, keys = _follow(top, problem["loc"])
+    where = ".".join([p for p in [prefix, *steps] if p]).replace(".[", "[")
+    more = f" (and {len(telling) - 1} more)" if len(telling) > 1 else ""
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(top, location[:-1])
-        return f"unknown key {where!r}{nearest(location[-1], known)} (valid keys: {', '.join(known)}){more}"
+        return f"unknown key {where!r}{nearest(steps[-1], keys)} (valid keys: {', '.join(keys)}){more}"
     if problem["type"] == "missing":
         return f"key {where!r} is missing: add it{more}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{_unknown_kind(where, problem)}{more}"
     message = problem["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], (dict, BaseModel)) else f" (given {problem['input']!r})"
+    given = "" if isinstance(problem["input"], (dict, list, BaseModel)) else f" (given {problem['input']!r})"
     return f"{where + ': ' if where else ''}{one_line(message)}{given}{more}"
 
 
-def _fields_at(section: type[BaseModel], location: list[str]) -> list[str]:
-    """Valid keys of the section a dotted location leads to."""
-    current = section
+def _is_wrong_branch(problem: ErrorDetails, problems: Sequence[ErrorDetails], top: type[BaseModel]) -> bool:
+    """Whether another branch of the same union took the value and says what is wrong with it."""
+    location, above = problem["loc"], problem["loc"][:-1]
+    if problem["type"] not in _WRONG_BRANCH or _follow(top, location)[0] != _follow(top, above)[0]:
+        return False
+    beside = (p for p in problems if p["loc"] != location and p["loc"][: len(above)] == above)
+    return any(p["type"] not in _WRONG_BRANCH for p in beside)
+
+
+def _unknown_kind(where: str, problem: ErrorDetails) -> str:
+    """A section that comes in several kinds, and the key that says which names none of them."""
+    context = problem.get("ctx", {})
+    key = f"{where}.{str(context.get('discriminator', '')).strip(chr(39))}"
+    if problem["type"] == "union_tag_not_found":
+        return f"key {key!r} is missing: add it"
+    kinds = [kind.strip("' ") for kind in str(context["expected_tags"]).split(",")]
+    return f"{key}: {context['tag']!r} is none of {', '.join(kinds)}{nearest(str(context['tag']), kinds)}"
+
+
+def _follow(top: type[BaseModel], location: Iterable[int | str]) -> tuple[list[str], list[str]]:
+    """The keys of a location as they stand in the file, and the valid keys of the section the last one lies in.
+
+    pydantic's locations also hold which member of a union was tried; that is not in the file.
+    """
+    steps: list[str] = []
+    keys: list[str] = []
+    current: Any = top
     for part in location:
-        by_key = {f.alias or n: f for n, f in current.model_fields.items()}
-        if part not in by_key:
-            continue  # a key chosen by the user, such as a model's name
-        found = _section_in(by_key[part].annotation)
-        if found is None:
-            return []
-        current = found
-    return [f.alias or n for n, f in current.model_fields.items()]
+        options = _options(current)
+        if len(options) > 1:
+            current = next((option for option in options if _is_named(option, str(part))), None)
+            continue
+        current = options[0]
+        if part != "[key]":
+            steps.append(f"[{part}]" if isinstance(part, int) else part)
+        if _is_section(current):
+            by_key = {field.alias or name: field.annotation for name, field in current.model_fields.items()}
+            keys = list(by_key)
+            current = by_key.get(str(part))
+        else:
+            current = (get_args(current) or (None,))[-1]  # a mapping's values, a list's items
+    return steps, keys
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        found = _section_in(argument)
-        if found is not None:
-            return found
-    return None
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union but for None; anything else alone. What is annotated to a type is taken off."""
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(o for m in get_args(annotation) if m is not NoneType for o in _options(m))
+    return (annotation,)
+
+
+def _is_named(option: Any, tag: str) -> bool:
+    """Whether pydantic calls a member of a union so: by the value of its telling key, or by its type."""
+    if _is_section(option):
+        return any(get_origin(f.annotation) is Literal and f.default == tag for f in option.model_fields.values())
+    return tag.startswith(f"{getattr(get_origin(option), '__name__', None)}[")
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

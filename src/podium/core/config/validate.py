@@ -1,38 +1,162 @@
-"""Params section `validate`: one entry per expectation on the prepared dataset."""
+"""Params section `validate`: one entry per expectation on the prepared dataset, every one with a default.
 
-from typing import Annotated
+Rule: an expectation that is critical by default becomes a warning only with a `because`, which is shown wherever the
+result is and travels in the tags of the model versions made from such data.
+"""
 
-from pydantic import Field
+from typing import Annotated, Self
 
-from podium.core.config.base import PositiveInt, Section, Severity
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from podium.core.config.base import Fraction, PositiveInt, Section, Severity
+
+LONGEST_BECAUSE = 250
+"""Characters; all of them together fit in one tag of MLflow (8,000)."""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+Because = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_BECAUSE), AfterValidator(_one_line)
+]
 
 
 class Expectation(Section):
     """What happens when an expectation fails: `critical` stops the DAG, `warning` is reported."""
 
     severity: Severity
+    because: Because | None = None
+
+    @property
+    def default_severity(self) -> Severity:
+        """The severity without an entry in the params file."""
+        severity: Severity = type(self).model_fields["severity"].default
+        return severity
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether a failure that would stop the experiment is only reported."""
+        return self.default_severity == "critical" and self.severity == "warning"
 
 
-class AtLeast(Expectation):
-    """An expectation with a lower bound."""
+class Critical(Expectation):
+    """Stops the experiment when it fails."""
 
-    minimum: PositiveInt
+    severity: Severity = "critical"
+
+    @model_validator(mode="after")
+    def _relaxed_for_a_reason(self) -> Self:
+        if self.relaxed and self.because is None:
+            raise ValueError(
+                "it is critical, and a warning only for a reason: "
+                "add `because: <why this is no danger here>`, or set severity: critical"
+            )
+        return self
 
 
-class AtMost(Expectation):
-    """An expectation with an upper bound."""
+class Advisory(Expectation):
+    """Is reported when it fails."""
 
-    maximum: Annotated[float, Field(ge=0)]
+    severity: Severity = "warning"
+
+
+class MinimumRows(Critical):
+    """`minimum`: images per class and split."""
+
+    minimum: PositiveInt = 5
+
+
+class ShareRejected(Critical):
+    """`maximum`: unreadable images / all images."""
+
+    maximum: Fraction = 0.02
+
+
+class Ratio(Advisory):
+    """`maximum`: largest / smallest."""
+
+    maximum: Annotated[float, Field(ge=1)]
+
+
+class ImageSide(Advisory):
+    """`minimum`: pixels."""
+
+    minimum: PositiveInt = 64
+
+
+class Share(Advisory):
+    """`maximum`: of all images."""
+
+    maximum: Fraction
+
+
+class ImageQuality(Advisory):
+    """`maximum`: share of images that are `dark`, `blurred`, `uniform` or of an odd `aspect`; null = not looked for."""
+
+    maximum: Fraction = 0.05
+    dark: Fraction | None = 0.08
+    blurred: Annotated[float, Field(ge=0)] | None = 15.0
+    uniform: Fraction | None = 0.03
+    aspect: Annotated[float, Field(ge=1)] | None = 4.0
+
+
+class SplitDrift(Advisory):
+    """`maximum`: Kolmogorov-Smirnov distance; `significance`: false discovery rate below which one is no accident."""
+
+    maximum: Fraction = 0.1
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+
+class Shortcut(Advisory):
+    """`maximum`: how far a probe may come from guessing (0) to always right (1)."""
+
+    maximum: Fraction = 0.5
+
+
+class Probes(Section):
+    """The cheap models that look for wrong labels and shortcuts in train and val.
+
+    They are cross-validated in `folds`, on at most `images_per_class`; `border` is how many pixels at each edge the one
+    that sees only the border sees.
+    """
+
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    images_per_class: PositiveInt = 1000
+    border: PositiveInt = 8
 
 
 class Validate(Section):
-    """One entry per expectation on the prepared manifest."""
+    """One entry per expectation, and how the probes behind some of them work; a file names what it changes."""
 
-    columns: Expectation
-    classes_in_every_split: Expectation
-    minimum_rows: AtLeast
-    class_balance: AtMost
-    image_in_one_split: Expectation
-    duplicates_in_one_split: Expectation
-    image_side: AtLeast
-    share_rejected: AtMost
+    columns: Critical = Critical()
+    classes_in_every_split: Critical = Critical()
+    minimum_rows: MinimumRows = MinimumRows()
+    image_in_one_split: Critical = Critical()
+    duplicates_in_one_split: Critical = Critical()
+    photo_in_one_split: Critical = Critical()
+    split_group_in_one_split: Critical = Critical()
+    share_rejected: ShareRejected = ShareRejected()
+    class_balance: Ratio = Ratio(maximum=3.0)
+    source_balance: Ratio = Ratio(maximum=10.0)
+    image_side: ImageSide = ImageSide()
+    training_resolution: Share = Share(maximum=0.1)
+    licence_known: Advisory = Advisory()
+    image_quality: ImageQuality = ImageQuality()
+    split_drift: SplitDrift = SplitDrift()
+    label_noise: Share = Share(maximum=0.05)
+    border_shortcut: Shortcut = Shortcut()
+    source_shortcut: Shortcut = Shortcut()
+    probes: Probes = Probes()
+
+    def entry(self, id: str) -> Expectation:
+        """One entry by the id of its expectation.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        found = getattr(self, id, None)
+        if not isinstance(found, Expectation):
+            raise KeyError(id)
+        return found

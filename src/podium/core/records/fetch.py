@@ -4,23 +4,54 @@ from podium.core.records.base import Record
 
 
 class SkippedFile(Record):
-    """A file of the source that is not an image to use, and why."""
+    """A file of the source that is not used, and why. `image`: by its name it is one, so it counts as rejected."""
 
     path: str
     reason: str
+    image: bool = False
 
 
 class SourceRecord(Record):
-    """`artifacts/raw/sources.json`: where the images came from."""
+    """One source: where its images came from. `licences` counts images; `photographs` may hold several of them each.
+
+    `labels` says for each class which classes of the source went into it, where a label map changed their name.
+    `snapshot` is the digest of the snapshot its images were read back from; None where they came from the source.
+    """
 
     name: str
     kind: str
     location: str
     sha256: str | None
+    snapshot: str | None
     licence: str
+    licences: dict[str, int]
+    photographs: int
     images: int
     classes: list[str]
+    labels: dict[str, list[str]]
     skipped: list[SkippedFile]
+
+
+class Sources(Record):
+    """`artifacts/raw/sources.json`: one entry a source; a merge has several. `shared` names the sources of a class."""
+
+    sources: list[SourceRecord]
+    shared: dict[str, list[str]]
+
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        """The files no source could use; of several sources, their paths start with the source's name."""
+        several = len(self.sources) > 1
+        return [
+            file.model_copy(update={"path": f"{source.name}/{file.path}"}) if several else file
+            for source in self.sources
+            for file in source.skipped
+        ]
+
+    @property
+    def classes(self) -> list[str]:
+        """All classes, sorted."""
+        return sorted({label for source in self.sources for label in source.classes})
 
 
 class WeightsRecord(Record):

@@ -1,0 +1,203 @@
+"""Do splitting and validating keep up with a million images? `python -m benchmarks.million_rows [--rows N ...]`.
+
+Made are manifests (crops of shared photographs, groups of duplicates, sources, licences, measures; no pixels). Then
+images that belong together are grouped from given links, split, and held against all expectations that need no
+pixels, each in a process of its own. `work` leaves out starting Python and importing libraries (Great Expectations
+takes some seconds); `process` is everything. Memory is the peak of the process.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from podium.core.config.preprocess import Preprocess
+from podium.core.config.validate import Validate
+from podium.core.records.profile import MEASURES
+
+ROWS = (60_000, 1_000_000)
+SECONDS, GIBIBYTES = 90.0, 3.0  # of the largest set
+SECONDS_SMALL = 5.0  # to validate the smallest
+PARTS = ("make", "split", "validate")
+_CLASSES, _SOURCES = 100, 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one part took; seconds and GiB."""
+
+    rows: int
+    part: str
+    work: float
+    process: float
+    peak: float
+
+
+def make(folder: Path, rows: int) -> None:
+    """Writes a manifest as it is before the split, and measures; half of the images share photographs in pairs."""
+    rng = np.random.default_rng(0)
+    numbers = np.arange(rows)
+    digits = rng.integers(0, 2**63, size=(rows, 2))
+    ids = np.array(
+        [f"{number:08x}{digit & 0xFFFFFFFF:08x}" for number, digit in zip(numbers, digits[:, 0], strict=True)]
+    )
+    photo = np.where(numbers % 4 == 3, numbers - 1, numbers)
+    first = np.where(rng.random(rows) < 0.02, rng.integers(0, rows, rows), numbers)  # of its duplicates
+    first = np.where(first[first] == first, first, numbers)
+    label = (rng.power(1.5, rows) * _CLASSES).astype(int)
+    frame = pd.DataFrame(
+        {
+            "image_id": ids,
+            "photo_id": ids[photo],
+            "path": [f"photos/{part:03d}/{number:07d}.jpg" for part, number in zip(label, photo, strict=True)],
+            "source": [f"source {number}" for number in rng.integers(0, _SOURCES, rows)],
+            "label": [f"class {number:03d}" for number in label],
+            "source_label": [f"Class {number}" for number in label],
+            "group": [f"group {number % 7}" for number in label],
+            "source_split": "",
+            "licence": np.where(rng.random(rows) < 0.001, "", "CC-BY-4.0"),
+            "box_left": 0.0,
+            "box_top": 0.0,
+            "box_right": 1.0,
+            "box_bottom": 1.0,
+            "sha256": [f"{ids[number]}{digits[number, 1]:048x}" for number in first],
+            "phash": [f"{digit:016x}" for digit in digits[:, 1]],
+            "width": rng.integers(60, 4000, rows),
+            "height": rng.integers(60, 3000, rows),
+            "duplicate_group": ids[first],
+            "duplicate_kind": np.where(first == numbers, "", "exact"),
+            "note": "",
+        }
+    )
+    frame.sort_values("image_id").to_parquet(folder / "images.parquet", index=False)
+    measures = {name: rng.normal(size=rows).astype(np.float32) for name in MEASURES}
+    pd.DataFrame({"image_id": ids, **measures}).sort_values("image_id").to_parquet(
+        folder / "measures.parquet", index=False
+    )
+
+
+def split(folder: Path) -> float:
+    """Groups and splits; returns seconds of work."""
+    from podium.curation import splits
+
+    start = time.perf_counter()
+    images = pd.read_parquet(folder / "images.parquet")
+    images["split_group"] = splits.split_groups(images)
+    images["split"] = splits.assign(images, Preprocess(image_size=224), seed=0)
+    images.to_parquet(folder / "manifest.parquet", index=False)
+    return time.perf_counter() - start
+
+
+def validate(folder: Path) -> float:
+    """Holds the split manifest against everything that needs no pixels; returns seconds of work."""
+    from podium.curation import quality
+    from podium.curation.expectations import drift, engine, schema
+    from podium.curation.expectations.evidence import Evidence
+
+    start = time.perf_counter()
+    params = Validate()
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    measures = pd.read_parquet(folder / "measures.parquet")
+    measures.insert(1, "split", manifest["split"].to_numpy())
+    broken = int(schema.broken_rows(manifest).sum())
+    evidence = Evidence(
+        manifest=manifest,
+        rejected=[],
+        image_size=224,
+        measures=measures,
+        drift=drift.compare(measures, params.split_drift),
+        quality=quality.flags(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
+    )
+    results = {result.id: result for result in engine.check(evidence, params)}
+    seconds = time.perf_counter() - start
+    leaks = [id for id, result in results.items() if result.suite == "leakage" and not result.success]
+    if broken or leaks or results["licence_known"].success:
+        raise RuntimeError(f"the made-up manifest should have no leak and some images without a licence: {results}")
+    return seconds
+
+
+def run(folder: Path, part: str, rows: int) -> Cost:
+    """Runs one part in a process of its own."""
+    start = time.perf_counter()
+    command = (
+        sys.executable,
+        "-m",
+        "benchmarks.million_rows",
+        "--part",
+        part,
+        "--rows",
+        str(rows),
+        "--folder",
+        str(folder),
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{part} of {rows} rows failed:\n{done.stderr}")
+    said = json.loads(done.stdout.splitlines()[-1])
+    return Cost(rows, part, said["work"], time.perf_counter() - start, said["peak"])
+
+
+def child(folder: Path, part: str, rows: int) -> None:
+    """Does one part and prints what it took."""
+    start = time.perf_counter()
+    match part:
+        case "make":
+            make(folder, rows)
+            work = time.perf_counter() - start
+        case "split":
+            work = split(folder)
+        case _:
+            work = validate(folder)
+    print(json.dumps({"work": work, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part:
+        child(given.folder, given.part, given.rows[0])
+        return
+    costs = []
+    print(f"{'rows':>9}  {'part':<8}  {'work s':>7}  {'process s':>9}  {'peak GiB':>8}")
+    for rows in given.rows:
+        with tempfile.TemporaryDirectory(prefix="podium-million-") as folder:
+            for part in PARTS:
+                cost = run(Path(folder), part, rows)
+                print(f"{rows:>9,}  {part:<8}  {cost.work:>7.1f}  {cost.process:>9.1f}  {cost.peak:>8.2f}", flush=True)
+                costs.append(cost)
+    counted = [cost for cost in costs if cost.part != "make"]
+    largest = [cost for cost in counted if cost.rows == max(given.rows)]
+    seconds, peak = sum(cost.process for cost in largest), max(cost.peak for cost in largest)
+    small = next(cost.work for cost in counted if cost.part == "validate" and cost.rows == min(given.rows))
+    print(
+        json.dumps(
+            {
+                "claim": f"{max(given.rows):,} rows are grouped, split and validated in {SECONDS:g} s and "
+                f"{GIBIBYTES:g} GiB, {min(given.rows):,} are validated in {SECONDS_SMALL:g} s",
+                "baseline": "none: absolute targets",
+                "figure": round(seconds, 1),
+                "target": SECONDS,
+                "holds": seconds < SECONDS and peak < GIBIBYTES and small < SECONDS_SMALL,
+                "unit": "seconds",
+                "peak_gib": round(peak, 2),
+                "validate_small_seconds": round(small, 2),
+                "parts": [asdict(cost) for cost in counted],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Optional preprocessing steps, the same for training, evaluation and serving: they are stored with the weights.
+
+Rule: crops are made on the upright image before it is resized; every other step works on the resized content, before
+padding, so that its cost does not depend on the original and the padding keeps its colour. Nothing is random. Depends
+on OpenCV, which is imported only where a step needs it: serving a model without steps does not.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.core.config.preprocess import (
+    BoxCrop,
+    CentreCrop,
+    Clahe,
+    Denoise,
+    Equalise,
+    Grey,
+    Hsv,
+    Sharpen,
+    Step,
+)
+
+Pixels = NDArray[np.uint8]
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom as fractions of an image's width and height; 0 <= left < right <= 1 and so on."""
+
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
+_MEDIAN_SIDE = 3
+_SNAP = 1e-6  # a box drawn on pixel borders keeps them although its fractions were rounded
+
+
+def region_of(row: Mapping[Hashable, Any]) -> Region:
+    """The region of a manifest's row, from its columns `box_left box_top box_right box_bottom`."""
+    return float(row["box_left"]), float(row["box_top"]), float(row["box_right"]), float(row["box_bottom"])
+
+
+def crops(steps: Sequence[Step]) -> bool:
+    """Whether a step needs the image before it is resized."""
+    return any(isinstance(step, CentreCrop | BoxCrop) for step in steps)
+
+
+def needs_opencv(steps: Sequence[Step]) -> bool:
+    """Whether a step is made by OpenCV."""
+    return any(not isinstance(step, CentreCrop | BoxCrop) for step in steps)
+
+
+def cropped(pixels: Pixels, region: Region) -> Pixels:
+    """The part of an image in a region, at least one pixel a side; borders that cut a pixel take it in.
+
+    Args:
+        pixels: uint8, shape (H, W, 3).
+        region: what to keep.
+
+    Returns:
+        A view, shape (h, w, 3).
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = region
+    columns, rows = _span(left, right, width), _span(top, bottom, height)
+    return pixels[rows, columns]
+
+
+def before_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
+    """Makes the crops among the steps.
+
+    Args:
+        pixels: uint8, shape (H, W, 3), the upright image at its full size.
+        steps: all steps.
+
+    Returns:
+        A view of the part to keep.
+    """
+    for step in steps:
+        match step:
+            case CentreCrop():
+                margin = (1 - step.share) / 2
+                pixels = cropped(pixels, (margin, margin, 1 - margin, 1 - margin))
+            case BoxCrop():
+                pixels = cropped(pixels, (step.left, step.top, step.right, step.bottom))
+            case _:
+                pass
+    return pixels
+
+
+def after_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
+    """Makes the other steps.
+
+    Args:
+        pixels: uint8, shape (h, w, 3), RGB, the resized content without padding.
+        steps: all steps.
+
+    Returns:
+        uint8, the same shape; `pixels` itself where there is nothing to do.
+    """
+    if not needs_opencv(steps):
+        return pixels
+    import cv2
+
+    cv2.setNumThreads(1)  # images are spread over processes; and one thread adds in one order
+    for step in steps:
+        pixels = _made(pixels, step)
+    return np.ascontiguousarray(pixels)
+
+
+def _made(pixels: Pixels, step: Step) -> Pixels:
+    import cv2
+
+    match step:
+        case Equalise():
+            return _on_brightness(pixels, cv2.equalizeHist)
+        case Clahe():
+            return _on_brightness(pixels, cv2.createCLAHE(step.clip_limit, (step.tiles, step.tiles)).apply)
+        case Denoise(method="median"):
+            return np.asarray(cv2.medianBlur(pixels, _MEDIAN_SIDE), np.uint8)
+        case Denoise():
+            return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, step.strength, step.strength), np.uint8)
+        case Grey():
+            return np.asarray(cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+        case Hsv():
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL), np.uint8)
+        case Sharpen():
+            blurred = cv2.GaussianBlur(pixels, (0, 0), step.sigma)
+            return np.asarray(cv2.addWeighted(pixels, 1 + step.amount, blurred, -step.amount, 0), np.uint8)
+        case _:  # a crop, made before
+            return pixels
+
+
+def _on_brightness(pixels: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+    """Changes the lightness of CIE Lab and leaves the colour alone."""
+    import cv2
+
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = change(np.ascontiguousarray(lab[..., 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def _span(start: float, end: float, length: int) -> slice:
+    """Whole pixels of an axis from a fraction to another, at least one."""
+    first = min(int(start * length + _SNAP), length - 1)
+    last = -int(-(end * length - _SNAP) // 1)
+    return slice(first, min(max(last, first + 1), length))

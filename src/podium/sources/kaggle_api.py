@@ -1,0 +1,167 @@
+"""The two questions put to kaggle.com: which version of a dataset is the current one, and where its archive lies.
+
+kagglehub brings the credentials and speaks the protocol. Its own download is not used: a broken one loses bytes, and
+archives are unpacked without limits. Nothing here prints or keeps a credential or a signed address.
+Stands on `core` and, at the point of use, kagglehub.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from podium.core.config.dataset import Fetch
+from podium.core.errors import DataError
+from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
+
+if TYPE_CHECKING:
+    from kagglesdk.kaggle_client import KaggleClient
+
+CREDENTIALS = "KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"
+_TOKENS = "https://www.kaggle.com/settings"
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A dataset on kaggle.com; `version` is None where it is not known."""
+
+    owner: str
+    dataset: str
+    version: int | None = None
+
+    def __str__(self) -> str:
+        version = f"/versions/{self.version}" if self.version else ""
+        return f"kaggle:{self.owner}/{self.dataset}{version}"
+
+    @property
+    def page(self) -> str:
+        """Where a person finds it."""
+        return f"https://www.kaggle.com/datasets/{self.owner}/{self.dataset}"
+
+
+def current_version(handle: Handle, fetch: Fetch, pause_seconds: float = 1.0) -> int:
+    """The number of a dataset's newest version.
+
+    Args:
+        handle: the dataset.
+        fetch: timeout and number of retries.
+        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+
+    Raises:
+        DataError: Kaggle cannot be reached, refuses, or knows no such dataset; kagglehub is not installed.
+    """
+
+    def ask(client: "KaggleClient") -> int:
+        from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
+
+        request = ApiGetDatasetRequest()
+        request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+        return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
+
+    try:
+        version = persist(lambda: _asked(handle, fetch, ask), fetch.retries, pause_seconds)
+    except Broken as error:
+        raise DataError(f"Kaggle cannot be asked about {handle} ({error}): check the network, run it again") from error
+    if version < 1:
+        raise DataError(f"Kaggle says no version of {handle}: take the number from {handle.page} into dataset.location")
+    return version
+
+
+def archive_address(handle: Handle, fetch: Fetch) -> str:
+    """Where the archive of a version lies. The address is signed and expires, so it is asked for before each attempt.
+
+    Args:
+        handle: the dataset with its version.
+        fetch: its timeout.
+
+    Raises:
+        Broken: Kaggle could not be reached, or is busy.
+        DataError: Kaggle refuses, or knows no such version; kagglehub is not installed.
+    """
+
+    def ask(client: "KaggleClient") -> str:
+        from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+        request = ApiDownloadDatasetRequest()
+        request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+        request.dataset_version_number = handle.version
+        # The client follows the redirect and leaves the body unread; closing it leaves the address.
+        response: requests.Response = client.datasets.dataset_api_client.download_dataset(request)
+        response.close()
+        if not response.history:
+            raise DataError(
+                f"Kaggle sent no address for {handle}: download it from {handle.page}, use source `archive`"
+            )
+        return response.url
+
+    return _asked(handle, fetch, ask)
+
+
+def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer]) -> _Answer:
+    """One request to Kaggle, its errors in words."""
+    with _client(fetch) as client:
+        try:
+            return ask(client)
+        except requests.exceptions.InvalidHeader as error:  # its text quotes the token
+            raise DataError(f"the credentials hold characters that no token has: set {CREDENTIALS} anew") from error
+        except requests.HTTPError as error:
+            raise _refusal(handle, error.response) from error
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Broken(reason(error)) from error
+        except (requests.RequestException, ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"the answer to the question about {handle} is not one of Kaggle's ({type(error).__name__}): "
+                "look for a proxy or a login page in between"
+            ) from error
+
+
+def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
+    status = response.status_code if response is not None else 0
+    if status in TRY_AGAIN:
+        return Broken(f"it answered {status}")
+    if status == requests.codes.not_found:
+        return DataError(f"{handle} does not exist (404): compare dataset.location with its page on kaggle.com")
+    if status == requests.codes.unauthorized:
+        return DataError(f"Kaggle refuses the credentials (401): set {CREDENTIALS} (see {_TOKENS}) to valid ones")
+    if status == requests.codes.forbidden:
+        return DataError(
+            f"Kaggle does not give {handle} (403): set {CREDENTIALS} (see {_TOKENS}), accept the dataset's terms at "
+            f"{handle.page}, and compare dataset.location with that page"
+        )
+    return DataError(f"Kaggle refuses {handle} ({status}): download it from {handle.page}, and use source `archive`")
+
+
+class _Timeout(HTTPAdapter):
+    """kagglesdk sets no timeout, so a silent server would hold the stage for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        super().__init__()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = self._seconds
+        return super().send(request, *args, **kwargs)
+
+
+@contextmanager
+def _client(fetch: Fetch) -> Iterator["KaggleClient"]:
+    try:
+        from kagglehub.clients import build_kaggle_client
+    except ImportError as error:
+        raise DataError("source `kaggle` needs kagglehub: pip install 'podium[kaggle]'") from error
+    if os.environ.get("KAGGLE_API_ENVIRONMENT", "PROD") != "PROD":  # TEST prints tokens
+        raise DataError("KAGGLE_API_ENVIRONMENT is for Kaggle's developers: unset it")
+    try:
+        client = build_kaggle_client()
+    except ValueError as error:  # a kaggle.json that is not JSON, or lacks a key
+        raise DataError(f"{error}: repair it, or set {CREDENTIALS}") from error
+    with client:
+        session: requests.Session = client.http_client()._session
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Timeout(fetch.timeout_seconds))
+        yield client

@@ -1,0 +1,110 @@
+"""Label maps: the classes of a source under our names, and the coarse class of each. Stands on `core` only.
+
+Rule: nothing is joined or left out by accident. A class that is listed but does not exist, and a name that two classes
+would share without being listed together, are refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+
+from podium.core.config.problems import nearest
+from podium.core.errors import DataError
+from podium.sources.listing import SourceImage
+from podium.sources.names import collision_key
+
+_SPACING = re.compile(r"[\s_\-]+")
+_SHOWN = 12
+
+
+def mapped(source: str, images: Sequence[SourceImage], labels: Mapping[str, Sequence[str]]) -> list[SourceImage]:
+    """Gives images our labels.
+
+    Args:
+        source: name of the source, for messages.
+        images: as the source labels them.
+        labels: classes of the source by our label; classes that are not listed keep their name.
+
+    Returns:
+        The images in the order given; where a label changed, `source_label` holds the source's.
+
+    Raises:
+        DataError: a listed class does not exist, or one of our labels is also a class that is not listed under it.
+    """
+    if not labels:
+        return list(images)
+    theirs = {image.label for image in images}
+    ours = {label: our for our, listed in labels.items() for label in listed}
+    for label, our in ours.items():
+        if label not in theirs:
+            raise DataError(
+                f"dataset.labels.{our} lists {label!r}, but {source} has no such class"
+                f"{nearest(label, theirs)} ({_listed(theirs)}): correct the list"
+            )
+    for our in labels:
+        if our in theirs and our not in ours:
+            raise DataError(
+                f"dataset.labels makes {labels[our][0]!r} of {source} {our!r}, which is another class of it: "
+                f"list {our!r} under dataset.labels.{our} too if they are the same, or choose another name"
+            )
+    return [_renamed(image, ours.get(image.label, image.label)) for image in images]
+
+
+def grouped(images: Sequence[SourceImage], groups: Mapping[str, str]) -> list[SourceImage]:
+    """Gives images the coarse class of their label.
+
+    Args:
+        images: under our labels.
+        groups: coarse class by label; labels that are not listed keep what the source said.
+
+    Returns:
+        The images in the order given.
+
+    Raises:
+        DataError: a listed label has no images.
+    """
+    known = {image.label for image in images}
+    for label in groups:
+        if label not in known:
+            raise DataError(
+                f"dataset.groups lists {label!r}, but there is no such class{nearest(label, known)} "
+                f"({_listed(known)}): correct the list"
+            )
+    return [replace(image, group=groups.get(image.label, image.group)) for image in images] if groups else list(images)
+
+
+def refuse_twins(labels_of: Mapping[str, Set[str]]) -> None:
+    """Refuses classes that differ in case or spacing only; `_` and `-` count as spaces between two sources.
+
+    Args:
+        labels_of: labels by source.
+
+    Raises:
+        DataError: there are two; it names the key that makes one of them.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    several = len(labels_of) > 1
+    for source, labels in labels_of.items():
+        for label in sorted(labels):
+            key = collision_key(label.strip())
+            twin, other = seen.setdefault(_SPACING.sub(" ", key) if several else key, (label, source))
+            if twin != label:
+                both = f"{twin!r} of {other} and {label!r} of {source}" if several else f"{twin!r} and {label!r}"
+                joined = ", ".join([twin, label] if twin in labels else [label])
+                raise DataError(
+                    f"classes {both} differ in case or spacing only: make them one with "
+                    f"`labels: {{{twin}: [{joined}]}}` in the section of {source}"
+                )
+
+
+def _renamed(image: SourceImage, label: str) -> SourceImage:
+    if label == image.label:
+        return image
+    return replace(image, label=label, source_label=image.source_label or image.label)
+
+
+def _listed(labels: Iterable[str]) -> str:
+    """`its classes: a, b, c and 3 more`."""
+    names = sorted(labels)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"its classes: {', '.join(names[:_SHOWN])}{more}"

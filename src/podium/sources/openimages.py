@@ -1,0 +1,232 @@
+"""Source `openimages`: boxes of chosen classes of Open Images V7, one image a box, photographs from its public bucket.
+
+`dataset.location` is the address of the annotations, or a folder somebody downloaded before (`openimages_places`).
+Annotations are kept below the downloads and read as streams; photographs come when the images are chosen.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from podium.core.config.dataset import Fetch, OpenImagesDataset
+from podium.core.config.problems import nearest
+from podium.core.errors import DataError
+from podium.core.records.fetch import SkippedFile
+from podium.sources.listing import Box, Listing, Prepared, SourceImage
+from podium.sources.many import download_many
+from podium.sources.openimages_boxes import Choice, Surroundings, Wanted, choose, surroundings
+from podium.sources.openimages_photographs import Photograph, photographs
+from podium.sources.openimages_places import Subset, bucket_address, fetched, folder_name, on_disk
+from podium.sources.openimages_tables import class_names
+
+_FLAGS: Final = ("is_occluded", "is_truncated", "is_group_of", "is_depiction", "is_inside")
+_HEX: Final = re.compile(r"[0-9a-f]{16}")
+
+
+class _Bucket:
+    """Photographs that come from the bucket, once they are chosen."""
+
+    def __init__(self, listing: Listing, base: str, folder: Path, fetch: Fetch, pause_seconds: float) -> None:
+        self.listing = listing
+        self._base = base
+        self._folder = folder
+        self._fetch = fetch
+        self._pause_seconds = pause_seconds
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """Downloads the photographs of some images; one that the bucket lacks is left out with the reason."""
+        paths = sorted({image.path for image in images})
+        files = ((_kept_as(path), f"{self._base}/{path}") for path in paths)
+        refused = download_many(files, self._folder, self._fetch, pause_seconds=self._pause_seconds)
+        gone = {path: refused[_kept_as(path)] for path in paths if _kept_as(path) in refused}
+        return Prepared(
+            tuple(image for image in images if image.path not in gone),
+            tuple(SkippedFile(path=path, reason=reason) for path, reason in gone.items()),
+        )
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one photograph."""
+        return _read(self._folder / _kept_as(path))
+
+
+class _Downloaded:
+    """Photographs of a folder that is there."""
+
+    def __init__(self, listing: Listing, files: Mapping[str, Path]) -> None:
+        self.listing = listing
+        self._files = files
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one photograph."""
+        return _read(self._files[path])
+
+
+@contextmanager
+def open_openimages(
+    dataset: OpenImagesDataset, fetch: Fetch, downloads: Path, pause_seconds: float = 1.0
+) -> Iterator[_Bucket | _Downloaded]:
+    """Opens Open Images, or a part of it that was downloaded before.
+
+    The boxes of each label (`dataset.labels`) are those with the smallest hashes of photograph and box, at most
+    `limit_per_class` in each subset: the same ones whatever the order of rows, and more of them with a larger limit.
+    Extras of an image: `is_occluded`, `is_truncated`, `is_group_of`, `is_depiction`, `is_inside` (1, 0, -1 unknown);
+    `other_boxes`, the number of annotated boxes of other labels that overlap it (classes outside `dataset.labels`
+    count, so does a face on a person); `box_area`, its share of the photograph; `author`, `page` and `rotation` of the
+    photograph (see `Photograph`).
+
+    Args:
+        dataset: labels, subsets, limit, and where annotations and photographs lie.
+        fetch: timeout, retries and connections.
+        downloads: folder for annotations and photographs; what is there is not fetched again.
+        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+
+    Yields:
+        The source; `openimages` unless the dataset has a name.
+
+    Raises:
+        DataError: a class is unknown (the nearest is named), a label has no box, a table is damaged, a folder lacks
+            its tables, or the server cannot be reached.
+    """
+    kept = downloads / "openimages"
+    remote = "://" in dataset.location
+    if remote:
+        subsets = fetched(bucket_address(dataset.location), dataset.subsets, fetch, kept, pause_seconds)
+    else:
+        subsets = on_disk(Path(dataset.location), dataset.subsets)
+    images: list[SourceImage] = []
+    skipped: list[SkippedFile] = []
+    for subset in subsets:
+        found, left_out = _read_subset(subset, dataset)
+        images += found
+        skipped += left_out
+    _check_labels(images, dataset, subsets)
+    listing = Listing(
+        dataset.name or "openimages",
+        None,
+        tuple(sorted(images, key=lambda image: image.key)),
+        tuple(sorted(skipped, key=lambda file: (file.path, file.reason))),
+    )
+    if remote:
+        base = bucket_address(dataset.images)
+        yield _Bucket(listing, base, kept / folder_name(base), fetch, pause_seconds)
+    else:
+        yield _Downloaded(listing, {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()})
+
+
+def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[SourceImage], list[SkippedFile]]:
+    """The images of one subset, and what is left out of it."""
+    names = class_names(subset.classes)
+    wanted = _wanted(dataset.labels, names)
+    choice = choose(subset.boxes, wanted, _limit(dataset, subset.split), subset.files)
+    around = surroundings(subset.boxes, choice.rows, wanted)
+    about = photographs(subset.photographs, np.unique(choice.rows["id"])) if subset.photographs else {}
+    images = _images(subset, choice, around, about, wanted=wanted, names={key: name for name, key in names.items()})
+    skipped = _left_out(subset, choice)
+    contested = [image for image, bad in zip(images, around.contested.tolist(), strict=True) if bad]
+    for image in contested:
+        reason = f"the box {image.box.text} has more than one of the chosen labels"
+        skipped.append(SkippedFile(path=image.path, reason=reason))
+    return [image for image, bad in zip(images, around.contested.tolist(), strict=True) if not bad], skipped
+
+
+def _wanted(labels: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> Wanted:
+    ours = tuple(sorted(labels))
+    keys: dict[str, int] = {}
+    for number, label in enumerate(ours):
+        for name in labels[label]:
+            if name not in names:
+                raise DataError(
+                    f"dataset.labels.{label} lists {name!r}, which is no class of Open Images with boxes"
+                    f"{nearest(name, names)}"
+                )
+            keys[names[name]] = number
+    return Wanted(ours, keys)
+
+
+def _limit(dataset: OpenImagesDataset, split: str) -> int | None:
+    limit = dataset.limit_per_class
+    if isinstance(limit, Mapping):
+        numbers: dict[str, int] = {str(name): number for name, number in limit.items()}
+        return numbers.get(split)
+    return limit
+
+
+def _images(
+    subset: Subset,
+    choice: Choice,
+    around: Surroundings,
+    about: Mapping[str, Photograph],
+    *,
+    wanted: Wanted,
+    names: Mapping[str, str],
+) -> list[SourceImage]:
+    kinds = [names[key] for key in sorted(wanted.keys)]
+    images = []
+    for row, flags, others in zip(choice.rows, around.flags.tolist(), around.other_boxes.tolist(), strict=True):
+        photograph = row["id"].decode("ascii", "backslashreplace")
+        if not _HEX.fullmatch(photograph):  # it becomes a part of an address and of a file's name
+            raise DataError(f"{subset.boxes.name} holds the ImageID {photograph!r}, not 16 hexadecimal digits")
+        left, top, right, bottom = row["box"].tolist()
+        told = about.get(photograph, Photograph())
+        images.append(
+            SourceImage(
+                path=subset.path(photograph),
+                label=wanted.labels[row["label"]],
+                split=subset.split,
+                source_label=kinds[row["kind"]],
+                licence=told.licence,
+                box=Box(left, top, right, bottom),
+                extras={
+                    **dict(zip(_FLAGS, flags, strict=True)),
+                    "other_boxes": others,
+                    "box_area": round((right - left) * (bottom - top), 10),
+                    "author": told.author,
+                    "page": told.page,
+                    "rotation": told.rotation,
+                },
+            )
+        )
+    return images
+
+
+def _left_out(subset: Subset, choice: Choice) -> list[SkippedFile]:
+    """Boxes that are none; and in one row, since it is what was asked for, photographs without a chosen class."""
+    skipped = [
+        SkippedFile(
+            path=f"{subset.name}/{photograph}.jpg",
+            reason=f"its box {', '.join(map(repr, box))} is inverted or lies outside the photograph",
+        )
+        for photograph, box in choice.invalid
+    ]
+    others = sorted(set(subset.files or ()) - choice.seen)
+    if others:
+        reason = f"{len(others):,} photographs have no box of the chosen classes, the first is {others[0]}"
+        skipped.append(SkippedFile(path=f"{subset.name}/data", reason=reason))
+    return skipped
+
+
+def _check_labels(images: Sequence[SourceImage], dataset: OpenImagesDataset, subsets: Sequence[Subset]) -> None:
+    found = {image.label for image in images}
+    empty = [label for label in sorted(dataset.labels) if label not in found]
+    if empty:
+        raise DataError(
+            f"dataset.labels.{empty[0]}: there is no box of {', '.join(dataset.labels[empty[0]])} in "
+            f"{', '.join(subset.name for subset in subsets)}: add classes or subsets, or remove the label"
+        )
+
+
+def _kept_as(path: str) -> str:
+    """Where a photograph is kept: `train/0a/0a1b2c....jpg`, since a folder with a million files is slow."""
+    subset, _, name = path.rpartition("/")
+    return f"{subset}/{name[:2]}/{name}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} vanished while it was being read: run the stage again") from error

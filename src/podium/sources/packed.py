@@ -1,0 +1,143 @@
+"""Source `snapshot`: an archive that `podium snapshot` wrote, read back with nothing lost.
+
+It holds `images/<photo_id>.<suffix>` (bytes untouched), `images.csv` (a row an image, readable by anybody) and
+`snapshot.json` (where the images came from). Every image keeps its source, path and box, and so its key. Stands on
+`core`, `data.manifest` (names of columns) and `archive`.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from podium.core.config.dataset import Fetch, SnapshotDataset
+from podium.core.errors import DataError
+from podium.core.records.base import Record
+from podium.core.records.fetch import SourceRecord, Sources
+from podium.data.manifest import RAW_COLUMNS
+from podium.sources.archive import checked_digest, open_members
+from podium.sources.listing import Listing, SourceImage
+from podium.sources.members import Members
+from podium.sources.merge import Origin, Part
+from podium.sources.rows import checked_box
+
+ABOUT = "snapshot.json"
+TABLE = "images.csv"
+COLUMNS = ("file", *(column for column in RAW_COLUMNS if column not in ("image_id", "photo_id", "shard")))
+"""Of the table; further columns of the sources come after them."""
+Kind = Literal["text", "int", "float"]
+_BOX = ("box_left", "box_top", "box_right", "box_bottom")
+_CONVERT: Mapping[Kind, type[str] | type[int] | type[float]] = {"text": str, "int": int, "float": float}
+
+
+class SnapshotRecord(Record):
+    """`snapshot.json`: the sources of the images, and by source the kind of each of their further columns."""
+
+    version: Literal[1] = 1
+    sources: Sources
+    extras: dict[str, dict[str, Kind]]
+
+
+@contextmanager
+def open_snapshot(path: Path, section: SnapshotDataset, limits: Fetch, scratch: Path) -> Iterator[list[Part]]:
+    """Opens a snapshot.
+
+    Args:
+        path: the archive.
+        section: its digest, and the name its images get instead of their own source's.
+        limits: numbers of files, bytes and compression that are accepted.
+        scratch: folder for an unpacked tar.
+
+    Yields:
+        A part for each source the images came from, in the order they were fetched.
+
+    Raises:
+        DataError: the archive is missing, has another digest, is damaged, or is no snapshot.
+    """
+    digest = checked_digest(path, section.sha256)
+    with open_members(path, limits, scratch) as members:
+        about = _about(path.name, members)
+        images = _images(path.name, members, about)
+        names = _names(about.sources.sources, section.name)
+        yield [_part(source, names[source.name], images, members, digest) for source in about.sources.sources]
+
+
+class _PackedSource:
+    """The images of one source inside a snapshot."""
+
+    def __init__(self, listing: Listing, members: Members, files: Mapping[str, str]) -> None:
+        self.listing = listing
+        self._members = members
+        self._files = files
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one image."""
+        return self._members.read(self._files[path])
+
+
+def _about(archive: str, members: Members) -> SnapshotRecord:
+    if not {ABOUT, TABLE} <= set(members.files):
+        raise DataError(f"{archive} holds no {ABOUT} and {TABLE}: use dataset.source `archive` for class folders")
+    try:
+        return SnapshotRecord.model_validate_json(members.read(ABOUT))
+    except ValidationError as error:
+        raise DataError(
+            f"{archive}: {ABOUT} is damaged or of another version of podium: write the snapshot again"
+        ) from error
+
+
+def _images(archive: str, members: Members, about: SnapshotRecord) -> dict[str, list[tuple[str, SourceImage]]]:
+    """Images and their members by source."""
+    known = set(members.files)
+    found: dict[str, list[tuple[str, SourceImage]]] = {source.name: [] for source in about.sources.sources}
+    try:
+        for row in csv.DictReader(io.StringIO(members.read(TABLE).decode("utf-8"), newline=""), strict=True):
+            if row["file"] not in known:
+                raise DataError(f"{archive}: {TABLE} lists {row['file']!r}, but the archive lacks it: get it again")
+            found[row["source"]].append((row["file"], _image(row, about.extras.get(row["source"], {}))))
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{archive}: {TABLE} is damaged ({error!r}): get the archive again") from error
+    return found
+
+
+def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
+    left, top, right, bottom = (float(row[side]) for side in _BOX)
+    box = checked_box((left, top, right, bottom), 1, 1)
+    return SourceImage(
+        path=row["path"],
+        label=row["label"],
+        group=row["group"],
+        split=row["split"],
+        source_label="" if row["source_label"] == row["label"] else row["source_label"],
+        licence=row["licence"],
+        box=box,
+        extras={name: _CONVERT[kind](row[name]) for name, kind in extras.items()},
+    )
+
+
+def _names(sources: Sequence[SourceRecord], name: str | None) -> dict[str, str]:
+    """What the sources are called now: as they were, or by the name the snapshot was given."""
+    if name is None:
+        return {source.name: source.name for source in sources}
+    return {source.name: f"{name}-{source.name}" if len(sources) > 1 else name for source in sources}
+
+
+def _part(
+    source: SourceRecord, name: str, images: Mapping[str, list[tuple[str, SourceImage]]], members: Members, digest: str
+) -> Part:
+    ordered = sorted(images[source.name], key=lambda row: row[1].key)
+    listing = Listing(source.name, source.sha256, tuple(image for _, image in ordered), tuple(source.skipped))
+    packed = _PackedSource(listing, members, {image.path: file for file, image in ordered})
+    origin = Origin(
+        name=name,
+        kind=source.kind,
+        location=source.location,
+        sha256=source.sha256,
+        licence=source.licence,
+        snapshot=digest,
+    )
+    return Part(origin, packed, listing.images, listing.skipped)

@@ -1,0 +1,233 @@
+"""Source `csv`: a table with a row an image, or a row a box, and the images it names, here or at an address.
+
+The table is below data/ or pinned by its sha256. Images at an address are downloaded once, side by side, and kept under
+the table's digest. Stands on `core`, `rows`, `many` and fsspec.
+"""
+
+import codecs
+import hashlib
+import struct
+import unicodedata
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+
+from podium.core.config.dataset import CsvDataset, Fetch
+from podium.core.errors import DataError, ParamsError
+from podium.core.files import sha256_file
+from podium.core.layout import Layout
+from podium.core.records.fetch import SkippedFile
+from podium.sources.archive import checked_digest, name_of
+from podium.sources.download import address, without_secrets
+from podium.sources.filesystems import copy_many, copy_pinned
+from podium.sources.listing import WHOLE, Listing, Prepared, SourceImage
+from podium.sources.locations import downloaded, downloads, is_address, local_path, pinned, watched_path
+from podium.sources.many import download_many
+from podium.sources.rows import RowImage, Rows, checked_box, read_rows
+
+_WEB = ("http", "https")
+_ORIENTATION = 0x0112  # EXIF tag
+_ON_ITS_SIDE = (5, 6, 7, 8)
+# What Pillow was seen to raise on damaged headers; preprocess decodes the same file and says what is wrong.
+_HEADER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+class TableSource:
+    """A table's images as files in a folder; `addresses` of those that have to be downloaded to it first, by path."""
+
+    def __init__(
+        self, listing: Listing, folder: Path, files: Mapping[str, Path], addresses: Mapping[str, str], fetch: Fetch
+    ) -> None:
+        self.listing = listing
+        self._folder = folder
+        self._files = files
+        self._addresses = addresses
+        self._fetch = fetch
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """Downloads photographs that are not here yet, and turns boxes in pixels into fractions."""
+        refused = self._download(sorted({image.path for image in images}))
+        skipped = [SkippedFile(path=path, reason=reason) for path, reason in refused.items()]
+        sizes: dict[str, tuple[int, int] | None] = {}
+        kept: dict[tuple[str, str], SourceImage] = {}
+        for image in images:
+            if image.path in refused:
+                continue
+            if image.path not in sizes and isinstance(image, RowImage) and image.corners is not None:
+                sizes[image.path] = _upright_size(self._files[image.path])
+            try:
+                ready = _in_fractions(image, sizes.get(image.path))
+            except ValueError as bad:
+                skipped.append(SkippedFile(path=image.path, reason=str(bad)))
+            else:
+                kept.setdefault(ready.key, ready)
+        return Prepared(tuple(kept.values()), tuple(skipped))
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one image."""
+        try:
+            return self._files[path].read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(f"{self._files[path]} vanished while it was read: run the stage again") from error
+
+    def _download(self, paths: Sequence[str]) -> dict[str, str]:
+        """Brings photographs here; returns a reason for each that cannot be had."""
+        wanted = [path for path in paths if path in self._addresses]
+        if not wanted:
+            return {}
+        names = {self._files[path].relative_to(self._folder).as_posix(): path for path in wanted}
+        bring = download_many if address(self._addresses[wanted[0]]).scheme in _WEB else copy_many
+        refused = bring([(name, self._addresses[path]) for name, path in names.items()], self._folder, self._fetch)
+        return {names[name]: reason for name, reason in refused.items()}
+
+
+@contextmanager
+def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[TableSource]:
+    """Opens a table.
+
+    Args:
+        layout: the project's paths.
+        dataset: where the table and its images lie, and which column holds what.
+        fetch: limits of downloading.
+
+    Yields:
+        The source; its name is the table's without its ending.
+
+    Raises:
+        ParamsError: the table is not pinned, its images lie where DVC does not watch, or the encoding is unknown.
+        DataError: the table is missing, has another digest, or cannot be used.
+    """
+    table, digest = _table(layout, dataset, fetch)
+    base = _base(layout, dataset)
+    rows = _read(table, dataset, base if is_address(base) else "")
+    if is_address(base):
+        folder = downloads(layout) / digest[:16] / "images"
+        files = {path: folder / _kept_as(path) for path in rows.written}
+        addresses = {path: _address(base, path, written) for path, written in rows.written.items()}
+    else:
+        folder, addresses = Path(base), {}
+        rows, files = _on_disk(rows, folder)
+    listing = Listing(name_of(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
+    yield TableSource(listing, folder, files, addresses, fetch)
+
+
+def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str]:
+    """The table on this machine, and its digest."""
+    if is_address(dataset.location):
+        if address(dataset.location).scheme in _WEB:
+            path = downloaded(layout, dataset.location, dataset.sha256, fetch)
+        else:
+            sha256 = pinned(without_secrets(dataset.location), dataset.sha256)
+            path = copy_pinned(dataset.location, sha256, downloads(layout), fetch)
+        return path, sha256_file(path)
+    if dataset.sha256 is None:
+        path = watched_path(layout, dataset.source, dataset.location, pinning=", or set dataset.sha256")
+    else:
+        path = local_path(layout, dataset.location)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a table: set dataset.source to `folder`, or name the file")
+    return path, checked_digest(path, dataset.sha256)
+
+
+def _base(layout: Layout, dataset: CsvDataset) -> str:
+    """Where the images lie: an address without a slash at its end, or an absolute path below data/."""
+    if dataset.images is not None:
+        if is_address(dataset.images):
+            return dataset.images.rstrip("/")
+        return str(watched_path(layout, dataset.source, dataset.images, key="images"))
+    if is_address(dataset.location):
+        return dataset.location.partition("?")[0].rpartition("/")[0]
+    table = local_path(layout, dataset.location)
+    return str(watched_path(layout, dataset.source, str(table.parent), key="images"))
+
+
+def _read(table: Path, dataset: CsvDataset, base: str) -> Rows:
+    try:
+        codec = codecs.lookup(dataset.encoding).name
+    except LookupError as error:
+        raise ParamsError(f"dataset.encoding {dataset.encoding!r} is not known: try utf-8, cp1252 or utf-16") from error
+    # Spreadsheets put a byte order mark before UTF-8; it is no part of the first column's name.
+    with table.open(encoding="utf-8-sig" if codec == "utf-8" else codec, newline="") as stream:
+        return read_rows(table.name, stream, dataset, base)
+
+
+def _on_disk(rows: Rows, base: Path) -> tuple[Rows, dict[str, Path]]:
+    """The rows whose file lies below `base`, and the files; the others become rows left out."""
+    if not base.is_dir():
+        raise DataError(f"folder {base} does not exist: put the images there, or correct dataset.images")
+    root = base.resolve()
+    files: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for path, written in rows.written.items():
+        forms = dict.fromkeys((written, path, unicodedata.normalize("NFD", path)))
+        file = next((base / form for form in forms if _is_file(base / form)), None)
+        if file is None:
+            missing[path] = "there is no such file"
+        elif not file.resolve().is_relative_to(root):
+            missing[path] = "a link that leaves the folder"
+        else:
+            files[path] = file
+    images = tuple(image for image in rows.images if image.path in files)
+    left_out = [SkippedFile(path=path, reason=reason) for path, reason in missing.items()]
+    if not images:
+        raise DataError(
+            f"none of the {len(rows.written):,} images lies below {base} (first: {left_out[0].path!r}, "
+            f"{left_out[0].reason}): correct dataset.images"
+        )
+    skipped = tuple(sorted([*rows.skipped, *left_out], key=lambda file: (file.path, file.reason)))
+    return replace(rows, images=images, skipped=skipped), files
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for this disk
+        return False
+
+
+def _kept_as(path: str) -> str:
+    """A short, safe name for a downloaded photograph, in one of 256 folders."""
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return f"{digest[:2]}/{digest[2:34]}"
+
+
+def _address(base: str, path: str, written: str) -> str:
+    if is_address(written):
+        return written
+    return f"{base}/{quote(path)}" if address(base).scheme in _WEB else f"{base}/{path}"
+
+
+def _in_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceImage:
+    """An image with its box in fractions; a photograph without a readable size stays whole, preprocess rejects it."""
+    if not isinstance(image, RowImage) or image.corners is None:
+        return image
+    box = checked_box(image.corners, *size) if size else WHOLE
+    return replace(image, box=box, corners=None)
+
+
+def _upright_size(file: Path) -> tuple[int, int] | None:
+    """Width and height of a photograph after EXIF orientation, from its header; None where there is no telling."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a decompression bomb is preprocess's to refuse
+            with Image.open(file) as image:
+                on_its_side = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+                return (image.height, image.width) if on_its_side else image.size
+    except _HEADER_ERRORS:
+        return None

@@ -1,0 +1,121 @@
+"""`podium promote`, `rollback`, `history`: tables a person can read, JSON for scripts, refusals in one line."""
+
+import json
+
+import pytest
+
+from tests.unit.cli.calls import change_gates, one_line, podium
+from tests.unit.registry.promotions import NAME, client_of
+
+
+def staging(layout):
+    alias = client_of(layout).get_registered_model(NAME).aliases.get("staging")
+    return None if alias is None else str(alias)
+
+
+def test_promote_prints_every_gate_and_the_outcome(project, versions):
+    result = podium("promote", "candidate", "--to", "staging", "--reason", "first")
+    assert result.exit_code == 0, result.stderr
+    for gate in ("data_validation", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall", "latency"):
+        assert gate in result.stdout
+    assert "version 2 is now at staging; audit entry 1" in result.stdout
+    assert staging(project) == "2"
+
+
+def test_a_refusal_exits_1_and_says_by_how_much(project, versions):
+    change_gates(project.root, minimum_accuracy=1.0)
+    result = podium("promote", "1", "--to", "staging", "--reason", "first")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("refused: accuracy 0.")
+    assert "below 1.000" in result.stderr
+    assert one_line(result.stderr)
+    assert staging(project) is None
+
+
+def test_a_refusal_is_json_for_scripts(project, versions):
+    change_gates(project.root, minimum_accuracy=1.0)
+    result = podium("promote", "1", "--to", "staging", "--reason", "first", "--json")
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert (said["moved"], said["action"], said["alias"]) == (False, "promote", "staging")
+    assert said["refused"] in result.stderr
+    assert [gate["name"] for gate in said["gates"] if not gate["passed"]] == ["accuracy"]
+
+
+def test_moves_and_refused_moves_have_one_shape_in_json(project, versions):
+    def as_json(*arguments):
+        return json.loads(podium(*arguments, "--json").stdout)
+
+    said = [as_json("rollback", "staging")]
+    said += [as_json("promote", number, "--to", "staging", "--reason", "x") for number in versions]
+    said += [as_json("rollback", "staging")]
+    shape = [(s["moved"], s["action"], s["alias"], "refused" in s) for s in said]
+    assert shape == [
+        (False, "rollback", "staging", True),
+        (True, "promote", "staging", False),
+        (True, "promote", "staging", False),
+        (True, "rollback", "staging", False),
+    ]
+    assert all("gates" in s for s in said)
+
+
+def test_force_is_told_and_kept_in_history(project, versions):
+    change_gates(project.root, minimum_accuracy=1.0)
+    result = podium("promote", "1", "--to", "staging", "--reason", "demo", "--force", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["forced"] is True
+    shown = podium("history").stdout
+    assert "force" in shown
+    assert "demo (forced past" in shown
+
+
+def test_rollback_and_history_tell_the_same_story(project, versions):
+    assert "was never promoted" in podium("history").stdout
+    for number in ("1", "2"):
+        assert podium("promote", number, "--to", "staging", "--reason", f"try {number}").exit_code == 0
+    back = podium("rollback", "staging", "--reason", "worse")
+    assert "version 1 is now at staging (before: version 2); audit entry 3" in back.stdout
+    entries = json.loads(podium("history", "--json").stdout)
+    assert [(e["action"], e["from"], e["to"], e["reason"]) for e in entries] == [
+        ("promote", None, "1", "try 1"),
+        ("promote", "1", "2", "try 2"),
+        ("rollback", "2", "1", "worse"),
+    ]
+    again = podium("rollback", "staging")
+    assert (again.exit_code, one_line(again.stderr)) == (1, True)
+    assert "no earlier holder" in again.stderr
+
+
+def test_history_tells_when_the_alias_was_moved_past_the_record(project, versions):
+    assert podium("promote", "1", "--to", "staging", "--reason", "first").exit_code == 0
+    assert "past Podium" not in podium("history").stdout
+    client_of(project).set_registered_model_alias(NAME, "staging", "2")
+    assert (
+        "staging is at version 2, but the record ends at 1:\nsomebody moved it past Podium" in podium("history").stdout
+    )
+
+
+def test_markup_in_a_reason_is_text(project, versions):
+    reason = "[bold]not markup[/bold] and [/] neither"
+    assert podium("promote", "1", "--to", "staging", "--reason", reason).exit_code == 0
+    assert "[bold]not" in podium("history").stdout
+
+
+@pytest.mark.parametrize("arguments", [["promote", "--to", "staging", "--reason", "x"], ["history"]])
+def test_a_project_without_versions_says_how_to_get_one(project, arguments):
+    result = podium(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: no model is registered as 'podium-tiny': run `dvc repro`, whose last stage registers the winner\n"
+    )
+
+
+def test_a_server_that_does_not_answer_is_one_line(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = podium("promote", "--to", "staging", "--reason", "x")
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9 cannot be reached" in result.stderr
+    assert one_line(result.stderr)
+    status = podium("status")
+    assert status.exit_code == 0
+    assert "cannot be reached" in status.stdout

@@ -1,0 +1,76 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.curation.placing import Packed, random_place, write_shards
+
+SIDE = 8
+
+
+def packed(sizes: list[tuple[int, int]]) -> Packed:
+    """Contents of one colour each (number + 1), in rows of the scratch that are in reverse order."""
+    pixels = np.full((len(sizes), SIDE * SIDE * 3), 255, np.uint8)
+    for number, (height, width) in enumerate(sizes):
+        pixels[len(sizes) - 1 - number, : height * width * 3] = number + 1
+    return Packed(
+        pixels=pixels,
+        side=SIDE,
+        row=np.arange(len(sizes))[::-1].copy(),
+        height=np.array([h for h, _ in sizes]),
+        width=np.array([w for _, w in sizes]),
+        fill=np.full((len(sizes), 3), 100, np.uint8),
+    )
+
+
+def test_without_a_seed_every_image_is_in_the_middle(tmp_path: Path) -> None:
+    write_shards(tmp_path, packed([(8, 8), (8, 3), (2, 8)]), ["a", "b", "c"], None)
+
+    images = np.load(tmp_path / "images-00000.npy")
+    assert images.shape == (3, SIDE, SIDE, 3)
+    assert (images[0] == 1).all()
+    assert (images[1][:, 2:5] == 2).all()
+    assert (images[1] == 2).sum() == 8 * 3 * 3
+    assert (images[2][3:5] == 3).all()
+    assert (np.delete(images[2], [3, 4], axis=0) == 100).all()
+
+
+def test_random_places_depend_on_seed_and_id_alone_and_keep_the_content_whole(tmp_path: Path) -> None:
+    sizes = [(8, 3)] * 30
+    ids = [f"{n:016x}" for n in range(30)]
+    for name, contents, names, seed in (
+        ("one", packed(sizes), ids, 1),
+        ("again", packed(sizes), ids, 1),
+        ("fewer", packed(sizes[:10]), ids[:10], 1),
+        ("other", packed(sizes), ids, 2),
+    ):
+        (tmp_path / name).mkdir()
+        write_shards(tmp_path / name, contents, names, seed)
+    one, again, fewer, other = (np.load(tmp_path / n / "images-00000.npy") for n in ("one", "again", "fewer", "other"))
+
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(one[:10], fewer)
+    assert not np.array_equal(one, other)
+    for number, image in enumerate(one):
+        columns = np.nonzero((image == number + 1).all(axis=(0, 2)))[0]
+        assert len(columns) == 3
+        assert np.ptp(columns) == 2
+    lefts = {int((image != 100).any(axis=(0, 2)).argmax()) for image in one}
+    assert len(lefts) == 6  # every place in 0..5 is reached
+
+
+@given(across=st.integers(0, 3000), down=st.integers(0, 3000), seed=st.integers(0, 2**31))
+def test_a_place_is_within_the_room(across: int, down: int, seed: int) -> None:
+    left, top = random_place("0123456789abcdef", seed, (across, down))
+
+    assert 0 <= left <= across
+    assert 0 <= top <= down
+
+
+def test_places_are_even() -> None:
+    counts = Counter(random_place(f"{n}", 0, (3, 0)) for n in range(4000))
+
+    assert {place[0] for place in counts} == {0, 1, 2, 3}
+    assert min(counts.values()) > 900

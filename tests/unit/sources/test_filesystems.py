@@ -1,0 +1,82 @@
+"""Files behind any fsspec protocol: retried, whole or not at all, and kept over an interruption."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from podium.core.config.dataset import Fetch
+from podium.core.errors import DataError
+from podium.sources.filesystems import copy_many, copy_pinned
+
+
+class ShakyFileSystem(MemoryFileSystem):
+    """Keeps files in memory; a read fails as often as `failures` says for its path."""
+
+    protocol = "shaky"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    failures: ClassVar[dict[str, int]] = {}
+    reads: ClassVar[list[str]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.replace("shaky://", "memory://")))
+
+    def cat_file(self, path: str, *arguments: Any, **keywords: Any) -> bytes:
+        self.reads.append(path)
+        if self.failures.get(path, 0) > 0:
+            self.failures[path] -= 1
+            raise ConnectionResetError("reset by peer")
+        data: bytes = super().cat_file(path, *arguments, **keywords)
+        return data
+
+
+@pytest.fixture(autouse=True)
+def files() -> Iterator[None]:
+    fsspec.register_implementation("shaky", ShakyFileSystem, clobber=True)
+    shaky = ShakyFileSystem()
+    for i in range(5):
+        shaky.pipe_file(f"/{i}.jpg", b"%d" % i)
+    yield
+    for left in (ShakyFileSystem.store, ShakyFileSystem.failures, ShakyFileSystem.reads):
+        left.clear()
+
+
+def wanted(*numbers: int) -> list[tuple[str, str]]:
+    return [(f"a/{i}", f"shaky://{i}.jpg") for i in numbers]
+
+
+def test_a_broken_connection_is_tried_again(tmp_path: Path) -> None:
+    ShakyFileSystem.failures = {"/3.jpg": 2}
+    assert copy_many(wanted(*range(5)), tmp_path, Fetch(retries=2), pause_seconds=0) == {}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == {str(i): b"%d" % i for i in range(5)}
+
+
+def test_a_file_that_is_not_there_is_named_and_the_others_come(tmp_path: Path) -> None:
+    refused = copy_many(wanted(1, 9), tmp_path, Fetch(), pause_seconds=0)
+    assert list(refused) == ["a/9"] and refused["a/9"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["1"]
+
+
+def test_a_connection_that_stays_down_ends_it_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    ShakyFileSystem.failures = {"/4.jpg": 1}
+    one = Fetch(retries=0, connections=1)
+    with pytest.raises(DataError, match=r"4\.jpg cannot be read \(reset by peer\).*came so far are kept"):
+        copy_many(wanted(*range(5)), tmp_path, one, pause_seconds=0)
+    assert copy_many(wanted(*range(5)), tmp_path, one, pause_seconds=0) == {}
+    assert ShakyFileSystem.reads == [f"/{i}.jpg" for i in (0, 1, 2, 3, 4, 4)]
+
+
+def test_one_pinned_file_is_fetched_once_and_checked(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"2").hexdigest()
+    for _ in range(2):
+        assert copy_pinned("shaky://2.jpg", digest, tmp_path, Fetch(), pause_seconds=0).read_bytes() == b"2"
+    assert ShakyFileSystem.reads == ["/2.jpg"]
+    with pytest.raises(DataError, match="has sha256 .* asks for 000"):
+        copy_pinned("shaky://2.jpg", "0" * 64, tmp_path, Fetch(), pause_seconds=0)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["2.jpg"]

@@ -1,0 +1,293 @@
+"""Source `csv`: what every row becomes, and that tables and images anywhere are found, kept and pinned."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from podium.core.config.dataset import CsvDataset, Fetch
+from podium.core.errors import DataError, ParamsError
+from podium.core.layout import Layout
+from podium.sources.listing import WHOLE, Box, SourceImage
+from podium.sources.rows import read_rows
+from podium.sources.table import TableSource, open_table
+from tests.data.hard_tables import HARD_ROWS, HARD_TABLES, HardRow, HardTable
+from tests.site import Site, open_site
+
+BOX = {"left": "l", "top": "t", "right": "r", "bottom": "b"}
+FETCH = Fetch(retries=0, connections=3)
+
+
+def picture(width: int = 40, height: int = 20, orientation: int = 1) -> bytes:
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (width, height), "red").save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    (tmp_path / "data").mkdir()
+    return Layout(tmp_path)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with open_site() as running:
+        yield running
+
+
+def lay(layout: Layout, table: str | bytes, *names: str) -> None:
+    """Writes data/photos.csv and images beside it."""
+    (layout.data / "photos.csv").write_bytes(table.encode() if isinstance(table, str) else table)
+    for name in names:
+        path = layout.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture() + name.encode())
+
+
+def section(**keys: Any) -> CsvDataset:
+    return CsvDataset(**({"location": "data/photos.csv", "licence": "CC0-1.0"} | keys))
+
+
+def ready(source: TableSource) -> tuple[list[SourceImage], dict[str, str]]:
+    """Images after `prepare`, and all reasons by path."""
+    prepared = source.prepare(source.listing.images)
+    return list(prepared.images), {s.path: s.reason for s in (*source.listing.skipped, *prepared.skipped)}
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_column_reaches_its_image(layout: Layout) -> None:
+    lay(
+        layout,
+        "file,class,set,kind,licence,l,t,r,b,author,stars,share\n"
+        "a/1.jpg, lemon ,Training,fruit,CC-BY,0.1,0.2,0.5,1,Ann,3,0.5\n"
+        "a/1.jpg,leek,valid,vegetable,,,,,,Ann,-2,1e-3\n",
+        "a/1.jpg",
+    )
+    columns = {"path": "file", "label": "class", "split": "set", "group": "kind", "licence": "licence", "box": BOX}
+    with open_table(
+        layout, section(columns=columns, extras={"author": "text", "stars": "int", "share": "float"}), FETCH
+    ) as source:
+        images, skipped = ready(source)
+        assert source.read("a/1.jpg").endswith(b"a/1.jpg")
+        assert (source.listing.name, source.listing.sha256) == (
+            "photos",
+            digest((layout.data / "photos.csv").read_bytes()),
+        )
+    found = [(i.label, i.split, i.group, i.licence, i.box, dict(i.extras)) for i in images]
+    assert found == [
+        ("leek", "val", "vegetable", "", WHOLE, {"author": "Ann", "stars": -2, "share": 0.001}),
+        ("lemon", "train", "fruit", "CC-BY", Box(0.1, 0.2, 0.5, 1.0), {"author": "Ann", "stars": 3, "share": 0.5}),
+    ]
+    assert not skipped
+
+
+@pytest.mark.parametrize("case", HARD_ROWS, ids=lambda case: case.name)
+def test_a_bad_row_is_left_out_with_its_line_and_reason(layout: Layout, case: HardRow) -> None:
+    lay(layout, f"path,label,split,l,t,r,b\ngood.jpg,x,,,,,\n{case.row}\n", "good.jpg", "a.jpg")
+    with open_table(layout, section(columns={"split": "split", "box": BOX}), FETCH) as source:
+        images, skipped = ready(source)
+    assert [image.path for image in images] == ["good.jpg"]
+    assert len(skipped) == 1 and case.reason in next(iter(skipped.values()))
+
+
+def test_rows_that_contradict_each_other_are_all_left_out(layout: Layout) -> None:
+    lay(layout, "path,label\na.jpg,x\nb.jpg,x\n./a.jpg,y\n", "a.jpg", "b.jpg")
+    with open_table(layout, section(), FETCH) as source:
+        assert [image.path for image in source.listing.images] == ["b.jpg"]
+        assert [s.reason for s in source.listing.skipped] == [
+            "line 2: label 'x' contradicts line 4",
+            "line 4: label 'y' contradicts line 2",
+        ]
+
+
+@pytest.mark.parametrize("case", HARD_TABLES, ids=lambda case: case.name)
+def test_a_table_that_cannot_be_used_is_refused_in_one_line(layout: Layout, case: HardTable) -> None:
+    lay(layout, case.table, "a.jpg")
+    with pytest.raises(DataError) as caught, open_table(layout, section(**case.keys), FETCH):
+        pass
+    assert case.message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_and_byte_order_marks_are_understood(layout: Layout, encoding: str) -> None:
+    lay(layout, "path,label\r\nné.jpg,café\r\n".encode(encoding), "né.jpg")
+    with open_table(layout, section(encoding="utf-8" if encoding == "utf-8-sig" else encoding), FETCH) as source:
+        assert [(i.path, i.label) for i in source.listing.images] == [("né.jpg", "café")]
+
+
+def test_an_unknown_encoding_is_a_mistake_in_the_params(layout: Layout) -> None:
+    lay(layout, "path,label\n")
+    with (
+        pytest.raises(ParamsError, match="'utf8000' is not known"),
+        open_table(layout, section(encoding="utf8000"), FETCH),
+    ):
+        pass
+
+
+def test_a_file_is_found_in_either_unicode_form(layout: Layout) -> None:
+    lay(layout, "path,label\ne\u0301.jpg,x\nu\u0308/1.jpg,y\n", "\u00e9.jpg", "u\u0308/1.jpg")
+    with open_table(layout, section(), FETCH) as source:
+        assert [image.path for image in source.listing.images] == ["\u00e9.jpg", "\u00fc/1.jpg"]
+        assert all(source.read(image.path) for image in source.listing.images)
+
+
+def test_a_link_out_of_the_folder_is_left_out(layout: Layout) -> None:
+    lay(layout, "path,label\na.jpg,x\nout.jpg,y\n", "a.jpg")
+    (layout.root / "secret").write_bytes(b"s")
+    (layout.data / "out.jpg").symlink_to(layout.root / "secret")
+    with open_table(layout, section(), FETCH) as source:
+        assert [(s.path, s.reason) for s in source.listing.skipped] == [("out.jpg", "a link that leaves the folder")]
+
+
+cells = st.one_of(
+    st.sampled_from(["", "0", "0.5", "1", "-1", "nan", "1e400", "a.jpg", "../a", "x", "train", '"', "\0", "é"]),
+    st.text(max_size=6),
+)
+
+
+@given(st.lists(st.lists(cells, max_size=8), max_size=6), st.sampled_from(["path,label,split,l,t,r,b\n", ""]))
+def test_any_text_is_read_or_refused(rows: list[list[str]], header: str) -> None:
+    text = header + "\n".join(",".join(row) for row in rows)
+    try:
+        read = read_rows("t.csv", io.StringIO(text, newline=""), section(columns={"split": "split", "box": BOX}), "")
+    except DataError as refused:
+        assert "\n" not in str(refused)
+        return
+    assert len({image.key for image in read.images}) == len(read.images) > 0
+    for image in read.images:
+        assert 0 <= image.box.left < image.box.right <= 1 and 0 <= image.box.top < image.box.bottom <= 1
+        assert image.label and image.split in ("", "train", "val", "test")
+        assert ".." not in image.path.split("/") and not image.path.startswith("/")
+
+
+# --- boxes in pixels -----------------------------------------------------------------------------------------------
+
+
+def test_boxes_in_pixels_are_of_the_upright_photograph(layout: Layout) -> None:
+    lay(
+        layout,
+        "path,label,l,t,r,b\na.jpg,x,10,5,40,20\nturned.jpg,y,0,0,20,40\na.jpg,y,,,,\nbad.jpg,y,0,0,5,5\n",
+        "a.jpg",
+    )
+    (layout.data / "turned.jpg").write_bytes(picture(40, 20, orientation=6))
+    (layout.data / "bad.jpg").write_bytes(b"no image")
+    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
+        images, skipped = ready(source)
+    assert {(i.path, i.label): i.box for i in images} == {
+        ("a.jpg", "x"): Box(0.25, 0.25, 1.0, 1.0),
+        ("a.jpg", "y"): WHOLE,
+        ("turned.jpg", "y"): WHOLE,
+        ("bad.jpg", "y"): WHOLE,  # preprocess rejects it as unreadable
+    }
+    assert not skipped
+
+
+def test_a_box_in_pixels_outside_of_its_photograph_is_left_out_when_its_size_is_known(layout: Layout) -> None:
+    lay(layout, "path,label,l,t,r,b\na.jpg,x,0,0,40,20\na.jpg,y,0,0,41,20\n", "a.jpg")
+    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
+        images, skipped = ready(source)
+    assert [image.label for image in images] == ["x"]
+    assert skipped == {"a.jpg": "box 0, 0, 41, 20 reaches out of the photograph (40 x 20)"}
+
+
+# --- where tables and images lie -----------------------------------------------------------------------------------
+
+
+def test_a_table_and_its_images_come_from_a_site_once(layout: Layout, site: Site) -> None:
+    table = f"path,label\na b/1.jpg,x\n{site.url}/set/2.jpg?size=big,y\ngone.jpg,y\n".encode()
+    site.files = {"/set/t.csv": table, "/set/a%20b/1.jpg": b"one", "/set/2.jpg": b"two"}
+    keys = {"location": f"{site.url}/set/t.csv?v=1", "sha256": digest(table)}
+    for _ in range(2):
+        with open_table(layout, section(**keys), FETCH) as source:
+            images, skipped = ready(source)
+            assert {image.path: source.read(image.path) for image in images} == {
+                "a b/1.jpg": b"one",
+                "2.jpg?size=big": b"two",
+            }
+    assert skipped == {"gone.jpg": "the server answered 404 Not Found"}
+    assert sorted(site.asked()) == ["/set/2.jpg", "/set/a%20b/1.jpg", "/set/gone.jpg", "/set/gone.jpg", "/set/t.csv"]
+
+
+def test_only_images_that_were_chosen_are_downloaded(layout: Layout, site: Site) -> None:
+    site.files = {f"/{i}.jpg": b"%d" % i for i in range(9)}
+    lay(layout, "path,label\n" + "".join(f"{i}.jpg,x\n" for i in range(9)))
+    with open_table(layout, section(images=site.url), FETCH) as source:
+        source.prepare(source.listing.images[2:4])
+    assert sorted(site.asked()) == ["/2.jpg", "/3.jpg"]
+
+
+def test_an_interrupted_download_goes_on_with_what_is_missing(layout: Layout, site: Site) -> None:
+    site.files = {f"/{i}.jpg": picture() for i in range(6)}
+    site.cuts = {"/4.jpg": [100]}
+    lay(layout, "path,label\n" + "".join(f"{i}.jpg,x\n" for i in range(6)))
+    one = Fetch(retries=0, connections=1)
+    with open_table(layout, section(images=site.url), one) as source:
+        with pytest.raises(DataError, match="4.jpg cannot be downloaded.*the files that came so far are kept"):
+            source.prepare(source.listing.images)
+        assert len(source.prepare(source.listing.images).images) == 6
+        assert {source.read(f"{i}.jpg") for i in range(6)} == {picture()}
+    assert sorted(site.asked()) == [f"/{i}.jpg" for i in (0, 1, 2, 3, 4, 4, 5)]
+
+
+def test_a_site_that_is_busy_is_asked_again(layout: Layout, site: Site) -> None:
+    site.files, site.statuses = {"/0.jpg": b"x"}, {"/0.jpg": [503]}
+    lay(layout, "path,label\n0.jpg,x\n")
+    with open_table(layout, section(images=site.url), Fetch(retries=1, connections=1)) as source:
+        assert len(source.prepare(source.listing.images).images) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_tables_and_images_lie_anywhere_fsspec_reaches(layout: Layout, tmp_path: Path, kind: str) -> None:
+    base = "memory://bucket/set" if kind == "memory" else f"file://{tmp_path}/elsewhere"
+    table = b"path,label\na b.jpg,x\ngone.jpg,y\n"
+    for name, data in (("t.csv", table), ("a b.jpg", b"one")):
+        with fsspec.open(f"{base}/{name}", "wb", auto_mkdir=True) as stream:
+            stream.write(data)
+    with open_table(layout, section(location=f"{base}/t.csv", sha256=digest(table)), FETCH) as source:
+        images, skipped = ready(source)
+        assert [source.read(image.path) for image in images] == [b"one"]
+    assert list(skipped) == ["gone.jpg"]
+    assert not list(layout.downloads.rglob(".podium-tmp-a*"))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "an address without digest": ({"location": "https://h/t.csv"}, ParamsError, "dataset.sha256 is missing"),
+    "a bucket without digest": ({"location": "memory://h/t.csv"}, ParamsError, "dataset.sha256 is missing"),
+    "nothing at an address": ({"location": "memory://h/t.csv", "sha256": "0" * 64}, DataError, "cannot be had"),
+    "another digest": ({"location": "memory://other/t.csv", "sha256": "0" * 64}, DataError, "has sha256"),
+    "a local table of another digest": ({"sha256": "0" * 64}, DataError, "asks for 000"),
+    "an unknown protocol": ({"location": "nope://h/t.csv", "sha256": "0" * 64}, DataError, "cannot be opened"),
+    "a table outside of data": ({"location": "t.csv"}, ParamsError, "lies outside data/"),
+    "images outside of data": ({"images": "photos"}, ParamsError, "dataset.images 'photos' lies outside data/"),
+    "no such folder": ({"images": "data/nowhere"}, DataError, "correct dataset.images"),
+    "no such table": ({"location": "data/t.csv"}, DataError, "does not exist"),
+    "a folder": ({"location": "data"}, DataError, "is a folder, not a table"),
+}
+
+
+@pytest.mark.parametrize(("keys", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_pinned_or_not_there_is_refused(
+    layout: Layout, keys: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    lay(layout, "path,label\na.jpg,x\n", "a.jpg")
+    fsspec.filesystem("memory").pipe_file("/other/t.csv", b"path,label\n")
+    with pytest.raises(error) as caught, open_table(layout, section(**keys), FETCH):
+        pass
+    assert message in str(caught.value) and "\n" not in str(caught.value)
