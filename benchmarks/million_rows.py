@@ -57,6 +57,7 @@ def make(folder: Path, rows: int) -> None:
         {
             "image_id": ids,
             "photo_id": ids[photo],
+            "photo_sha256": [f"{ids[number]}{digits[number, 0]:048x}" for number in photo],
             "path": [f"photos/{part:03d}/{number:07d}.jpg" for part, number in zip(label, photo, strict=True)],
             "source": [f"source {number}" for number in rng.integers(0, _SOURCES, rows)],
             "label": [f"class {number:03d}" for number in label],

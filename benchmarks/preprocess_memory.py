@@ -49,7 +49,14 @@ def write_raw(layout: Layout, count: int) -> None:
         label, path = CLASSES[number % 2], f"{CLASSES[number % 2]}/{number:07d}.jpg"
         key = image_id("made-up", path)
         row: dict[str, object] = dict.fromkeys(RAW_COLUMNS, "")
-        row |= {"image_id": key, "photo_id": key, "path": path, "source": "made-up", "label": label}
+        row |= {
+            "image_id": key,
+            "photo_id": key,
+            "photo_sha256": key,
+            "path": path,
+            "source": "made-up",
+            "label": label,
+        }
         row |= {"box_left": 0.0, "box_top": 0.0, "box_right": 1.0, "box_bottom": 1.0}
         rows.append(row | {"shard": writer.add(key, out.getvalue())})
     writer.close()

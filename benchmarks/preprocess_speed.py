@@ -9,7 +9,8 @@ Three ways over the same photographs (`$PODIUM_REAL_DATA/flowers-photos.zip`), e
 - Podium: `decode_all` without features, then `write_shards`; also once with everything that `preprocess` computes.
 
 The time to start processes and import libraries is left out for all of them: it is paid once a stage (and printed).
-Each way has the median of its rounds.
+Each way has the median of its rounds. Then comes a profile: CPU time of each part in one process, the least of its
+rounds, for Podium and for the plain loop.
 """
 
 import json
@@ -20,9 +21,12 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from io import BytesIO
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -30,38 +34,64 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.core.records.preprocess import Preprocessing
-from podium.curation.decoding import FEATURES, Feature, Job, RawImage, decode_all
+from podium.curation.decoding import FEATURES, Feature, Job, RawImage, Reading, decode_all
 from podium.curation.placing import Packed, write_shards
-from podium.curation.scratch import Scratch
-from podium.data.raw import RawWriter
+from podium.curation.scratch import Scratch, ScratchWriter
+from podium.data import colour
+from podium.data.canvas import content
+from podium.data.images import decode, least_side
+from podium.data.raw import RawImages, RawWriter
 
 SIDE = 224
 WORKERS = 2
 ROUNDS = 5
-CHUNK = 64
+CHUNK = 32
+TIMES_OVER = 2  # the photographs, so that the start and the last batches weigh less
+T = TypeVar("T")
+R = TypeVar("R")
 HOW = Preprocessing(image_size=SIDE, pad_value=114, max_pixels=50_000_000)
 
 
 def decode_only(path: str) -> int:
     """The floor: one JPEG to pixels."""
-    with Image.open(BytesIO(Path(path).read_bytes())) as image:
+    return pillow(Path(path).read_bytes())
+
+
+def pillow(data: bytes) -> int:
+    """Decodes with Pillow."""
+    with Image.open(BytesIO(data)) as image:
         image.load()
         return image.width
 
 
-def load(path: str) -> NDArray[np.uint8]:
-    """The baseline: one photograph as a padded square."""
+def imread(path: str) -> NDArray[np.uint8]:
+    """Reads and decodes with OpenCV."""
     image = cv2.imread(path)
     if image is None:
         raise ValueError(path)
+    return np.asarray(image, np.uint8)
+
+
+def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fits the square, with OpenCV's filter for shrinking."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    square = np.full((SIDE, SIDE, 3), 114, np.uint8)
-    top, left = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
-    square[top : top + size[1], left : left + size[0]] = small
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def padded(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """In the middle of the square."""
+    height, width = small.shape[:2]
+    square = np.full((SIDE, SIDE, 3), HOW.pad_value, np.uint8)
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    square[top : top + height, left : left + width] = small
     return square
+
+
+def load(path: str) -> NDArray[np.uint8]:
+    """The baseline: one photograph as a padded square."""
+    return padded(resized(imread(path)))
 
 
 def floor(pool: Pool, paths: list[str]) -> float:
@@ -82,21 +112,9 @@ def baseline(pool: Pool, paths: list[str], target: Path) -> float:
     return time.perf_counter() - began
 
 
-def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Feature]) -> tuple[float, float]:
-    """Seconds of Podium once its processes work, and seconds until then.
-
-    The first batches come when both processes have started; their images are not counted.
-    """
-    scratch = Scratch(work, len(images), SIDE)
-    scratch.allocate()
-    start = time.perf_counter()
-    readings = []
-    began = start
-    for number, batch in enumerate(decode_all(Job(raw, scratch, HOW, features=features), images, WORKERS)):
-        readings += batch
-        if number == 0:
-            began, uncounted = time.perf_counter(), len(batch) * WORKERS
-    packed = Packed(
+def in_scratch(scratch: Scratch, readings: list[Reading]) -> Packed:
+    """What `write_shards` takes."""
+    return Packed(
         pixels=scratch.pixels(),
         side=SIDE,
         row=np.array([r.row for r in readings]),
@@ -104,11 +122,77 @@ def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Fe
         width=np.array([r.content_width for r in readings]),
         fill=np.array([r.fill for r in readings], np.uint8),
     )
-    write_shards(work, packed, [], None)
-    seconds = time.perf_counter() - began
+
+
+def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Feature]) -> tuple[float, float]:
+    """Seconds of Podium once its processes work, and seconds until the first of them does.
+
+    The second process may come later, so the first fifth of the images is not timed but reckoned at the speed of the
+    others; so is a batch that the other process may have been at.
+    """
+    scratch = Scratch(work, len(images), SIDE)
+    scratch.allocate()
+    start = time.perf_counter()
+    readings: list[Reading] = []
+    first, began, untimed = 0.0, start, 0
+    for batch in decode_all(Job(raw, scratch, HOW, features=features), images, WORKERS):
+        readings += batch
+        first = first or time.perf_counter() - start
+        if not untimed and len(readings) >= len(images) / 5:
+            began, untimed = time.perf_counter(), len(readings) + len(batch)
+    decoding = (time.perf_counter() - began) * len(images) / (len(images) - untimed)
+    began = time.perf_counter()
+    write_shards(work, in_scratch(scratch, readings), [], None)
+    writing = time.perf_counter() - began
     for path in work.glob("images-*.npy"):
         path.unlink()
-    return seconds * len(images) / (len(images) - uncounted), began - start
+    return decoding + writing, first
+
+
+def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds of CPU time an image in one process, part by part: what Podium does and what the plain loop does."""
+    import torch  # here, because the processes of the plain loop are copies of this one
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    chosen = images[:: 4 * TIMES_OVER]
+    scratch = Scratch(work, len(images), SIDE)
+    scratch.allocate()
+    store = RawImages(raw)
+    least: dict[str, float] = {}
+
+    def timed(part: str, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        taken = list(items)
+        began = time.process_time()
+        made = [function(item) for item in taken]
+        spent = (time.process_time() - began) * 1000 / len(chosen)
+        least[part] = min(spent, least.get(part, spent))
+        return made
+
+    for _ in range(ROUNDS):
+        files = timed("read from the shard", lambda image: store.read(image.shard, image.photo_id), chosen)
+        timed("JPEG decoding", pillow, files)
+        # memory is let go at once, as in the stage; new memory has a price of its own
+        timed("decode", lambda data: decode(data, HOW.max_pixels, least_side(HOW)).width, files)
+        decoded = [decode(data, HOW.max_pixels, least_side(HOW)) for data in files]
+        timed("pixels to NumPy", lambda one: np.asarray(one.image).size, decoded)
+        arrays = [np.asarray(one.image) for one in decoded]
+        contents = timed("resizing", lambda pixels: content(pixels, HOW), arrays)
+        coloured = [(Image.fromarray(c.pixels), d.profile) for c, d in zip(contents, decoded, strict=True) if d.profile]
+        timed("colour profile to sRGB", lambda both: np.array(colour.to_srgb(*both)), coloured)
+        with ScratchWriter(scratch) as writer:
+            pieces = [(writer, number, one.pixels) for number, one in enumerate(contents)]
+            timed("store", lambda piece: piece[0].pixels(piece[1], piece[2]), pieces)
+        shapes = [(n, *c.pixels.shape[:2], tuple(c.fill.tolist())) for n, c in enumerate(contents)]
+        readings = [Reading(n, content_height=h, content_width=w, fill=fill) for n, h, w, fill in shapes]
+        timed("place and write", lambda packed: write_shards(work, packed, [], None), [in_scratch(scratch, readings)])
+        timed("imread", lambda path: imread(path).size, paths[:: 4 * TIMES_OVER])
+        small = timed("INTER_AREA", resized, map(imread, paths[:: 4 * TIMES_OVER]))
+        timed("pad", padded, small)
+    least["headers, orientation, kind of profile"] = least.pop("decode") - least["JPEG decoding"]
+    rounded = {part: round(spent, 3) for part, spent in least.items()}
+    loop = {part: rounded.pop(part) for part in ("imread", "INTER_AREA", "pad")}
+    return {"podium": rounded, "plain loop": loop}
 
 
 def started() -> Pool:
@@ -118,8 +202,8 @@ def started() -> Pool:
     return pool
 
 
-def measured(photographs: list[bytes], work: Path) -> dict[str, list[float]]:
-    """Seconds of each way, round by round."""
+def measured(photographs: list[bytes], work: Path) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
+    """Seconds of each way, round by round, and the profile."""
     paths = []
     raw = work / "raw"
     raw.mkdir()
@@ -131,6 +215,8 @@ def measured(photographs: list[bytes], work: Path) -> dict[str, list[float]]:
         paths.append(str(path))
         images.append(RawImage(number, writer.add(f"{number:016x}", data), f"{number:016x}"))
     writer.close()
+    images = [replace(image, row=number) for number, image in enumerate(images * TIMES_OVER)]
+    paths *= TIMES_OVER
     seconds: dict[str, list[float]] = {"floor": [], "baseline": [], "podium": [], "podium in full": [], "start": []}
     for turn in range(ROUNDS):
         with started() as pool:
@@ -142,7 +228,7 @@ def measured(photographs: list[bytes], work: Path) -> dict[str, list[float]]:
         if turn == 0:
             seconds["podium in full"].append(podium(raw, images, work, FEATURES)[0])
         print(", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items()), flush=True)
-    return seconds
+    return seconds, profile(raw, images, paths, work)
 
 
 def main() -> int:
@@ -152,11 +238,13 @@ def main() -> int:
         names = [name for name in packed.namelist() if name.lower().endswith((".jpg", ".jpeg"))]
         photographs = [packed.read(name) for name in names]
     with tempfile.TemporaryDirectory() as folder:
-        seconds = measured(photographs, Path(folder))
+        seconds, parts = measured(photographs, Path(folder))
+    for name, spent in parts.items():
+        print(f"{name}, ms of CPU an image: {sum(spent.values()):.2f} = {json.dumps(spent)}")
     middle: dict[str, float] = {name: statistics.median(values) for name, values in seconds.items()}
 
     def rate(name: str) -> float:
-        return round(len(photographs) / middle[name], 1)
+        return round(len(photographs) * TIMES_OVER / middle[name], 1)
 
     against, of_floor = middle["baseline"] / middle["podium"], middle["floor"] / middle["podium"]
     print(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -68,12 +69,22 @@ class Scratch:
 
     def change_params(self, **sections: object) -> None:
         """Merges values into sections of params.yaml; `models` is replaced as a whole."""
-        path = self.root / "params.yaml"
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params = self._params()
         for section, values in sections.items():
             merge = isinstance(values, dict) and section != "models"
             params[section] = {**params[section], **values} if merge and isinstance(values, dict) else values
-        path.write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        self._write_params(params)
+
+    def replace_params(self, **sections: object) -> None:
+        """Puts whole sections into params.yaml."""
+        self._write_params({**self._params(), **sections})
+
+    def _params(self) -> dict[str, Any]:
+        return dict(yaml.safe_load(self.read("params.yaml")))
+
+    def _write_params(self, params: dict[str, Any]) -> None:
+        text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
+        (self.root / "params.yaml").write_text(text, encoding="utf-8")
 
 
 def copy_project(root: Path, with_sample: bool = False) -> Scratch:

@@ -10,6 +10,7 @@ from tests.small_project import SmallProject, build
 silence_telemetry()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of the one finished project go to one process, so that it is built once and used in order."""
     for item in items:

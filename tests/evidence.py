@@ -25,6 +25,7 @@ def manifest(rows: int = 4) -> pd.DataFrame:
                         **raw_row("", label),
                         "image_id": key,
                         "photo_id": f"photo {key}",
+                        "photo_sha256": f"bytes {key}",
                         "path": f"{label}/{split}{number}.jpg",
                         "source": ("a", "b")[number % 2],
                         "split": split,

@@ -1,5 +1,6 @@
 """Raw images as `fetch` leaves them, for tests: textured pictures, their rows and their shards."""
 
+import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,11 +28,14 @@ class RawFile:
     box: Box = WHOLE
 
 
-def raw_row(path: str, label: str, split: str = "", box: Box = WHOLE, shard: str = "") -> dict[str, object]:
+def raw_row(
+    path: str, label: str, split: str = "", box: Box = WHOLE, shard: str = "", data: bytes = b""
+) -> dict[str, object]:
     """One row of the raw manifest."""
     return {
         "image_id": image_id("made-up", path, box.text),
         "photo_id": image_id("made-up", path),
+        "photo_sha256": hashlib.sha256(data or path.encode()).hexdigest(),
         "path": path,
         "source": "made-up",
         "label": label,
@@ -82,7 +86,10 @@ def write_raw(layout: Layout, images: list[RawFile], skipped: Iterable[SkippedFi
         if photo not in shards:
             shards[photo] = writer.add(photo, file.data)
         rows.append(
-            {**raw_row(file.path, file.label, file.split, file.box, shards[photo]), "occlusion": file.occlusion}
+            {
+                **raw_row(file.path, file.label, file.split, file.box, shards[photo], file.data),
+                "occlusion": file.occlusion,
+            }
         )
     writer.close()
     write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)

@@ -39,7 +39,7 @@ def build(root: Path) -> Scratch:
         publish={"registered_model": "small"},
         promote={"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 30.0},
         validate={
-            "minimum_rows": {"severity": "critical", "minimum": 2},
+            "minimum_rows": {"severity": "critical", "minimum": 2, "because": "a small project"},
             "share_rejected": {"severity": "warning", "maximum": 0.02, "because": "one broken file is planted"},
         },
     )

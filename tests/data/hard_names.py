@@ -1,7 +1,7 @@
 """Files whose names, places or kinds are hard, in a folder of two classes, each with the reason why.
 
-`write` lays them down. Every one of them ends as an image under `listed` or as a row with `reason`; one that looks like
-an image by its name counts as rejected (`counts`).
+`write` lays them down. Every one of them ends as an image under `listed` or as a row with `reason`; one of a class that
+looks like an image by its name counts as rejected (`counts`).
 """
 
 import os
@@ -42,11 +42,16 @@ class HardFile:
 
     @property
     def counts(self) -> bool:
-        """Whether it is an image by its name that cannot be used."""
+        """Whether it is an image of a class by its name that cannot be used."""
         return self.reason not in ("", *NO_IMAGE) and not self.reason.startswith("not an image file")
 
 
-NO_IMAGE = ("hidden file", "left behind by an operating system", "an archive inside the source is not opened")
+NO_IMAGE = (
+    "hidden file",
+    "left behind by an operating system",
+    "an archive inside the source is not opened",
+    "lies in no class folder",
+)
 
 
 def link_to(target: str) -> Callable[[Path], object]:
@@ -60,6 +65,7 @@ IMAGES = [
     HardFile("apple/3.webp", "a PNG under another name: the first bytes decide"),
     HardFile("apple/two words.jpg", "commands split names at spaces"),
     HardFile("apple/two\nlines.jpg", "breaks every list of one name a line"),
+    HardFile("apple/carriage\rreturn.jpg", "ends a line of a table, though few writers quote it"),
     HardFile("apple/tab\tand bell\a.jpg", "control characters reach terminals"),
     HardFile('apple/a,b;"c".jpg', "breaks every table that does not quote"),
     HardFile("apple/-rf.jpg", "commands take it for an option"),
@@ -91,6 +97,9 @@ LEFT_OUT = [
     HardFile("apple/picture", "no ending, although a picture", "not an image file (no extension)"),
     HardFile("apple/more.zip", "an archive in the source", "an archive inside the source is not opened"),
     HardFile("cover.jpg", "belongs to no class", "lies in no class folder"),
+    HardFile(
+        "apple/dead\r.jpg", "the same name in a row of reasons", "a link that leads nowhere", make=link_to("gone.jpg")
+    ),
     HardFile("apple/dead.jpg", "a link whose target is gone", "a link that leads nowhere", make=link_to("gone.jpg")),
     HardFile("apple/loop.jpg", "a link to itself", "a link that leads nowhere", make=link_to("loop.jpg")),
     HardFile("apple/again.jpg", "a loop: a folder in itself", "a link to a folder is not followed", make=link_to("..")),

@@ -27,12 +27,14 @@ from podium.core.errors import DataError
 from podium.core.records.preprocess import Preprocessing
 from podium.curation import measures, signatures
 from podium.curation.scratch import Scratch, ScratchWriter
-from podium.data.images import content, decode, least_side, pixels_sha256
+from podium.data import colour
+from podium.data.canvas import content
+from podium.data.images import DecodedImage, decode, least_side, pixels_sha256
 from podium.data.raw import RawImages
 from podium.data.steps import WHOLE, Region, cropped
 
-_BATCH = 64
-_WORTH_PROCESSES = 2 * _BATCH  # fewer images are read sooner than processes start
+_BATCH = 32  # images; with more, one process waits longer for the last batch of another
+_WORTH_PROCESSES = 128  # fewer images are read sooner than processes start
 
 Feature = Literal["digest", "signature", "measures"]
 FEATURES: frozenset[Feature] = frozenset(("digest", "signature", "measures"))
@@ -91,6 +93,11 @@ class Reading:
     note: str = ""
 
 
+def _decoded_alike(image: RawImage) -> tuple[str, str, bool]:
+    """Serving gets a crop as a file of full-size pixels, so crops are cut out of full-size pixels here as well."""
+    return image.shard, image.photo_id, image.region == WHOLE
+
+
 class Decoder:
     """Reads batches of raw images in one process."""
 
@@ -115,15 +122,14 @@ class Decoder:
             warnings.filterwarnings("ignore", module="PIL")  # what matters is in the reading
             return [
                 reading
-                for _, of_photo in groupby(batch, key=attrgetter("shard", "photo_id"))
-                for reading in self._photograph(list(of_photo), writer)
+                for (*_, whole), group in groupby(batch, key=_decoded_alike)
+                for reading in self._photograph(list(group), whole, writer)
             ]
 
-    def _photograph(self, images: list[RawImage], writer: ScratchWriter) -> Iterator[Reading]:
+    def _photograph(self, images: list[RawImage], whole: bool, writer: ScratchWriter) -> Iterator[Reading]:
+        """Reads one photograph, or crops of it; `whole` photographs may be decoded at a reduced size."""
         data = self._bytes(images[0])
         how = self._job.preprocessing
-        # serving gets a crop as a file of full-size pixels, so crops are cut out of full-size pixels here as well
-        whole = all(image.region == WHOLE for image in images)
         try:
             decoded = decode(data, how.max_pixels, least_side(how) if whole else None)
         except DataError as error:
@@ -132,7 +138,7 @@ class Decoder:
         pixels = np.asarray(decoded.image)
         for image in images:
             if image.region == WHOLE:
-                yield self._store(image.row, pixels, decoded.note, (decoded.width, decoded.height), writer)
+                yield self._store(image.row, pixels, decoded, (decoded.width, decoded.height), writer)
                 continue
             part = cropped(pixels, image.region)
             height, width = part.shape[:2]
@@ -140,7 +146,7 @@ class Decoder:
             if reason:
                 yield Reading(image.row, "too_small", reason)
             else:
-                yield self._store(image.row, part, decoded.note, (width, height), writer)
+                yield self._store(image.row, part, decoded, (width, height), writer)
 
     def _bytes(self, image: RawImage) -> bytes:
         if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
@@ -148,27 +154,27 @@ class Decoder:
         return self._images.read(image.shard, image.photo_id)
 
     def _store(
-        self, row: int, pixels: NDArray[np.uint8], note: str, size: tuple[int, int], writer: ScratchWriter
+        self, row: int, pixels: NDArray[np.uint8], decoded: DecodedImage, size: tuple[int, int], writer: ScratchWriter
     ) -> Reading:
-        made = content(pixels, self._job.preprocessing)
+        made = content(pixels, self._job.preprocessing, decoded.profile)
         writer.pixels(row, made.pixels)
         if "measures" in self._job.features:
             writer.measures(row, measures.measure(made.pixels))
         phash = 0
         if "signature" in self._job.features:
-            image = Image.fromarray(np.ascontiguousarray(pixels))
+            image = colour.to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
             phash = signatures.perceptual_hash(image)
             writer.signature(row, signatures.signature(image))
         return Reading(
             row=row,
-            sha256=pixels_sha256(pixels) if "digest" in self._job.features else "",
+            sha256=pixels_sha256(pixels, decoded.profile) if "digest" in self._job.features else "",
             phash=phash,
             width=size[0],
             height=size[1],
             content_width=made.pixels.shape[1],
             content_height=made.pixels.shape[0],
             fill=tuple(made.fill.tolist()),
-            note=note,
+            note=decoded.note,
         )
 
 

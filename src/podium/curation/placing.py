@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.curation.scratch import write_at
-from podium.data.images import Content, place
+from podium.data.canvas import Content, place
 from podium.data.shards import images_per_shard
 
 _AT_ONCE = 32  # images

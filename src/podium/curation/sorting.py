@@ -20,7 +20,7 @@ its name (a broken link, a failed download) it is `unreadable` too."""
 _NUMBERS = ("width", "height", "content_width", "content_height")
 
 
-class Findings:
+class Sorted:
     """Readings of N images by row, in columns."""
 
     def __init__(self, count: int) -> None:

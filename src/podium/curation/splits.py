@@ -1,9 +1,10 @@
 """Which image goes to train, val or test: groups stay whole, classes and sources keep their shares.
 
 Rules:
-- A group is what must stay on one side: exact and near duplicates and the crops of one photograph, and what these
-  connect in turn. A group with several labels (or sources) counts as one of the most frequent of them, the first in
-  alphabetical order where two are.
+- A group is what must stay on one side: exact and near duplicates, the crops of one photograph, those of files with
+  the same bytes (a copy under another name or from another source), and what these connect in turn.
+  A group with several labels (or sources) counts as one of the most frequent of them, the first in alphabetical order
+  where two are.
 - A split the source gives is kept. Where a source gives none, images are drawn by the shares of `params.yaml`. What a
   source's split lacks is drawn from its train images: val with val / (train + val), test with test / (train + test),
   both with the plain shares where it only has train.
@@ -55,15 +56,19 @@ def split_groups(images: pd.DataFrame) -> pd.Series:
     """Joins what must stay on one side.
 
     Args:
-        images: columns `image_id photo_id duplicate_group`, one row an image.
+        images: columns `image_id photo_id photo_sha256 duplicate_group`, one row an image.
 
     Returns:
         Per row, same index, the lowest `image_id` among the images that shared duplicates or photographs connect.
     """
     duplicate, duplicates = pd.factorize(images["duplicate_group"])
-    photo, photos = pd.factorize(images["photo_id"])
-    nodes = len(duplicates) + len(photos)
-    edges = (np.ones(len(images), np.int8), (duplicate, photo + len(duplicates)))
+    starts, ends, nodes = [], [], len(duplicates)
+    for key in ("photo_id", "photo_sha256"):
+        codes, keys = pd.factorize(images[key])
+        starts.append(duplicate)
+        ends.append(codes + nodes)
+        nodes += len(keys)
+    edges = (np.ones(2 * len(images), np.int8), (np.concatenate(starts), np.concatenate(ends)))
     _, component = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
     ids = images["image_id"].to_numpy(object)
     return pd.Series(ids, images.index).groupby(component[duplicate]).transform("min").rename("split_group")

@@ -21,23 +21,31 @@ _AS_SRGB = 3  # levels of 255 within which a profile counts as sRGB itself; ther
 _STEPS = 9  # a side of the cube of colours a profile is tried on
 
 
-def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """Applies a profile.
+def note(profile: bytes) -> str:
+    """What there is to say of an ICC profile of RGB values; empty where it is sRGB, or there is none (no bytes).
+
+    `CONVERTED` where `to_srgb` applies it, `IGNORED` where it is damaged or is not one of RGB values.
+    """
+    if not profile:
+        return ""
+    known = _transform(profile)
+    if known is None:
+        return IGNORED
+    return "" if known.is_srgb else CONVERTED
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Applies a profile for which `note` says `CONVERTED`; others leave the image as it is.
 
     Args:
         image: RGB.
         profile: the bytes of an ICC profile.
 
     Returns:
-        The image in sRGB, and a note: empty where the profile is sRGB, `IGNORED` where it is damaged or is not one of
-        RGB values.
+        The image in sRGB.
     """
     known = _transform(profile)
-    if known is None:
-        return image, IGNORED
-    if known.is_srgb:
-        return image, ""
-    return known.transform.apply(image), CONVERTED
+    return image if known is None or known.is_srgb else known.transform.apply(image)
 
 
 @dataclass(frozen=True)

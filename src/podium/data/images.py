@@ -1,8 +1,8 @@
 """From the bytes of an image file to the pixels a model sees; training and serving both come through here.
 
 Rule: what cannot be read faithfully is refused with a reason, and what had to be done to read it is said in `note`.
-Depends on Pillow, NumPy and `podium.core`, because the served model carries this module along, and on torch for
-resizing, imported on use: it is several times as fast as Pillow, and whoever serves a model has it anyway.
+Depends on Pillow, NumPy and `podium.core` only, because the served model carries this module along; `canvas` makes the
+square.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from podium.core.errors import DataError, one_line
 from podium.core.records.preprocess import Preprocessing
 from podium.data import colour
-from podium.data.steps import WHOLE, Region, after_resizing, before_resizing, cropped, crops
+from podium.data.canvas import centred, content
+from podium.data.steps import WHOLE, Region, cropped, crops
 
 # Formats with a signature at the start and a decoder inside Pillow: no plug-in that runs another program (EPS) or
 # that takes nearly any bytes for an image (TGA).
@@ -46,29 +47,22 @@ _DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An original, decoded: an upright 8-bit sRGB image, and what was done to read it (empty for a plain file).
+    """An original, decoded: an upright 8-bit RGB image, and what was done to read it (empty for a plain file).
 
     `width` and `height` are those of the original after EXIF orientation; `image` is smaller where it was decoded at a
-    reduced size.
+    reduced size. Its colours are sRGB once `profile` is applied, an ICC profile; it is empty where they are already.
     """
 
     image: Image.Image
     width: int
     height: int
     note: str
+    profile: bytes
 
-
-@dataclass(frozen=True)
-class Content:
-    """An image resized to fit the square, before padding.
-
-    Attributes:
-        pixels: uint8, shape (h, w, 3), RGB, contiguous; h and w are at most the square's side.
-        fill: uint8, shape (3,): the colour around it.
-    """
-
-    pixels: NDArray[np.uint8]
-    fill: NDArray[np.uint8]
+    @property
+    def srgb(self) -> Image.Image:
+        """The image with its profile applied."""
+        return colour.to_srgb(self.image, self.profile) if self.profile else self.image
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class ReadImage:
         pixels: uint8, shape (S, S, 3), RGB.
         width: pixels of the decoded original, after EXIF orientation.
         height: likewise.
-        sha256: of the decoded image's size and RGB pixels, 64 hex digits.
+        sha256: of the decoded image's size, RGB pixels and colour profile (`pixels_sha256`), 64 hex digits.
         note: what was done to read it; empty for a plain image.
     """
 
@@ -106,10 +100,10 @@ def read_image(data: bytes, preprocessing: Preprocessing) -> ReadImage:
     decoded = decode(data, preprocessing.max_pixels, least_side(preprocessing))
     pixels = np.asarray(decoded.image)
     return ReadImage(
-        pixels=centred(content(pixels, preprocessing), preprocessing.image_size),
+        pixels=centred(content(pixels, preprocessing, decoded.profile), preprocessing.image_size),
         width=decoded.width,
         height=decoded.height,
-        sha256=pixels_sha256(pixels),
+        sha256=pixels_sha256(pixels, decoded.profile),
         note=decoded.note,
     )
 
@@ -124,10 +118,10 @@ def least_side(preprocessing: Preprocessing) -> int | None:
 
 
 def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedImage:
-    """Decodes an image file to upright 8-bit sRGB.
+    """Decodes an image file to upright 8-bit RGB.
 
     Animated and multi-page files give their first frame, transparency is laid on white, 16-bit values keep their
-    upper 8 bits, EXIF orientation and the colour profile are applied.
+    upper 8 bits, EXIF orientation is applied. A colour profile is handed on: `content` applies it to fewer pixels.
 
     Args:
         data: the bytes of an image file.
@@ -136,7 +130,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
             decodes at full size.
 
     Returns:
-        The image, the size of the original, and a note.
+        The image, the size of the original, a note, and the profile to apply.
 
     Raises:
         DataError: empty, truncated, damaged, too large, of an unknown format, or of a kind without a fixed range
@@ -161,10 +155,9 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
             turned = isinstance(orientation, int) and 2 <= orientation <= 8
             upright = ImageOps.exif_transpose(opened) if turned else opened
             image, notes = _to_rgb(upright, "adobe" in opened.info or opened.format != "JPEG")
-            profile = opened.info.get("icc_profile")
-            if profile and opened.mode in _RGB:
-                image, said = colour.to_srgb(image, profile)
-                notes += [said] if said else []
+            profile = (opened.info.get("icc_profile") or b"") if opened.mode in _RGB else b""
+            said = colour.note(profile)
+            notes += [said] if said else []
     except UnidentifiedImageError as error:
         raise DataError(f"unreadable: not an image of a known format ({', '.join(_FORMATS)})") from error
     except _DECODER_ERRORS as error:
@@ -175,54 +168,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
         notes.append(f"EXIF orientation {orientation}")
         if orientation >= _ON_ITS_SIDE:
             width, height = height, width
-    return DecodedImage(image, width, height, ", ".join(notes))
-
-
-def content(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Content:
-    """Resizes an image to fit the square, keeping its aspect, and makes the steps.
-
-    The filter is bicubic with antialiasing (torch, integer arithmetic).
-
-    Args:
-        pixels: uint8, shape (H, W, 3), RGB.
-        preprocessing: side of the square, colour around the image, steps.
-
-    Returns:
-        What is to be padded.
-    """
-    kept = before_resizing(pixels, preprocessing.steps)
-    height, width = kept.shape[:2]
-    longer = max(height, width)
-    side = preprocessing.image_size
-    size = (max(1, round(height * side / longer)), max(1, round(width * side / longer)))
-    made = after_resizing(_resized(kept, size), preprocessing.steps)
-    if preprocessing.fill == "corners":
-        corners = made[[0, 0, -1, -1], [0, -1, 0, -1]]
-        fill = np.median(corners, axis=0).round().astype(np.uint8)
-    else:
-        fill = np.full(3, preprocessing.pad_value, np.uint8)
-    return Content(made, fill)
-
-
-def place(content: Content, square: NDArray[np.uint8], left: int, top: int) -> None:
-    """Fills a square, uint8, shape (S, S, 3), with the content at a place and its colour around it."""
-    height, width = content.pixels.shape[:2]
-    if (height, width) != square.shape[:2]:
-        square[:] = content.fill
-    square[top : top + height, left : left + width] = content.pixels
-
-
-def centred(content: Content, side: int) -> NDArray[np.uint8]:
-    """A square with the content in its middle; of an odd rest, one pixel more is to the right and below."""
-    height, width = content.pixels.shape[:2]
-    square = np.empty((side, side, 3), dtype=np.uint8)
-    place(content, square, (side - width) // 2, (side - height) // 2)
-    return square
-
-
-def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """An RGB image as a model sees it: uint8, shape (S, S, 3)."""
-    return centred(content(np.asarray(image), preprocessing), preprocessing.image_size)
+    return DecodedImage(image, width, height, ", ".join(notes), profile if said == colour.CONVERTED else b"")
 
 
 def cropped_file(data: bytes, region: Region, max_pixels: int) -> bytes:
@@ -234,24 +180,34 @@ def cropped_file(data: bytes, region: Region, max_pixels: int) -> bytes:
         max_pixels: as for `decode`.
 
     Returns:
-        `data` itself for the whole photograph, a PNG of the upright part otherwise.
+        `data` itself for the whole photograph, otherwise a PNG of the upright part, or a TIFF where the photograph
+        has a profile to apply: the part has it too.
 
     Raises:
         DataError: the photograph cannot be read.
     """
     if region == WHOLE:
         return data
-    part = cropped(np.asarray(decode(data, max_pixels).image), region)
+    decoded = decode(data, max_pixels)
+    part = cropped(np.asarray(decoded.image), region)
     out = BytesIO()
-    Image.fromarray(np.ascontiguousarray(part)).save(out, "PNG")
+    image = Image.fromarray(np.ascontiguousarray(part))
+    if decoded.profile:  # Pillow reads no PNG with a profile of more than 1 MiB
+        image.save(out, "TIFF", compression="tiff_deflate", icc_profile=decoded.profile)
+    else:
+        image.save(out, "PNG")
     return out.getvalue()
 
 
-def pixels_sha256(image: Image.Image | NDArray[np.uint8]) -> str:
-    """sha256 of an RGB image's size and pixels, 64 hex digits; metadata and encoding do not matter."""
+def pixels_sha256(image: Image.Image | NDArray[np.uint8], profile: bytes = b"") -> str:
+    """sha256 of an RGB image's size, pixels and the ICC profile they need, if any: 64 hex digits.
+
+    Other metadata and the encoding do not matter.
+    """
     pixels = np.ascontiguousarray(image)
     digest = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}\0".encode())
     digest.update(pixels.data)
+    digest.update(profile)
     return digest.hexdigest()
 
 
@@ -262,19 +218,6 @@ def _reduce(opened: Image.Image, least: int) -> None:
         if longer >= least * scale:
             opened.draft(None, (max(1, opened.width // scale), max(1, opened.height // scale)))
             return
-
-
-def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pixels at another height and width: contiguous, writable."""
-    import torch
-
-    if pixels.shape[:2] == size:
-        return np.array(pixels)
-    # a batch of one in channels_last memory; strides of anything else cost a transposed copy on the way out
-    batch = torch.from_numpy(np.array(pixels))[None].permute(0, 3, 1, 2)
-    small = torch.nn.functional.interpolate(batch, size, mode="bicubic", antialias=True)
-    out: NDArray[np.uint8] = np.ascontiguousarray(small.permute(0, 2, 3, 1)[0].numpy())
-    return out
 
 
 def _to_rgb(image: Image.Image, adobe: bool) -> tuple[Image.Image, list[str]]:

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 
 from podium.core.errors import DataError
 from podium.core.files import replacing
+from podium.core.records.profile import MEASURES
 
 RAW_COLUMNS: dict[str, str] = {
     "image_id": "16 hex digits: hash of source, path and box",
     "photo_id": "16 hex digits: hash of source and path; the crops of one photograph share it",
+    "photo_sha256": "of the photograph's bytes, 64 hex digits; copies of a file, also in other sources, share it",
     "path": "path inside the source, with forward slashes",
     "source": "name of the source",
     "label": "class",
@@ -33,6 +35,7 @@ RAW_COLUMNS: dict[str, str] = {
 PREPARED_COLUMNS: dict[str, str] = {
     "image_id": "as in the raw manifest",
     "photo_id": "as in the raw manifest",
+    "photo_sha256": "as in the raw manifest",
     "path": "as in the raw manifest",
     "source": "as in the raw manifest",
     "label": "as in the raw manifest",
@@ -52,9 +55,13 @@ PREPARED_COLUMNS: dict[str, str] = {
     "duplicate_group": "image_id of the first of its exact or near duplicates; its own where it has none",
     "duplicate_kind": "exact, near, or empty for the first of a group and for images without duplicates",
     "split_group": "image_id of the first image that must stay on one side with it: its duplicates and the other crops "
-    "of their photographs",
+    "of their photographs, also of copies of the same file",
     "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
 }
+SCRATCH_COLUMNS = ("row", "content_width", "content_height", "fill")
+"""What `preprocess` knows of an image while it works: where its pixels lie in the scratch, and their size and fill."""
+RESERVED_COLUMNS = frozenset({*RAW_COLUMNS, *PREPARED_COLUMNS, *SCRATCH_COLUMNS, *MEASURES, "naive_split"})
+"""Names that a further column of a source may not have, since the tables made of the manifest have them already."""
 
 
 def image_id(source: str, path: str, box: str = "") -> str:

@@ -116,7 +116,9 @@ def _made(pixels: Pixels, step: Step) -> Pixels:
         case Denoise(method="median"):
             return np.asarray(cv2.medianBlur(pixels, _MEDIAN_SIDE), np.uint8)
         case Denoise():
-            return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, step.strength, step.strength), np.uint8)
+            blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # the order in which it finds brightness and colour
+            quiet = cv2.fastNlMeansDenoisingColored(blue_first, None, step.strength, step.strength)
+            return np.asarray(cv2.cvtColor(quiet, cv2.COLOR_BGR2RGB), np.uint8)
         case Grey():
             return np.asarray(cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
         case Hsv():

@@ -4,6 +4,7 @@ Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the
 bytes. Stands on `sources`, `data` and `core`.
 """
 
+import hashlib
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -63,21 +64,23 @@ def _write_images(raw: Path, parts: Sequence[Part]) -> None:
     rows: list[dict[str, object]] = []
     with show_progress("fetch", sum(len(part.images) for part in parts)) as advance, closing(RawWriter(raw)) as writer:
         for part in parts:
-            shards: dict[str, str] = {}
+            stored: dict[str, tuple[str, str]] = {}
             for image in sorted(part.images, key=lambda i: i.key):
                 photo = image_id(part.origin.name, image.path)
-                if photo not in shards:
-                    shards[photo] = writer.add(photo, part.source.read(image.path))
-                rows.append(_row(part.origin, image, photo, shards[photo]))
+                if photo not in stored:
+                    data = part.source.read(image.path)
+                    stored[photo] = hashlib.sha256(data).hexdigest(), writer.add(photo, data)
+                rows.append(_row(part.origin, image, photo, *stored[photo]))
                 advance(1)
     write_manifest(raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
 
 
-def _row(origin: Origin, image: SourceImage, photo: str, shard: str) -> dict[str, object]:
+def _row(origin: Origin, image: SourceImage, photo: str, sha256: str, shard: str) -> dict[str, object]:
     """One image as the raw manifest knows it."""
     return {
         "image_id": image_id(origin.name, image.path, image.box.text),
         "photo_id": photo,
+        "photo_sha256": sha256,
         "path": image.path,
         "source": origin.name,
         "label": image.label,

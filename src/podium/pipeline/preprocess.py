@@ -4,6 +4,7 @@ Rule: an image ends in exactly one split or in `rejected.csv` with a reason. The
 of workers. Pixels go through files in `.podium/`, so memory stays bounded by a few batches and numbers per image.
 """
 
+import csv
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,11 @@ from podium.curation.measures import NAMES
 from podium.curation.placing import Packed, write_shards
 from podium.curation.profile import describe
 from podium.curation.scratch import Scratch
-from podium.curation.sorting import Findings
-from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
+from podium.curation.sorting import Sorted
+from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, SCRATCH_COLUMNS, read_manifest, write_manifest
 from podium.data.shards import finish_split
 
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")
-_SCRATCH_COLUMNS = ["shard", "row", "content_width", "content_height", "fill"]
 
 
 def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None:
@@ -56,8 +56,8 @@ def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _scratch(layout.work / "preprocess", len(raw), preprocess.image_size) as scratch:
         smallest = Smallest(preprocess.minimum_box_side, preprocess.minimum_box_area)
-        findings = _decode(Job(layout.raw, scratch, preprocessing, smallest), raw, workers)
-        images, rejected = findings.kept(raw), findings.rejected(raw, skipped)
+        found = _decode(Job(layout.raw, scratch, preprocessing, smallest), raw, workers)
+        images, rejected = found.kept(raw), found.rejected(raw, skipped)
         images = _group(images, scratch)
         images["split"] = splits.assign(images, preprocess, seed)
         alone = images.assign(split_group=images["image_id"])
@@ -71,12 +71,12 @@ def run(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None
                 write_shards(folder, _packed(part, scratch), part["image_id"].tolist(), placing_seed)
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
-    write_manifest(layout.manifest, images.drop(columns=_SCRATCH_COLUMNS), PREPARED_COLUMNS)
+    write_manifest(layout.manifest, images.drop(columns=["shard", *SCRATCH_COLUMNS]), PREPARED_COLUMNS)
     with replacing(layout.measures) as temporary:
         table = pa.Table.from_pandas(measures, preserve_index=False).replace_schema_metadata(None)
         pq.write_table(table, temporary, compression="zstd")
     with replacing(layout.rejected) as temporary:
-        rejected.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+        rejected.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", quoting=csv.QUOTE_NONNUMERIC)
     profile.write(layout.profile)
     _say(profile)
 
@@ -97,7 +97,7 @@ def _scratch(folder: Path, count: int, image_size: int) -> Iterator[Scratch]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decode(job: Job, raw: pd.DataFrame, workers: int) -> Findings:
+def _decode(job: Job, raw: pd.DataFrame, workers: int) -> Sorted:
     """Reads every image of the raw manifest, in the order in which they lie in the shards."""
     columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
     ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
@@ -105,12 +105,12 @@ def _decode(job: Job, raw: pd.DataFrame, workers: int) -> Findings:
         RawImage(row, shard, photo_id, (left, top, right, bottom))
         for row, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None)
     ]
-    findings = Findings(len(raw))
+    found = Sorted(len(raw))
     with show_progress("preprocess", len(wanted)) as advance:
         for batch in decode_all(job, wanted, workers):
-            findings.add(batch)
+            found.add(batch)
             advance(len(batch))
-    return findings
+    return found
 
 
 def _group(images: pd.DataFrame, scratch: Scratch) -> pd.DataFrame:

@@ -195,7 +195,8 @@ def _tell(report: ValidationReport) -> None:
     """What was relaxed, what is doubtful, and whether the experiment goes on."""
     for result in report.results:
         if result.relaxed:
-            print(f"validate: relaxed: {result.id} only warns, because {result.because}")
+            how = "only warns" if result.severity == "warning" else "has a looser threshold"
+            print(f"validate: relaxed: {result.id} {how}, because {result.because}")
         if not result.success and result.severity == "warning":
             print(f"validate: warning: {_sentence(result)}")
     leak = report.naive_split

@@ -108,7 +108,7 @@ def arrange(
         if isinstance(placed, SourceImage):
             images.append(placed)
         else:
-            skipped.append(SkippedFile(path=path, reason=placed))
+            skipped.append(SkippedFile(path=path, reason=placed))  # a choice, no damage: it does not count as rejected
     _check_classes(source, tree, splits, {image.label for image in images})
     return Arranged(tuple(images), tuple(sorted(skipped, key=lambda s: (s.path, s.reason))))
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import requests
@@ -38,21 +38,33 @@ class Remote:
     """A file on a server.
 
     Attributes:
-        name: what messages and the notes beside a part call it; never holds a secret.
+        name: what messages call it; never holds a secret.
         address: gives its http or https address; asked before every attempt, since a signed address expires. It may
             raise `Broken`.
         remedy: what to do when the server refuses.
+        identity: what tells it from other files; only a digest of it is written beside a part. Empty: its name.
     """
 
     name: str
     address: Callable[[], str]
     remedy: str = _CORRECT_LOCATION
+    identity: str = ""
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """The file at an address that stays as it is."""
+        return cls(without_secrets(url), lambda: url, identity=url)
+
+    @property
+    def digest(self) -> str:
+        """Of its identity: a query may hold a secret, and two addresses may differ in nothing else."""
+        return hashlib.sha256((self.identity or self.name).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _PartRecord(Record):
-    """`<name>.part.json`: where the bytes in `<name>.part` came from."""
+    """`<name>.part.json`: where the bytes in `<name>.part` came from; `remote` is the digest of a `Remote`."""
 
-    url: str
+    remote: str
     etag: str | None
     last_modified: str | None
     md5: str | None = None
@@ -80,7 +92,7 @@ def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: f
         DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
     """
     target = folder / sha256[:16] / _base_name(url)
-    download_to(target, Remote(without_secrets(url), lambda: url), sha256, fetch, pause_seconds)
+    download_to(target, Remote.at(url), sha256, fetch, pause_seconds)
     return target
 
 
@@ -110,11 +122,11 @@ def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, 
 
 
 def without_secrets(location: str) -> str:
-    """An address without the user name and password it may hold; other locations as they are."""
+    """An address without user name, password, query and fragment, all of which may hold secrets; paths as they are."""
     if "://" not in location:
         return location
     parts = address(location)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def address(location: str) -> SplitResult:
@@ -183,7 +195,7 @@ class _Transfer:
             said = _PartRecord.read(self._notes)
         except DataError:
             said = None
-        if said is None or said.url != self.shown:
+        if said is None or said.remote != self.remote.digest:
             self.forget()
             return {}
         if_range = {"If-Range": said.validator} if said.validator else {}
@@ -236,7 +248,7 @@ class _Transfer:
         write_json(
             self._notes,
             _PartRecord(
-                url=self.shown,
+                remote=self.remote.digest,
                 etag=response.headers.get("ETag"),
                 last_modified=response.headers.get("Last-Modified"),
                 md5=_stated_md5(response),

@@ -37,7 +37,7 @@ def copy_pinned(location: str, sha256: str, folder: Path, fetch: Fetch, pause_se
     Raises:
         DataError: it cannot be had, or has another digest.
     """
-    target = folder / sha256[:16] / (location.rpartition("/")[2] or "file")
+    target = folder / sha256[:16] / (without_secrets(location).rpartition("/")[2] or "file")
     if target.is_file():
         return target
     shown = without_secrets(location)
@@ -110,6 +110,8 @@ def _copy(location: str, target: Path, fetch: Fetch, pause_seconds: float) -> st
             return one_line(error.strerror or type(error).__name__)
         except OSError as error:  # fsspec's own timeout is one too
             raise Broken(one_line(error)) from error
+        except Exception as error:
+            raise _foreign(location, "cannot be read", error) from error
         try:
             target.write_bytes(data)
         except OSError as error:
@@ -134,4 +136,21 @@ def _opened(location: str) -> tuple[Any, str]:
             f"{without_secrets(location)} cannot be opened ({one_line(error)}): install what it asks for, or correct "
             "the address"
         ) from error
+    except Exception as error:
+        raise _foreign(location, "cannot be opened", error) from error
     return filesystem, str(path)
+
+
+def _foreign(location: str, outcome: str, error: Exception) -> DataError:
+    """What the library behind a protocol says in an error of its own.
+
+    Backends are plug-ins, each with a family of errors (botocore's NoCredentialsError, google.auth's, paramiko's) that
+    fsspec does not translate and that cannot be named without importing them. So whatever one call into a backend
+    raises is taken for its verdict on this address; nothing else stands in those `try` blocks.
+    """
+    shown = without_secrets(location)
+    said = one_line(error).replace(location, shown)
+    return DataError(
+        f"{shown} {outcome} ({type(error).__name__}: {said}): give the credentials where its library looks for them "
+        "(environment or its own file), or correct the address"
+    )

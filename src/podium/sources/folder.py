@@ -14,7 +14,7 @@ from podium.core.errors import DataError
 from podium.core.records.fetch import SkippedFile
 from podium.sources.classfolders import arrange
 from podium.sources.listing import Listing
-from podium.sources.names import is_unicode, printable
+from podium.sources.names import is_unicode, printable, reason_to_skip
 
 
 @dataclass
@@ -26,7 +26,8 @@ class _Walk:
     skipped: list[SkippedFile] = field(default_factory=list)
 
     def skip(self, path: str, reason: str) -> None:
-        self.skipped.append(SkippedFile(path=printable(path), reason=reason))
+        image = not reason_to_skip(path)
+        self.skipped.append(SkippedFile(path=printable(path), reason=reason, image=image))
 
 
 class _FolderSource:

@@ -66,7 +66,7 @@ class Listing:
         name: short name of the source; part of every image's primary key.
         sha256: digest of the archive; None where the source is not one file.
         images: sorted by path.
-        skipped: files that are not images to use, sorted by path.
+        skipped: files that are not images to use, sorted by path; `image` says whether one ought to have been an image.
     """
 
     name: str

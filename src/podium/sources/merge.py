@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from podium.core.config.dataset import MergeDataset
 from podium.core.errors import DataError
 from podium.core.records.fetch import SkippedFile, SourceRecord, Sources
-from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS
+from podium.data.manifest import RESERVED_COLUMNS
 from podium.sources.labels import grouped, mapped, refuse_twins
 from podium.sources.listing import Preparing, Source, SourceImage
-from podium.sources.names import reason_to_skip
 from podium.sources.selection import limited
 
 
@@ -134,9 +133,9 @@ def _check_extras(parts: Sequence[Part]) -> None:
     kinds: dict[str, tuple[bool, str]] = {}
     for part in parts:
         for column, value in (part.images[0].extras if part.images else {}).items():
-            if column in RAW_COLUMNS or column in PREPARED_COLUMNS:
+            if column in RESERVED_COLUMNS:
                 raise DataError(
-                    f"{part.origin.name}: the further column {column!r} is one of the manifest's own: rename it"
+                    f"{part.origin.name}: the further column {column!r} has the name of one of podium's own: rename it"
                 )
             is_text, other = kinds.setdefault(column, (isinstance(value, str), part.origin.name))
             if is_text != isinstance(value, str):
@@ -165,7 +164,7 @@ def _record(part: Part) -> SourceRecord:
         images=len(part.images),
         classes=sorted(part.labels),
         labels=_sorted(theirs),
-        skipped=[file.model_copy(update={"image": not reason_to_skip(file.path)}) for file in part.skipped],
+        skipped=list(part.skipped),
     )
 
 

@@ -7,6 +7,7 @@ Annotations are kept below the downloads and read as streams; photographs come w
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from podium.core.config.dataset import Fetch, OpenImagesDataset
 from podium.core.config.problems import nearest
 from podium.core.errors import DataError
 from podium.core.records.fetch import SkippedFile
+from podium.sources.headers import orientation, turned
 from podium.sources.listing import Box, Listing, Prepared, SourceImage
 from podium.sources.many import download_many
 from podium.sources.openimages_boxes import Choice, Surroundings, Wanted, choose, surroundings
@@ -38,14 +40,15 @@ class _Bucket:
         self._pause_seconds = pause_seconds
 
     def prepare(self, images: Sequence[SourceImage]) -> Prepared:
-        """Downloads the photographs of some images; one that the bucket lacks is left out with the reason."""
+        """Downloads the photographs of some images and turns boxes with them; one that the bucket lacks is left out."""
         paths = sorted({image.path for image in images})
         files = ((_kept_as(path), f"{self._base}/{path}") for path in paths)
         refused = download_many(files, self._folder, self._fetch, pause_seconds=self._pause_seconds)
         gone = {path: refused[_kept_as(path)] for path in paths if _kept_as(path) in refused}
+        here = [image for image in images if image.path not in gone]
         return Prepared(
-            tuple(image for image in images if image.path not in gone),
-            tuple(SkippedFile(path=path, reason=reason) for path, reason in gone.items()),
+            _upright(here, {image.path: self._folder / _kept_as(image.path) for image in here}),
+            tuple(SkippedFile(path=path, reason=reason, image=True) for path, reason in gone.items()),
         )
 
     def read(self, path: str) -> bytes:
@@ -59,6 +62,10 @@ class _Downloaded:
     def __init__(self, listing: Listing, files: Mapping[str, Path]) -> None:
         self.listing = listing
         self._files = files
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """Turns boxes with their photographs."""
+        return Prepared(_upright(images, self._files), ())
 
     def read(self, path: str) -> bytes:
         """The bytes of one photograph."""
@@ -129,7 +136,7 @@ def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[Sourc
     contested = [image for image, bad in zip(images, around.contested.tolist(), strict=True) if bad]
     for image in contested:
         reason = f"the box {image.box.text} has more than one of the chosen labels"
-        skipped.append(SkippedFile(path=image.path, reason=reason))
+        skipped.append(SkippedFile(path=image.path, reason=reason, image=True))
     return [image for image, bad in zip(images, around.contested.tolist(), strict=True) if not bad], skipped
 
 
@@ -199,6 +206,7 @@ def _left_out(subset: Subset, choice: Choice) -> list[SkippedFile]:
         SkippedFile(
             path=f"{subset.name}/{photograph}.jpg",
             reason=f"its box {', '.join(map(repr, box))} is inverted or lies outside the photograph",
+            image=True,
         )
         for photograph, box in choice.invalid
     ]
@@ -223,6 +231,15 @@ def _kept_as(path: str) -> str:
     """Where a photograph is kept: `train/0a/0a1b2c....jpg`, since a folder with a million files is slow."""
     subset, _, name = path.rpartition("/")
     return f"{subset}/{name[:2]}/{name}"
+
+
+def _upright(images: Sequence[SourceImage], files: Mapping[str, Path]) -> tuple[SourceImage, ...]:
+    """Images with their boxes on the upright photograph, as everywhere behind the sources.
+
+    Annotators saw the stored picture without EXIF orientation; decoding follows it, so the box has to as well.
+    """
+    orientations = {path: orientation(files[path]) for path in dict.fromkeys(image.path for image in images)}
+    return tuple(replace(image, box=turned(image.box, orientations[image.path])) for image in images)
 
 
 def _read(path: Path) -> bytes:

@@ -73,7 +73,7 @@ def fetched(base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, paus
     def bring(name: str) -> Path:
         url = f"{base.rstrip('/')}/{name}"
         target = folder / folder_name(base) / name
-        download_to(target, Remote(without_secrets(url), lambda: url), None, fetch, pause_seconds)
+        download_to(target, Remote.at(url), None, fetch, pause_seconds)
         return target
 
     classes = bring(_CLASSES)

@@ -1,10 +1,11 @@
 """From the section `dataset` to opened sources with the images chosen from them.
 
-The order is the same for every kind: list, map labels, give groups, limit, and in a merge all of it once more over the
-whole. Source modules are imported at the point of use, since some need libraries that others do not.
+The order is the same for every kind: list, map labels, give groups, forget splits if asked to, limit, and in a merge
+all of it once more over the whole. Source modules are imported at the point of use, since some need libraries that
+others do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from podium.core.config.dataset import (
     Fetch,
     FolderDataset,
     KaggleDataset,
+    Labelled,
     MergeDataset,
     OpenImagesDataset,
     PartDataset,
@@ -24,7 +26,7 @@ from podium.core.config.dataset import (
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.sources.labels import grouped, mapped
-from podium.sources.listing import Source
+from podium.sources.listing import Source, SourceImage
 from podium.sources.locations import downloads, is_address, one_file, recorded, watched_path
 from podium.sources.merge import Origin, Part, check, merge
 from podium.sources.selection import limited
@@ -55,7 +57,7 @@ def open_parts(layout: Layout, dataset: Dataset, fetch: Fetch) -> Iterator[tuple
                     parts.extend(_open(stack, layout, section, fetch))
                 except (DataError, ParamsError) as error:
                     raise _of_part(section, error) from error
-            parts = merge(parts, dataset)
+            parts = merge([replace(part, images=_kept_splits(part.images, dataset)) for part in parts], dataset)
         else:
             parts.extend(_open(stack, layout, dataset, fetch))
         check(parts)
@@ -95,8 +97,13 @@ def _chosen(part: Part, section: PartDataset) -> Part:
     images = list(part.images)
     if not isinstance(section, OpenImagesDataset):  # its labels choose what is listed at all
         images = mapped(part.origin.name, images, section.labels)
-    images = limited(grouped(images, section.groups), section.limit_per_class)
+    images = limited(_kept_splits(grouped(images, section.groups), section), section.limit_per_class)
     return replace(part, images=tuple(images))
+
+
+def _kept_splits(images: Sequence[SourceImage], section: Labelled) -> tuple[SourceImage, ...]:
+    """The images with the splits their source gave, or without where all are to be drawn."""
+    return tuple(replace(image, split="") for image in images) if section.splits == "draw" else tuple(images)
 
 
 def _source(layout: Layout, section: PartDataset, fetch: Fetch) -> AbstractContextManager[Source]:

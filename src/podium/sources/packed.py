@@ -27,8 +27,8 @@ from podium.sources.rows import checked_box
 
 ABOUT = "snapshot.json"
 TABLE = "images.csv"
-COLUMNS = ("file", *(column for column in RAW_COLUMNS if column not in ("image_id", "photo_id", "shard")))
-"""Of the table; further columns of the sources come after them."""
+COLUMNS = ("file", *(c for c in RAW_COLUMNS if c not in ("image_id", "photo_id", "photo_sha256", "shard")))
+"""Of the table, without what `fetch` works out; further columns of the sources come after them."""
 Kind = Literal["text", "int", "float"]
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 _CONVERT: Mapping[Kind, type[str] | type[int] | type[float]] = {"text": str, "int": int, "float": float}

@@ -22,6 +22,8 @@ from podium.sources.names import broken_rule, printable
 
 Value = str | float | int
 _INT = re.compile(r"[+-]?[0-9]+")
+_ADDRESS = re.compile(r"https?://")
+_SIGNED_IN = re.compile(r"(?<=://)[^/?#]*@")
 _CONVERT: Mapping[str, Callable[[str], Value]] = {"text": str, "int": int, "float": float}
 
 
@@ -39,7 +41,10 @@ class RowImage(SourceImage):
 
 @dataclass(frozen=True)
 class Rows:
-    """Images sorted by key, rows left out, and each photograph's path as the table writes it, by its normal form."""
+    """Images sorted by key, rows left out, and each photograph's path as the table writes it, by its normal form.
+
+    At an http address the normal form ends before `?` and `#`, where secrets may stand; `written` keeps them.
+    """
 
     images: tuple[RowImage, ...]
     skipped: tuple[SkippedFile, ...]
@@ -59,7 +64,7 @@ class _Found:
     written: dict[str, str] = field(default_factory=dict)
 
     def skip(self, line: int, path: str, reason: str) -> None:
-        self.skipped.append(SkippedFile(path=printable(path), reason=f"line {line}: {reason}"))
+        self.skipped.append(SkippedFile(path=printable(path), reason=f"line {line}: {reason}", image=True))
 
 
 def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Rows:
@@ -84,8 +89,9 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Row
                 if isinstance(row, str):
                     raise _Bad(row)
                 image = _image(row, dataset, _inside(path, base))
+                _refuse_twin(image, path, base, found)
             except _Bad as bad:
-                found.skip(line, path, str(bad))
+                found.skip(line, _shown(path, base), str(bad))
                 continue
             found.written.setdefault(image.path, path)
             found.images.setdefault(image.key, []).append((line, image))
@@ -155,8 +161,11 @@ def _wanted(dataset: CsvDataset) -> dict[str, str]:
 
 def _inside(path: str, base: str) -> str:
     """A path relative to where the images lie, in its normal form."""
-    if base and path.startswith(f"{base}/"):
-        path = path.removeprefix(f"{base}/")
+    inside = path.removeprefix(f"{base}/") if base else path
+    if _ADDRESS.match(base):
+        # A row that is no whole address is a name, and `#` may stand in one; `?` may not on some systems.
+        inside = re.split(r"[?#]" if _ADDRESS.match(path) else r"\?", inside, maxsplit=1)[0]
+    path = inside
     if "://" in path:
         raise _Bad("an address that does not start with that of the images: set dataset.images")
     rule = broken_rule(path)
@@ -166,6 +175,22 @@ def _inside(path: str, base: str) -> str:
     if not normal:
         raise _Bad("no path")
     return normal
+
+
+def _refuse_twin(image: RowImage, path: str, base: str, found: _Found) -> None:
+    """Refuses an address that is another row's up to `?` or `#`; labels that contradict are refused with that row's."""
+    first = found.written.get(image.path, path)
+    if _ADDRESS.match(base) and re.split(r"[?#]", first)[1:] != re.split(r"[?#]", path)[1:]:
+        same = found.images.get(image.key)
+        if same is None or same[0][1].label == image.label:
+            raise _Bad("its address is that of another row up to `?` or `#`")
+
+
+def _shown(path: str, base: str) -> str:
+    """A path as it may stand in a report: of an address neither user, password, query nor fragment."""
+    if "://" in path:
+        return re.split(r"[?#]", _SIGNED_IN.sub("", path), maxsplit=1)[0]
+    return path.partition("?")[0] if _ADDRESS.match(base) else path
 
 
 def _image(row: Mapping[str, str], dataset: CsvDataset, path: str) -> RowImage:

@@ -54,7 +54,9 @@ def open_sample(path: Path, sha256: str | None, limits: Fetch, scratch: Path) ->
         if missing:
             raise DataError(f"{path.name}: {TRUTH} lists {missing[0]!r}, but the archive lacks it: get it again")
         others = sorted(set(members.files) - known - {TRUTH})
-        skipped = tuple(SkippedFile(path=name.removeprefix(_PREFIX), reason="not in truth.csv") for name in others)
+        skipped = tuple(
+            SkippedFile(path=name.removeprefix(_PREFIX), reason="not in truth.csv", image=True) for name in others
+        )
         yield ArchiveSource(Listing(name_of(path.name), digest, images, skipped), members, _PREFIX)
 
 

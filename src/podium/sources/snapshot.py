@@ -134,10 +134,10 @@ def _kind(column: "pd.Series[Any]") -> Kind:
 
 
 def _csv(rows: pd.DataFrame, extras: Mapping[str, Mapping[str, Kind]]) -> str:
-    """The table. Numbers are written so that they read back as the same bits."""
+    r"""The table. Numbers are written so that they read back as the same bits; texts in quotes, also a lone `\r`."""
     columns = [*COLUMNS, *sorted({name for own in extras.values() for name in own})]
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
     for row in rows.sort_values("image_id")[columns].to_dict("records"):
         own = extras[row["source"]]

@@ -6,16 +6,12 @@ the table's digest. Stands on `core`, `rows`, `many` and fsspec.
 
 import codecs
 import hashlib
-import struct
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
-
-from PIL import Image
 
 from podium.core.config.dataset import CsvDataset, Fetch
 from podium.core.errors import DataError, ParamsError
@@ -25,27 +21,13 @@ from podium.core.records.fetch import SkippedFile
 from podium.sources.archive import checked_digest, name_of
 from podium.sources.download import address, without_secrets
 from podium.sources.filesystems import copy_many, copy_pinned
-from podium.sources.listing import WHOLE, Listing, Prepared, SourceImage
+from podium.sources.headers import upright_size
+from podium.sources.listing import Listing, Prepared, SourceImage
 from podium.sources.locations import downloaded, downloads, is_address, local_path, pinned, watched_path
 from podium.sources.many import download_many
 from podium.sources.rows import RowImage, Rows, checked_box, read_rows
 
 _WEB = ("http", "https")
-_ORIENTATION = 0x0112  # EXIF tag
-_ON_ITS_SIDE = (5, 6, 7, 8)
-# What Pillow was seen to raise on damaged headers; preprocess decodes the same file and says what is wrong.
-_HEADER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 class TableSource:
@@ -63,21 +45,20 @@ class TableSource:
     def prepare(self, images: Sequence[SourceImage]) -> Prepared:
         """Downloads photographs that are not here yet, and turns boxes in pixels into fractions."""
         refused = self._download(sorted({image.path for image in images}))
-        skipped = [SkippedFile(path=path, reason=reason) for path, reason in refused.items()]
+        skipped = [SkippedFile(path=path, reason=reason, image=True) for path, reason in refused.items()]
         sizes: dict[str, tuple[int, int] | None] = {}
-        kept: dict[tuple[str, str], SourceImage] = {}
+        found: list[SourceImage] = []
         for image in images:
             if image.path in refused:
                 continue
             if image.path not in sizes and isinstance(image, RowImage) and image.corners is not None:
-                sizes[image.path] = _upright_size(self._files[image.path])
+                sizes[image.path] = upright_size(self._files[image.path])
             try:
-                ready = _in_fractions(image, sizes.get(image.path))
+                found.append(_in_fractions(image, sizes.get(image.path)))
             except ValueError as bad:
-                skipped.append(SkippedFile(path=image.path, reason=str(bad)))
-            else:
-                kept.setdefault(ready.key, ready)
-        return Prepared(tuple(kept.values()), tuple(skipped))
+                skipped.append(SkippedFile(path=image.path, reason=str(bad), image=True))
+        kept, left_out = _unique(found)
+        return Prepared(tuple(kept), (*skipped, *left_out))
 
     def read(self, path: str) -> bytes:
         """The bytes of one image."""
@@ -184,7 +165,7 @@ def _on_disk(rows: Rows, base: Path) -> tuple[Rows, dict[str, Path]]:
         else:
             files[path] = file
     images = tuple(image for image in rows.images if image.path in files)
-    left_out = [SkippedFile(path=path, reason=reason) for path, reason in missing.items()]
+    left_out = [SkippedFile(path=path, reason=reason, image=True) for path, reason in missing.items()]
     if not images:
         raise DataError(
             f"none of the {len(rows.written):,} images lies below {base} (first: {left_out[0].path!r}, "
@@ -210,24 +191,37 @@ def _kept_as(path: str) -> str:
 def _address(base: str, path: str, written: str) -> str:
     if is_address(written):
         return written
-    return f"{base}/{quote(path)}" if address(base).scheme in _WEB else f"{base}/{path}"
+    if address(base).scheme not in _WEB:
+        return f"{base}/{path}"
+    _, mark, query = written.partition("?")
+    return f"{base}/{quote(path)}{mark}{query}"
 
 
 def _in_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceImage:
-    """An image with its box in fractions; a photograph without a readable size stays whole, preprocess rejects it."""
+    """An image with its box in fractions.
+
+    Raises:
+        ValueError: the box needs the photograph's size and there is none, or it is no part of it.
+    """
     if not isinstance(image, RowImage) or image.corners is None:
         return image
-    box = checked_box(image.corners, *size) if size else WHOLE
-    return replace(image, box=box, corners=None)
+    if size is None:
+        raise ValueError("its size cannot be read, and its box is in pixels: is it a photograph?")
+    return replace(image, box=checked_box(image.corners, *size), corners=None)
 
 
-def _upright_size(file: Path) -> tuple[int, int] | None:
-    """Width and height of a photograph after EXIF orientation, from its header; None where there is no telling."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a decompression bomb is preprocess's to refuse
-            with Image.open(file) as image:
-                on_its_side = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
-                return (image.height, image.width) if on_its_side else image.size
-    except _HEADER_ERRORS:
-        return None
+def _unique(images: Sequence[SourceImage]) -> tuple[list[SourceImage], list[SkippedFile]]:
+    """One image a key: pixels may turn out to be the box another row has; the rule is that of `rows`."""
+    by_key: dict[tuple[str, str], list[SourceImage]] = {}
+    for image in images:
+        by_key.setdefault(image.key, []).append(image)
+    kept, skipped = [], []
+    for same in by_key.values():
+        labels = ", ".join(repr(label) for label in sorted({image.label for image in same}))
+        agree = len({image.label for image in same}) == 1
+        kept += same[:1] if agree else []
+        for image in same[1:] if agree else same:
+            box = f"the box {image.box.text}" if image.box.text else "the whole photograph"
+            reason = f"{box} stands in another row" if agree else f"{box} has contradicting labels: {labels}"
+            skipped.append(SkippedFile(path=image.path, reason=reason, image=True))
+    return kept, skipped

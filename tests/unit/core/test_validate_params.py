@@ -34,9 +34,9 @@ def test_a_file_without_any_entry_has_all_defaults():
 
 
 def test_an_entry_changes_what_it_names_and_keeps_the_rest():
-    section = Validate.model_validate({"minimum_rows": {"minimum": 2}, "class_balance": {"maximum": 9.0}})
+    section = Validate.model_validate({"minimum_rows": {"minimum": 20}, "class_balance": {"maximum": 9.0}})
 
-    assert (section.minimum_rows.severity, section.minimum_rows.minimum) == ("critical", 2)
+    assert (section.minimum_rows.severity, section.minimum_rows.minimum) == ("critical", 20)
     assert (section.class_balance.severity, section.class_balance.maximum) == ("warning", 9.0)
 
 
@@ -53,6 +53,26 @@ def test_relaxing_without_a_reason_names_the_key(tmp_path, because):
 
     with pytest.raises(ParamsError, match=r"params.yaml: .*validate\.photo_in_one_split"):
         loaded(tmp_path, photo_in_one_split=entry)
+
+
+LOOSER = {
+    "minimum_rows": ({"minimum": 1}, "minimum 1 is below the default 5"),
+    "share_rejected": ({"maximum": 1.0}, "maximum 1.0 is above the default 0.02"),
+}
+
+
+@pytest.mark.parametrize("id", LOOSER)
+def test_a_critical_threshold_is_loosened_only_with_a_reason(tmp_path, id):
+    entry, told = LOOSER[id]
+    with pytest.raises(ParamsError, match=rf"validate\.{id}.*{told}.*add `because: "):
+        loaded(tmp_path, **{id: entry})
+
+    assert loaded(tmp_path, **{id: {**entry, "because": "a pilot"}}).entry(id).relaxed
+
+
+@pytest.mark.parametrize("entry", [{"minimum": 5}, {"minimum": 50}])
+def test_a_threshold_as_strict_as_the_default_needs_no_reason(tmp_path, entry):
+    assert not loaded(tmp_path, minimum_rows=entry).minimum_rows.relaxed
 
 
 def test_a_reason_fits_the_tag_it_travels_in(tmp_path):

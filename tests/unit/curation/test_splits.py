@@ -248,24 +248,34 @@ def test_crops_of_a_photograph_and_duplicates_join_transitively() -> None:
         [("5", "p1", "5"), ("3", "p1", "2"), ("2", "p2", "2"), ("1", "p3", "1"), ("4", "p4", "1"), ("6", "p5", "6")],
         columns=["image_id", "photo_id", "duplicate_group"],
     )
+    frame["photo_sha256"] = frame["photo_id"]
 
     assert splits.split_groups(frame).tolist() == ["2", "2", "2", "1", "1", "6"]
 
 
+def test_photographs_with_the_same_bytes_join_whatever_they_are_called() -> None:
+    frame = pd.DataFrame(
+        [("1", "p1", "x", "1"), ("2", "p2", "x", "2"), ("3", "p3", "y", "2"), ("4", "p4", "z", "4")],
+        columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
+    )
+
+    assert splits.split_groups(frame).tolist() == ["1", "1", "1", "4"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(
-    rows=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40),
+    rows=st.lists(st.tuples(*[st.integers(0, 12)] * 3), min_size=1, max_size=40),
     order=st.randoms(use_true_random=False),
 )
 def test_joined_groups_are_the_connected_parts_in_any_order_of_rows(
-    rows: list[tuple[int, int]], order: random.Random
+    rows: list[tuple[int, int, int]], order: random.Random
 ) -> None:
     frame = pd.DataFrame(
-        [(f"{n:03d}", f"p{photo}", f"d{duplicate}") for n, (photo, duplicate) in enumerate(rows)],
-        columns=["image_id", "photo_id", "duplicate_group"],
+        [(f"{n:03d}", f"p{photo}", f"b{data}", f"d{twin}") for n, (photo, data, twin) in enumerate(rows)],
+        columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
     )
     groups = splits.split_groups(frame)
-    for column in ("photo_id", "duplicate_group"):
+    for column in ("photo_id", "photo_sha256", "duplicate_group"):
         assert (groups.groupby(frame[column]).nunique() == 1).all()
     assert all(groups[frame["image_id"] == leader].item() == leader for leader in groups.unique())
     shuffled = list(frame.index)

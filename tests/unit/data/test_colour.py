@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from podium.core.records.preprocess import Preprocessing
 from podium.data import colour
-from podium.data.images import decode
+from podium.data.canvas import centred, content
+from podium.data.images import cropped_file, decode, read_image
+from podium.data.steps import Region, cropped
 
 
 def png(image: Image.Image, profile: bytes) -> bytes:
@@ -29,7 +32,7 @@ def swapped_primaries() -> bytes:
 def test_a_profile_is_applied_and_said() -> None:
     decoded = decode(png(PATCH, swapped_primaries()), 1000)
 
-    pixel = np.asarray(decoded.image)[0, 0].astype(int)
+    pixel = np.asarray(decoded.srgb)[0, 0].astype(int)
     assert np.abs(pixel - (100, 200, 50)).max() <= 3
     assert decoded.note == colour.CONVERTED
 
@@ -37,7 +40,7 @@ def test_a_profile_is_applied_and_said() -> None:
 def test_srgb_itself_changes_no_pixel() -> None:
     decoded = decode(png(PATCH, SRGB), 1000)
 
-    assert np.asarray(decoded.image)[0, 0].tolist() == [200, 100, 50]
+    assert np.asarray(decoded.srgb)[0, 0].tolist() == [200, 100, 50]
     assert decoded.note == ""
 
 
@@ -45,5 +48,28 @@ def test_srgb_itself_changes_no_pixel() -> None:
 def test_a_profile_that_does_not_fit_is_ignored_with_a_note(profile: bytes) -> None:
     decoded = decode(png(PATCH, profile), 1000)
 
-    assert np.asarray(decoded.image)[0, 0].tolist() == [200, 100, 50]
+    assert np.asarray(decoded.srgb)[0, 0].tolist() == [200, 100, 50]
     assert decoded.note == colour.IGNORED
+
+
+def test_a_crop_handed_on_as_a_file_is_read_with_the_photographs_colours() -> None:
+    photograph = png(PATCH, swapped_primaries())
+    how = Preprocessing(image_size=4, pad_value=0, max_pixels=1000)
+    left: Region = (0.0, 0.0, 0.5, 1.0)
+
+    read = read_image(cropped_file(photograph, left, how.max_pixels), how)
+
+    decoded = decode(photograph, how.max_pixels)
+    made = content(cropped(np.asarray(decoded.image), left), how, decoded.profile)
+    np.testing.assert_array_equal(read.pixels, centred(made, how.image_size))
+    assert np.abs(read.pixels[0, 1].astype(int) - (100, 200, 50)).max() <= 3
+
+
+def test_the_same_values_under_another_profile_are_another_image() -> None:
+    how = Preprocessing(image_size=4, pad_value=0, max_pixels=1000)
+
+    def sha256(profile: bytes) -> str:
+        return read_image(png(PATCH, profile), how).sha256
+
+    assert sha256(SRGB) == sha256(b"") == sha256(b"garbage")
+    assert sha256(swapped_primaries()) != sha256(SRGB)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from podium.core.errors import DataError
 from podium.core.records.preprocess import Preprocessing
-from podium.data.images import cropped_file, decode, fit, read_image
+from podium.data.canvas import fit
+from podium.data.images import cropped_file, decode, read_image
 from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
 from tests.data.image_files import HEIGHT, WIDTH, encoded, jpeg, oriented, scene
 
@@ -18,7 +19,7 @@ SMALL = Preprocessing(image_size=12, pad_value=114, max_pixels=1_000_000)
 def test_hard_files_show_the_right_picture_and_say_what_was_done(case: Readable) -> None:
     decoded = decode(case.make(), 10_000)
 
-    pixels = np.asarray(decoded.image).astype(int)
+    pixels = np.asarray(decoded.srgb).astype(int)
     assert pixels.shape == (HEIGHT, WIDTH, 3)
     assert np.abs(pixels[HEIGHT // 2, WIDTH // 4] - case.left).max() <= case.tolerance
     assert np.abs(pixels[HEIGHT // 2, 3 * WIDTH // 4] - case.right).max() <= case.tolerance

@@ -77,6 +77,8 @@ def test_a_folder_becomes_shards_a_manifest_and_a_source_record(
         split, label, name = str(row.path).split("/")
         assert (row.split, row.label, row.group, row.source) == (split, label, "", "photos")
         assert row.image_id == image_id("photos", str(row.path))
+        data = reader.read(str(row.shard), str(row.photo_id))
+        assert row.photo_sha256 == hashlib.sha256(data).hexdigest()
         assert reader.read(str(row.shard), str(row.image_id)).decode() == f"{split} {label} {name[0]}"
     assert only_source(layout) == SourceRecord(
         name="photos",

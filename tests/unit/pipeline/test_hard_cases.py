@@ -85,7 +85,7 @@ def test_too_many_rejected_images_stop_the_experiment(project: Layout, hard: tup
     manifest, rejected = hard
     lost = int((rejected["kind"] == "unreadable").sum())
     with pytest.raises(ValidationFailed, match="share_rejected") as stopped:
-        validate.run(project, Validate.model_validate({"minimum_rows": {"minimum": 1}}), seed=0)
+        validate.run(project, Validate.model_validate({"minimum_rows": {"minimum": 1, "because": "a test"}}), seed=0)
     assert f"({lost} of {lost + len(manifest)})" in str(stopped.value)
     assert "\n" not in told(stopped.value)
 

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from podium.core.layout import Layout
 from podium.core.records.fetch import SkippedFile
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.profile import MEASURES, Profile
+from podium.curation import profile
 from podium.data.images import cropped_file, read_image
-from podium.data.manifest import PREPARED_COLUMNS, read_manifest, read_parquet
+from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest, read_parquet
 from podium.data.shards import open_for_fitting, open_for_testing
 from podium.data.steps import region_of
 from podium.pipeline import preprocess
-from podium.sources.listing import Box
+from podium.sources.listing import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw
 
 PARAMS = Preprocess(image_size=16)
@@ -207,11 +209,11 @@ def test_progress_is_plain_lines_in_a_pipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("podium.core.progress.LINE_SECONDS", 0.0)
-    prepare(tmp_path, files(CLASSES, 12))
+    prepare(tmp_path, files(CLASSES, 10))
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "preprocess: 36 of 36 images (100%)"
-    assert lines[1].startswith("preprocess: 36 images of 3 classes (train ")
+    assert lines[0] == "preprocess: 30 of 30 images (100%)"
+    assert lines[1].startswith("preprocess: 30 images of 3 classes (train ")
     assert "\x1b" not in "".join(lines)
 
 
@@ -226,7 +228,42 @@ def crops(photographs: int) -> list[RawFile]:
     return out
 
 
+def test_reserved_are_exactly_the_columns_that_preprocess_works_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    count = profile._naive
+
+    def spy(images: pd.DataFrame) -> tuple[int, int, int]:
+        seen.update(images.columns)
+        return count(images)
+
+    monkeypatch.setattr(profile, "_naive", spy)
+    layout = prepare(tmp_path, files(CLASSES, 5))
+
+    extras = set(read_parquet(layout.manifest).columns) - set(PREPARED_COLUMNS)
+    assert extras == {"occlusion"}
+    assert seen - extras == RESERVED_COLUMNS
+    assert set(read_parquet(layout.measures).columns) <= RESERVED_COLUMNS
+
+
 CROPPED = Preprocess(image_size=16, fill="corners", train_placement="random", minimum_box_side=8)
+
+
+def test_crops_of_copies_of_a_photograph_stay_on_one_side(tmp_path: Path) -> None:
+    images = []
+    for n in range(30):
+        data = png(picture("street", n, (120, 80)))
+        images.append(RawFile(f"one/{n}.png", "lemon", data, box=Box(0.0, 0.0, 0.4, 1.0)))
+        images.append(RawFile(f"two/{n}.png", "orange", data, box=Box(0.6, 0.0, 1.0, 1.0)))
+
+    layout = prepare(tmp_path, images, params=Preprocess(image_size=16))
+
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    number = manifest["path"].str.split("/").str[1]
+    assert manifest["photo_id"].is_unique and manifest["duplicate_kind"].eq("").all()
+    assert (manifest.groupby(number)["split"].nunique() == 1).all()
+    assert Profile.read(layout.profile).naive_groups_torn > 0
 
 
 def test_crops_go_through_with_their_photograph_on_one_side_and_serving_sees_the_same_pixels(tmp_path: Path) -> None:
@@ -291,3 +328,23 @@ def test_measures_of_every_image_are_written(tmp_path: Path) -> None:
         assert measures[column].tolist() == manifest[column].tolist()
     assert np.isfinite(measures[list(MEASURES)].to_numpy()).all()
     assert measures["aspect"].sub(16 / 13).abs().max() < 1e-5  # 40 x 32 pixels, resized to 16 x 13
+
+
+def test_a_photograph_used_whole_and_in_part_is_read_as_serving_reads_each(tmp_path: Path) -> None:
+    part = Box(0.25, 0.25, 0.75, 0.75)
+    images = []
+    for number in range(8):
+        out = io.BytesIO()
+        picture("street", number, (1600, 1200)).save(out, "JPEG", quality=90)  # large enough for a reduced decode
+        images += [
+            RawFile(f"{number}.jpg", label, out.getvalue(), box=box) for label, box in (("a", WHOLE), ("b", part))
+        ]
+    layout = prepare(tmp_path, images)
+
+    by_path = {file.path: file.data for file in images}
+    test = open_for_testing(layout.prepared)
+    boxes = read_manifest(layout.manifest, PREPARED_COLUMNS).set_index("image_id")
+    for row, (image_id, path) in enumerate(zip(test.index["image_id"], test.index["path"], strict=True)):
+        file = cropped_file(by_path[path], region_of(boxes.loc[image_id].to_dict()), 10**7)
+        np.testing.assert_array_equal(test.images(np.array([row]))[0], read_image(file, test.preprocessing).pixels)
+    assert set(test.index["label"]) == {"a", "b"}

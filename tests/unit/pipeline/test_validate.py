@@ -21,9 +21,9 @@ from tests.raw_images import RawFile, files, picture, png, write_raw
 
 def params(**changes: dict[str, object]) -> Validate:
     sections: dict[str, dict[str, object]] = {
-        "minimum_rows": {"minimum": 2},
+        "minimum_rows": {"minimum": 2, "because": "the test is small"},
         "image_side": {"minimum": 16},
-        "share_rejected": {"maximum": 0.2},
+        "share_rejected": {"maximum": 0.2, "because": "one file is broken on purpose"},
         "source_balance": {"maximum": 10.0},
     }
     return Validate.model_validate({**sections, **{k: {**sections.get(k, {}), **v} for k, v in changes.items()}})
@@ -87,7 +87,7 @@ def test_a_critical_failure_writes_the_reports_and_names_expectation_value_image
     assert message.startswith("expectation duplicates_in_one_split fails: expected 0 groups in two splits, observed 1")
     assert "(lemon/5.png, lemon/copy.png)" in message or "(lemon/copy.png, lemon/5.png)" in message
     assert "run `dvc repro -f preprocess`" in message
-    assert "(2 more in artifacts/validation/index.html)" in message  # the same pixels and the split group, too
+    assert "(3 more in artifacts/validation/index.html)" in message  # the same pixels, bytes and split group, too
     assert "\n" not in message
     assert not ValidationReport.read(prepared.validation_report).passed
     assert not (prepared.validation / "passed.json").exists()
@@ -200,8 +200,20 @@ def test_a_relaxed_expectation_is_printed_shown_and_recorded_with_its_reason(
     results = {result.id: result for result in ValidationReport.read(prepared.validation_report).results}
     assert results["share_rejected"].relaxed
     assert results["share_rejected"].because == "one file is planted"
-    assert [id for id, result in results.items() if result.relaxed] == ["share_rejected"]
+    assert [id for id, result in results.items() if result.relaxed] == ["minimum_rows", "share_rejected"]
     assert "one file is planted" in (prepared.validation / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_looser_threshold_is_printed_shown_and_recorded_with_its_reason(
+    prepared: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(prepared, minimum_rows={"minimum": 1, "because": "a pilot"})
+
+    assert "relaxed: minimum_rows has a looser threshold, because a pilot\n" in capsys.readouterr().out
+    results = {result.id: result for result in ValidationReport.read(prepared.validation_report).results}
+    assert results["minimum_rows"].relaxed and results["minimum_rows"].severity == "critical"
+    page = (prepared.validation / "index.html").read_text(encoding="utf-8")
+    assert "with a looser threshold here, because: a pilot" in page
 
 
 def test_the_report_states_the_leak_of_a_draw_image_by_image(

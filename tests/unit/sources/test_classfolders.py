@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.errors import DataError
+from podium.core.records.fetch import SkippedFile
 from podium.sources.classfolders import arrange
 
 # Each case: name -> (files, {path: (split, label)}, {skipped path: part of the reason}).
@@ -153,6 +154,19 @@ def test_a_tree_that_cannot_be_compared_is_refused_in_one_line(
         arrange("photos", files, folders)
     assert message in str(caught.value)
     assert "photos" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_only_files_that_were_meant_to_be_images_of_a_class_count_as_rejected() -> None:
+    broken = SkippedFile(path="train/a/2.jpg", reason="a link that leads nowhere", image=True)
+    files = ["train/a/1.jpg", "train/b/1.jpg", "train/cover.jpg", "test/a/1.jpg", "test/77.jpg", "extra/8.jpg", "a.txt"]
+    skipped = arrange("photos", files, [], [broken]).skipped
+    assert {file.path: file.image for file in skipped} == {
+        "a.txt": False,
+        "extra/8.jpg": False,
+        "test/77.jpg": False,
+        "train/cover.jpg": False,
+        "train/a/2.jpg": True,
+    }
 
 
 name = st.text("abcZ9 -._äß", min_size=1, max_size=5).filter(lambda n: n not in (".", ".."))

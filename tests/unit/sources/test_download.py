@@ -133,6 +133,22 @@ def test_a_part_as_long_as_the_file_is_judged_by_its_digest(
     assert len(file_server.requests) == count
 
 
+def test_a_part_belongs_to_one_address_also_where_two_differ_in_the_query_only(
+    file_server: FileServer, tmp_path: Path
+) -> None:
+    break_off(file_server, tmp_path, 1_000)  # the notes of another address with a query
+    other = file_server.url.replace("?", "?token=5ecret&")
+    file_server.cuts = [2_000, 0]
+    with pytest.raises(DataError) as caught:
+        get(other, SHA256, tmp_path, ONE_TRY)
+    (notes,) = tmp_path.glob("*/*.part.json")
+    assert "5ecret" not in str(caught.value) + notes.read_text()
+    assert [asked for asked, _ in file_server.requests[-2:]] == [None, "bytes=2000-"]
+    file_server.cuts = []
+    assert get(other, SHA256, tmp_path, PATIENT).read_bytes() == DATA
+    assert file_server.requests[-1] == ("bytes=2000-", '"v1"')
+
+
 def test_damaged_notes_beside_a_part_start_it_over(file_server: FileServer, tmp_path: Path) -> None:
     break_off(file_server, tmp_path, 1_000)
     (notes,) = tmp_path.glob("*/*.part.json")
@@ -164,7 +180,7 @@ def test_a_connection_that_breaks_often_but_advances_is_not_given_up(file_server
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refusal_is_final_and_names_address_and_remedy(status: int, file_server: FileServer, tmp_path: Path) -> None:
     file_server.statuses = [status]
-    with pytest.raises(DataError, match=rf"my%20photos\.zip\?version=1 answered {status} .*correct dataset.location"):
+    with pytest.raises(DataError, match=rf"my%20photos\.zip answered {status} .*correct dataset.location"):
         get(file_server.url, SHA256, tmp_path, PATIENT)
     assert len(file_server.requests) == 1
 
@@ -203,7 +219,9 @@ def test_an_address_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 
 def test_secrets_are_cut_out_of_addresses_only() -> None:
-    assert without_secrets("https://me:pw@host.org:8443/a?b=c") == "https://host.org:8443/a?b=c"
+    assert without_secrets("https://me:pw@host.org:8443/a?b=c") == "https://host.org:8443/a"
+    assert without_secrets("https://host.org/a?token=5ecret#key=5ecret") == "https://host.org/a"
+    assert without_secrets("s3://bucket/a?token=5ecret") == "s3://bucket/a"
     assert without_secrets("data/me@home.zip") == "data/me@home.zip"
 
 

@@ -14,6 +14,10 @@ from podium.core.errors import DataError
 from podium.sources.filesystems import copy_many, copy_pinned
 
 
+class NoCredentials(Exception):
+    """What botocore and others raise is no OSError."""
+
+
 class ShakyFileSystem(MemoryFileSystem):
     """Keeps files in memory; a read fails as often as `failures` says for its path."""
 
@@ -22,6 +26,7 @@ class ShakyFileSystem(MemoryFileSystem):
     pseudo_dirs: ClassVar[list[str]] = [""]
     failures: ClassVar[dict[str, int]] = {}
     reads: ClassVar[list[str]] = []
+    strangers: ClassVar[list[str]] = []
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -32,6 +37,8 @@ class ShakyFileSystem(MemoryFileSystem):
         if self.failures.get(path, 0) > 0:
             self.failures[path] -= 1
             raise ConnectionResetError("reset by peer")
+        if path in self.strangers:
+            raise NoCredentials("Unable to locate credentials\nsee the manual")
         data: bytes = super().cat_file(path, *arguments, **keywords)
         return data
 
@@ -43,7 +50,7 @@ def files() -> Iterator[None]:
     for i in range(5):
         shaky.pipe_file(f"/{i}.jpg", b"%d" % i)
     yield
-    for left in (ShakyFileSystem.store, ShakyFileSystem.failures, ShakyFileSystem.reads):
+    for left in (ShakyFileSystem.store, ShakyFileSystem.failures, ShakyFileSystem.reads, ShakyFileSystem.strangers):
         left.clear()
 
 
@@ -80,3 +87,24 @@ def test_one_pinned_file_is_fetched_once_and_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has sha256 .* asks for 000"):
         copy_pinned("shaky://2.jpg", "0" * 64, tmp_path, Fetch(), pause_seconds=0)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["2.jpg"]
+
+
+def test_an_error_of_the_library_behind_a_protocol_is_told_in_one_line(tmp_path: Path) -> None:
+    ShakyFileSystem.strangers = ["/2.jpg"]
+    said = r"shaky://2\.jpg cannot be read \(NoCredentials: Unable to locate credentials\): give the credentials where"
+    with pytest.raises(DataError, match=said) as caught:
+        copy_many([("a", "shaky://2.jpg")], tmp_path, Fetch(retries=0), pause_seconds=0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=said):
+        copy_pinned("shaky://2.jpg", "0" * 64, tmp_path, Fetch(retries=0), pause_seconds=0)
+
+
+def test_a_library_that_cannot_even_be_set_up_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentials("no such profile")
+
+    monkeypatch.setattr(ShakyFileSystem, "_get_kwargs_from_urls", refuse)
+    with pytest.raises(DataError, match=r"shaky://2\.jpg cannot be opened \(NoCredentials: no such profile\)"):
+        copy_pinned("shaky://2.jpg?token=5ecret", "0" * 64, tmp_path, Fetch(retries=0), pause_seconds=0)

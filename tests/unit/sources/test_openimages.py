@@ -1,12 +1,18 @@
 """What Open Images becomes: boxes of chosen classes as images, with licence, author and what is known of each box."""
 
+import io
 import json
 from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
 
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.pipeline import fetch
+from podium.sources.openimages import open_openimages
 from tests.fake_openimages import BY, box, shuffled, small_world, world_of
 from tests.site import Site
 from tests.unit.sources.openimages_reading import PATIENT, dataset, listing, of_train
@@ -63,6 +69,32 @@ def test_rotation_is_kept_and_nothing_is_turned(site: Site, tmp_path: Path) -> N
     assert {i.box.text for i in found.images} == {"0.1,0.2,0.3,0.4"}
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("local", [False, True], ids=["bucket", "folder"])
+def test_a_box_on_the_stored_picture_frames_the_same_thing_on_the_upright_one(
+    local: bool, orientation: int, site: Site, tmp_path: Path
+) -> None:
+    stored = np.zeros((20, 40, 3), np.uint8)
+    stored[2:8, 4:20] = 255  # what the annotator framed, in an uneven place
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(out, "PNG", exif=exif)
+    world = world_of(box(A, "Man", (0.1, 0.1, 0.5, 0.4)), box(B, "Dog", (0, 0, 1, 1)), box(C, "Car", (0, 0, 1, 1)))
+    world.images["train"][A] = out.getvalue()
+    world.put_on(site)
+    world.put_in(tmp_path / "open")
+    place = {"location": str(tmp_path / "open")} if local else {}
+    with open_openimages(dataset(site, subsets=["train"], **place), PATIENT, tmp_path, 0.0) as source:
+        man = next(image for image in source.prepare(source.listing.images).images if image.label == "person")
+        with Image.open(io.BytesIO(source.read(man.path))) as opened:
+            upright = np.asarray(ImageOps.exif_transpose(opened))[..., 0]
+    height, width = upright.shape
+    sides = man.box.left * width, man.box.top * height, man.box.right * width, man.box.bottom * height
+    left, top, right, bottom = (round(side) for side in sides)
+    assert np.allclose(sides, (left, top, right, bottom))
+    assert (upright[top:bottom, left:right] == 255).all() and (upright == 255).sum() == (right - left) * (bottom - top)
+
+
 def test_a_photograph_without_metadata_leaves_the_licence_to_the_dataset(site: Site, tmp_path: Path) -> None:
     world = world_of(*[box(p, n, (0, 0, 1, 1)) for p, n in ((A, "Man"), (B, "Dog"), (C, "Car"))])
     del world.photographs["train"][0]
@@ -89,7 +121,7 @@ def test_the_manifest_keeps_box_licence_and_author_of_every_image(site: Site, tm
     subset, _, name = row["path"].partition("/")
     assert RawImages(layout.raw).read(row["shard"], row["photo_id"]) == world.images[subset][name[:-4]]
     sources = json.loads((layout.raw / "sources.json").read_text())["sources"][0]
-    assert [file["path"] for file in sources["skipped"]] == [f"train/{gone}.jpg"]
+    assert [(file["path"], file["image"]) for file in sources["skipped"]] == [(f"train/{gone}.jpg", True)]
     assert sources["licences"] == {BY: 35 * 6}
 
 

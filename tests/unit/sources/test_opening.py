@@ -77,6 +77,27 @@ def test_maps_groups_and_limits_of_a_merge_come_after_those_of_its_parts(layout:
     assert {f[4] for f in by_label["food"]} <= {"garden/leek", "market/leek", "market/Plum", "market/Pflaume"}
 
 
+def test_the_splits_of_a_source_are_kept_or_forgotten_so_that_all_is_drawn(layout: Layout) -> None:
+    kept, _ = listed(layout, section(**GARDEN))
+    drawn, _ = listed(layout, section(**GARDEN, splits="draw", limit_per_class=3))
+
+    assert {f[2] for f in kept} == {"train", "test"}
+    assert {f[2] for f in drawn} == {""}
+    assert len(drawn) == 6  # three a class of all, not of each split
+    with pytest.raises(DataError, match="gives no split: use one number"):
+        listed(layout, section(**GARDEN, splits="draw", limit_per_class={"train": 1}))
+
+
+def test_a_merge_forgets_the_splits_of_one_part_or_of_all(layout: Layout) -> None:
+    shed = GARDEN | {"name": "shed"}
+    one, _ = listed(layout, merged(GARDEN, shed | {"splits": "draw"}))
+    both, _ = listed(layout, merged(GARDEN, shed, splits="draw"))
+
+    assert {(f[0], f[2]) for f in one} == {("garden", "train"), ("garden", "test"), ("shed", "")}
+    assert {f[2] for f in both} == {""}
+    assert len(one) == len(both) == 16
+
+
 def test_one_source_needs_no_merge_for_a_label_map(layout: Layout) -> None:
     found, sources = listed(layout, section(**MARKET, labels={"plum": ["Plum", "Pflaume"]}, groups={"plum": "fruit"}))
     assert {(f[3], f[4], f[5]) for f in found} == {
@@ -161,8 +182,13 @@ def test_further_columns_must_fit_the_manifest_and_each_other(layout: Layout) ->
     ]
     with pytest.raises(DataError, match="column 'remark' is text in one of a and b, a number in the other"):
         listed(layout, merged(*parts))
-    with pytest.raises(DataError, match="column 'width' is one of the manifest's own"):
-        listed(layout, merged(parts[0], parts[1] | {"extras": {"width": "int"}}))
+
+
+@pytest.mark.parametrize("name", ["width", "row", "fill", "content_width", "naive_split", "brightness"])
+def test_a_further_column_with_a_name_of_ours_is_refused_by_name(layout: Layout, name: str) -> None:
+    (layout.data / "a.csv").write_text(f"path,label,{name}\nmarket/leek/1.jpg,leek,3\n")
+    with pytest.raises(DataError, match=f"column '{name}' has the name of one of podium's own: rename it$"):
+        listed(layout, section(source="csv", location="data/a.csv", licence="x", extras={name: "int"}))
 
 
 labels = st.sampled_from(["a", "b", "c"])

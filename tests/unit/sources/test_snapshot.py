@@ -87,6 +87,14 @@ def test_a_snapshot_reads_back_byte_for_byte(layout: Layout, keys: dict[str, Any
     assert Sources(sources=plain, shared=read_back.shared) == sources
 
 
+def test_a_lone_carriage_return_in_a_name_survives(layout: Layout) -> None:
+    (layout.data / "garden" / "leek" / "a\rb\r.png").write_bytes(b"x")
+    before = fetched(layout, GARDEN)
+    section = yaml.safe_load(snapshot(layout, "plants").section)["dataset"]
+    pd.testing.assert_frame_equal(fetched(layout, section), before)
+    assert "leek/a\rb\r.png" in before["path"].tolist()
+
+
 def test_the_same_images_give_the_same_archive(layout: Layout) -> None:
     fetched(layout, MERGE)
     first = sha256_file(snapshot(layout, "one").archive)

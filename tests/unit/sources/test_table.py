@@ -10,12 +10,15 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
+from pydantic import TypeAdapter
 
-from podium.core.config.dataset import CsvDataset, Fetch
+from podium.core.config.dataset import CsvDataset, Dataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
+from podium.sources import merge
 from podium.sources.listing import WHOLE, Box, SourceImage
+from podium.sources.opening import open_parts
 from podium.sources.rows import read_rows
 from podium.sources.table import TableSource, open_table
 from tests.data.hard_tables import HARD_ROWS, HARD_TABLES, HardRow, HardTable
@@ -25,11 +28,11 @@ BOX = {"left": "l", "top": "t", "right": "r", "bottom": "b"}
 FETCH = Fetch(retries=0, connections=3)
 
 
-def picture(width: int = 40, height: int = 20, orientation: int = 1) -> bytes:
+def picture(width: int = 40, height: int = 20, orientation: int = 1, kind: str = "JPEG") -> bytes:
     stream = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.new("RGB", (width, height), "red").save(stream, "JPEG", exif=exif)
+    Image.new("RGB", (width, height), "red").save(stream, kind, exif=exif)
     return stream.getvalue()
 
 
@@ -194,9 +197,35 @@ def test_boxes_in_pixels_are_of_the_upright_photograph(layout: Layout) -> None:
         ("a.jpg", "x"): Box(0.25, 0.25, 1.0, 1.0),
         ("a.jpg", "y"): WHOLE,
         ("turned.jpg", "y"): WHOLE,
-        ("bad.jpg", "y"): WHOLE,  # preprocess rejects it as unreadable
     }
+    assert list(skipped) == ["bad.jpg"] and "its size cannot be read" in skipped["bad.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_in_pixels_is_of_the_photograph_as_it_is_decoded(layout: Layout, kind: str, orientation: int) -> None:
+    data = picture(40, 20, orientation, kind)
+    with Image.open(io.BytesIO(data)) as opened:
+        width, height = ImageOps.exif_transpose(opened).size
+    lay(layout, f"path,label,l,t,r,b\na.{kind},x,0,0,{width},{height}\nb.jpg,y,0,0,10,5\n", "b.jpg")
+    (layout.data / f"a.{kind}").write_bytes(data)
+    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
+        images, skipped = ready(source)
+    assert {image.label: image.box for image in images} == {"x": WHOLE, "y": Box(0, 0, 0.25, 0.25)}
     assert not skipped
+
+
+def test_boxes_in_pixels_that_turn_out_to_be_the_same_follow_the_rule_of_rows(layout: Layout) -> None:
+    table = "path,label,l,t,r,b\na.jpg,x,0,0,40,20\na.jpg,x,,,,\nb.jpg,x,0,0,40,20\nb.jpg,y,,,,\nc.jpg,y,,,,\n"
+    lay(layout, table, "a.jpg", "b.jpg", "c.jpg")
+    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
+        prepared = source.prepare(source.listing.images)
+    assert [(image.path, image.label) for image in prepared.images] == [("a.jpg", "x"), ("c.jpg", "y")]
+    assert [(s.path, s.reason, s.image) for s in prepared.skipped] == [
+        ("a.jpg", "the whole photograph stands in another row", True),
+        ("b.jpg", "the whole photograph has contradicting labels: 'x', 'y'", True),
+        ("b.jpg", "the whole photograph has contradicting labels: 'x', 'y'", True),
+    ]
 
 
 def test_a_box_in_pixels_outside_of_its_photograph_is_left_out_when_its_size_is_known(layout: Layout) -> None:
@@ -219,10 +248,53 @@ def test_a_table_and_its_images_come_from_a_site_once(layout: Layout, site: Site
             images, skipped = ready(source)
             assert {image.path: source.read(image.path) for image in images} == {
                 "a b/1.jpg": b"one",
-                "2.jpg?size=big": b"two",
+                "2.jpg": b"two",
             }
     assert skipped == {"gone.jpg": "the server answered 404 Not Found"}
     assert sorted(site.asked()) == ["/set/2.jpg", "/set/a%20b/1.jpg", "/set/gone.jpg", "/set/gone.jpg", "/set/t.csv"]
+
+
+def test_secrets_in_addresses_reach_the_server_and_nothing_else(layout: Layout, site: Site) -> None:
+    site.files = {"/set/11": b"one", "/set/12.jpg": b"two", "/set/C%23.jpg": b"three"}
+    rows = (
+        f"{site.url}/set/11?token=5ecret,x\n12.jpg?token=5ecret,y\nC#.jpg,y\n{site.url}/set/13#5ecret,y\n"
+        "https://me:5ecret@host/1.jpg?5ecret,x\n../14?5ecret,x\n"
+    )
+    lay(layout, "path,label\n" + rows)
+    with open_table(layout, section(images=f"{site.url}/set"), FETCH) as source:
+        prepared = source.prepare(source.listing.images)
+        assert {image.path: source.read(image.path) for image in prepared.images} == {
+            "11": b"one",
+            "12.jpg": b"two",
+            "C#.jpg": b"three",
+        }
+        assert "5ecret" not in repr((source.listing, prepared))
+    assert {s.path for s in (*source.listing.skipped, *prepared.skipped)} == {"13", "https://host/1.jpg", "../14"}
+    assert {"/set/11?token=5ecret", "/set/12.jpg?token=5ecret"} <= {path for _, path, _ in site.log}
+
+
+def test_rows_whose_addresses_differ_after_the_question_mark_only_are_never_mixed_up(layout: Layout) -> None:
+    table = "path,label,l,t,r,b\nget?id=1,x,,,,\nget?id=2,x,,,,\nget?id=3,x,0,0,1,0.5\nput?id=1,x,,,,\nput?id=2,y,,,,\n"
+    lay(layout, table + "a.jpg,y,,,,\n")
+    with open_table(layout, section(images="https://host/set", columns={"box": BOX}), FETCH) as source:
+        assert [image.path for image in source.listing.images] == ["a.jpg", "get"]
+        assert [(s.path, s.reason) for s in source.listing.skipped] == [
+            ("get", "line 3: its address is that of another row up to `?` or `#`"),
+            ("get", "line 4: its address is that of another row up to `?` or `#`"),
+            ("put", "line 5: label 'x' contradicts line 6"),
+            ("put", "line 6: label 'y' contradicts line 5"),
+        ]
+
+
+def test_every_row_that_cannot_be_used_counts_as_rejected_whatever_its_name(layout: Layout, site: Site) -> None:
+    site.files = {f"/images/{n}": picture() for n in range(0, 20, 2)}
+    lay(layout, "path,label\n" + "".join(f"{site.url}/images/{n},{'xy'[n % 4 // 2]}\n" for n in range(20)) + "20,\n")
+    section_ = TypeAdapter(Dataset).validate_python(
+        {"source": "csv", "location": "data/photos.csv", "images": f"{site.url}/images", "licence": "CC0-1.0"}
+    )
+    with open_parts(layout, section_, FETCH) as parts:
+        record = merge.describe([merge.prepared(part) for part in parts]).sources[0]
+    assert record.images == 10 and len(record.skipped) == 11 and all(file.image for file in record.skipped)
 
 
 def test_only_images_that_were_chosen_are_downloaded(layout: Layout, site: Site) -> None:

@@ -19,12 +19,14 @@ class Labelled(Section):
     """What every kind of source has.
 
     `labels` maps many classes of the source to one of ours, `{ours: [theirs, ...]}`; classes that are not listed keep
-    their name. `groups` gives a class of ours its coarse class.
+    their name. `groups` gives a class of ours its coarse class. `splits`: `source` keeps the splits the source gives
+    and draws what it lacks, `draw` forgets them and draws all by the shares of `preprocess`.
     """
 
     limit_per_class: PositiveInt | dict[Split, PositiveInt] | None = None
     labels: dict[Text, list[Text]] = {}
     groups: dict[Text, Text] = {}
+    splits: Literal["source", "draw"] = "source"
 
     @model_validator(mode="after")
     def _each_label_goes_to_one(self) -> Self:
@@ -160,7 +162,7 @@ PartDataset = Annotated[
 
 
 class MergeDataset(Labelled):
-    """Several sources as one dataset. `labels`, `groups` and the limit apply after those of the parts."""
+    """Several sources as one dataset. `labels`, `groups`, `splits` and the limit apply after those of the parts."""
 
     source: Literal["merge"] = "merge"
     parts: Annotated[list[PartDataset], Field(min_length=2)]

@@ -1,7 +1,8 @@
 """Params section `validate`: one entry per expectation on the prepared dataset, every one with a default.
 
-Rule: an expectation that is critical by default becomes a warning only with a `because`, which is shown wherever the
-result is and travels in the tags of the model versions made from such data.
+Rule: an expectation that is critical by default becomes a warning, or gets a looser threshold than its default, only
+with a `because`, which is shown wherever the result is and travels in the tags of the model versions made from such
+data.
 """
 
 from typing import Annotated, Self
@@ -36,9 +37,14 @@ class Expectation(Section):
         return severity
 
     @property
+    def looser(self) -> str:
+        """How its threshold is looser than the default of one that stops the experiment; empty where it is not."""
+        return ""
+
+    @property
     def relaxed(self) -> bool:
-        """Whether a failure that would stop the experiment is only reported."""
-        return self.default_severity == "critical" and self.severity == "warning"
+        """Whether what would stop the experiment by default is only reported, or accepted up to a looser threshold."""
+        return bool(self.looser) or (self.default_severity == "critical" and self.severity == "warning")
 
 
 class Critical(Expectation):
@@ -48,6 +54,11 @@ class Critical(Expectation):
 
     @model_validator(mode="after")
     def _relaxed_for_a_reason(self) -> Self:
+        if self.looser and self.because is None:
+            raise ValueError(
+                f"{self.looser}, and an expectation that is critical is loosened only for a reason: "
+                "add `because: <why this is no danger here>`, or keep the default"
+            )
         if self.relaxed and self.because is None:
             raise ValueError(
                 "it is critical, and a warning only for a reason: "
@@ -67,11 +78,23 @@ class MinimumRows(Critical):
 
     minimum: PositiveInt = 5
 
+    @property
+    def looser(self) -> str:
+        """Fewer images are enough than by default."""
+        default = type(self).model_fields["minimum"].default
+        return f"minimum {self.minimum} is below the default {default}" if self.minimum < default else ""
+
 
 class ShareRejected(Critical):
     """`maximum`: unreadable images / all images."""
 
     maximum: Fraction = 0.02
+
+    @property
+    def looser(self) -> str:
+        """More unreadable images are accepted than by default."""
+        default = type(self).model_fields["maximum"].default
+        return f"maximum {self.maximum} is above the default {default}" if self.maximum > default else ""
 
 
 class Ratio(Advisory):

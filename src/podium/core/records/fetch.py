@@ -4,7 +4,7 @@ from podium.core.records.base import Record
 
 
 class SkippedFile(Record):
-    """A file of the source that is not used, and why. `image`: by its name it is one, so it counts as rejected."""
+    """A file of the source that is not used, and why. `image`: it ought to have been one, so it counts as rejected."""
 
     path: str
     reason: str

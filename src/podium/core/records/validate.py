@@ -11,7 +11,8 @@ class ExpectationResult(Record):
     """One expectation on the dataset and what was seen. `offending` holds at most 20 of `offending_count` paths.
 
     `checked` is false when it could not be computed (a column is missing, ...); then `success` is false and `observed`
-    says why. `relaxed`: critical by default, a warning here; `because` says why, and is empty where nothing was said.
+    says why. `relaxed`: critical by default, a warning or with a looser threshold here; `because` says why, and is
+    empty where nothing was said.
     """
 
     id: str

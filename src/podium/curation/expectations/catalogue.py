@@ -53,14 +53,14 @@ CATALOGUE: dict[str, Entry] = {
         sentence="Every class has images in train, val and test",
         why="A class without train images cannot be learned, and one without test images is never judged.",
         expected="at least 1 image per class and split",
-        remedy="add images of the class, or correct the source's split folders",
+        remedy="add images of the class, correct the source's split folders, or set dataset.splits: draw",
     ),
     "minimum_rows": Entry(
         suite="splits",
         sentence="Every class has enough images in every split",
         why="The recall of a class measured on five images is a lottery: one image more or less moves it by 20 points.",
         expected="at least {minimum} images per class and split",
-        remedy="add images of the class, remove it, or lower validate.minimum_rows.minimum",
+        remedy="add images of the class, remove it, or lower validate.minimum_rows.minimum and say because",
     ),
     "image_in_one_split": Entry(
         suite="leakage",
@@ -130,7 +130,8 @@ CATALOGUE: dict[str, Entry] = {
         sentence="Few images were rejected as unreadable",
         why="Many unreadable files mean a broken download or a wrong format, and what is left may be a biased rest.",
         expected="rejected / all images at most {maximum:g}",
-        remedy="replace the files listed in artifacts/prepared/rejected.csv, or raise validate.share_rejected.maximum",
+        remedy="replace the files listed in artifacts/prepared/rejected.csv, or raise validate.share_rejected.maximum "
+        "and say because",
     ),
     "licence_known": Entry(
         suite="licences",
@@ -147,7 +148,7 @@ CATALOGUE: dict[str, Entry] = {
         "the shares of train and of test images below any value, so its limit means the same for small and large "
         "sets; only distances that are no accident count (Benjamini-Yekutieli, over all measures).",
         expected="distance at most {maximum:g} where the false discovery rate is below {significance:g}",
-        remedy="draw the splits anew (remove the source's split folders), or say in the results what differs",
+        remedy="draw the splits anew (dataset.splits: draw), or say in the results what differs",
     ),
     "label_noise": Entry(
         suite="labels",

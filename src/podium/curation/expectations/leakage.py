@@ -18,8 +18,8 @@ def duplicates_in_one_split(evidence: Evidence, _: Validate) -> Figures:
 
 
 def photo_in_one_split(evidence: Evidence, _: Validate) -> Figures:
-    """Photographs with crops in two or more splits."""
-    return _straddling(evidence, "photo_id", "photographs")
+    """Photographs with crops in two or more splits, by their name and by the bytes of their file."""
+    return _straddling(evidence, "photo_id", "photographs", "photo_sha256", "files with the same bytes")
 
 
 def split_group_in_one_split(evidence: Evidence, _: Validate) -> Figures:
@@ -27,18 +27,27 @@ def split_group_in_one_split(evidence: Evidence, _: Validate) -> Figures:
     return _straddling(evidence, "split_group", "groups")
 
 
-def _straddling(evidence: Evidence, key: str, what: str) -> Figures:
-    images = evidence.columns(key, "split")
+def _straddling(evidence: Evidence, *keys_and_words: str) -> Figures:
+    """Counts the keys of one or more columns that are on two sides; given are columns and what they name, in turn."""
+    counts: dict[str, float] = {}
+    there = pd.Series(False, index=evidence.manifest.index)
+    for key, what in zip(keys_and_words[::2], keys_and_words[1::2], strict=True):
+        count, images = _on_two_sides(evidence.columns(key, "split"), key)
+        counts[f"{what} in two or more splits"] = float(count)
+        there |= images
+    return Figures(
+        values=counts,
+        most=0,
+        observed=lambda broken: ", ".join(f"{counts[of]:.0f} {of}" for of in broken or counts),
+        images=lambda _: evidence.paths(there),
+    )
+
+
+def _on_two_sides(images: pd.DataFrame, key: str) -> tuple[int, pd.Series]:
+    """How many values of a column are in two or more splits, and a mask of the images that have one of them."""
     codes, keys = pd.factorize(images[key])  # -1 where missing, which suite `schema` names
     sides, _ = pd.factorize(images["split"])
     known = (codes >= 0) & (sides >= 0)
     pairs = np.unique(codes[known] * (sides.max() + 1) + sides[known]) // (sides.max() + 1)
     straddling = np.bincount(pairs, minlength=len(keys)) > 1
-    there = pd.Series(known & straddling[codes], index=images.index)
-    count = int(straddling.sum())
-    return Figures(
-        values={f"{what} in two or more splits": float(count)},
-        most=0,
-        observed=lambda _: f"{count} {what} in two or more splits",
-        images=lambda _: evidence.paths(there),
-    )
+    return int(straddling.sum()), pd.Series(known & straddling[codes], index=images.index)

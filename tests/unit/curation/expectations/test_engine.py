@@ -14,11 +14,11 @@ from tests.evidence import evidence, manifest, measures, noise, probe, shortcuts
 
 PARAMS = Validate.model_validate(
     {
-        "minimum_rows": {"minimum": 3},
+        "minimum_rows": {"minimum": 3, "because": "a test"},
         "image_side": {"minimum": 32},
         "class_balance": {"maximum": 2.0},
         "source_balance": {"maximum": 1.5},
-        "share_rejected": {"maximum": 0.1},
+        "share_rejected": {"maximum": 0.1, "because": "a test"},
     }
 )
 

@@ -3,7 +3,7 @@ from podium.curation.expectations import splits
 from podium.curation.expectations.evidence import NOBODY
 from tests.evidence import evidence, judged, manifest
 
-PARAMS = Validate(minimum_rows=MinimumRows(minimum=3))
+PARAMS = Validate(minimum_rows=MinimumRows(minimum=3, because="a test"))
 
 
 def test_every_class_is_in_every_split_of_a_sound_set():
