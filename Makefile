@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-dev  ## style, types and import rules
 	$(RUN) lint-imports
 
 test: lint  ## lint, then the whole test suite
-	$(RUN) python -m pytest -n 2 --dist loadgroup
+	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ui: install  ## the MLflow UI on http://127.0.0.1:5000 (PORT=... for another port)
 	$(RUN) mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT)

@@ -1,21 +1,31 @@
 """What every test relies on: no telemetry, and one small project that went through a real `dvc repro`."""
 
 import subprocess
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from podium.core.shell import silence_telemetry
 from tests.small_project import SmallProject, build
 
 silence_telemetry()
 
+OF_FINISHED = ("tests/pipeline/test_whole_road.py", "tests/pipeline/test_promotion.py", "tests/ui/")
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of the one finished project go to one process, so that it is built once and used in order."""
-    for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("finished"))
+
+class _ByFile(LoadFileScheduling):
+    """One process a file; the files of the one finished project go to the same, so that it is built once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "finished" if file.startswith(OF_FINISHED) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Tests run in two processes (`make test`)."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
