@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,15 @@ class Known:
         return duplicates.find(sha256, both).first
 
 
+@dataclass(frozen=True)
+class Planted:
+    """What became of copies under one change: shares found, and links between different scenes."""
+
+    recall: float
+    by_hash: float
+    false_links: int
+
+
 def main() -> int:
     """Prints a line per change and real link, and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,67 +63,76 @@ def main() -> int:
     parser.add_argument("--copies", type=int, default=400, help="pictures copied per change")
     parser.add_argument("--sheet", type=Path, help="PNG file for the contact sheet of what is linked in the set")
     given = parser.parse_args()
-    name, count = SETS[given.set]
-    archive = ROOT / name
-    if given.set != "sample":
-        folder = os.environ.get("PODIUM_REAL_DATA")
-        if not folder:
-            print("skipped: PODIUM_REAL_DATA does not name a folder with the archives", file=sys.stderr)
-            return 0
-        archive = Path(folder) / name
+    archive = _archive(given.set)
+    if archive is None:
+        print("skipped: PODIUM_REAL_DATA does not name a folder with the archives", file=sys.stderr)
+        return 0
     cv2.setNumThreads(1)
-    names, images = pictures(archive, count)
-    known = Known(images)
+    names, images = pictures(archive, SETS[given.set][1])
     began = time.process_time()
-    for image in images[:200]:
-        duplicates.signature(image)
-    print(
-        f"{len(images)} pictures, {(time.process_time() - began) / min(len(images), 200) * 1e3:.1f} ms CPU a signature"
-    )
-    alone = known.groups()
-    seen = alone.copy()  # what is known to belong together
-    for one, other in SAME_SCENE:
-        if one in names and other in names:
-            seen[seen == seen[names.index(other)]] = seen[names.index(one)]
+    known = Known(images)
+    print(f"{len(images)} pictures, {(time.process_time() - began) / len(images) * 1e3:.1f} ms CPU each")
     _list_links(names, images, known, given.sheet)
+    alone = known.groups()
     chosen = np.sort(np.random.default_rng(1).choice(len(images), min(given.copies, len(images)), replace=False))
-    recall: dict[str, float] = {}
-    by_hash: dict[str, float] = {}
-    false = 0
-    for change, make in CHANGES.items():
-        copies = Known([make(images[at]) for at in chosen])
-        groups = known.groups(copies)
-        found = groups[len(images) :] == groups[chosen]
-        recall[change] = float(found.mean())
-        by_hash[change] = float((np.bitwise_count(known.hashes[chosen] ^ copies.hashes) <= HASH_BITS).mean())
-        merged = _merged(seen, groups[: len(images)])
-        false += merged
-        _say_merged(names, alone, groups[: len(images)])
-        missed = [names[at] for at in chosen[~found]][:3]
-        print(
-            f"{change:<28}recall {recall[change]:.4f} (hash {by_hash[change]:.4f})  false links {merged}  "
-            f"{' '.join(missed)}",
-            flush=True,
-        )
+    planted = [_plant(change, chosen, names, images, known) for change in CHANGES]
     marked = Known([watermarked(image, 0.35, 0.45) for image in images]).groups()
-    same_mark = _merged(seen, marked)
+    same_mark = _merged(_same_scenes(names, alone), marked)
     _say_merged(names, alone, marked)
     print(f"the same watermark across the middle of all: {same_mark} false links")
-    figure = {"least recall": min(recall.values()), "false links": false + same_mark}
+    recall, false_links = min(p.recall for p in planted), sum(p.false_links for p in planted) + same_mark
     print(
         json.dumps(
             {
                 "claim": f"copies of {len(chosen)} of {len(images)} pictures of {given.set} are found under every "
                 "change, and no different scenes are linked",
-                "baseline": f"64-bit perceptual hash within {HASH_BITS} bits: least recall {min(by_hash.values()):.3f}",
-                "figure": figure,
+                "baseline": f"64-bit perceptual hash within {HASH_BITS} bits: least recall "
+                f"{min(p.by_hash for p in planted):.3f}",
+                "figure": {"least recall": recall, "false links": false_links},
                 "target": f"least recall >= {TARGET}, 0 false links",
-                "holds": figure["least recall"] >= TARGET and figure["false links"] == 0,
+                "holds": recall >= TARGET and false_links == 0,
                 "unit": "fraction of copies; links",
             }
         )
     )
     return 0
+
+
+def _archive(name: str) -> Path | None:
+    """Where a set lies; None where nobody said."""
+    if name == "sample":
+        return ROOT / SETS[name][0]
+    folder = os.environ.get("PODIUM_REAL_DATA")
+    return Path(folder) / SETS[name][0] if folder else None
+
+
+def _plant(
+    change: str, chosen: NDArray[np.int64], names: list[str], images: list[Image.Image], known: Known
+) -> Planted:
+    """Searches the set with copies of the chosen pictures among it, and prints what came of it."""
+    copies = Known([CHANGES[change](images[at]) for at in chosen])
+    groups = known.groups(copies)
+    found = groups[len(images) :] == groups[chosen]
+    near = np.bitwise_count(known.hashes[chosen] ^ copies.hashes) <= HASH_BITS
+    alone = known.groups()
+    merged = _merged(_same_scenes(names, alone), groups[: len(images)])
+    result = Planted(float(found.mean()), float(near.mean()), merged)
+    _say_merged(names, alone, groups[: len(images)])
+    missed = " ".join(names[at] for at in chosen[~found][:3])
+    print(
+        f"{change:<28}recall {result.recall:.4f} (hash {result.by_hash:.4f})  false links {merged}  {missed}",
+        flush=True,
+    )
+    return result
+
+
+def _same_scenes(names: list[str], alone: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The groups of the set alone, with what is known to belong together joined."""
+    seen = alone.copy()
+    for one, other in SAME_SCENE:
+        if one in names and other in names:
+            seen[seen == seen[names.index(other)]] = seen[names.index(one)]
+    return seen
 
 
 def _merged(before: NDArray[np.int64], after: NDArray[np.int64]) -> int:

@@ -10,17 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
+from podium.core.config.dataset import Fetch, FolderDataset
 from podium.core.layout import Layout
-from podium.core.records.fetch import SourceRecord, Sources
-from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
-from podium.data.raw import RawWriter
+from podium.pipeline import fetch
 
 SIDE = 32
 CLASSES = ("lemon", "orange")
@@ -37,52 +34,23 @@ if __name__ == "__main__":
 """
 
 
-def write_raw(layout: Layout, count: int) -> None:
-    """A raw dataset as `fetch` leaves it."""
-    layout.raw.mkdir(parents=True)
-    writer = RawWriter(layout.raw)
-    rows = []
+def write_raw(root: Path, count: int) -> None:
+    """A raw dataset as `fetch` leaves it, of a folder of generated images."""
+    photos = root / "data" / "photos"
+    for label in CLASSES:
+        (photos / label).mkdir(parents=True)
     for number in range(count):
         small = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        out = BytesIO()
-        Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(out, "JPEG")
-        label, path = CLASSES[number % 2], f"{CLASSES[number % 2]}/{number:07d}.jpg"
-        key = image_id("made-up", path)
-        row: dict[str, object] = dict.fromkeys(RAW_COLUMNS, "")
-        row |= {
-            "image_id": key,
-            "photo_id": key,
-            "photo_sha256": key,
-            "path": path,
-            "source": "made-up",
-            "label": label,
-        }
-        row |= {"box_left": 0.0, "box_top": 0.0, "box_right": 1.0, "box_bottom": 1.0}
-        rows.append(row | {"shard": writer.add(key, out.getvalue())})
-    writer.close()
-    write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
-    source = SourceRecord(
-        name="made-up",
-        kind="folder",
-        location="data/made-up",
-        sha256=None,
-        snapshot=None,
-        licence="CC0-1.0",
-        licences={"CC0-1.0": count},
-        photographs=count,
-        images=count,
-        classes=list(CLASSES),
-        labels={},
-        skipped=[],
-    )
-    Sources(sources=[source], shared={}).write(layout.raw / "sources.json")
+        image = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        image.save(photos / CLASSES[number % 2] / f"{number:07d}.jpg")
+    fetch.run(Layout(root), FolderDataset(location="data/photos", licence="CC0-1.0"), Fetch(), {})
 
 
 def peak(count: int) -> tuple[int, float]:
     """Bytes at the peak and seconds of one run."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_raw(Layout(root), count)
+        write_raw(root, count)
         script = root / "stage.py"
         script.write_text(STAGE, encoding="utf-8")
         began, most = time.perf_counter(), 0
