@@ -15,8 +15,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     train.run(
         layout,
         model,
-        contender=params.model(model),
-        recipe=params.recipe(model),
+        contender=params.contender(model),
         runtime=params.runtime,
         seed=params.seed,
         watch=live_view(layout, params.experiment),

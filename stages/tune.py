@@ -15,9 +15,9 @@ def main(params: Params, layout: Layout, model: str) -> None:
     tune.run(
         layout,
         model,
-        contender=params.model(model),
-        recipe=params.recipe(model),
+        contender=params.contender(model),
         search=params.search(model),
+        warm_start=params.model(model).warm_start,
         tune=params.tune,
         runtime=params.runtime,
         seed=params.seed,

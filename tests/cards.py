@@ -1,8 +1,25 @@
 """A model card for tests that need one and are not about training."""
 
+from podium.core.config.contender import Head
+from podium.core.config.recipe import Train
 from podium.core.records.fetch import WeightsRecord
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
+
+
+def no_weights(architecture: str) -> WeightsRecord:
+    """The record of a model that starts from random weights."""
+    return WeightsRecord(
+        architecture=architecture,
+        weights="none",
+        sha256=None,
+        source="none",
+        licence="unknown",
+        pretraining="none",
+        mean=None,
+        std=None,
+        metadata={},
+    )
 
 
 def a_card(**fields: object) -> ModelCard:
@@ -15,22 +32,28 @@ def a_card(**fields: object) -> ModelCard:
     usual = {
         "model": "m",
         "architecture": architecture,
+        "attention": "none",
+        "head": Head(),
         "classes": ["apple", "banana", "cherry"],
         "groups": {},
         "preprocessing": Preprocessing(image_size=8, pad_value=114, max_pixels=100),
         "mean": (0, 0, 0),
         "std": (1, 1, 1),
-        "dropout": 0.0,
         "parameters": 10,
         "flops": 20,
         "weights_bytes": 40,
         "weights_sha256": "0" * 64,
-        "pretrained": WeightsRecord(architecture=architecture, weights="none", sha256=None, metadata={}),
+        "pretrained": no_weights(architecture),
+        "trainable": "all",
+        "recipe": Train(epochs=2, batch_size=8),
         "learning_rate": 0.001,
         "tuned": {},
+        "tuning_images": 60,
         "epochs": 2,
         "best_epoch": 1,
         "images_seen": 100,
+        "micro_batch_size": 8,
+        "cached_prefix": False,
         "stopped_early": False,
         "seed": 0,
         "runtime": {},

@@ -5,20 +5,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.core.config.training import Model, Runtime, SearchRange, Train, Tune
+from podium.core.config.contender import Contender, Head
+from podium.core.config.recipe import Loss, Train
+from podium.core.config.runtime import Runtime
+from podium.core.config.tuning import Range, Span, Tune, Value
 from podium.core.layout import Layout
-from podium.core.records.fetch import WeightsRecord
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import TuningResult
 from podium.data.shards import finish_split
+from tests.cards import no_weights
 
 CLASSES = ["apple", "banana", "cherry"]
 SIZE = 32
 ARCHITECTURE = "test_resnet"  # timm's own for tests: 0.4 M parameters, batch norm and all
 RUNTIME = Runtime(threads=1)
-RECIPE = Train(epochs=3, batch_size=8, learning_rate=2e-3, dropout=0.2, label_smoothing=0.1)
+RECIPE = Train(epochs=3, batch_size=8, learning_rate=2e-3, loss=Loss(label_smoothing=0.1))
 TUNE = Tune(trials=3, epochs=2, startup_trials=1, search={})
-SEARCH = {"learning_rate": SearchRange(low=1e-4, high=1e-2, log=True)}
+SEARCH: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-2, log=True)}
 
 
 def write_split(folder: Path, name: str, count: int, seed: int, per_shard: int = 1000) -> None:
@@ -55,14 +58,12 @@ def write_project(root: Path, architecture: str = ARCHITECTURE) -> Layout:
     layout = Layout(root)
     write_prepared(layout.prepared)
     (root / "dvc.yaml").write_text("stages: {tune: {do: {deps: []}}, train: {do: {deps: []}}}\n", encoding="utf-8")
-    WeightsRecord(architecture=architecture, weights="none", sha256=None, metadata={}).write(
-        layout.weights / "small" / "weights.json"
-    )
-    write_tuned(layout, {"learning_rate": 0.003})
+    no_weights(architecture).write(layout.weights / "small" / "weights.json")
+    write_tuned(layout, {"train.learning_rate": 0.003})
     return layout
 
 
-def write_tuned(layout: Layout, parameters: dict[str, float]) -> None:
+def write_tuned(layout: Layout, parameters: dict[str, Value]) -> None:
     """Puts a tuning result in place."""
     TuningResult(
         model="small",
@@ -73,11 +74,13 @@ def write_tuned(layout: Layout, parameters: dict[str, float]) -> None:
         trials=1,
         pruned=0,
         epochs_per_trial=1,
+        images_budget=30,
         images_seen=30,
+        at_the_edge=[],
         fingerprint="f" * 64,
     ).write(layout.tuning("small") / "best.json")
 
 
-def contender(architecture: str = ARCHITECTURE) -> Model:
-    """The section of the model `small`."""
-    return Model(architecture=architecture)
+def contender(architecture: str = ARCHITECTURE, recipe: Train = RECIPE, dropout: float = 0.2) -> Contender:
+    """The complete section of the model `small`."""
+    return Contender(architecture=architecture, head=Head(dropout=dropout), train=recipe)

@@ -194,7 +194,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
 
     model = params.model(name)
     splits = {split: SplitRecord.read(layout.prepared / split / "split.json") for split in IMAGES}
-    module = zoo.create(model.architecture, len(CLASSES), 0.0, number)
+    module = zoo.create(params.contender(name), len(CLASSES), number)
     folder, tuning = layout.model(name), layout.tuning(name)
     folder.mkdir(parents=True)
     tuning.mkdir(parents=True)

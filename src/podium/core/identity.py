@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import CHANGES_NO_BYTE, Runtime
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_text, sha256_tree
 
@@ -35,9 +35,9 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def runtime_identity(runtime: Runtime) -> dict[str, object]:
-    """The runtime settings that change bytes: all but the number of workers."""
-    return runtime.model_dump(exclude={"workers"})
+def runtime_identity(runtime: Runtime) -> dict[str, str | int | float | bool]:
+    """The runtime settings that change bytes: all but those that say how many processes share the work."""
+    return runtime.model_dump(exclude=set(CHANGES_NO_BYTE))
 
 
 def source_digest(root: Path, stage: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from podium.core.config.training import Augment
+from podium.core.config.recipe import Augment
 from podium.data.randomness import generator
 
 Triple = tuple[float, float, float]

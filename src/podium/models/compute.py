@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 
 _NO_MEMORY = ("DefaultCPUAllocator", "not enough memory")

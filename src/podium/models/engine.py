@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn, optim
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
-from podium.core.config.training import Train
+from podium.core.config.recipe import Train
 from podium.core.errors import ModelError
 from podium.core.progress import Advance, show_progress
 from podium.core.records.training import EpochResult
@@ -175,7 +175,7 @@ class _Learner:
         change = augment.draw(job.recipe.augment, job.seed, batch.step, len(batch.labels), size)
         torch.manual_seed(number(job.seed, "dropout", batch.step))
         logits, labels = _forward(job, self.module, augment.move(batch.images, change), batch.labels, change)
-        loss = F.cross_entropy(logits, labels, label_smoothing=job.recipe.label_smoothing)
+        loss = F.cross_entropy(logits, labels, label_smoothing=job.recipe.loss.label_smoothing)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.optimizer.step()

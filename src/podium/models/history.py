@@ -7,6 +7,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from podium.core.config.tuning import Value
 from podium.core.records.training import EpochResult
 
 EPOCH_COLUMNS = tuple(EpochResult.model_fields)
@@ -24,6 +25,11 @@ def epoch_line(row: EpochResult, epochs: int, seconds: float) -> str:
         f"epoch {row.epoch}/{epochs}  lr {row.learning_rate:.1e}  train {row.train_loss:.3f} / {row.train_accuracy:.3f}"
         f"  val {row.val_loss:.3f} / {row.val_accuracy:.3f}  {seconds:.1f} s"
     )
+
+
+def shown(value: Value) -> str:
+    """A tuned value for people: numbers with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def write_history(path: Path, rows: Iterable[EpochResult]) -> None:

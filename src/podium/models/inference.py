@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
 from podium.core.records.training import ModelCard
@@ -101,7 +101,7 @@ def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
             f"{path} has sha256 {found}, but model.json says {card.weights_sha256}: the weights are not those that "
             "were evaluated; run `dvc checkout` or `dvc repro`"
         )
-    module = zoo.create(card.architecture, len(card.classes), card.dropout, card.seed)
+    module = zoo.create(card.network, len(card.classes), card.seed)
     try:
         module.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

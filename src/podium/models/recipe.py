@@ -1,36 +1,31 @@
-"""Changing a training recipe: tuned values put in, a schedule stretched over fewer epochs. Always checked again."""
+"""Changing a contender: tuned values put in, a schedule stretched over fewer epochs. Always checked again."""
 
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from podium.core.config.training import Train
+from podium.core.config import dotted
+from podium.core.config.contender import Contender
+from podium.core.config.recipe import Train
+from podium.core.config.tuning import Value
 from podium.core.errors import ParamsError, one_line
 
 
-def is_whole(key: str) -> bool:
-    """Whether a key of the recipe takes whole numbers only."""
-    return Train.model_fields[key].annotation is int
-
-
-def with_values(recipe: Train, values: Mapping[str, float]) -> Train:
-    """The recipe with some numbers replaced.
+def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
+    """The contender with some values replaced.
 
     Args:
-        recipe: complete.
-        values: numbers by recipe key; keys of whole numbers are rounded.
+        contender: complete.
+        values: by dotted key; numbers of whole-number keys are rounded.
 
     Returns:
-        A new, checked recipe.
+        A new, checked contender.
 
     Raises:
         ParamsError: a key is unknown or a value is out of its range.
     """
-    whole = {
-        key: round(value) if key in Train.model_fields and is_whole(key) else value for key, value in values.items()
-    }
     try:
-        return Train.model_validate({**recipe.model_dump(), **whole})
+        return dotted.with_values(contender, values)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
@@ -56,5 +51,6 @@ def stretched(recipe: Train, epochs: int) -> Train:
             "epochs": epochs,
             "warmup_epochs": recipe.warmup_epochs * share,
             "step_epochs": max(1, round(recipe.step_epochs * share)),
+            "unfreeze_every": recipe.unfreeze_every and max(1, round(recipe.unfreeze_every * share)),
         }
     )

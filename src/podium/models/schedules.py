@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from timm.optim import Lamb
 from torch import nn, optim
 
-from podium.core.config.training import Train
+from podium.core.config.recipe import Train
 from podium.core.errors import ParamsError
 
 PLATEAU_PATIENCE = 1
@@ -37,7 +38,7 @@ class Schedule:
         """The rate of one optimiser step.
 
         Warm-up of W steps: base * (step + 1) / (W + 1) (Goyal et al. 2017). Then, t steps after it, with T steps left
-        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); step
+        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); linear base * (1 - t / T); step
         base * step_factor ** floor(epoch / step_epochs); plateau base * step_factor ** cuts (see `cuts`).
 
         Args:
@@ -55,6 +56,9 @@ class Schedule:
             case "cosine":
                 total = recipe.epochs * self.steps_per_epoch - warmup
                 return base * (1 + math.cos(math.pi * (step - warmup) / total)) / 2
+            case "linear":
+                total = recipe.epochs * self.steps_per_epoch - warmup
+                return base * (1 - (step - warmup) / total)
             case "step":
                 return base * recipe.step_factor ** (step // self.steps_per_epoch // recipe.step_epochs)
             case "plateau":
@@ -124,3 +128,10 @@ def optimiser(module: nn.Module, recipe: Train) -> optim.Optimizer:
             return optim.AdamW(groups, lr=recipe.learning_rate, fused=True)  # 2 to 8 times the speed on a CPU
         case "sgd":
             return optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+        case "adam":
+            return optim.Adam(groups, lr=recipe.learning_rate, fused=True)
+        case "rmsprop":
+            return optim.RMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+        case "lamb":
+            lamb: optim.Optimizer = Lamb(groups, lr=recipe.learning_rate)
+            return lamb

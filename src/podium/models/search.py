@@ -6,7 +6,7 @@ finished ones are kept in Optuna's journal and not repeated. Depends on the engi
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from podium.core.config.training import SearchRange, Train, Tune
+from podium.core.config.contender import Contender
+from podium.core.config.dotted import field_at, inside, value_at
+from podium.core.config.tuning import Choices, Span, Tune, Value
 from podium.core.records.training import EpochResult
 from podium.data.randomness import number
 from podium.models.engine import Diverged
-from podium.models.recipe import is_whole
 
 Pruned = optuna.TrialPruned
 """What a report raises to end a trial that is worse than the median."""
@@ -44,7 +45,7 @@ class TrialResult:
 
     number: int
     state: State
-    parameters: dict[str, float]
+    parameters: dict[str, Value]
     epochs: tuple[EpochResult, ...]
 
     @property
@@ -54,7 +55,7 @@ class TrialResult:
 
 
 Report = Callable[[EpochResult], None]
-Objective = Callable[[int, dict[str, float], Report], None]
+Objective = Callable[[int, dict[str, Value], Report], None]
 """(number, parameters, report) -> None: runs one trial, reports each epoch, lets what `report` raises pass through."""
 
 
@@ -63,16 +64,18 @@ class Study:
     """What is searched.
 
     Attributes:
-        recipe: whose own values are the first guess.
-        ranges: by recipe key; both ends of each are values the recipe can take (`Params` checks that).
+        contender: whose own values are the first guess.
+        spans: by dotted key; all that lies in them are values the contender can take (`Params` checks that).
         tune: trials, epochs, startup trials.
         seed: of the experiment.
+        warm_start: values to try first, before the first guess.
     """
 
-    recipe: Train
-    ranges: Mapping[str, SearchRange]
+    contender: Contender
+    spans: Mapping[str, Span]
     tune: Tune
     seed: int
+    warm_start: Sequence[Mapping[str, Value]] = ()
 
     def run(self, folder: Path, objective: Objective, after_trial: Callable[[TrialResult], None]) -> list[TrialResult]:
         """Runs the trials that are still missing.
@@ -113,7 +116,7 @@ class Study:
         if index == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(self._first_guess())
         trial = study.ask()
-        parameters = {key: self._suggest(trial, key) for key in sorted(self.ranges)}
+        parameters = {key: self._suggest(trial, key) for key in sorted(self.spans)}
         rows: list[EpochResult] = []
 
         def report(row: EpochResult) -> None:
@@ -137,15 +140,18 @@ class Study:
             study.tell(trial, state=TrialState.PRUNED)
         return _result(index, study.get_trials(deepcopy=False)[trial.number])
 
-    def _first_guess(self) -> dict[str, float]:
-        """The recipe's own values, where they lie in their range."""
-        own = {key: getattr(self.recipe, key) for key in sorted(self.ranges)}
-        return {key: value for key, value in own.items() if self.ranges[key].low <= value <= self.ranges[key].high}
+    def _first_guess(self) -> dict[str, Value]:
+        """The contender's own values, where they lie in what is searched."""
+        own = {key: value_at(self.contender, key) for key in sorted(self.spans)}
+        return {key: value for key, value in own.items() if value is not None and inside(self.spans[key], value)}
 
-    def _suggest(self, trial: optuna.Trial, key: str) -> float:
-        span = self.ranges[key]
-        if is_whole(key):
-            return float(trial.suggest_int(key, round(span.low), round(span.high), log=span.log))
+    def _suggest(self, trial: optuna.Trial, key: str) -> Value:
+        span = self.spans[key]
+        if isinstance(span, Choices):
+            chosen: Value = trial.suggest_categorical(key, span.choices)
+            return chosen
+        if field_at(key, "search") is int:
+            return int(trial.suggest_int(key, round(span.low), round(span.high), log=span.log))
         return float(trial.suggest_float(key, span.low, span.high, log=span.log))
 
 
@@ -168,7 +174,7 @@ def _result(index: int, trial: FrozenTrial) -> TrialResult:
     return TrialResult(
         number=index,
         state=trial.user_attrs[_STATE],
-        parameters={key: float(trial.params[key]) for key in sorted(trial.params)},
+        parameters={key: trial.params[key] for key in sorted(trial.params)},
         epochs=tuple(EpochResult.model_validate(row) for row in trial.user_attrs[_EPOCHS]),
     )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from podium.core.config.training import Model, Runtime, Train
+from podium.core.config.contender import Contender
+from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.identity import library_versions, runtime_identity, source_digest
 from podium.core.layout import Layout
@@ -28,7 +29,7 @@ class Task:
     """One contender with its data."""
 
     model: str
-    contender: Model
+    contender: Contender
     train: PreparedSplit
     val: PreparedSplit
     pretrained: WeightsRecord
@@ -39,24 +40,24 @@ class Task:
     compute: Compute
     seed: int
 
-    def build(self, dropout: float) -> nn.Module:
+    def build(self, contender: Contender) -> nn.Module:
         """The network with its first weights: the same for every call.
 
         Args:
-            dropout: probability before the classifier, in [0, 1).
+            contender: with tuned values applied.
 
         Raises:
             ModelError: the architecture is unknown, or the pretrained weights or the images' size do not fit it.
         """
-        module = zoo.create(self.contender.architecture, len(self.train.classes), dropout, self.seed)
+        module = zoo.create(contender, len(self.train.classes), self.seed)
         if self.pretrained_file is not None:
             zoo.load_pretrained(module, self.pretrained_file)
         zoo.flops(module, self.train.preprocessing.image_size)  # refuses a size the network cannot take
         return module
 
-    def job(self, label: str, recipe: Train) -> Job:
-        """What the engine needs, for one recipe."""
-        return Job(label, self.train, self.val, recipe, self.mean, self.std, self.compute, self.seed)
+    def job(self, label: str, contender: Contender) -> Job:
+        """What the engine needs, with tuned values applied to the contender."""
+        return Job(label, self.train, self.val, contender.train, self.mean, self.std, self.compute, self.seed)
 
     def identity(self, layout: Layout, stage: str) -> dict[str, object]:
         """The parts of a fingerprint that tune and train share.
@@ -76,7 +77,7 @@ class Task:
         }
 
 
-def open_task(layout: Layout, model: str, contender: Model, runtime: Runtime, seed: int) -> Task:
+def open_task(layout: Layout, model: str, contender: Contender, runtime: Runtime, seed: int) -> Task:
     """Opens train and val and checks that the network fits the images, before any time is spent.
 
     Args:
@@ -102,6 +103,8 @@ def open_task(layout: Layout, model: str, contender: Model, runtime: Runtime, se
             f"{contender.architecture}: run `dvc repro fetch`"
         )
     mean, std = zoo.normalisation(contender.architecture)
+    if pretrained.mean is not None and pretrained.std is not None:
+        mean, std = pretrained.mean, pretrained.std
     return Task(
         model=model,
         contender=contender,

@@ -6,6 +6,7 @@ MLflow's live view is one (`registry/tracking.py`); that is why its source is no
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
+from podium.core.config.tuning import Value
 from podium.core.records.training import EpochResult
 
 Ending = Literal["finished", "pruned", "diverged", "failed"]
@@ -18,7 +19,7 @@ class Watcher(Protocol):
     def epoch(self, row: EpochResult) -> None:
         """One epoch is done."""
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> "Watcher":
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> "Watcher":
         """A trial of a study starts; the result watches it."""
 
     def close(self, ending: Ending) -> None:
@@ -35,7 +36,7 @@ class Unwatched:
     def epoch(self, row: EpochResult) -> None:
         """Ignores it."""
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> "Unwatched":
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> "Unwatched":
         """Nobody watches the trial either."""
         return self
 

@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from podium.core.config.contender import Network
 from podium.core.errors import ModelError, one_line
 from podium.data.randomness import number
 
 
-def create(architecture: str, classes: int, dropout: float, seed: int) -> nn.Module:
+def create(network: Network, classes: int, seed: int) -> nn.Module:
     """Builds a network with fresh weights.
 
     Args:
-        architecture: a timm name, with or without a tag.
+        network: architecture, attention, head.
         classes: outputs of the head.
-        dropout: probability before the classifier, in [0, 1).
         seed: of the experiment; decides the weights.
 
     Returns:
@@ -32,10 +32,12 @@ def create(architecture: str, classes: int, dropout: float, seed: int) -> nn.Mod
     Raises:
         ModelError: timm knows no such architecture; the nearest names are given.
     """
-    _check_known(architecture)
+    _check_known(network.architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number(seed, "weights", 0))
-        module: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes, drop_rate=dropout)
+        module: nn.Module = timm.create_model(
+            network.architecture, pretrained=False, num_classes=classes, drop_rate=network.head.dropout
+        )
     return module
 
 

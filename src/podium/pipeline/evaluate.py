@@ -15,7 +15,7 @@ from podium.analysis.metrics import measure
 from podium.analysis.predictions import Predictions, predictions_of, write_predictions
 from podium.analysis.rounding import rounded
 from podium.core.config.judging import Evaluate
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from podium.core.config.contender import Model
 from podium.core.config.dataset import Dataset, Fetch
-from podium.core.config.training import Model
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
@@ -115,7 +115,17 @@ def _write_weights(data: Path, folder: Path, name: str, model: Model) -> None:
             )
         metadata = _safetensors_metadata(copy, model.weights)
     sha256 = None if model.weights == "none" else model.weights_sha256
-    record = WeightsRecord(architecture=model.architecture, weights=model.weights, sha256=sha256, metadata=metadata)
+    record = WeightsRecord(
+        architecture=model.architecture,
+        weights=model.weights,
+        sha256=sha256,
+        source=model.weights,
+        licence=model.weights_licence or metadata.get("licence", "unknown"),
+        pretraining=model.weights_pretraining or metadata.get("pretraining", "none" if sha256 is None else "unknown"),
+        mean=None,
+        std=None,
+        metadata=metadata,
+    )
     record.write(folder / "weights.json")
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from torch import nn
 
 from podium.core import identity
-from podium.core.config.training import Model, Runtime, Train
+from podium.core.config.contender import Contender
+from podium.core.config.recipe import Train
+from podium.core.config.runtime import Runtime
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult, ModelCard, TuningResult
@@ -27,8 +29,7 @@ def run(
     layout: Layout,
     model: str,
     *,
-    contender: Model,
-    recipe: Train,
+    contender: Contender,
     runtime: Runtime,
     seed: int,
     watch: WatcherFactory,
@@ -38,8 +39,7 @@ def run(
     Args:
         layout: the project's paths.
         model: a key of `models`.
-        contender: its section.
-        recipe: its training recipe, before tuned values.
+        contender: its complete section, before tuned values.
         runtime: how to compute.
         seed: of the experiment.
         watch: makes the watcher of this run.
@@ -49,23 +49,24 @@ def run(
     """
     task = open_task(layout, model, contender, runtime, seed)
     tuned = TuningResult.read(layout.tuning(model) / "best.json")
-    final = with_values(recipe, tuned.parameters)
+    final = with_values(contender, tuned.parameters)
     fingerprint = identity.fingerprint(
         {
             **task.identity(layout, "train"),
-            "recipe": recipe.model_dump(mode="json"),
             "tuned": tuned.parameters,
         }
     )
-    module = task.build(final.dropout)
+    module = task.build(final)
     watcher = watch("train", model, fingerprint)
     ending: Ending = "failed"
     folder = layout.checkpoint(fingerprint)
     try:
         with claimed(folder):
-            fitted = fit(task.job(f"train {model}", final), module, _told(watcher, model, final), Checkpoint(folder))
+            fitted = fit(
+                task.job(f"train {model}", final), module, _told(watcher, model, final.train), Checkpoint(folder)
+            )
             with replacing_folder(layout.model(model)) as out:
-                _write(out, task, module, fitted, recipe=final, tuned=tuned, fingerprint=fingerprint)
+                _write(out, task, module, fitted, final=final, tuned=tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
             discard(folder)
@@ -83,33 +84,39 @@ def _told(watcher: Watcher, model: str, recipe: Train) -> EpochDone:
 
 
 def _write(
-    out: Path, task: Task, module: nn.Module, fitted: Fitted, *, recipe: Train, tuned: TuningResult, fingerprint: str
+    out: Path, task: Task, module: nn.Module, fitted: Fitted, *, final: Contender, tuned: TuningResult, fingerprint: str
 ) -> None:
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
     write_history(out / HISTORY, fitted.progress.history)
     groups = task.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
         model=task.model,
-        architecture=task.contender.architecture,
+        architecture=final.architecture,
+        attention=final.attention,
+        head=final.head,
         classes=list(task.train.classes),
         groups={str(label): str(group) for label, group in groups.items()},
         preprocessing=task.train.preprocessing,
         mean=task.mean,
         std=task.std,
-        dropout=recipe.dropout,
         parameters=zoo.count_parameters(module),
         flops=zoo.flops(module, task.train.preprocessing.image_size),
         weights_bytes=(out / WEIGHTS).stat().st_size,
         weights_sha256=sha256_file(out / WEIGHTS),
         pretrained=task.pretrained,
-        learning_rate=recipe.learning_rate,
+        trainable=final.trainable,
+        recipe=final.train,
+        learning_rate=final.train.learning_rate,
         tuned=tuned.parameters,
+        tuning_images=tuned.images_budget,
         epochs=len(fitted.progress.history),
         best_epoch=fitted.best_row.epoch,
         images_seen=fitted.images_seen,
+        micro_batch_size=final.train.micro_batch_size or final.train.batch_size,
+        cached_prefix=False,
         stopped_early=fitted.stopped_early,
         seed=task.seed,
-        runtime=task.runtime.model_dump(exclude={"workers"}),
+        runtime=identity.runtime_identity(task.runtime),
         versions=identity.library_versions(),
         data_digests={"train": task.train.digest, "val": task.val.digest},
         fingerprint=fingerprint,

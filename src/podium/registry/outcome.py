@@ -25,7 +25,7 @@ from podium.registry.evidence import evidence_digest
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entry:
     """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by."""
 
     name: str
@@ -48,7 +48,7 @@ class Outcome:
 
     layout: Layout
     params: Params
-    contenders: tuple[Contender, ...]
+    contenders: tuple[Entry, ...]
     leaderboard: Leaderboard
     decision: Decision
     validation: ValidationReport
@@ -58,7 +58,7 @@ class Outcome:
     dvc_lock: str
 
     @property
-    def winner(self) -> Contender:
+    def winner(self) -> Entry:
         """The contender that `decision.json` names."""
         return next(c for c in self.contenders if c.name == self.decision.winner)
 
@@ -124,7 +124,7 @@ def git_commit(root: Path) -> tuple[str, bool]:
     return head, bool(changed)
 
 
-def _contender(layout: Layout, name: str) -> Contender:
+def _contender(layout: Layout, name: str) -> Entry:
     card = ModelCard.read(layout.model(name) / "model.json")
     metrics = Metrics.read(layout.evaluation_report(name) / "metrics.json")
     if metrics.fingerprint != card.fingerprint:
@@ -137,10 +137,10 @@ def _contender(layout: Layout, name: str) -> Contender:
         layout.validation_report,
         layout.evaluation(name) / "predictions.parquet",
     )
-    return Contender(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
+    return Entry(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
 
 
-def _state(layout: Layout, params: Params, contenders: tuple[Contender, ...]) -> str:
+def _state(layout: Layout, params: Params, contenders: tuple[Entry, ...]) -> str:
     files = [layout.validation_report, *(layout.comparison / n for n in ("leaderboard.json", "decision.json"))]
     files += [layout.evaluation_report(c.name) / "metrics.json" for c in contenders]
     return sha256_text(

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import podium
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.core.records.base import Record

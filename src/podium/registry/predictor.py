@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.data.images import read_image
 from podium.models.inference import Classifier, load_classifier

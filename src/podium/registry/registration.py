@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from podium.registry.evidence import CANDIDATE, FILES, JUDGED, evidence_digest
-from podium.registry.outcome import Contender, Outcome, git_commit
+from podium.registry.outcome import Entry, Outcome, git_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,7 @@ def find_version(client: "MlflowClient", outcome: Outcome) -> "ModelVersion | No
     return max(found, key=lambda version: int(version.version), default=None)
 
 
-def log_model(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, run_id: str) -> str:
+def log_model(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, run_id: str) -> str:
     """Packages and logs a trained model, unless it is there.
 
     Args:
@@ -128,7 +128,7 @@ def description(outcome: Outcome) -> str:
     )
 
 
-def _identity(contender: Contender) -> dict[str, str]:
+def _identity(contender: Entry) -> dict[str, str]:
     return {
         "podium.fingerprint": contender.card.fingerprint,
         "podium.evidence": contender.evidence,
@@ -142,7 +142,7 @@ def _relaxed(outcome: Outcome) -> dict[str, str]:
     return {"podium.relaxed": "; ".join(told)} if told else {}
 
 
-def _same_tags(contender: Contender) -> str:
+def _same_tags(contender: Entry) -> str:
     """MLflow's filter for the same weights judged by the same evidence."""
     return (
         f"tags.`podium.fingerprint` = '{contender.card.fingerprint}' and "
@@ -150,7 +150,7 @@ def _same_tags(contender: Contender) -> str:
     )
 
 
-def _create(client: "MlflowClient", experiment: str, contender: Contender, run_id: str) -> "LoggedModel":
+def _create(client: "MlflowClient", experiment: str, contender: Entry, run_id: str) -> "LoggedModel":
     return client.create_logged_model(
         experiment,
         name=contender.name,
@@ -161,7 +161,7 @@ def _create(client: "MlflowClient", experiment: str, contender: Contender, run_i
     )
 
 
-def _upload(client: "MlflowClient", outcome: Outcome, contender: Contender, model: "LoggedModel", run_id: str) -> None:
+def _upload(client: "MlflowClient", outcome: Outcome, contender: Entry, model: "LoggedModel", run_id: str) -> None:
     from mlflow.models import Model
 
     from podium.registry import package
@@ -204,7 +204,7 @@ def _create_name(client: "MlflowClient", name: str, outcome: Outcome) -> None:
             raise
 
 
-def _is_there(model: "LoggedModel", contender: Contender) -> bool:
+def _is_there(model: "LoggedModel", contender: Entry) -> bool:
     """Whether a local package still lies whole where MLflow says; a server looks after its own."""
     location = str(model.artifact_location)
     if urlsplit(location).scheme not in ("", "file"):

@@ -19,7 +19,7 @@ from podium.core.records.profile import Profile
 from podium.core.records.validate import ExpectationResult
 from podium.registry import figures
 from podium.registry.figures import share
-from podium.registry.outcome import Contender, Outcome, git_commit
+from podium.registry.outcome import Entry, Outcome, git_commit
 from podium.registry.tables import read_table
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Trial:
 class ModelPart:
     """What the page shows of one model beyond its records."""
 
-    contender: Contender
+    contender: Entry
     won: bool
     pictures: tuple[Picture, ...]
     trials: tuple[Trial, ...]
@@ -180,13 +180,13 @@ def _view(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _part(layout: Layout, contender: Contender, won: bool) -> ModelPart:
+def _part(layout: Layout, contender: Entry, won: bool) -> ModelPart:
     folder = layout.evaluation(contender.name)
     pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
     return ModelPart(contender, won, tuple(pictures), _trials(layout, contender))
 
 
-def _trials(layout: Layout, contender: Contender) -> tuple[Trial, ...]:
+def _trials(layout: Layout, contender: Entry) -> tuple[Trial, ...]:
     """The best trials first; those without a loss last."""
     rows = read_table(layout.tuning(contender.name) / "trials.csv").to_dict("records")
     trials = [

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.core.config.params import Params
 from podium.core.records.evaluation import Interval
 from podium.core.records.training import EpochResult
 from podium.registry import store, tracking
-from podium.registry.outcome import Contender, Outcome
+from podium.registry.outcome import Entry, Outcome
 from podium.registry.tables import read_table
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def finish_parent(client: "MlflowClient", run_id: str, outcome: Outcome) -> None
     client.set_tag(run_id, COMPLETE, outcome.files)
 
 
-def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> str:
+def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
     Returns:
@@ -97,7 +96,7 @@ def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, conte
     run_id: str = run.info.run_id
     layout, name = outcome.layout, contender.name
     tracking.log_parameters(
-        client, run_id, {k: v for k, v in _parameters(outcome.params, contender).items() if k not in run.data.params}
+        client, run_id, {k: v for k, v in _parameters(contender).items() if k not in run.data.params}
     )
     tracking.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
     _log_missing(client, run_id, test_metrics(contender))
@@ -117,7 +116,7 @@ def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, conte
     return run_id
 
 
-def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> None:
+def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
     """Rebuilds the run of a study and those of its trials, unless they are there."""
     result, name = contender.tuning, contender.name
     found = store.find_runs(client, experiment, kind="tune", fingerprint=result.fingerprint)
@@ -134,7 +133,18 @@ def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, conte
     settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
     tracking.log_parameters(client, run_id, settings)
     best = {"best_val_loss": result.val_loss, "best_val_accuracy": result.val_accuracy, "pruned": float(result.pruned)}
-    _log_missing(client, run_id, {**best, **{f"best/{key}": value for key, value in result.parameters.items()}})
+    _log_missing(
+        client,
+        run_id,
+        {
+            **best,
+            **{
+                f"best/{key}": float(value)
+                for key, value in result.parameters.items()
+                if isinstance(value, int | float)
+            },
+        },
+    )
     client.set_terminated(run_id)
     client.set_tag(run_id, COMPLETE, result.fingerprint)
 
@@ -149,7 +159,7 @@ def note(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def test_metrics(contender: Contender) -> dict[str, float]:
+def test_metrics(contender: Entry) -> dict[str, float]:
     """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
     m = contender.metrics
     values = {
@@ -177,7 +187,7 @@ def test_metrics(contender: Contender) -> dict[str, float]:
     return values
 
 
-def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> "Run":
+def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> "Run":
     fingerprint = contender.card.fingerprint
     runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
     mine = [run for run in runs if run.data.tags.get("podium.state") == outcome.state]
@@ -193,7 +203,7 @@ def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender:
     return run
 
 
-def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Contender, parent: str) -> None:
+def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
     folder = outcome.layout.tuning(contender.name)
     trials, history = read_table(folder / "trials.csv"), read_table(folder / "history.csv")
     fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
@@ -210,13 +220,12 @@ def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, con
         client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
 
 
-def _parameters(params: Params, contender: Contender) -> dict[str, object]:
+def _parameters(contender: Entry) -> dict[str, object]:
     card = contender.card
-    recipe = params.recipe(contender.name).model_dump()
+    section = {"attention": card.attention, "head": card.head.model_dump(), "train": card.recipe.model_dump()}
     return {
-        **dict(_flat(recipe)),
-        "learning_rate": card.learning_rate,
-        **card.tuned,
+        **dict(_flat(section)),
+        "trainable": card.trainable if isinstance(card.trainable, str) else f"from {card.trainable.from_}",
         "architecture": card.architecture,
         "weights": card.pretrained.weights,
         "image_size": card.preprocessing.image_size,
@@ -262,7 +271,7 @@ def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]
         client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
 
 
-def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contender: Contender) -> None:
+def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contender: Entry) -> None:
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
     import json

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from podium.core.config.tuning import Value
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult
@@ -150,7 +151,7 @@ class _Recorder:
             _log(self._client, run_id, [row])
             self._steps[run_id].add(row.epoch)
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> None:
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> None:
         run_id, new = open_trial(
             self._client, self._experiment, self._run, self._model, self._fingerprint, number=number
         )
@@ -187,7 +188,7 @@ class _RootWatcher:
         """One epoch is done."""
         self.put(lambda recorder: recorder.epoch(None, row))
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> Watcher:
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> Watcher:
         """A trial of a study starts."""
         kept = dict(parameters)
         self.put(lambda recorder: recorder.trial(number, kept))
@@ -240,7 +241,7 @@ class _TrialWatcher:
         """One epoch is done."""
         self._root.put(lambda recorder: recorder.epoch(self._number, row))
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> Watcher:
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> Watcher:
         """A trial has no trials of its own; one that asks is shown beside it."""
         return self._root.trial(number, parameters)
 

@@ -44,8 +44,8 @@ MISTAKES = [
     # out of range, with the value
     (set_at("train", "epochs", 0), ["train.epochs", "greater than or equal to 1", "0"]),
     (set_at("preprocess", "train", 0.9), ["preprocess", "must be 1", "0.9 + 0.15 + 0.15"]),
-    (set_at("tune", "search", "learning_rate", {"low": 1.0, "high": 0.1}), ["low (1) must be below high (0.1)"]),
-    (set_at("tune", "search", "learning_rate", {"low": 0.0, "high": 0.1, "log": True}), ["above 0 when log"]),
+    (set_at("tune", "search", "train.learning_rate", {"low": 1.0, "high": 0.1}), ["low (1) must be below high (0.1)"]),
+    (set_at("tune", "search", "train.learning_rate", {"low": 0.0, "high": 0.1, "log": True}), ["above 0 when log"]),
     (set_at("train", "weight_decay", float("inf")), ["train.weight_decay", "finite number", "inf"]),
     (set_at("dataset", "location", ""), ["dataset.location", "at least 1 character"]),
     # a warm-up that does not end, under the key that was set
@@ -57,9 +57,12 @@ MISTAKES = [
     (set_at("tune", "search", "warmup_epochs", {"low": 0, "high": 6}), ["tune.search.warmup_epochs: a warm-up of 6"]),
     (
         set_at("models", "resnet18", "search", {"dropout": {"low": 0, "high": 1}}),
-        ["models.resnet18.search.dropout", "less than 1", "1.0", "narrow its range"],
+        ["models.resnet18.search.head.dropout", "less than 1", "1.0", "narrow its range"],
     ),
-    (set_at("tune", "search", "dropout", {"low": 0, "high": float("nan")}), ["tune.search.dropout.high", "finite"]),
+    (
+        set_at("tune", "search", "head.dropout", {"low": 0, "high": float("nan")}),
+        ["tune.search.head.dropout.high", "finite"],
+    ),
     (set_at("promote", "minimum_accuracy", 80), ["promote.minimum_accuracy", "80"]),
     # a choice
     (set_at("dataset", "source", "kagle"), ["dataset.source: 'kagle' is none of sample, folder, ", "mean 'kaggle'?"]),

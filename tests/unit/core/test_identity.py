@@ -1,6 +1,6 @@
 """A fingerprint changes with what can change a result, and with nothing else."""
 
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.identity import fingerprint, runtime_identity, source_digest
 
 DVC_YAML = """

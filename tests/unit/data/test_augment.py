@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from podium.core.config.training import Augment
+from podium.core.config.recipe import Augment
 from podium.data.augment import Augmentation, draw, move, normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -4,7 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from podium.core.config.training import Augment, EarlyStopping, Runtime, Train
+from podium.core.config.contender import Head, Network
+from podium.core.config.recipe import Augment, EarlyStopping, Train
+from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.data.shards import open_for_fitting
@@ -29,7 +31,7 @@ def job(prepared, recipe: Train = RECIPE, runtime: Runtime = RUNTIME) -> Job:
 
 
 def network(dropout: float = 0.2) -> nn.Module:
-    return zoo.create("test_resnet", 3, dropout, seed=0)
+    return zoo.create(Network(architecture="test_resnet", head=Head(dropout=dropout)), 3, 0)
 
 
 def ignore(row, seconds) -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from podium.core.config.training import Runtime
+from podium.core.config.contender import Network
+from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.records.preprocess import Preprocessing
@@ -18,7 +19,7 @@ RUNTIME = Runtime(threads=1)
 
 @pytest.fixture
 def folder(tmp_path):
-    module = zoo.create("test_resnet", 3, 0.0, seed=4)
+    module = zoo.create(Network(architecture="test_resnet"), 3, 4)
     weights = tmp_path / "weights.safetensors"
     save_weights(weights, module.state_dict(), {"format": "pt", "fingerprint": "0" * 64})
     a_card(
@@ -35,7 +36,7 @@ def folder(tmp_path):
 
 
 def test_logits_are_the_module_s_own_on_normalised_images(folder):
-    module = zoo.create("test_resnet", 3, 0.0, seed=4).eval()
+    module = zoo.create(Network(architecture="test_resnet"), 3, 4).eval()
     x = torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255
     x = (x - torch.tensor([0.5, 0.4, 0.3])[:, None, None]) / torch.tensor([0.2, 0.3, 0.4])[:, None, None]
     with torch.no_grad():
@@ -94,7 +95,7 @@ def test_images_of_another_shape_are_refused(folder, wrong):
 
 def test_weights_that_are_not_those_of_the_card_are_refused_with_both_digests(folder):
     before = ModelCard.read(folder / "model.json").weights_sha256
-    save_weights(folder / "weights.safetensors", zoo.create("test_resnet", 3, 0.0, seed=5).state_dict(), {})
+    save_weights(folder / "weights.safetensors", zoo.create(Network(architecture="test_resnet"), 3, 5).state_dict(), {})
     with pytest.raises(ModelError) as caught:
         load_classifier(folder, RUNTIME)
     assert before in str(caught.value)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.training import SearchRange, Train, Tune
+from podium.core.config.recipe import Train
+from podium.core.config.tuning import Range, Tune
 from podium.core.errors import ParamsError
 from podium.core.records.training import EpochResult
 from podium.models.engine import Diverged
@@ -12,7 +13,7 @@ from podium.models.recipe import stretched, with_values
 from podium.models.search import Study, TrialResult, winner
 
 RECIPE = Train(epochs=10, batch_size=8, learning_rate=0.01)
-RANGES = {"learning_rate": SearchRange(low=1e-4, high=1.0, log=True), "weight_decay": SearchRange(low=0, high=0.1)}
+RANGES = {"learning_rate": Range(low=1e-4, high=1.0, log=True), "weight_decay": Range(low=0, high=0.1)}
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@ import timm
 import torch
 from torch import nn
 
+from podium.core.config.contender import Network
 from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.weights import save_weights
@@ -11,31 +12,31 @@ from podium.models.weights import save_weights
 def test_first_weights_are_a_function_of_the_seed_and_leave_global_state_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    a = zoo.create("test_resnet", 3, 0.0, seed=1).state_dict()
+    a = zoo.create(Network(architecture="test_resnet"), 3, 1).state_dict()
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(6)
-    b = zoo.create("test_resnet", 3, 0.0, seed=1).state_dict()
-    c = zoo.create("test_resnet", 3, 0.0, seed=2).state_dict()
+    b = zoo.create(Network(architecture="test_resnet"), 3, 1).state_dict()
+    c = zoo.create(Network(architecture="test_resnet"), 3, 2).state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a["conv1.0.weight"], c["conv1.0.weight"])
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_names():
     with pytest.raises(ModelError, match=r"'resnet81' is not known to timm; did you mean .*resnet18"):
-        zoo.create("resnet81", 3, 0.0, seed=0)
+        zoo.create(Network(architecture="resnet81"), 3, 0)
     with pytest.raises(ModelError, match="'a7_in1k'.*a1_in1k"):
-        zoo.create("resnet18.a7_in1k", 3, 0.0, seed=0)
+        zoo.create(Network(architecture="resnet18.a7_in1k"), 3, 0)
 
 
 def body(classes: int = 7, seed: int = 9) -> dict[str, torch.Tensor]:
     """Weights of another network of the same architecture, in half precision, without its head."""
-    state = zoo.create("test_convnext", classes, 0.0, seed).state_dict()
+    state = zoo.create(Network(architecture="test_convnext"), classes, seed).state_dict()
     return {k: v.half() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("head.fc.")}
 
 
 def test_pretrained_weights_are_widened_and_the_head_stays_fresh(tmp_path):
     save_weights(tmp_path / "w.safetensors", body(), {})
-    module, fresh = (zoo.create("test_convnext", 3, 0.0, seed=0) for _ in range(2))
+    module, fresh = (zoo.create(Network(architecture="test_convnext"), 3, 0) for _ in range(2))
     zoo.load_pretrained(module, tmp_path / "w.safetensors")
     given = body()
     for name, tensor in module.state_dict().items():
@@ -45,9 +46,9 @@ def test_pretrained_weights_are_widened_and_the_head_stays_fresh(tmp_path):
 
 
 def test_the_head_of_the_file_is_not_taken_over(tmp_path):
-    full = zoo.create("test_convnext", 3, 0.0, seed=9).state_dict()
+    full = zoo.create(Network(architecture="test_convnext"), 3, 9).state_dict()
     save_weights(tmp_path / "w.safetensors", full, {})
-    module = zoo.create("test_convnext", 3, 0.0, seed=0)
+    module = zoo.create(Network(architecture="test_convnext"), 3, 0)
     zoo.load_pretrained(module, tmp_path / "w.safetensors")
     assert not torch.equal(module.state_dict()["head.fc.weight"], full["head.fc.weight"])
     assert torch.equal(module.state_dict()["stem.0.weight"], full["stem.0.weight"])
@@ -68,13 +69,13 @@ def without(name: str) -> dict[str, torch.Tensor]:
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, tensors, message):
     save_weights(tmp_path / "w.safetensors", tensors, {})
     with pytest.raises(ModelError, match=message):
-        zoo.load_pretrained(zoo.create("test_convnext", 3, 0.0, seed=0), tmp_path / "w.safetensors")
+        zoo.load_pretrained(zoo.create(Network(architecture="test_convnext"), 3, 0), tmp_path / "w.safetensors")
 
 
 def test_a_file_that_is_not_safetensors_is_refused(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(ModelError, match="cannot be read as safetensors"):
-        zoo.load_pretrained(zoo.create("test_convnext", 3, 0.0, seed=0), tmp_path / "w.safetensors")
+        zoo.load_pretrained(zoo.create(Network(architecture="test_convnext"), 3, 0), tmp_path / "w.safetensors")
 
 
 def test_normalisation_is_what_timm_lists():
@@ -87,11 +88,11 @@ def test_flops_are_two_per_multiply_add_and_grow_with_the_area():
     module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     assert zoo.flops(module, 10) == 2 * (10 * 10 * 8 * 3 * 9 + 8 * 5)
     assert zoo.count_parameters(module) == 8 * 27 + 8 + 8 * 5 + 5
-    network = zoo.create("test_resnet", 3, 0.0, seed=0)
+    network = zoo.create(Network(architecture="test_resnet"), 3, 0)
     assert zoo.flops(network, 64) > 3 * zoo.flops(network, 32)
     assert network.training
 
 
 def test_a_size_the_network_cannot_take_is_refused():
     with pytest.raises(ModelError, match=r"does not take images of 50 px.*preprocess\.image_size"):
-        zoo.flops(zoo.create("test_vit", 3, 0.0, seed=0), 50)
+        zoo.flops(zoo.create(Network(architecture="test_vit"), 3, 0), 50)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.core.config.judging import Evaluate
-from podium.core.config.training import Runtime
+from podium.core.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.core.records.evaluation import Metrics

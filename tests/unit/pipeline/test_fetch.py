@@ -17,8 +17,8 @@ import pytest
 from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
+from podium.core.config.contender import Model
 from podium.core.config.dataset import Dataset, Fetch
-from podium.core.config.training import Model
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.core.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord

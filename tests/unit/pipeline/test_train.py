@@ -14,7 +14,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from podium.core.config.training import EarlyStopping, Train
+from podium.core.config.contender import Network
+from podium.core.config.recipe import EarlyStopping, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -224,7 +225,7 @@ def test_training_stops_early_and_says_so(tmp_path):
 def test_fine_tuning_starts_from_the_fetched_weights(tmp_path):
     layout = write_project(tmp_path)
     folder = layout.weights / "small"
-    donor = zoo.create("test_resnet", 7, 0.0, seed=99)
+    donor = zoo.create(Network(architecture="test_resnet"), 7, 99)
     body = {
         name: t.half() if t.is_floating_point() else t for name, t in donor.state_dict().items() if "fc" not in name
     }

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.training import SearchRange, Train
+from podium.core.config.recipe import Train
+from podium.core.config.tuning import Range
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -51,7 +52,7 @@ def study(
     layout: Layout,
     watch=unwatched,
     recipe: Train = RECIPE,
-    search: dict[str, SearchRange] = SEARCH,
+    search: dict[str, Range] = SEARCH,
     settings=STUDY,
 ) -> dict[str, str]:
     tune.run(
@@ -162,7 +163,7 @@ def test_a_trial_worse_than_the_median_is_pruned(uninterrupted):
 
 def test_a_trial_that_diverges_is_dropped_and_the_study_goes_on(tmp_path):
     layout = write_project(tmp_path)
-    wild = {"learning_rate": SearchRange(low=1e-3, high=1e30, log=True)}
+    wild = {"learning_rate": Range(low=1e-3, high=1e30, log=True)}
     seen = Listening()
     study(layout, search=wild, watch=lambda *_: seen)
     states = [row["state"] for row in table(layout, "trials.csv")]
@@ -175,7 +176,7 @@ def test_a_trial_that_diverges_is_dropped_and_the_study_goes_on(tmp_path):
 def test_a_study_in_which_all_trials_diverge_says_what_to_change(tmp_path):
     layout = write_project(tmp_path)
     shutil.rmtree(layout.tuning("small"))
-    hopeless = {"learning_rate": SearchRange(low=1e25, high=1e30, log=True)}
+    hopeless = {"learning_rate": Range(low=1e25, high=1e30, log=True)}
     with pytest.raises(ModelError, match=r"lower tune\.search\.learning_rate"):
         study(layout, search=hopeless)
     assert not layout.tuning("small").exists()
@@ -183,7 +184,7 @@ def test_a_study_in_which_all_trials_diverge_says_what_to_change(tmp_path):
 
 def test_whole_numbers_are_searched_as_whole_numbers(tmp_path):
     layout = write_project(tmp_path)
-    study(layout, search={**SEARCH, "batch_size": SearchRange(low=4, high=15)})
+    study(layout, search={**SEARCH, "batch_size": Range(low=4, high=15)})
     rows = table(layout, "trials.csv")
     assert float(rows[0]["batch_size"]) == RECIPE.batch_size
     assert all(float(row["batch_size"]).is_integer() for row in rows)

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from podium.core.config.contender import Model
 from podium.core.config.dataset import Dataset, Fetch
-from podium.core.config.training import Model
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout

@@ -193,7 +193,7 @@ Dataset = Annotated[
 
 
 class Fetch(Section):
-    """Limits of downloading and unpacking."""
+    """Limits of downloading and unpacking, and the licences that pretrained weights may have."""
 
     timeout_seconds: PositiveFloat = 30.0
     retries: Annotated[int, Field(ge=0)] = 5
@@ -201,3 +201,4 @@ class Fetch(Section):
     max_files: PositiveInt = 2_000_000
     max_bytes: PositiveInt = 64 * 2**30
     max_ratio: PositiveFloat = 200.0
+    licences_allowed: tuple[Text, ...] = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")

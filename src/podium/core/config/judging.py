@@ -6,6 +6,19 @@ from pydantic import Field
 
 from podium.core.config.base import Fraction, Name, PositiveFloat, PositiveInt, Section
 
+Condition = Literal[
+    "image_size",
+    "pretraining",
+    "images_seen",
+    "tuning_images",
+    "seed",
+    "dtype",
+    "train_split",
+    "val_split",
+    "test_split",
+]
+"""What must be equal for a comparison to be of the models alone."""
+
 
 class Evaluate(Section):
     """What is measured on the test split."""
@@ -19,10 +32,11 @@ class Evaluate(Section):
 
 
 class Compare(Section):
-    """How the winner is chosen."""
+    """How the winner is chosen. `accept` names conditions in which contenders may differ; the report says so."""
 
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
     significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    accept: tuple[Condition, ...] = ()
 
 
 class Publish(Section):

@@ -8,13 +8,19 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from podium.core.config.base import Name, Section
+from podium.core.config.contender import Contender, Model
 from podium.core.config.dataset import Dataset, Fetch
+from podium.core.config.dotted import field_at, inside, with_values
 from podium.core.config.judging import Compare, Evaluate, Promote, Publish
 from podium.core.config.preprocess import Preprocess
 from podium.core.config.problems import first_problem, nearest
-from podium.core.config.training import Model, Runtime, SearchRange, Train, Tune
+from podium.core.config.recipe import Train
+from podium.core.config.runtime import Runtime
+from podium.core.config.tuning import Range, Span, Tune, Value
 from podium.core.config.validate import Validate
 from podium.core.errors import ParamsError
+
+_NOT_SEARCHED = ("architecture", "weights", "train.epochs", "train.views")
 
 
 class Params(Section):
@@ -38,33 +44,34 @@ class Params(Section):
     @model_validator(mode="after")
     def _model_sections_fit_the_recipe(self) -> Self:
         for name, model in self.models.items():
-            recipe = self.recipe(name)
+            contender = self.contender(name)
             own = {"warmup_epochs", "epochs"} & set(model.train)
-            _check_warmup(recipe, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
+            _check_warmup(contender.train, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
             for key, span in self.search(name).items():
-                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, recipe)
+                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
+            for values in model.warm_start:
+                _check_warm_start(f"models.{name}.warm_start", values, self.search(name))
         return self
 
-    def recipe(self, model: str) -> Train:
-        """The common recipe with the model's own keys on top.
+    def contender(self, name: str) -> Contender:
+        """One contender, complete: its section over the common recipe.
 
         Args:
-            model: a key of `models`.
-
-        Returns:
-            A complete, validated recipe.
+            name: a key of `models`.
 
         Raises:
-            ParamsError: `model` is not in `models`, or an override is unknown or out of range.
+            ParamsError: it is not in `models`, or an override is unknown or out of range.
         """
-        overrides = self.model(model).train
+        model = self.model(name)
+        own = model.model_dump(exclude={"train", "search", "warm_start"})
         try:
-            return Train.model_validate({**self.train.model_dump(), **overrides})
+            recipe = Train.model_validate({**self.train.model_dump(), **model.train})
+            return Contender.model_validate({**own, "train": recipe})
         except ValidationError as error:
-            raise ParamsError(first_problem(error, Train, f"models.{model}.train")) from error
+            raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
-    def search(self, model: str) -> dict[str, SearchRange]:
-        """The common search ranges with the model's own on top, by recipe key."""
+    def search(self, model: str) -> dict[str, Span]:
+        """The common search ranges with the model's own on top, by dotted key of the model's section."""
         return {**self.tune.search, **self.model(model).search}
 
     def model(self, name: str) -> Model:
@@ -114,21 +121,30 @@ def _check_warmup(recipe: Train, where: str) -> None:
         )
 
 
-def _check_search(section: str, key: str, span: SearchRange, recipe: Train) -> None:
-    """Refuses a range with values that a recipe could not take."""
-    field = Train.model_fields.get(key)
+def _check_search(section: str, key: str, span: Span, contender: Contender) -> None:
+    """Refuses a range with values that the model's section could not take."""
     where = f"{section}.{key}"
-    if field is None:
-        raise ParamsError(f"{section}: {key!r} is not a key of the train section{nearest(key, Train.model_fields)}")
-    if not (field.annotation is float or field.annotation is int):
-        raise ParamsError(f"{section}: {key!r} is not a number, so no range can be searched: remove it")
-    if key == "epochs":
-        raise ParamsError(f"{where}: epochs cannot be searched, every trial gets tune.epochs: remove it")
-    if field.annotation is int and not (span.low.is_integer() and span.high.is_integer()):
-        raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
-    for value in (span.low, span.high):
+    if key.startswith(_NOT_SEARCHED):
+        raise ParamsError(
+            f"{where} cannot be searched: every trial has the same network, weights and epochs: remove it"
+        )
+    field = field_at(key, section)
+    if isinstance(span, Range):
+        if field not in (int, float):
+            raise ParamsError(f"{where} is not a number, so no range can be searched: give `choices`, or remove it")
+        if field is int and not (span.low.is_integer() and span.high.is_integer()):
+            raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
+    for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
         try:
-            changed = Train.model_validate({**recipe.model_dump(), key: value})
+            changed = with_values(contender, {key: value})
         except ValidationError as error:
-            raise ParamsError(f"{first_problem(error, Train, section)}: narrow its range") from error
-        _check_warmup(changed, where)
+            raise ParamsError(f"{first_problem(error, Contender, section)}: narrow its range") from error
+        _check_warmup(changed.train, where)
+
+
+def _check_warm_start(where: str, values: Mapping[str, Value], search: Mapping[str, Span]) -> None:
+    for key, value in values.items():
+        if key not in search:
+            raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it")
+        if not inside(search[key], value):
+            raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen the range, or remove it")

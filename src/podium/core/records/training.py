@@ -1,6 +1,11 @@
 """What `tune` and `train` leave: epochs, the chosen recipe, the card of a model."""
 
+from typing import Literal
+
 from podium.core.config.base import Split
+from podium.core.config.contender import From, Head, Network
+from podium.core.config.recipe import Train
+from podium.core.config.tuning import Value
 from podium.core.records.base import Record
 from podium.core.records.fetch import WeightsRecord
 from podium.core.records.preprocess import Preprocessing
@@ -19,44 +24,65 @@ class EpochResult(Record):
 
 
 class TuningResult(Record):
-    """`artifacts/tuning/<model>/best.json`: the recipe keys the study chose. `val_loss` is the best trial's."""
+    """`artifacts/tuning/<model>/best.json`: what the study chose, by dotted key. `val_loss` is the best trial's.
+
+    `images_budget` is what every architecture may see, `images_seen` what this one saw (pruning ends trials early).
+    `at_the_edge` names keys whose chosen value lies at an end of its range: the best may lie beyond.
+    """
 
     model: str
-    parameters: dict[str, float]
+    parameters: dict[str, Value]
     trial: int
     val_loss: float
     val_accuracy: float
     trials: int
     pruned: int
     epochs_per_trial: int
+    images_budget: int
     images_seen: int
+    at_the_edge: list[str]
     fingerprint: str
 
 
 class ModelCard(Record):
-    """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`."""
+    """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`.
+
+    `recipe` is the one followed, with what was `tuned`. `tuning_images` is the budget of its study. `micro_batch_size`
+    is below the batch where memory was not enough. `cached_prefix`: a frozen prefix was computed once per view.
+    """
 
     model: str
     architecture: str
+    attention: Literal["none", "se", "cbam", "self"]
+    head: Head
     classes: list[str]
     groups: dict[str, str]
     preprocessing: Preprocessing
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    dropout: float
     parameters: int
     flops: int
     weights_bytes: int
     weights_sha256: str
     pretrained: WeightsRecord
+    trainable: Literal["all", "head", "last_stage"] | From
+    recipe: Train
     learning_rate: float
-    tuned: dict[str, float]
+    tuned: dict[str, Value]
+    tuning_images: int
     epochs: int
     best_epoch: int
     images_seen: int
+    micro_batch_size: int
+    cached_prefix: bool
     stopped_early: bool
     seed: int
-    runtime: dict[str, str | int | bool]
+    runtime: dict[str, str | int | float | bool]
     versions: dict[str, str]
     data_digests: dict[Split, str]
     fingerprint: str
+
+    @property
+    def network(self) -> Network:
+        """What has to be built to load the weights."""
+        return Network(architecture=self.architecture, attention=self.attention, head=self.head)

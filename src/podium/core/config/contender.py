@@ -1,0 +1,99 @@
+"""Params section `models`: the contenders. A network, where its first weights come from, what of it learns, and how."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from podium.core.config.base import PositiveInt, Section, Sha256
+from podium.core.config.recipe import Train
+from podium.core.config.tuning import Span, Value
+
+Text = Annotated[str, Field(min_length=1)]
+_FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
+
+
+class Head(Section):
+    """From features to logits. `pooling` or `hidden` replace the architecture's own head; dropout also sets its."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    hidden: tuple[PositiveInt, ...] = ()
+    pooling: Literal["own", "avg", "max", "avgmax"] = "own"
+
+
+class Network(Section):
+    """What is built: a timm name, `torchvision/<name>` or `cnn`; a block of attention on its features; a head."""
+
+    architecture: Text
+    attention: Literal["none", "se", "cbam", "self"] = "none"
+    head: Head = Head()
+
+
+class From(Section):
+    """The first unit that learns (`podium models NAME` lists them); all before it is frozen."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: Text = Field(alias="from")
+
+
+class _Weighted(Network):
+    """A network with its first weights, and what of it learns.
+
+    `weights`: `none`; a timm tag in full (`resnet50.a1_in1k`); a torchvision enum (`ResNet50_Weights.IMAGENET1K_V2`);
+    or a file (`data:`, `file:`, `https:`, `s3:`). `weights_licence` and `weights_pretraining` are said where the
+    source does not say them.
+    """
+
+    weights: Text = "none"
+    weights_sha256: Sha256 | None = None
+    weights_licence: Text | None = None
+    weights_pretraining: Text | None = None
+    trainable: Literal["all", "head", "last_stage"] | From = "all"
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> Self:
+        check_weights(self.weights, self.weights_sha256)
+        return self
+
+
+class Contender(_Weighted):
+    """A contender with its complete recipe: what a stage is given, and what a study may change."""
+
+    train: Train
+
+
+class Model(_Weighted):
+    """One entry of `models` as written: what differs from the common recipe, what is searched besides.
+
+    `warm_start` lists values that an earlier study found good; they are tried first.
+    """
+
+    train: dict[str, Any] = {}
+    search: dict[str, Span] = {}
+    warm_start: tuple[dict[str, Value], ...] = ()
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights` names a file by its address and no published set of weights."""
+    return weights.startswith(_FILE)
+
+
+def check_weights(weights: str, sha256: str | None) -> None:
+    """Refuses what can be told from the words alone.
+
+    Raises:
+        ValueError: a file has no digest, or published weights are not named in full.
+    """
+    if weights == "none":
+        return
+    if is_file(weights):
+        if sha256 is None:
+            raise ValueError("weights_sha256 is missing: pinned weights need the sha256 of their file")
+        return
+    if re.fullmatch(r"\w+\.\w[\w\-]*", weights) is None:
+        raise ValueError(
+            f"weights must be `none`, a timm tag in full (resnet50.a1_in1k), a torchvision enum "
+            f"(ResNet50_Weights.IMAGENET1K_V2) or a file (data:, file:, https:, s3:), not {weights!r}; "
+            "`podium models NAME` lists those of an architecture"
+        )

@@ -1,0 +1,84 @@
+"""A contender's values by dotted key (`train.loss.gamma`): which there are, of what type, and how to replace some."""
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from podium.core.config.contender import Contender
+from podium.core.config.problems import nearest
+from podium.core.config.tuning import Choices, Span, Value
+from podium.core.errors import ParamsError
+
+
+def field_at(key: str, section: str) -> Any:
+    """The type of a value: `int` and `float` for numbers, whatever else is declared otherwise.
+
+    Args:
+        key: dotted, within the section of a model.
+        section: whose key it is, for the message.
+
+    Raises:
+        ParamsError: there is no such key.
+    """
+    current: Any = Contender
+    steps = key.split(".")
+    for number, step in enumerate(steps):
+        fields = current.model_fields if isinstance(current, type) and issubclass(current, BaseModel) else {}
+        if step not in fields:
+            known = [".".join([*steps[:number], name]) for name in fields]
+            raise ParamsError(f"{section}: {key!r} is not a key of a model's section{nearest(key, known)}")
+        current = _bare(fields[step].annotation)
+    return current
+
+
+def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
+    """The contender with some values replaced.
+
+    Args:
+        contender: complete.
+        values: by dotted key; numbers of whole-number keys are rounded.
+
+    Returns:
+        A new, checked contender.
+
+    Raises:
+        ParamsError: there is no such key.
+        pydantic.ValidationError: a value is out of its range.
+    """
+    document = contender.model_dump()
+    for key, value in values.items():
+        whole = field_at(key, "search") is int and isinstance(value, float)
+        *path, last = key.split(".")
+        inner = document
+        for step in path:
+            inner[step] = inner[step] if isinstance(inner[step], dict) else {}
+            inner = inner[step]
+        inner[last] = round(value) if whole and isinstance(value, float) else value
+    return Contender.model_validate(document)
+
+
+def value_at(contender: Contender, key: str) -> Value | None:
+    """What the contender has at a dotted key; None where it has nothing there that could be searched."""
+    current: Any = contender
+    for step in key.split("."):
+        current = getattr(current, step, None)
+    return current if isinstance(current, bool | int | float | str) else None
+
+
+def inside(span: Span, value: Value) -> bool:
+    """Whether a value is one of those that are searched."""
+    if isinstance(span, Choices):
+        return value in span.choices
+    return isinstance(value, int | float) and span.low <= value <= span.high
+
+
+def _bare(annotation: Any) -> Any:
+    """The type without its bounds and without `None`."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    members = [member for member in get_args(annotation) if member is not NoneType]
+    if NoneType in get_args(annotation) and len(members) == 1:
+        return _bare(members[0])
+    return annotation

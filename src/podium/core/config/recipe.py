@@ -1,0 +1,94 @@
+"""Params section `train`: the training recipe, with its loss and its augmentation."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from podium.core.config.base import Fraction, PositiveFloat, PositiveInt, Section
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class RandAugment(Section):
+    """Random operations one after the other on each image (Cubuk et al. 2020)."""
+
+    operations: PositiveInt = 2
+    magnitude: Annotated[float, Field(ge=0, le=10)] = 5.0
+
+
+class Augment(Section):
+    """Random changes of each training image; 0, false or null = off. Shares are of the side unless named otherwise."""
+
+    flip: bool = True
+    shift: Fraction = 0.08
+    crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    perspective: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    elastic: Fraction = 0.0
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    saturation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    noise: Fraction = 0.0
+    blur: NotNegative = 0.0
+    erasing: Fraction = 0.0
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    randaugment: RandAugment | None = None
+
+
+class Loss(Section):
+    """What is minimised. `group_weight` adds the cross entropy of the coarse classes (`dataset.groups`)."""
+
+    kind: Literal["cross_entropy", "focal", "bce"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    gamma: NotNegative = 2.0
+    alpha: PositiveFloat = 1.0
+    group_weight: NotNegative = 0.0
+
+
+class EarlyStopping(Section):
+    """Stops when validation loss has not improved by `min_delta` for `patience` epochs."""
+
+    patience: PositiveInt
+    min_delta: NotNegative = 0.0
+
+
+class Train(Section):
+    """The training recipe; `models.<name>.train` overrides any key of it for one model.
+
+    `views`: None draws new changes for every epoch; K keeps K versions of each image and takes them in turn, so that a
+    frozen prefix needs to see each only once. `unfreeze_every`: epochs after which one more stage of what `trainable`
+    allows starts to learn; None = all of it at once.
+    """
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt | None = None
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "lamb"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    weight_decay: NotNegative = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    schedule: Literal["cosine", "linear", "step", "plateau", "constant"] = "cosine"
+    warmup_epochs: NotNegative = 0.5
+    step_epochs: PositiveInt = 30
+    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    clip_norm: PositiveFloat | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    unfreeze_every: PositiveInt | None = None
+    views: PositiveInt | None = None
+    early_stopping: EarlyStopping | None = None
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _views_are_of_single_images(self) -> Self:
+        if self.views is not None and (self.augment.mixup or self.augment.cutmix):
+            raise ValueError(
+                "views keeps changed images, but mixup and cutmix mix those of a batch: set one of them off"
+            )
+        return self

@@ -1,0 +1,22 @@
+"""Params section `runtime`: how numbers are computed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from podium.core.config.base import PositiveInt, Section
+
+CHANGES_NO_BYTE = frozenset(("workers", "trials_at_once"))
+
+
+class Runtime(Section):
+    """How numbers are computed. All but `CHANGES_NO_BYTE` is part of every fingerprint."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    threads: PositiveInt = 2
+    cache_gib: Annotated[float, Field(ge=0)] = 8.0
+    workers: Annotated[int, Field(ge=0)] = 2
+    trials_at_once: PositiveInt = 1

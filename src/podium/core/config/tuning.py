@@ -1,0 +1,50 @@
+"""Params section `tune`: the study of every model, and the ranges it draws from."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from podium.core.config.base import PositiveInt, Section
+
+Value = bool | int | float | str
+"""What a searched key may be given."""
+
+
+class Range(Section):
+    """Numbers between two ends; `log` draws their logarithm uniformly; keys of whole numbers get whole numbers."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low ({self.low:g}) must be above 0 when log is true")
+        return self
+
+
+class Choices(Section):
+    """One of a list."""
+
+    choices: Annotated[tuple[Value, ...], Field(min_length=2)]
+
+
+Span = Range | Choices
+
+
+class Tune(Section):
+    """The study every architecture gets: the same budget of images, the same engine.
+
+    `trials` times `epochs` is the budget; what pruning saves is spent on further trials. `together` trials are asked
+    for at once: it decides what they can know of each other, `runtime.trials_at_once` only how many run side by side.
+    """
+
+    trials: PositiveInt
+    epochs: PositiveInt
+    startup_trials: PositiveInt = 3
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    together: PositiveInt = 1
+    search: dict[str, Span]
