@@ -25,6 +25,10 @@ class DataError(PodiumError):
     """Data is missing, unreadable, unsafe, or not what the manifest says."""
 
 
+class NotPinned(DataError):
+    """Nothing in the params says which bytes are meant; the message says what to write there."""
+
+
 class ValidationFailed(PodiumError):
     """A critical expectation on the dataset does not hold."""
 

@@ -3,8 +3,8 @@
 Exact: the same decoded pixels. Near: among the pictures that resemble it most (`candidates`), upright or mirrored,
 those whose corners lie alike (`corners`) or, where either has few, those that coincide once laid over each other
 (`alignment`). Every link is verified by one of the two; a group is what links connect. Nothing depends on the order of
-the rows or on threads. Memory is bounded by the signatures; time grows with the square of the number of pictures (see
-`benchmarks/duplicate_groups.py`). Depends on NumPy, SciPy and OpenCV.
+the rows or on threads. Signatures are read a few thousand at a time; time grows with the square of the number of
+pictures (see `benchmarks/duplicate_groups.py`). Depends on NumPy, SciPy and OpenCV.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from podium.curation import corners
 from podium.curation.alignment import Start, likeness, starts
 from podium.curation.candidates import Pairs, nearest
 from podium.curation.corners import Verdict
+from podium.curation.scratch import forget
 from podium.curation.signatures import MIRROR, RECORD, SIGNATURE_BYTES, perceptual_hash, signature
 
 __all__ = ["SIGNATURE_BYTES", "Duplicates", "find", "links", "perceptual_hash", "signature"]
@@ -31,6 +32,7 @@ NEIGHBOURS = 5  # looked at per picture and orientation
 LEAST_PRODUCT = 3_120_000
 _LEAST_BESIDES_CORNERS = 0.96  # correlation of two pictures of which one small place is the same
 _VERIFIED_AT_ONCE = 4096  # pairs
+_READ_AT_ONCE = 4096  # signatures
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,11 @@ def _link(signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int
         threads: that verify.
     """
     records = signatures.view(RECORD)[:, 0]
-    pairs = nearest(records["vector"][places], MIRROR, NEIGHBOURS, LEAST_PRODUCT)
+    vectors = np.empty((len(places), *RECORD["vector"].shape), np.int16)
+    for start in range(0, len(places), _READ_AT_ONCE):
+        vectors[start : start + _READ_AT_ONCE] = records["vector"][places[start : start + _READ_AT_ONCE]]
+        forget(signatures)
+    pairs = nearest(vectors, MIRROR, NEIGHBOURS, LEAST_PRODUCT)
     group = np.arange(len(places))
     verified = [np.empty(0, np.int64)]
     before = cv2.getNumThreads()
@@ -100,6 +106,7 @@ def _link(signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int
                 looked_at = pairs.at(some)
                 of_rows = replace(looked_at, first=places[looked_at.first], second=places[looked_at.second])
                 true = some[_verify(records, of_rows, pool)]
+                forget(signatures)
                 group = _joined(group, pairs.first[true], pairs.second[true])
                 verified.append(true)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.curation.scratch import write_at
+from podium.curation.scratch import forget, write_at
 from podium.data.canvas import Content, place
 from podium.data.shards import images_per_shard
 
@@ -96,7 +96,7 @@ def write_shards(folder: Path, packed: Packed, image_ids: Sequence[str], seed: i
                     write_at(file, block, at + (first - start) * side * side * 3)
 
                 for _ in threads.map(write, range(start, end, _AT_ONCE)):
-                    pass
+                    forget(packed.pixels)
 
 
 def _places(packed: Packed, image_ids: Sequence[str], seed: int | None) -> NDArray[np.int64]:

@@ -5,11 +5,12 @@ square is known only once the splits are. Written with plain writes and not thro
 an error and not a signal that kills the process. Depends on NumPy.
 """
 
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,18 @@ class ScratchWriter:
     def measures(self, row: int, measures: NDArray[np.float32]) -> None:
         """Stores a row's measures, float32, shape (len(NAMES),)."""
         write_at(self._streams[2].fileno(), measures, row * len(NAMES) * 4)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Lets go of the pages of a memory map that were read; they come from the file again when they are needed.
+
+    Without it what was read counts as memory of the process until the system needs it elsewhere.
+
+    Args:
+        array: a memory map as the methods of `Scratch` return it; any other array is left alone.
+    """
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_at(file: int, array: NDArray[np.uint8] | NDArray[np.float32], offset: int) -> None:

@@ -175,7 +175,7 @@ def _leak(profile: Profile) -> NaiveSplitLeak:
 
 
 def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, evidence: Evidence) -> None:
-    """The page for people; `passed.json` for the stages after this one, only where they may run."""
+    """The page for people, the doubtful labels for their tools; `passed.json` for the stages after this one, only where they may run."""
     findings = None
     if inputs.sound:
         findings = Findings(
@@ -187,6 +187,8 @@ def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, eviden
         )
     with replacing_folder(target) as folder:
         write_text(folder / "index.html", render(report, inputs.profile, inputs.rejected, findings))
+        if evidence.label_noise is not None:
+            evidence.label_noise.write(folder / "label_noise.json")
         if report.passed:
             write_json(folder / "passed.json", {"manifest_sha256": report.manifest_sha256, "passed": True})
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from podium.core.config.dataset import Fetch, KaggleDataset
-from podium.core.errors import DataError
+from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
 from podium.sources.archive import ArchiveSource, open_members
 from podium.sources.classfolders import arrange
@@ -37,9 +37,9 @@ def open_kaggle(
         The source; its name is the dataset's, `owner_dataset` by default.
 
     Raises:
-        DataError: Kaggle refuses or cannot be reached; neither version nor sha256 is given (the message says which
-            ones to put in); the archive has another digest, is damaged or unsafe, or breaks a rule of
-            `classfolders.arrange`.
+        NotPinned: neither version nor sha256 is given; the message says which ones to put in.
+        DataError: Kaggle refuses or cannot be reached; the archive has another digest, is damaged or unsafe, or breaks
+            a rule of `classfolders.arrange`.
     """
     handle = _handle(dataset.location)
     folder = downloads / "kaggle" / handle.owner / handle.dataset
@@ -55,7 +55,7 @@ def open_kaggle(
     digest = sha256_file(path)
     if not pinned:
         location = str(handle).removeprefix("kaggle:")
-        raise DataError(
+        raise NotPinned(
             f"kaggle:{dataset.location} is not pinned: write `location: {location}` and `sha256: {digest}` under "
             "dataset (the archive is downloaded already)"
         )

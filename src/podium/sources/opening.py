@@ -23,7 +23,7 @@ from podium.core.config.dataset import (
     SampleDataset,
     SnapshotDataset,
 )
-from podium.core.errors import DataError, ParamsError, PodiumError
+from podium.core.errors import DataError, NotPinned, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.sources.labels import grouped, mapped
 from podium.sources.listing import Source, SourceImage
@@ -52,16 +52,26 @@ def open_parts(layout: Layout, dataset: Dataset, fetch: Fetch) -> Iterator[tuple
     with ExitStack() as stack:
         parts: list[Part] = []
         if isinstance(dataset, MergeDataset):
-            for section in dataset.parts:
-                try:
-                    parts.extend(_open(stack, layout, section, fetch))
-                except (DataError, ParamsError) as error:
-                    raise _of_part(section, error) from error
+            parts.extend(_open_all(stack, layout, dataset.parts, fetch))
             parts = merge([replace(part, images=_kept_splits(part.images, dataset)) for part in parts], dataset)
         else:
             parts.extend(_open(stack, layout, dataset, fetch))
         check(parts)
         yield tuple(parts)
+
+
+def _open_all(stack: ExitStack, layout: Layout, sections: Sequence[PartDataset], fetch: Fetch) -> Iterator[Part]:
+    """The parts of a merge. Those that are not pinned are all named at once, so that one download is enough."""
+    open_ends: list[str] = []
+    for section in sections:
+        try:
+            yield from _open(stack, layout, section, fetch)
+        except NotPinned as error:
+            open_ends.append(str(_of_part(section, error)))
+        except (DataError, ParamsError) as error:
+            raise _of_part(section, error) from error
+    if open_ends:
+        raise NotPinned("; ".join(open_ends))
 
 
 def _of_part(section: PartDataset, error: PodiumError) -> PodiumError:

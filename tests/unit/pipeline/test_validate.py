@@ -12,6 +12,7 @@ from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.fetch import SkippedFile
+from podium.core.records.profile import LabelNoise
 from podium.core.records.validate import ValidationReport
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
@@ -71,6 +72,7 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
         "manifest_sha256": sha256_file(prepared.manifest),
         "passed": True,
     }
+    assert LabelNoise.read(prepared.validation / "label_noise.json").images > 0
     out = capsys.readouterr().out
     assert " of 18 expectations hold: see artifacts/validation/index.html" in out
     assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch, KaggleDataset
-from podium.core.errors import DataError
+from podium.core.config.dataset import Fetch, KaggleDataset, MergeDataset
+from podium.core.errors import DataError, NotPinned
 from podium.core.layout import Layout
 from podium.pipeline import fetch
 from podium.sources.kaggle import open_kaggle
@@ -266,6 +266,15 @@ def test_without_a_pin_the_message_holds_the_lines_to_add(kaggle: Kaggle, tmp_pa
     kaggle.site.log.clear()
     listing(tmp_path, dataset("misrakahmed/vegetables/versions/7", sha256=SHA256))
     assert kaggle.site.log == []  # it was kept
+
+
+def test_a_merge_names_all_its_parts_that_are_not_pinned_at_once(kaggle: Kaggle, tmp_path: Path) -> None:
+    open_end = dataset("misrakahmed/vegetables")
+    parts = [open_end.model_copy(update={"name": name}) for name in ("first", "second")]
+    with pytest.raises(NotPinned) as refused:
+        fetch.run(Layout(tmp_path / "project"), MergeDataset(parts=parts), PATIENT, {})
+    assert str(refused.value).count(f"sha256: {SHA256}") == 2
+    assert "part 'first'" in str(refused.value) and "part 'second'" in str(refused.value)
 
 
 def test_a_digest_alone_pins_too(kaggle: Kaggle, tmp_path: Path) -> None:

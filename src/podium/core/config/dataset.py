@@ -56,20 +56,23 @@ class Single(Named):
     licence: Text
 
 
-class SampleDataset(Single):
+class OneFile(Single):
+    """A source that is one file; its digest pins it, and an address needs one."""
+
+    location: Text
+    sha256: Sha256 | None = None
+
+
+class SampleDataset(OneFile):
     """The embedded sample: an archive with the known truth of each image."""
 
     source: Literal["sample"] = "sample"
-    location: Text
-    sha256: Sha256 | None = None
 
 
-class FolderDataset(Single):
+class FolderDataset(OneFile):
     """A folder of class folders below data/."""
 
     source: Literal["folder"] = "folder"
-    location: Text
-    sha256: Sha256 | None = None
 
     @model_validator(mode="after")
     def _no_digest(self) -> Self:
@@ -78,12 +81,10 @@ class FolderDataset(Single):
         return self
 
 
-class ArchiveDataset(Single):
+class ArchiveDataset(OneFile):
     """A zip or tar of class folders, below data/ or at an http(s) address."""
 
     source: Literal["archive"] = "archive"
-    location: Text
-    sha256: Sha256 | None = None
 
 
 class SnapshotDataset(Named):
@@ -114,12 +115,10 @@ class Columns(Section):
     box: BoxColumns | None = None
 
 
-class CsvDataset(Single):
+class CsvDataset(OneFile):
     """A table with a row an image (or a row a box), and the images it names, on any fsspec URL."""
 
     source: Literal["csv"] = "csv"
-    location: Text
-    sha256: Sha256 | None = None
     images: Text | None = None
     columns: Columns = Columns()
     extras: dict[Text, Literal["text", "int", "float"]] = {}
@@ -128,13 +127,11 @@ class CsvDataset(Single):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
 
-class KaggleDataset(Single):
+class KaggleDataset(OneFile):
     """A dataset of kaggle.com; the version or the digest pins it. Without either, `fetch` refuses and names both."""
 
     source: Literal["kaggle"] = "kaggle"
-    location: Text
     inside: Text | None = None
-    sha256: Sha256 | None = None
 
     @model_validator(mode="after")
     def _names_a_dataset(self) -> Self:
