@@ -9,15 +9,17 @@ from podium.core.shell import run_stage
 
 def main(params: Params, layout: Layout, model: str) -> None:
     """Tunes one model."""
+    from podium.models.parallel import refuse_several_processes
     from podium.pipeline import tune
     from podium.registry.tracking import live_view
 
+    refuse_several_processes("tune", "runtime.trials_at_once runs trials side by side")
     tune.run(
         layout,
         model,
         contender=params.contender(model),
         search=params.search(model),
-        warm_start=params.model(model).warm_start,
+        warm_start=params.warm_start(model),
         tune=params.tune,
         runtime=params.runtime,
         seed=params.seed,

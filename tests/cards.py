@@ -56,9 +56,9 @@ def a_card(**fields: object) -> ModelCard:
         "cached_prefix": False,
         "stopped_early": False,
         "seed": 0,
-        "runtime": {},
+        "runtime": {"dtype": "float32"},
         "versions": {},
-        "data_digests": {},
+        "data_digests": {"train": "a" * 64, "val": "b" * 64},
         "fingerprint": "f" * 64,
     }
     return ModelCard.model_validate({**usual, **fields})

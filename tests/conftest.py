@@ -11,6 +11,7 @@ from tests.small_project import SmallProject, build
 
 silence_telemetry()
 
+EXPERIMENTS = "tests/pipeline/test_experiments.py"
 OF_FINISHED = ("tests/pipeline/test_whole_road.py", "tests/pipeline/test_promotion.py", "tests/ui/")
 
 
@@ -19,6 +20,8 @@ class _ByFile(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
+        if file == EXPERIMENTS:
+            return nodeid  # minutes each: both processes share them
         return "finished" if file.startswith(OF_FINISHED) else file
 
 

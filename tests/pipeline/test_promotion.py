@@ -16,7 +16,7 @@ def aliases(project) -> dict[str, str]:
 
 def test_a_promotion_prints_its_gates_and_moves_the_alias(finished, promoted):
     assert promoted.returncode == 0, promoted.stdout + promoted.stderr
-    for gate in ("accuracy", "macro_f1", "golden_batch", "weights_hash", "data_validation", "latency"):
+    for gate in ("accuracy", "macro_f1", "golden_batch", "weights_hash", "data_validation", "comparison", "latency"):
         assert gate in promoted.stdout
     assert aliases(finished)["staging"] == "1"
 

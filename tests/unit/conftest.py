@@ -18,6 +18,7 @@ from PIL import Image
 from podium.core.config.params import Params, load
 from podium.core.layout import Layout
 from podium.registry import store as registry_store
+from tests.cards import a_card
 from tests.raw_images import RawFile, write_raw
 
 MLFLOW_SETTINGS = (
@@ -28,6 +29,7 @@ MLFLOW_SETTINGS = (
     "MLFLOW_EXPERIMENT_NAME",
 )
 CLASSES = ["<b>pear</b>", "apple", "감"]
+GROUPS = {"<b>pear</b>": "fruit", "apple": "fruit", "감": "감나무"}
 IMAGES = {"train": 2, "val": 2, "test": 8}  # per class
 SIZE = 32
 ARCHITECTURES = {"tiny_resnet": "test_resnet", "tiny_convnext": "test_convnext"}
@@ -187,40 +189,37 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
 
     from podium.core.files import sha256_file, sha256_text
     from podium.core.identity import library_versions, runtime_identity
-    from podium.core.records.fetch import WeightsRecord
-    from podium.core.records.training import EpochResult, ModelCard, TuningResult
+    from podium.core.records.training import EpochResult, TuningResult
     from podium.data.shards import SplitRecord
     from podium.models import zoo
 
-    model = params.model(name)
+    contender = params.contender(name)
     splits = {split: SplitRecord.read(layout.prepared / split / "split.json") for split in IMAGES}
-    module = zoo.create(params.contender(name), len(CLASSES), number)
+    module = zoo.create(contender, len(CLASSES), number)
     folder, tuning = layout.model(name), layout.tuning(name)
     folder.mkdir(parents=True)
     tuning.mkdir(parents=True)
     weights = folder / "weights.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in module.state_dict().items()}, weights)
-    mean, std = zoo.normalisation(model.architecture)
-    ModelCard(
+    mean, std = zoo.normalisation(contender.architecture)
+    a_card(
         model=name,
-        architecture=model.architecture,
+        architecture=contender.architecture,
         classes=CLASSES,
-        groups=dict.fromkeys(CLASSES, "fruit"),
+        groups=GROUPS,
         preprocessing=splits["train"].preprocessing,
         mean=mean,
         std=std,
-        dropout=0.0,
         parameters=zoo.count_parameters(module),
         flops=zoo.flops(module, SIZE),
         weights_bytes=weights.stat().st_size,
         weights_sha256=sha256_file(weights),
-        pretrained=WeightsRecord(architecture=model.architecture, weights="none", sha256=None, metadata={}),
+        recipe=contender.train.model_copy(update={"learning_rate": 0.002}),
         learning_rate=0.002,
-        tuned={"learning_rate": 0.002},
+        tuned={"train.learning_rate": 0.002},
         epochs=EPOCHS,
         best_epoch=2,
         images_seen=18,
-        stopped_early=False,
         seed=params.seed,
         runtime=runtime_identity(params.runtime),
         versions=library_versions(),
@@ -241,21 +240,37 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     ]
     pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
     trials = [
-        {"number": 0, "state": "finished", "val_loss": 0.65, "val_accuracy": 0.5, "epochs": 2, "learning_rate": 0.002},
-        {"number": 1, "state": "pruned", "val_loss": 1.3, "val_accuracy": 0.25, "epochs": 1, "learning_rate": 0.01},
+        {
+            "number": 0,
+            "state": "finished",
+            "val_loss": 0.65,
+            "val_accuracy": 0.5,
+            "epochs": 2,
+            "train.learning_rate": 0.002,
+        },
+        {
+            "number": 1,
+            "state": "pruned",
+            "val_loss": 1.3,
+            "val_accuracy": 0.25,
+            "epochs": 1,
+            "train.learning_rate": 0.01,
+        },
     ]
     pd.DataFrame(trials).to_csv(tuning / "trials.csv", index=False)
     history = [{"trial": t["number"], **row} for t in trials for row in rows[: int(t["epochs"])]]
     pd.DataFrame(history).to_csv(tuning / "history.csv", index=False)
     TuningResult(
         model=name,
-        parameters={"learning_rate": 0.002},
+        parameters={"train.learning_rate": 0.002},
         trial=0,
         val_loss=0.65,
         val_accuracy=0.5,
         trials=2,
         pruned=1,
         epochs_per_trial=2,
+        images_budget=24,
         images_seen=18,
+        at_the_edge=[],
         fingerprint=sha256_text(f"tune {name}"),
     ).write(tuning / "best.json")

@@ -1,11 +1,15 @@
-"""The leaderboard: its order, the verdict between the best two, and both for a terminal. Needs rich only.
+"""The leaderboard: its order, whether it is a fair one, the verdict between the best two, and all for a terminal.
+
+Needs rich only.
 
 A difference counts when the paired test says so; otherwise the cheaper model wins, counted in FLOPs and not by a clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from podium.analysis.conditions import differences, is_comparable, sentences
+from podium.core.config.judging import Condition
 from podium.core.errors import DataError
 from podium.core.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
 
@@ -17,15 +21,16 @@ _RATES = ("accuracy\n[95 %]", "macro F1\n[95 %]")
 _TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
-def rank(metrics: Sequence[Metrics], metric: Metric) -> Leaderboard:
+def rank(metrics: Sequence[Metrics], metric: Metric, accept: Collection[Condition] = ()) -> Leaderboard:
     """Orders models by a metric, equals by fewer FLOPs, then fewer parameters, then name.
 
     Args:
         metrics: one entry a model, at least one, all measured on the same test split.
         metric: what decides.
+        accept: conditions in which the models may differ.
 
     Returns:
-        The leaderboard, best first.
+        The leaderboard, best first; models that met on unequal conditions are ranked too, and it says so.
 
     Raises:
         DataError: there is no model, or two were measured on different test splits.
@@ -40,11 +45,14 @@ def rank(metrics: Sequence[Metrics], metric: Metric) -> Leaderboard:
                 f"({first.test_digest[:12]} and {other.test_digest[:12]}): run `dvc repro` to evaluate both on the "
                 "present one"
             )
+    found = differences(metrics, accept)
     ordered = sorted(metrics, key=lambda m: (-getattr(m, metric).value, m.flops, m.parameters, m.model))
     return Leaderboard(
         metric=metric,
         test_digest=first.test_digest,
         images=first.images,
+        comparable=is_comparable(found),
+        differences=found,
         rows=[_row(place, entry) for place, entry in enumerate(ordered, start=1)],
     )
 
@@ -86,6 +94,8 @@ def decide(leaderboard: Leaderboard, test: PairedTest | None, significance: floa
     return Decision(
         winner=winner.model,
         fingerprint=winner.fingerprint,
+        comparable=leaderboard.comparable,
+        differences=leaderboard.differences,
         tie=tie,
         rule=rule,
         reason=reason,
@@ -97,7 +107,8 @@ def decide(leaderboard: Leaderboard, test: PairedTest | None, significance: floa
 def verdict(decision: Decision) -> str:
     """The decision in one paragraph, for a terminal or a report."""
     tail = "" if decision.validation_passed else " The validation of the dataset failed: do not promote it."
-    how = "wins a tie" if decision.tie else "wins"
+    fair = ("wins", "wins a tie")[decision.tie]
+    how = fair if decision.comparable else ("is ahead", "is preferred in a tie")[decision.tie]
     return f"{decision.winner} {how}: {decision.reason}{tail}"
 
 
@@ -106,7 +117,7 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
 
     Args:
         leaderboard: best first.
-        decision: marks the winner, and is told below the table.
+        decision: marks the winner, and is told below the table, with what makes the comparison unfair.
 
     Returns:
         A rich table.
@@ -115,9 +126,13 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
     from rich.markup import escape
     from rich.table import Table
 
+    below = [escape(verdict(decision))] if decision else []
+    below += [escape(_coarse(leaderboard))] if leaderboard.rows[0].group_accuracy else []
+    below += [_conditions(leaderboard)] if leaderboard.differences else []
+
     table = Table(
         title=f"Leaderboard: {leaderboard.images:,} test images, best {_TITLES[leaderboard.metric]} first",
-        caption=escape(verdict(decision)) if decision else None,
+        caption="\n\n".join(below) or None,
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -149,8 +164,11 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
 
 
 def _row(place: int, entry: Metrics) -> LeaderboardRow:
-    same = LeaderboardRow.model_fields.keys() - {"rank"}
-    return LeaderboardRow.model_validate({"rank": place, **entry.model_dump(include=set(same))})
+    same = LeaderboardRow.model_fields.keys() - {"rank", "group_accuracy"}
+    coarse = entry.groups.accuracy if entry.groups else None
+    return LeaderboardRow.model_validate(
+        {"rank": place, "group_accuracy": coarse, **entry.model_dump(include=set(same))}
+    )
 
 
 def _clear_win(leaderboard: Leaderboard, test: PairedTest, significance: float) -> str:
@@ -190,6 +208,24 @@ def _evidence(test: PairedTest) -> str:
 def _value(row: LeaderboardRow, metric: Metric) -> str:
     interval: Interval = getattr(row, metric)
     return f"{interval.value:.1%}"
+
+
+def _coarse(leaderboard: Leaderboard) -> str:
+    rates = [
+        f"{row.model} {row.group_accuracy.value:.1%} [{100 * row.group_accuracy.low:.1f}–"
+        f"{100 * row.group_accuracy.high:.1f}]"
+        for row in leaderboard.rows
+        if row.group_accuracy
+    ]
+    return f"Right about the coarse class: {', '.join(rates)}."
+
+
+def _conditions(leaderboard: Leaderboard) -> str:
+    """What differs, as rich markup: it stands out where it was not accepted."""
+    from rich.markup import escape
+
+    said = escape(" ".join(sentences(leaderboard.differences)))
+    return said if leaderboard.comparable else f"[bold yellow]{said}[/]"
 
 
 def _two_lines(interval: Interval) -> str:

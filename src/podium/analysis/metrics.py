@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import reliability
+from podium.analysis.conditions import conditions_of
+from podium.analysis.groups import coarse
 from podium.analysis.predictions import Predictions
 from podium.analysis.slices import slice_metrics
 from podium.analysis.statistics import bootstrap_confusion, confusion
 from podium.core.config.judging import Evaluate
-from podium.core.records.evaluation import ClassMetrics, Metrics
+from podium.core.records.evaluation import ClassMetrics, GroupMetrics, Metrics
 from podium.core.records.training import ModelCard
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
@@ -93,6 +95,20 @@ def class_report(labels: NDArray[np.int64], predicted: NDArray[np.int64], classe
     )
 
 
+def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetrics:
+    """Accuracy, macro F1 and recall over coarse classes, as `measure` has them over classes.
+
+    Args:
+        coarsened: predictions over groups (`groups.coarse`).
+        samples: bootstrap resamples.
+        seed: of the bootstrap.
+    """
+    counts = confusion(coarsened.labels, coarsened.predicted, len(coarsened.classes))
+    accuracy, f1 = bootstrap_confusion(counts, samples, seed)
+    report = class_report(coarsened.labels, coarsened.predicted, coarsened.classes)
+    return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=report.per_class)
+
+
 def measure(
     card: ModelCard, *, test: Predictions, validation: Predictions, test_digest: str, settings: Evaluate, seed: int
 ) -> Metrics:
@@ -114,10 +130,12 @@ def measure(
     report = class_report(test.labels, test.predicted, test.classes)
     confidence, correct = test.confidence, test.correct
     k = min(settings.top_k, len(test.classes))
+    coarsened = coarse(test, card.groups)
     return Metrics(
         model=card.model,
         architecture=card.architecture,
         fingerprint=card.fingerprint,
+        conditions=conditions_of(card),
         test_digest=test_digest,
         images=len(test.labels),
         accuracy=accuracy,
@@ -140,6 +158,7 @@ def measure(
         val_loss=log_loss(validation.labels, validation.probabilities),
         per_class=report.per_class,
         slices=slice_metrics(test.index, correct, settings.bootstrap_samples, seed),
+        groups=None if coarsened is None else group_metrics(coarsened, settings.bootstrap_samples, seed),
         parameters=card.parameters,
         flops=card.flops,
         weights_bytes=card.weights_bytes,

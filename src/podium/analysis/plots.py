@@ -1,42 +1,21 @@
 """The plots of an evaluation as PNG: the same numbers and fonts give the same bytes. Needs matplotlib (Agg), pandas.
 
-Figures are made without pyplot and with matplotlib's default settings, so no global state and no matplotlibrc of the
-user's shows in them. Sizes grow with the number of classes, so that 2 and 40 classes are both legible.
+Sizes grow with the number of classes, so that 2 and 40 classes are both legible.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import Reliability
+from podium.analysis.drawing import BLUE, GREY, LIGHT, ORANGE, figure_at
 from podium.analysis.lettering import Lettering
 from podium.core.records.evaluation import Interval, Metrics, SliceMetrics
 
-DPI = 130
-_BLUE, _ORANGE, _GREY, _LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
-_STYLE = {
-    "font.size": 10.0,
-    "axes.titlesize": 11.5,
-    "figure.titlesize": 11.5,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e7eb",
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
 SLICE_TITLES = {
     "clean": "clean",
     "occluded": "occluded",
@@ -61,7 +40,7 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], lettering: Lettering
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     font = float(np.clip(cell * 22, 5.0, 10.0))
-    with _figure(path, (cell * classes + 2.6, cell * classes + 2.2), lettering) as figure:
+    with figure_at(path, (cell * classes + 2.6, cell * classes + 2.2), lettering) as figure:
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(classes), lettering.shown, fontsize=font)
@@ -97,13 +76,13 @@ def per_class_accuracy(path: Path, metrics: Metrics, lettering: Lettering) -> No
     """
     names = sorted(metrics.per_class, key=lambda name: (-metrics.per_class[name].recall, name))[::-1]
     recalls = [metrics.per_class[name].recall for name in names]
-    with _figure(path, (7.6, 0.27 * len(names) + 1.6), lettering) as figure:
+    with figure_at(path, (7.6, 0.27 * len(names) + 1.6), lettering) as figure:
         axes = figure.subplots()
-        axes.barh(range(len(names)), recalls, color=_BLUE, height=0.72)
-        axes.axvline(metrics.accuracy.value, color=_ORANGE, linewidth=1.5)
+        axes.barh(range(len(names)), recalls, color=BLUE, height=0.72)
+        axes.axvline(metrics.accuracy.value, color=ORANGE, linewidth=1.5)
         for row, name in enumerate(names):
             told = f"{recalls[row]:.1%} of {metrics.per_class[name].support:,}"
-            axes.text(1.03, row, told, va="center", fontsize=8.5, color=_GREY)
+            axes.text(1.03, row, told, va="center", fontsize=8.5, color=GREY)
         axes.set_yticks(range(len(names)), [lettering.label(name) for name in names], fontsize=9)
         axes.set(xlim=(0, 1.2), ylim=(-0.7, len(names) - 0.3), xlabel="named rightly")
         axes.set_xticks(np.linspace(0, 1, 6))
@@ -122,11 +101,11 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
         best_epoch: the epoch whose weights were kept.
         model: name for the title.
     """
-    with _figure(path, (9.6, 3.8), None) as figure:
+    with figure_at(path, (9.6, 3.8), None) as figure:
         for axes, quantity, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("nats", ""), strict=True):
-            for part, name, colour in (("train", "training", _GREY), ("val", "validation", _BLUE)):
+            for part, name, colour in (("train", "training", GREY), ("val", "validation", BLUE)):
                 axes.plot(history["epoch"], history[f"{part}_{quantity}"], "o-", color=colour, markersize=4, label=name)
-            axes.axvline(best_epoch, color=_ORANGE, linestyle="--", linewidth=1.2, label="weights kept")
+            axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label="weights kept")
             axes.set(xlabel="epoch", ylabel=f"{quantity} ({unit})" if unit else quantity)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(axis="y")
@@ -147,21 +126,21 @@ def reliability_diagram(path: Path, found: Reliability, model: str) -> None:
     """
     filled = found.counts > 0
     middles, width = (found.edges[:-1] + found.edges[1:])[filled] / 2, 1 / len(found.counts)
-    with _figure(path, (5.6, 5.8), None) as figure:
+    with figure_at(path, (5.6, 5.8), None) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        upper.bar(middles, found.accuracy[filled], width * 0.92, color=_BLUE, label="accuracy of the bin")
-        upper.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1.2, label="perfectly calibrated")
+        upper.bar(middles, found.accuracy[filled], width * 0.92, color=BLUE, label="accuracy of the bin")
+        upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1.2, label="perfectly calibrated")
         upper.plot(
             found.confidence[filled],
             found.accuracy[filled],
             "o",
-            color=_ORANGE,
+            color=ORANGE,
             markersize=4,
             label="its mean confidence",
         )
         upper.set(ylim=(0, 1.02), ylabel="accuracy")
         upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-        lower.bar(middles, found.counts[filled], width * 0.92, color=_LIGHT)
+        lower.bar(middles, found.counts[filled], width * 0.92, color=LIGHT)
         lower.set(xlim=(0, 1), xlabel="confidence", ylabel="images")
         lower.xaxis.set_major_formatter(PercentFormatter(1.0))
         lower.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
@@ -179,14 +158,14 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
     parts: dict[str, SliceMetrics] = {n: metrics.slices[n] for n in reversed(SLICE_TITLES) if n in metrics.slices}
     values = np.array([part.accuracy.value for part in parts.values()])
     spread = np.array([[p.accuracy.value - p.accuracy.low, p.accuracy.high - p.accuracy.value] for p in parts.values()])
-    with _figure(path, (7.6, 0.48 * len(parts) + 1.5), None) as figure:
+    with figure_at(path, (7.6, 0.48 * len(parts) + 1.5), None) as figure:
         axes = figure.subplots()
-        colours = [_LIGHT if name == "clean" else _BLUE for name in parts]
-        axes.barh(range(len(parts)), values, xerr=spread.T, color=colours, height=0.66, ecolor=_GREY, capsize=3)
+        colours = [LIGHT if name == "clean" else BLUE for name in parts]
+        axes.barh(range(len(parts)), values, xerr=spread.T, color=colours, height=0.66, ecolor=GREY, capsize=3)
         names = [f"{SLICE_TITLES[name]}\n{part.images:,} images" for name, part in parts.items()]
         axes.set_yticks(range(len(parts)), names, fontsize=9)
         for row, part in enumerate(parts.values()):
-            axes.text(1.03, row, percent(part.accuracy), va="center", fontsize=9, color=_GREY)
+            axes.text(1.03, row, percent(part.accuracy), va="center", fontsize=9, color=GREY)
         axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95 % interval")
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -198,17 +177,3 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
 def percent(interval: Interval) -> str:
     """A rate and its interval for people: `91.2% [88.0–94.1]`."""
     return f"{interval.value:.1%} [{100 * interval.low:.1f}–{100 * interval.high:.1f}]"
-
-
-@contextmanager
-def _figure(path: Path, size: tuple[float, float], lettering: Lettering | None) -> Iterator[Figure]:
-    """A figure of a size in inches that is written when the block ends."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        families = list(lettering.families) if lettering else ["DejaVu Sans"]
-        matplotlib.rcParams.update({**_STYLE, "font.family": families})
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        # The library's version, which matplotlib would write into the file, is left out.
-        figure.savefig(path, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)

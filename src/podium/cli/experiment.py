@@ -31,6 +31,7 @@ class _Version:
     accuracy: str
     macro_f1: str
     validation_passed: str
+    comparable: str
     aliases: list[str]
     fingerprint: str
 
@@ -158,6 +159,7 @@ def _versions(layout: Layout, params: Params) -> list[_Version]:
             accuracy=version.tags.get("podium.accuracy", "-"),
             macro_f1=version.tags.get("podium.macro_f1", "-"),
             validation_passed=version.tags.get("podium.validation_passed", "-"),
+            comparable=version.tags.get("podium.comparable", "-"),
             aliases=sorted(alias for alias, number in aliases.items() if number == str(version.version)),
             fingerprint=version.tags.get("podium.fingerprint", "-"),
         )
@@ -175,6 +177,7 @@ def _print_versions(versions: list[_Version]) -> None:
         "accuracy",
         "macro F1",
         "data valid",
+        "comparable",
         "aliases",
         right=("version", "accuracy", "macro F1"),
         fold=("aliases",),
@@ -186,10 +189,15 @@ def _print_versions(versions: list[_Version]) -> None:
             v.model,
             _three(v.accuracy),
             _three(v.macro_f1),
-            {"true": "yes", "false": "NO"}.get(v.validation_passed, v.validation_passed),
+            _yes_or_no(v.validation_passed),
+            _yes_or_no(v.comparable),
             ", ".join(v.aliases),
         )
     console().print(shown)
+
+
+def _yes_or_no(tag: str) -> str:
+    return {"true": "yes", "false": "NO"}.get(tag, tag)
 
 
 def _three(rate: str) -> str:

@@ -37,6 +37,10 @@ class ModelError(PodiumError):
     """An architecture is unknown, weights do not fit, or training cannot go on."""
 
 
+class Diverged(ModelError):
+    """The loss is no longer a number; a trial of a study that diverges is given up, a training run ends."""
+
+
 class TrackingError(PodiumError):
     """MLflow cannot be reached or does not hold what was asked for."""
 

@@ -15,7 +15,7 @@ from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_text, sha256_tree
 
 _CODE = ("src/", "stages/")
-_LIBRARIES = ("numpy", "timm", "torch")
+_LIBRARIES = ("numpy", "timm", "torch", "torchvision")
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:

@@ -100,6 +100,10 @@ class Layout:
     def study(self, fingerprint: str) -> Path:
         return self.work / "studies" / fingerprint
 
+    def features(self, model: str) -> Path:
+        """What frozen layers give for the training images of one model: kept for its next trial or training run."""
+        return self.work / "features" / model
+
     def times(self, fingerprint: str) -> Path:
         """Measured seconds of one fingerprint (a JSON file): shown by publish, never hashed."""
         return self.work / "times" / f"{fingerprint}.json"

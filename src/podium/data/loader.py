@@ -1,47 +1,50 @@
-"""Batches of one split: the order of an epoch is a pure function of (seed, epoch), images come from memory maps.
+"""Which images make up the batches of an epoch, a pure function of (seed, epoch), and how they are read in time.
 
 One thread reads the next batch while the present one is computed; it changes no byte, because reading draws nothing.
 Depends on numpy alone.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.data.randomness import generator
-from podium.data.shards import PreparedSplit
+
+Sampling = Literal["shuffle", "balanced"]
+Piece = TypeVar("Piece")
+Read = TypeVar("Read")
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images and labels of one step.
-
-    Attributes:
-        step: number of the batch, from 0 over the whole run.
-        images: uint8, shape (B, H, W, 3), a copy.
-        labels: int64, shape (B,), class numbers.
-    """
-
-    step: int
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of the images in one epoch.
+def order(labels: NDArray[np.int64], sampling: Sampling, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Which images one epoch takes, and in what order: as many as there are.
 
     Args:
-        count: images in the split.
+        labels: int64, shape (N,), class numbers.
+        sampling: `shuffle` takes every image once. `balanced` takes N / K images (rounded up or down) of each of the
+            K classes that occur: of a large class others in every epoch, of a small one all of them as often as they
+            go in, and some of them once more.
         seed: of the experiment.
         epoch: from 0.
 
     Returns:
-        int64, shape (count,), a permutation of 0..count-1.
+        int64, shape (N,), row numbers; a permutation of 0..N-1 for `shuffle`.
     """
-    return generator(seed, "order", epoch).permutation(count)
+    random = generator(seed, "order", epoch)
+    count = len(labels)
+    if sampling == "shuffle":
+        return random.permutation(count)
+    classes = np.unique(labels)
+    quotas = np.full(len(classes), count // len(classes))
+    quotas[random.permutation(len(classes))[: count % len(classes)]] += 1
+    taken = []
+    for label, quota in zip(classes, quotas, strict=True):
+        rows = np.flatnonzero(labels == label)
+        whole, rest = divmod(int(quota), len(rows))
+        taken += [rows] * whole + [random.permutation(rows)[:rest]]
+    return random.permutation(np.concatenate(taken))
 
 
 def boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
@@ -51,41 +54,35 @@ def boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
     batch normalisation (it has no variance), so that image joins the batch before it.
 
     Args:
-        count: images, at least 1.
+        count: images; without any there is no batch.
         batch_size: at least 1.
 
     Returns:
         (begin, end) pairs that cover 0..count.
     """
     starts = list(range(0, count, batch_size))
+    if not starts:
+        return []
     if len(starts) > 1 and batch_size > 1 and count - starts[-1] == 1:
         starts.pop()
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
-def batches(split: PreparedSplit, rows: NDArray[np.int64], batch_size: int, first_step: int = 0) -> Iterator[Batch]:
-    """Reads images in a given order.
+def ahead(read: Callable[[Piece], Read], pieces: Iterable[Piece]) -> Iterator[Read]:
+    """Reads pieces one after the other, the next one by a thread of its own while the present one is worked on.
 
     Args:
-        split: where they are.
-        rows: int64 row numbers in the order wanted.
-        batch_size: images at once, at least 1.
-        first_step: the step of the first batch.
+        read: a pure function, so that it does not matter when and where it runs.
+        pieces: in the order wanted.
 
     Yields:
-        Batches in order; the last one may be smaller (see `boundaries`).
+        What `read` gave, in that order; what it raises is raised in the piece's turn.
     """
-
-    def read(position: int, begin: int, end: int) -> Batch:
-        chosen, step = rows[begin:end], first_step + position
-        return Batch(step, split.images(chosen), split.labels[chosen])
-
-    pieces = [(i, begin, end) for i, (begin, end) in enumerate(boundaries(len(rows), batch_size))]
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as reader:
-        following = reader.submit(read, *pieces[0]) if pieces else None
-        for piece in pieces[1:]:
-            if following is not None:
-                ready, following = following, reader.submit(read, *piece)
+        following: Future[Read] | None = None
+        for piece in pieces:
+            ready, following = following, reader.submit(read, piece)
+            if ready is not None:
                 yield ready.result()
         if following is not None:
             yield following.result()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["order", "augment", "dropout", "weights", "trial"]
+Purpose = Literal["order", "augment", "view", "dropout", "weights", "trial"]
 
 
 def number(seed: int, purpose: Purpose, index: int) -> int:

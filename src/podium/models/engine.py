@@ -1,80 +1,60 @@
 """The one training loop: every trial of a study and every final training run go through `fit`.
 
 Same inputs, same bytes: the order of an epoch, the augmentation and the dropout of a step are pure functions of
-(seed, epoch) and (seed, step), and all else that a step needs (weights, moments, losses so far) is in the checkpoint.
-So a run that was killed anywhere and resumed ends with the bytes of an uninterrupted one.
+(seed, epoch) and (seed, step), and all else that a step needs (weights, moments, their average, losses so far) is in
+the checkpoint. So a run that was killed anywhere and resumed ends with the bytes of an uninterrupted one.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn, optim
-from torch.nn import functional as F  # noqa: N812  # torch's own name for it
+from torch import nn
 
-from podium.core.config.recipe import Train
-from podium.core.errors import ModelError
+from podium.core.errors import Diverged
 from podium.core.progress import Advance, show_progress
 from podium.core.records.training import EpochResult
-from podium.data import augment, loader
-from podium.data.augment import Triple
-from podium.data.randomness import number
-from podium.data.shards import PreparedSplit
+from podium.data.tensors import standalone
 from podium.models.checkpoint import Checkpoint, Progress
-from podium.models.compute import Compute, memory_named_in_errors
-from podium.models.schedules import Schedule, optimiser, should_stop
-from podium.models.weights import standalone
+from podium.models.feed import Batch, Feed
+from podium.models.job import Job
+from podium.models.learner import Learner, below
+from podium.models.memory import memory_named_in_errors
+from podium.models.schedules import Schedule, should_stop
 
-
-class Diverged(ModelError):
-    """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is fitted and how.
-
-    Attributes:
-        label: for people, e.g. `train resnet18`.
-        train: images to learn from.
-        val: images that pick the best epoch.
-        recipe: with tuned values applied.
-        mean: normalisation per channel.
-        std: normalisation per channel.
-        compute: device, dtype, layout.
-        seed: of the experiment.
-    """
-
-    label: str
-    train: PreparedSplit
-    val: PreparedSplit
-    recipe: Train
-    mean: Triple
-    std: Triple
-    compute: Compute
-    seed: int
+_NAMED = 8  # images of a batch that an error message names
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The outcome: weights of the epoch with the lowest validation loss (the first of equals)."""
+    """The outcome.
+
+    Attributes:
+        best: weights of the whole network, of the epoch with the lowest validation loss (the first of equals).
+        best_row: that epoch.
+        progress: all epochs.
+        images_seen: by the network, over all epochs.
+        stopped_early: whether early stopping ended the run.
+        features: where what a frozen prefix gives is kept on disk; None where it is not.
+    """
 
     best: dict[str, torch.Tensor]
     best_row: EpochResult
     progress: Progress
     images_seen: int
     stopped_early: bool
+    features: Path | None
 
 
 EpochDone = Callable[[EpochResult, float], None]
 """(result, measured seconds); it may raise to end the run."""
 
 
-@memory_named_in_errors("train.batch_size")
 def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpoint | None = None) -> Fitted:
     """Trains a network.
 
@@ -88,132 +68,154 @@ def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpo
         Best weights and history.
 
     Raises:
-        Diverged: a loss is infinite or not a number; the message names the step.
-        ModelError: there is not enough memory.
+        Diverged: a loss is infinite or not a number; the message names the step and the images of its batch.
+        ModelError: there is not enough memory, even for a single image at once.
         ParamsError: the recipe cannot be followed.
         DataError: the disk is full.
     """
-    recipe = job.recipe
-    schedule = Schedule(recipe, len(loader.boundaries(len(job.train), recipe.batch_size)))
-    module = job.compute.place(module)
-    optimizer = optimiser(module, recipe)
-    progress, best = checkpoint.restore(module, optimizer) if checkpoint else (Progress(), {})
-    if progress.history:
-        print(f"{job.label}: resumes after epoch {len(progress.history)} of {recipe.epochs}", flush=True)
-    total, done = recipe.epochs * schedule.steps_per_epoch, len(progress.history) * schedule.steps_per_epoch
-    with torch.random.fork_rng(), show_progress(job.label, total, unit="steps", done=done, transient=True) as advance:
-        learner = _Learner(job, module, optimizer, schedule, advance)
-        while len(progress.history) < recipe.epochs and not should_stop(progress.val_losses, recipe):
-            started = time.perf_counter()
-            row = learner.epoch(progress.val_losses)
-            if row.val_loss < min(progress.val_losses, default=math.inf):
-                best = standalone(module.state_dict())
-            seconds = time.perf_counter() - started
-            progress = Progress(history=(*progress.history, row), seconds=(*progress.seconds, seconds))
-            if checkpoint:
-                checkpoint.save(progress, best, module, optimizer)
-            after_epoch(row, seconds)
-    return Fitted(
-        best=best,
-        best_row=min(progress.history, key=lambda row: (row.val_loss, row.epoch)),
-        progress=progress,
-        images_seen=len(progress.history) * len(job.train),
-        stopped_early=len(progress.history) < recipe.epochs,
-    )
+    key = "train.batch_size" if job.world.size == 1 else "train.micro_batch_size"
+    with torch.random.fork_rng(job.compute.generator_devices), memory_named_in_errors(key):
+        return _Run(job, module, checkpoint).finish(after_epoch)
 
 
-@dataclass(frozen=True)
-class _Learner:
-    """What changes while learning: weights, moments, the bar."""
+class _Run:
+    """One run: what learns, what it is given, how far it is."""
 
-    job: Job
-    module: nn.Module
-    optimizer: optim.Optimizer
-    schedule: Schedule
-    advance: Advance
+    def __init__(self, job: Job, module: nn.Module, checkpoint: Checkpoint | None) -> None:
+        self._job = job
+        self._checkpoint = checkpoint
+        self._learner = Learner(job, module)
+        self._feed = Feed.of(job, self._learner.plan.prefix)
+        self._learner.ready_made = self._feed.features is not None
+        self._schedule = Schedule(job.recipe, self._feed.steps_per_epoch)
+        self._progress, saved = checkpoint.restore() if checkpoint else (Progress(), {})
+        self._best = below("best/", saved)
+        if saved:
+            self._learner.load(saved)
+            self._best = self._best or standalone(self._learner.best_guess.state_dict())
+            self._learner.room.images = self._progress.micro_batch_size
+            done = len(self._progress.history)
+            print(f"{job.label}: resumes after epoch {done} of {job.recipe.epochs}", flush=True)
 
-    def epoch(self, val_losses: list[float]) -> EpochResult:
+    def finish(self, after_epoch: EpochDone) -> Fitted:
+        """Trains the epochs that are missing."""
+        job, recipe = self._job, self._job.recipe
+        steps = self._schedule.steps_per_epoch
+        done = len(self._progress.history) * steps
+        with show_progress(job.label, recipe.epochs * steps, unit="steps", done=done, transient=True) as advance:
+            while len(self._progress.history) < recipe.epochs and not should_stop(self._progress.val_losses, recipe):
+                started = time.perf_counter()
+                row = self._epoch(self._progress.val_losses, advance)
+                if row.val_loss < min(self._progress.val_losses, default=math.inf):
+                    self._best = standalone(self._learner.best_guess.state_dict())
+                seconds = time.perf_counter() - started
+                self._progress = Progress(
+                    history=(*self._progress.history, row),
+                    seconds=(*self._progress.seconds, seconds),
+                    micro_batch_size=self._learner.room.images,
+                )
+                self._save()
+                after_epoch(row, seconds)
+        history = self._progress.history
+        return Fitted(
+            best=standalone({**self._learner.module.state_dict(), **self._best}),
+            best_row=self._progress.best,
+            progress=self._progress,
+            images_seen=len(history) * len(job.train),
+            stopped_early=len(history) < recipe.epochs,
+            features=self._feed.features.entry if self._feed.features else None,
+        )
+
+    def _save(self) -> None:
+        """Saves all that is needed to go on; the best weights only where they are not the present ones."""
+        if self._checkpoint:
+            newest = self._progress.best.epoch == len(self._progress.history)
+            best = {} if newest else {f"best/{name}": tensor for name, tensor in self._best.items()}
+            self._checkpoint.save(self._progress, {**self._learner.state(), **best})
+
+    def _epoch(self, val_losses: list[float], advance: Advance) -> EpochResult:
         """Trains one epoch and validates it.
 
         Args:
             val_losses: of the epochs before it.
+            advance: told of each step.
 
         Returns:
             Training figures of the batches as they were learned (augmented, weights changing), validation figures of
-            the weights after the last step.
+            the weights after the last step, or of their average.
         """
-        job, epoch, images = self.job, len(val_losses), len(self.job.train)
-        first = epoch * self.schedule.steps_per_epoch
-        rows = loader.order(images, job.seed, epoch)
-        self.module.train()
-        loss_sum, correct, rate = 0.0, 0, 0.0
-        for batch in loader.batches(job.train, rows, job.recipe.batch_size, first):
-            rate = self.schedule.rate(batch.step, val_losses)
-            loss, right = self._step(batch, rate)
-            self._check(loss, f"loss is {loss} at step {batch.step + 1} (epoch {epoch + 1}, learning rate {rate:.3g})")
-            loss_sum += loss * len(batch.labels)
-            correct += right
-            self.advance(1)
-        val_loss, val_accuracy = validate(job, self.module)
-        self._check(val_loss, f"validation loss is {val_loss} after epoch {epoch + 1} (step {batch.step + 1})")
+        epoch, learner = len(val_losses), self._learner
+        self._feed.prepare(epoch)
+        learner.begin(epoch)
+        figures, rate = _Figures(self._job, epoch), 0.0
+        for batch in self._feed.train(epoch):
+            rate = self._schedule.rate(batch.step, val_losses)
+            figures.add(batch, rate, learner.step(batch, rate))
+            advance(1)
+        train_loss, train_accuracy = figures.means()
+        val_loss, val_accuracy = self._validate()
+        step = (epoch + 1) * self._schedule.steps_per_epoch
+        _check(self._job, val_loss, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
         return EpochResult(
             epoch=epoch + 1,
-            step=first + self.schedule.steps_per_epoch,
+            step=step,
             learning_rate=rate,
-            train_loss=loss_sum / images,
-            train_accuracy=correct / images,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
         )
 
-    def _step(self, batch: loader.Batch, rate: float) -> tuple[float, int]:
-        """One optimiser step; returns the mean loss of the batch and how many images were right."""
-        job = self.job
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        size = job.train.preprocessing.image_size
-        change = augment.draw(job.recipe.augment, job.seed, batch.step, len(batch.labels), size)
-        torch.manual_seed(number(job.seed, "dropout", batch.step))
-        logits, labels = _forward(job, self.module, augment.move(batch.images, change), batch.labels, change)
-        loss = F.cross_entropy(logits, labels, label_smoothing=job.recipe.loss.label_smoothing)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        return loss.item(), int((logits.argmax(1) == labels).sum())
-
-    def _check(self, loss: float, what: str) -> None:
-        if not math.isfinite(loss):
-            raise Diverged(f"{self.job.label}: the {what}: lower train.learning_rate or lengthen train.warmup_epochs")
+    def _validate(self) -> tuple[float, float]:
+        """Mean cross entropy in nats (whatever is minimised, so that recipes can be compared) and accuracy."""
+        learner, job = self._learner, self._job
+        learner.agree()
+        figures = torch.zeros(2, dtype=torch.float64, device=job.compute.device)
+        for batch in self._feed.val():
+            figures += learner.judge(batch)
+        loss_sum, right = job.world.summed(figures).tolist()
+        return loss_sum / len(job.val), right / len(job.val)
 
 
-def validate(job: Job, module: nn.Module) -> tuple[float, float]:
-    """Measures a network on the validation split, in evaluation mode, without augmentation.
+class _Figures:
+    """Losses and hits of the steps of an epoch. On CUDA they are read one step late, so that Python need not wait."""
 
-    Args:
-        job: data and runtime.
-        module: left in evaluation mode.
+    def __init__(self, job: Job, epoch: int) -> None:
+        self._job = job
+        self._epoch = epoch
+        self._late = 1 if job.compute.device.type == "cuda" else 0
+        self._waiting: list[tuple[int, NDArray[np.int64], float, Callable[[], list[float]]]] = []
+        self._sums = [0.0, 0.0]
 
-    Returns:
-        Mean cross entropy in nats (without label smoothing, so that recipes can be compared) and accuracy.
-    """
-    module.eval()
-    loss_sum, correct = 0.0, 0
-    with torch.inference_mode():
-        for batch in loader.batches(job.val, np.arange(len(job.val)), job.recipe.batch_size):
-            logits, labels = _forward(job, module, batch.images, batch.labels, None)
-            loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
-            correct += int((logits.argmax(1) == labels).sum())
-    return loss_sum / len(job.val), correct / len(job.val)
+    def add(self, batch: Batch, rate: float, figures: torch.Tensor) -> None:
+        """Takes the mean loss and the share of right images of a step.
+
+        Raises:
+            Diverged: the loss of this step, or of the one before, is no number.
+        """
+        self._waiting.append((batch.step, batch.rows, rate, self._job.compute.sent_home(figures)))
+        self._read(self._late)
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and accuracy over all images; raises as `add` does."""
+        self._read(0)
+        loss, right = (total / len(self._job.train) for total in self._sums)
+        return loss, right
+
+    def _read(self, left: int) -> None:
+        while len(self._waiting) > left:
+            step, rows, rate, arrived = self._waiting.pop(0)
+            loss, right = arrived()
+            where = f"step {step + 1} (epoch {self._epoch + 1}, learning rate {rate:.3g})"
+            _check(self._job, loss, f"loss is {loss} at {where}, images {self._names(rows)}")
+            self._sums = [self._sums[0] + loss * len(rows), self._sums[1] + right * len(rows)]
+
+    def _names(self, rows: NDArray[np.int64]) -> str:
+        names = ", ".join(self._job.train.index["image_id"].iloc[rows[:_NAMED]])
+        more = len(rows) - _NAMED
+        return f"{names} and {more} more" if more > 0 else names
 
 
-def _forward(
-    job: Job,
-    module: nn.Module,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    change: augment.Augmentation | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    x = augment.normalise(images, job.mean, job.std, change, job.compute.device)
-    with job.compute.autocast():
-        logits = module(job.compute.place_batch(x))
-    return logits.float(), torch.from_numpy(labels).to(job.compute.device)
+def _check(job: Job, loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(f"{job.label}: the {what}: lower train.learning_rate or lengthen train.warmup_epochs")

@@ -20,7 +20,8 @@ from podium.core.files import sha256_file
 from podium.core.records.training import ModelCard
 from podium.data.augment import normalise
 from podium.models import zoo
-from podium.models.compute import Compute, memory_named_in_errors
+from podium.models.compute import Compute
+from podium.models.memory import memory_named_in_errors
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"

@@ -1,13 +1,10 @@
-"""Learning rates and optimisers. A rate is a pure function of the recipe, the step and the validation losses so far:
+"""Learning rates. A rate is a pure function of the recipe, the step and the validation losses so far:
 there is no schedule state to save, and a resumed run cannot differ from an uninterrupted one.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from timm.optim import Lamb
-from torch import nn, optim
 
 from podium.core.config.recipe import Train
 from podium.core.errors import ParamsError
@@ -18,7 +15,7 @@ PLATEAU_PATIENCE = 1
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate over a run: linear warm-up, then cosine, step, plateau or constant."""
+    """The learning rate over a run: linear warm-up, then cosine, linear, step, plateau or constant."""
 
     recipe: Train
     steps_per_epoch: int
@@ -38,8 +35,9 @@ class Schedule:
         """The rate of one optimiser step.
 
         Warm-up of W steps: base * (step + 1) / (W + 1) (Goyal et al. 2017). Then, t steps after it, with T steps left
-        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); linear base * (1 - t / T); step
-        base * step_factor ** floor(epoch / step_epochs); plateau base * step_factor ** cuts (see `cuts`).
+        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); linear
+        base * (1 - t / T); step base * step_factor ** floor(epoch / step_epochs), with the epochs of the warm-up
+        counted; plateau base * step_factor ** cuts (see `cuts`).
 
         Args:
             step: from 0 over the whole run.
@@ -101,37 +99,3 @@ def should_stop(val_losses: Sequence[float], recipe: Train) -> bool:
     for loss in val_losses:
         best, bad = (loss, 0) if loss < best - rule.min_delta else (best, bad + 1)
     return bad >= rule.patience
-
-
-def optimiser(module: nn.Module, recipe: Train) -> optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019, decoupled decay) or SGD with momentum.
-
-    Biases, the scales of normalisation layers (all tensors with fewer than two axes) and what the network itself
-    exempts (position embeddings) are not decayed, as is usual since He et al. 2019.
-
-    Args:
-        module: on its device.
-        recipe: optimizer, learning_rate, weight_decay, momentum.
-
-    Returns:
-        An optimiser with two groups: decayed, not decayed.
-    """
-    exempt: set[str] = set(getattr(module, "no_weight_decay", set)())
-    named = [(name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad]
-    groups = [
-        {"params": [t for n, t in named if t.ndim > 1 and n not in exempt], "weight_decay": recipe.weight_decay},
-        {"params": [t for n, t in named if t.ndim <= 1 or n in exempt], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    match recipe.optimizer:
-        case "adamw":
-            return optim.AdamW(groups, lr=recipe.learning_rate, fused=True)  # 2 to 8 times the speed on a CPU
-        case "sgd":
-            return optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
-        case "adam":
-            return optim.Adam(groups, lr=recipe.learning_rate, fused=True)
-        case "rmsprop":
-            return optim.RMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-        case "lamb":
-            lamb: optim.Optimizer = Lamb(groups, lr=recipe.learning_rate)
-            return lamb

@@ -1,62 +1,38 @@
-"""A study of recipe values: every architecture gets the same trials, the same epochs and the same engine.
+"""What a study tries: every architecture gets the same budget of images, the same sampler and the same pruner.
 
-What trial n tries is a function of (seed, n) and of the trials finished before it, so a killed study that is resumed
-ends like an uninterrupted one: a trial that was under way is thrown away and tried again under the same number, the
-finished ones are kept in Optuna's journal and not repeated. Depends on the engine and Optuna.
+What trial n tries, and after which epoch it is given up, is a function of the study's settings, of n and of the trials
+of *earlier batches*. Nothing is kept between two trials: Optuna's study is rebuilt in memory for each from what those
+before it found. So it does not matter which process runs a trial, when, or how often it was begun and killed.
+Depends on Optuna.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
+from podium.core.config import dotted
 from podium.core.config.contender import Contender
-from podium.core.config.dotted import field_at, inside, value_at
-from podium.core.config.tuning import Choices, Span, Tune, Value
+from podium.core.config.tuning import Choices, Range, Span, Tune, Value
 from podium.core.records.training import EpochResult
-from podium.data.randomness import number
-from podium.models.engine import Diverged
+from podium.data.randomness import number as seed_of
+from podium.models.trials import State, TrialResult
 
-Pruned = optuna.TrialPruned
-"""What a report raises to end a trial that is worse than the median."""
+EDGE = 0.02
+"""Share of a range, at either end, in which a chosen value makes one doubt the range."""
 
-State = Literal["finished", "pruned", "diverged"]
-
-_JOURNAL = "journal.log"
-_STATE, _EPOCHS = "state", "epochs"
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One trial that came to an end.
-
-    Attributes:
-        number: from 0, without gaps.
-        state: finished; pruned (worse than the median at an epoch); diverged (the loss was no number).
-        parameters: values by recipe key.
-        epochs: finished epochs; at least one unless it diverged in the first.
-    """
-
-    number: int
-    state: State
-    parameters: dict[str, Value]
-    epochs: tuple[EpochResult, ...]
-
-    @property
-    def best(self) -> EpochResult | None:
-        """The epoch with the lowest validation loss."""
-        return min(self.epochs, key=lambda row: (row.val_loss, row.epoch), default=None)
+_ATTEMPTS = 20  # to draw values that were not tried yet; the second half of them without regard to what was found
+_NAME = "study"  # Hyperband draws a trial's bracket from the study's name and the trial's number
+_RUNG = "completed_rung_"  # how Optuna's successive halving notes what a trial had reached where others are compared
+_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.PRUNED}
 
 
-Report = Callable[[EpochResult], None]
-Objective = Callable[[int, dict[str, Value], Report], None]
-"""(number, parameters, report) -> None: runs one trial, reports each epoch, lets what `report` raises pass through."""
+class Pruned(Exception):
+    """Ends a trial that is not worth its next epoch."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +42,9 @@ class Study:
     Attributes:
         contender: whose own values are the first guess.
         spans: by dotted key; all that lies in them are values the contender can take (`Params` checks that).
-        tune: trials, epochs, startup trials.
+        tune: trials, epochs, pruner, batches.
         seed: of the experiment.
-        warm_start: values to try first, before the first guess.
+        warm_start: values to try first, before the first guess; what one lacks is completed by the contender's own.
     """
 
     contender: Contender
@@ -77,115 +53,182 @@ class Study:
     seed: int
     warm_start: Sequence[Mapping[str, Value]] = ()
 
-    def run(self, folder: Path, objective: Objective, after_trial: Callable[[TrialResult], None]) -> list[TrialResult]:
-        """Runs the trials that are still missing.
+    def next_batch(self, results: Sequence[TrialResult]) -> range:
+        """Numbers of the trials to run next, all of them at once; empty when the study is over.
+
+        The budget is `trials` times `epochs`. What earlier trials did not use of it is spent on further ones, as long
+        as a whole trial fits and there are values that were not tried; but not where no trial came to an end.
 
         Args:
-            folder: of the journal; claimed by this process.
-            objective: runs one trial.
-            after_trial: told of each trial that ends now, after it is safe in the journal.
+            results: of all earlier batches, by number.
+        """
+        first = len(results)
+        if first >= self.tune.trials and all(result.state != "finished" for result in results):
+            return range(first, first)
+        spent = sum(result.epochs_begun for result in results)
+        fit = max(0, self.tune.trials * self.tune.epochs - spent) // self.tune.epochs
+        untried = self._combinations() - len({tuple(sorted(result.parameters.items())) for result in results})
+        return range(first, first + int(min(self.tune.together, fit, untried)))
+
+    def ask(self, earlier: Sequence[TrialResult], number: int) -> "Asked":
+        """What a trial tries; the same answer however often it is asked.
+
+        Args:
+            earlier: all trials of earlier batches, by number.
+            number: of this trial, from `len(earlier)` on.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        tried = [result.parameters for result in earlier]
+        for beside in range(len(earlier), number + 1):  # those of the same batch come first, and are avoided as well
+            for attempt in range(_ATTEMPTS):
+                asked = self._asked(earlier, beside, attempt)
+                if asked.parameters not in tried:  # tried again it would find the same, to the last digit
+                    break
+            tried.append(asked.parameters)
+        return asked
+
+    def _asked(self, earlier: Sequence[TrialResult], number: int, attempt: int) -> "Asked":
+        distributions = {key: self._distribution(key) for key in sorted(self.spans)}
+        # a sampler that went on from an earlier trial could not be restored: each trial has a fresh one
+        seed = seed_of(self.seed, "trial", number) + attempt
+        sampler: optuna.samplers.BaseSampler = (
+            optuna.samplers.TPESampler(n_startup_trials=self.tune.startup_trials, seed=seed, constant_liar=False)
+            if attempt < _ATTEMPTS // 2
+            else optuna.samplers.RandomSampler(seed=seed)
+        )
+        study = optuna.create_study(study_name=_NAME, sampler=sampler, pruner=self._pruner())
+        study.add_trials(_frozen(result, distributions) for result in earlier)
+        unknown = optuna.trial.create_trial(state=TrialState.FAIL)  # holds the number of one of the same batch
+        study.add_trials([unknown] * (number - len(earlier)))
+        guesses = self.guesses()
+        if number < len(guesses):
+            study.enqueue_trial(guesses[number])
+        return Asked(study, study.ask(distributions), self.tune.epochs)
+
+    def guesses(self) -> list[dict[str, Value]]:
+        """What the first trials try: the warm starts, then the contender's own values, each of them once.
+
+        A key whose own value lies outside what is searched is left out: the sampler chooses it.
+        """
+        found = ((key, dotted.value_at(self.contender, key)) for key in sorted(self.spans))
+        own = {key: value for key, value in found if value is not None and dotted.inside(self.spans[key], value)}
+        guesses: list[dict[str, Value]] = []
+        for values in [*({**own, **values} for values in self.warm_start), own]:
+            if values and values not in guesses:
+                guesses.append(values)
+        return guesses
+
+    def at_the_edge(self, parameters: Mapping[str, Value]) -> list[str]:
+        """Keys whose value lies at an end of its range, where the range could be widened there.
+
+        Args:
+            parameters: the chosen values by dotted key.
 
         Returns:
-            All trials, by number.
+            Sorted keys. A value at an end beyond which the recipe allows nothing (a dropout of 0) is not among them.
         """
-        study = self._open(folder)
-        results = [_result(i, trial) for i, trial in enumerate(_ended(study))]
-        while len(results) < self.tune.trials:
-            result = self._one(study, len(results), objective)
-            results.append(result)
-            after_trial(result)
-        return results
+        return [key for key in sorted(parameters) if self._lies_at_an_end(key, parameters[key])]
 
-    def _open(self, folder: Path) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(_mended(folder / _JOURNAL)))),
-            study_name="study",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=self.tune.startup_trials),
-        )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)  # under way when the process was killed
-        return study
-
-    def _one(self, study: optuna.Study, index: int, objective: Objective) -> TrialResult:
-        # a sampler that went on from an earlier trial could not be restored: each trial has a fresh one
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=self.tune.startup_trials, seed=number(self.seed, "trial", index)
-        )
-        if index == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(self._first_guess())
-        trial = study.ask()
-        parameters = {key: self._suggest(trial, key) for key in sorted(self.spans)}
-        rows: list[EpochResult] = []
-
-        def report(row: EpochResult) -> None:
-            rows.append(row)
-            trial.report(row.val_loss, row.epoch)
-            if row.epoch < self.tune.epochs and trial.should_prune():
-                raise Pruned
-
-        state: State = "finished"
+    def _lies_at_an_end(self, key: str, value: Value) -> bool:
+        span = self.spans[key]
+        if not isinstance(span, Range) or not isinstance(value, int | float):
+            return False
+        place = position(span, value)
+        if EDGE < place < 1 - EDGE:
+            return False
+        beyond = _beyond(span, upper=place > 0.5, whole=dotted.field_at(key, "search") is int)
         try:
-            objective(index, parameters, report)
-        except Pruned:
-            state = "pruned"
-        except Diverged:
-            state = "diverged"
-        trial.set_user_attr(_STATE, state)
-        trial.set_user_attr(_EPOCHS, [row.model_dump() for row in rows])
-        if state == "finished":
-            study.tell(trial, min(row.val_loss for row in rows))
-        else:
-            study.tell(trial, state=TrialState.PRUNED)
-        return _result(index, study.get_trials(deepcopy=False)[trial.number])
+            dotted.with_values(self.contender, {key: beyond})
+        except ValidationError:
+            return False
+        return True
 
-    def _first_guess(self) -> dict[str, Value]:
-        """The contender's own values, where they lie in what is searched."""
-        own = {key: value_at(self.contender, key) for key in sorted(self.spans)}
-        return {key: value for key, value in own.items() if value is not None and inside(self.spans[key], value)}
+    def _combinations(self) -> float:
+        """How many trials there can be that differ; infinite where a key takes any number of a range."""
+        return math.prod(
+            len(span.choices)
+            if isinstance(span, Choices)
+            else round(span.high) - round(span.low) + 1
+            if dotted.field_at(key, "search") is int
+            else math.inf
+            for key, span in self.spans.items()
+        )
 
-    def _suggest(self, trial: optuna.Trial, key: str) -> Value:
+    def _distribution(self, key: str) -> BaseDistribution:
         span = self.spans[key]
         if isinstance(span, Choices):
-            chosen: Value = trial.suggest_categorical(key, span.choices)
-            return chosen
-        if field_at(key, "search") is int:
-            return int(trial.suggest_int(key, round(span.low), round(span.high), log=span.log))
-        return float(trial.suggest_float(key, span.low, span.high, log=span.log))
+            return CategoricalDistribution(span.choices)
+        if dotted.field_at(key, "search") is int:
+            return IntDistribution(round(span.low), round(span.high), log=span.log)
+        return FloatDistribution(span.low, span.high, log=span.log)
+
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        if self.tune.pruner == "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=self.tune.startup_trials)
+        if self.tune.pruner == "hyperband":  # Li et al. 2018, in its asynchronous form (Li et al. 2020)
+            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.tune.epochs)
+        return optuna.pruners.NopPruner()
 
 
-def winner(results: Iterable[TrialResult]) -> TrialResult | None:
-    """The finished trial with the lowest validation loss, the earliest of equals; None where none finished."""
-    finished = [result for result in results if result.state == "finished"]
-    return min(finished, key=lambda result: (_lowest(result), result.number), default=None)
+class Asked:
+    """One trial under way: its values, and who judges its epochs."""
+
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, epochs: int) -> None:
+        """For `Study.ask`."""
+        self._study, self._trial, self._epochs = study, trial, epochs
+        self._rows: list[EpochResult] = []
+
+    @property
+    def parameters(self) -> dict[str, Value]:
+        """Values by dotted key, sorted."""
+        return {key: self._trial.params[key] for key in sorted(self._trial.params)}
+
+    def report(self, row: EpochResult) -> None:
+        """Takes note of an epoch.
+
+        Raises:
+            Pruned: the trial is not worth another one.
+        """
+        self._rows.append(row)
+        self._trial.report(row.val_loss, row.epoch)
+        if row.epoch < self._epochs and self._trial.should_prune():
+            raise Pruned
+
+    def result(self, state: State) -> TrialResult:
+        """What the trial found."""
+        noted = self._study.get_trials(deepcopy=False)[self._trial.number].system_attrs
+        return TrialResult(
+            number=self._trial.number,
+            state=state,
+            parameters=self.parameters,
+            epochs=tuple(self._rows),
+            rungs={key: value for key, value in noted.items() if key.startswith(_RUNG)},
+        )
 
 
-def _lowest(result: TrialResult) -> float:
-    return min((row.val_loss for row in result.epochs), default=math.inf)
+def position(span: Range, value: float) -> float:
+    """Where a value lies in its range: 0 at the lower end, 1 at the upper one, in logs where `log` is true."""
+    low, high, at = (math.log(x) for x in (span.low, span.high, value)) if span.log else (span.low, span.high, value)
+    return float((at - low) / (high - low))
 
 
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    ended: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return ended
+def _beyond(span: Range, *, upper: bool, whole: bool) -> float:
+    """A value a little outside a range: a tenth of its width (in logs), or the next whole number."""
+    end, sign = (span.high, 1) if upper else (span.low, -1)
+    if whole:
+        return end + sign
+    if span.log:
+        return float(end * (span.high / span.low) ** (0.1 * sign))
+    return end + 0.1 * sign * (span.high - span.low)
 
 
-def _result(index: int, trial: FrozenTrial) -> TrialResult:
-    return TrialResult(
-        number=index,
-        state=trial.user_attrs[_STATE],
-        parameters={key: trial.params[key] for key in sorted(trial.params)},
-        epochs=tuple(EpochResult.model_validate(row) for row in trial.user_attrs[_EPOCHS]),
+def _frozen(result: TrialResult, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    best = result.best
+    return optuna.trial.create_trial(
+        state=_STATES[result.state],
+        value=best.val_loss if best is not None and result.state == "finished" else None,
+        params=result.parameters,
+        distributions=dict(distributions),
+        intermediate_values={row.epoch: row.val_loss for row in result.epochs},
+        system_attrs=dict(result.rungs),
     )
-
-
-def _mended(journal: Path) -> Path:
-    """Drops a line that a kill cut in half, and the lock of a process that is gone (the folder is ours alone)."""
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    if journal.is_file():
-        data = journal.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with journal.open("r+b") as stream:
-                stream.truncate(whole)
-    return journal

@@ -11,6 +11,7 @@ from torch import nn
 from podium.core.config.contender import Contender
 from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
+from podium.core.files import sha256_file
 from podium.core.identity import library_versions, runtime_identity, source_digest
 from podium.core.layout import Layout
 from podium.core.records.fetch import WeightsRecord
@@ -18,7 +19,8 @@ from podium.data.augment import Triple
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
-from podium.models.engine import Job
+from podium.models.job import Cache, Job
+from podium.models.parallel import ALONE, World
 
 PRETRAINED_CARD = "weights.json"
 PRETRAINED = "weights.safetensors"
@@ -39,6 +41,8 @@ class Task:
     runtime: Runtime
     compute: Compute
     seed: int
+    world: World
+    cache: Cache
 
     def build(self, contender: Contender) -> nn.Module:
         """The network with its first weights: the same for every call.
@@ -47,17 +51,35 @@ class Task:
             contender: with tuned values applied.
 
         Raises:
-            ModelError: the architecture is unknown, or the pretrained weights or the images' size do not fit it.
+            ModelError: the architecture is unknown, the pretrained weights are not those that were fetched, or they or
+                the images' size do not fit it.
         """
         module = zoo.create(contender, len(self.train.classes), self.seed)
         if self.pretrained_file is not None:
+            self._check_pretrained(self.pretrained_file)
             zoo.load_pretrained(module, self.pretrained_file)
         zoo.flops(module, self.train.preprocessing.image_size)  # refuses a size the network cannot take
         return module
 
     def job(self, label: str, contender: Contender) -> Job:
         """What the engine needs, with tuned values applied to the contender."""
-        return Job(label, self.train, self.val, contender.train, self.mean, self.std, self.compute, self.seed)
+        return Job(
+            label=label,
+            train=self.train,
+            val=self.val,
+            contender=contender,
+            mean=self.mean,
+            std=self.std,
+            compute=self.compute,
+            seed=self.seed,
+            world=self.world,
+            cache=self.cache,
+        )
+
+    @property
+    def runtime_identity(self) -> dict[str, str | int | float | bool]:
+        """What of the runtime changes bytes, with the number of processes that share the work."""
+        return {**runtime_identity(self.runtime), "processes": self.world.size}
 
     def identity(self, layout: Layout, stage: str) -> dict[str, object]:
         """The parts of a fingerprint that tune and train share.
@@ -69,15 +91,27 @@ class Task:
         return {
             "data": {"train": self.train.digest, "val": self.val.digest},
             "model": self.contender.model_dump(mode="json"),
-            "pretrained": self.pretrained.model_dump(mode="json"),
+            # the digests say all that counts of a file; its source names the hub's commit, which moves on without it
+            "pretrained": self.pretrained.model_dump(mode="json", exclude={"source"}),
             "seed": self.seed,
-            "runtime": runtime_identity(self.runtime),
+            "runtime": self.runtime_identity,
             "source": source_digest(layout.root, stage),
             "versions": library_versions(),
         }
 
+    def _check_pretrained(self, path: Path) -> None:
+        wanted = self.pretrained.stored_sha256
+        found = sha256_file(path) if path.is_file() else "missing"
+        if found != wanted:
+            raise ModelError(
+                f"{path} has sha256 {found}, but {PRETRAINED_CARD} says {wanted}: these are not the weights that were "
+                "fetched; run `dvc repro -f fetch`"
+            )
 
-def open_task(layout: Layout, model: str, contender: Contender, runtime: Runtime, seed: int) -> Task:
+
+def open_task(
+    layout: Layout, model: str, contender: Contender, runtime: Runtime, seed: int, *, world: World = ALONE
+) -> Task:
     """Opens train and val and checks that the network fits the images, before any time is spent.
 
     Args:
@@ -86,6 +120,7 @@ def open_task(layout: Layout, model: str, contender: Contender, runtime: Runtime
         contender: its section.
         runtime: how to compute; sets torch's threads.
         seed: of the experiment.
+        world: the processes at work.
 
     Returns:
         A task; no pixels are read yet.
@@ -115,6 +150,17 @@ def open_task(layout: Layout, model: str, contender: Contender, runtime: Runtime
         mean=mean,
         std=std,
         runtime=runtime,
-        compute=Compute.of(runtime),
+        compute=Compute.of(runtime, world.device if world.size > 1 else None),
         seed=seed,
+        world=world,
+        cache=Cache(
+            folder=layout.features(model),
+            gib=runtime.cache_gib,
+            identity={
+                "architecture": contender.architecture,
+                "runtime": {**runtime_identity(runtime), "cache_gib": None},
+                "source": source_digest(layout.root, "train"),  # in tune too, so that trials and training share it
+                "versions": library_versions(),
+            },
+        ),
     )

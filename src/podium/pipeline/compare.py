@@ -26,7 +26,7 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
     Args:
         layout: the project's paths.
         models: names of the contenders, each evaluated.
-        compare: the metric and the significance.
+        compare: the metric, the significance, and the conditions in which models may differ.
 
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
@@ -34,7 +34,7 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
     metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
     validation = ValidationReport.read(layout.validation_report)
     _remove_others(layout, models)
-    leaderboard = rounded(rank(metrics, compare.metric))
+    leaderboard = rounded(rank(metrics, compare.metric, compare.accept))
     test = None
     if len(models) > 1:
         test = rounded(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))

@@ -6,7 +6,7 @@ asking costs three requests. Depends on the `registry` room.
 
 from podium.core.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import registration, runs, store
+from podium.registry import registration, runs, store, study_runs
 from podium.registry.outcome import Outcome, read_outcome
 
 
@@ -35,7 +35,7 @@ def run(layout: Layout, params: Params) -> None:
         parent_id = runs.write_parent(client, experiment, outcome, parent)
         models = {}
         for contender in outcome.contenders:
-            runs.write_study(client, experiment, outcome, contender, parent_id)
+            study_runs.write_study(client, experiment, outcome, contender, parent_id)
             run_id = runs.write_child(client, experiment, outcome, contender, parent_id)
             models[contender.name] = registration.log_model(client, experiment, outcome, contender, run_id)
         version, new = registration.register(client, outcome, models[outcome.winner.name])

@@ -12,15 +12,17 @@ from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult, ModelCard, TuningResult
 from podium.core.times import add_times
+from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint, claimed, discard
 from podium.models.engine import EpochDone, Fitted, fit
+from podium.models.features import keep_only
 from podium.models.history import epoch_line, write_history
 from podium.models.inference import CARD, WEIGHTS
+from podium.models.parallel import joined
 from podium.models.recipe import with_values
 from podium.models.task import Task, open_task
 from podium.models.watcher import Ending, Watcher, WatcherFactory
-from podium.models.weights import save_weights
 
 HISTORY = "history.csv"
 
@@ -47,37 +49,44 @@ def run(
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
-    task = open_task(layout, model, contender, runtime, seed)
-    tuned = TuningResult.read(layout.tuning(model) / "best.json")
-    final = with_values(contender, tuned.parameters)
-    fingerprint = identity.fingerprint(
-        {
-            **task.identity(layout, "train"),
-            "tuned": tuned.parameters,
-        }
-    )
+    with joined(runtime.device) as world:
+        task = open_task(layout, model, contender, runtime, seed, world=world)
+        tuned = TuningResult.read(layout.tuning(model) / "best.json")
+        final = with_values(contender, tuned.parameters)
+        fingerprint = identity.fingerprint({**task.identity(layout, "train"), "tuned": tuned.parameters})
+        if world.leads:
+            _lead(layout, task, final=final, tuned=tuned, fingerprint=fingerprint, watch=watch)
+        else:
+            checkpoint = Checkpoint(layout.checkpoint(fingerprint), world)
+            fit(task.job(f"train {model}", final), task.build(final), lambda row, seconds: None, checkpoint)
+
+
+def _lead(
+    layout: Layout, task: Task, *, final: Contender, tuned: TuningResult, fingerprint: str, watch: WatcherFactory
+) -> None:
+    """Trains, is watched and writes; of several processes the first one does."""
     module = task.build(final)
-    watcher = watch("train", model, fingerprint)
+    job = task.job(f"train {task.model}", final)
+    watcher = watch("train", task.model, fingerprint)
     ending: Ending = "failed"
     folder = layout.checkpoint(fingerprint)
     try:
         with claimed(folder):
-            fitted = fit(
-                task.job(f"train {model}", final), module, _told(watcher, model, final.train), Checkpoint(folder)
-            )
-            with replacing_folder(layout.model(model)) as out:
+            fitted = fit(job, module, _told(watcher, job.label, final.train), Checkpoint(folder, task.world))
+            with replacing_folder(layout.model(task.model)) as out:
                 _write(out, task, module, fitted, final=final, tuned=tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
+            keep_only(layout.features(task.model), fitted.features)
             discard(folder)
         ending = "finished"
     finally:
         watcher.close(ending)
 
 
-def _told(watcher: Watcher, model: str, recipe: Train) -> EpochDone:
+def _told(watcher: Watcher, label: str, recipe: Train) -> EpochDone:
     def epoch_done(row: EpochResult, seconds: float) -> None:
-        print(f"train {model}: {epoch_line(row, recipe.epochs, seconds)}", flush=True)
+        print(f"{label}: {epoch_line(row, recipe.epochs, seconds)}", flush=True)
         watcher.epoch(row)
 
     return epoch_done
@@ -112,11 +121,11 @@ def _write(
         epochs=len(fitted.progress.history),
         best_epoch=fitted.best_row.epoch,
         images_seen=fitted.images_seen,
-        micro_batch_size=final.train.micro_batch_size or final.train.batch_size,
-        cached_prefix=False,
+        micro_batch_size=fitted.progress.micro_batch_size,
+        cached_prefix=fitted.features is not None,
         stopped_early=fitted.stopped_early,
         seed=task.seed,
-        runtime=identity.runtime_identity(task.runtime),
+        runtime=task.runtime_identity,
         versions=identity.library_versions(),
         data_digests={"train": task.train.digest, "val": task.val.digest},
         fingerprint=fingerprint,

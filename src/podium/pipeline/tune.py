@@ -1,23 +1,27 @@
 """Verb tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 from podium.core import identity
 from podium.core.config.contender import Contender
 from podium.core.config.runtime import Runtime
-from podium.core.config.tuning import Span, Tune, Value
+from podium.core.config.tuning import Range, Span, Tune, Value
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult, TuningResult
+from podium.models import batches
 from podium.models.checkpoint import claimed, discard
-from podium.models.engine import Diverged, fit
+from podium.models.engine import fit
 from podium.models.history import EPOCH_COLUMNS, shown, write_table
 from podium.models.recipe import stretched, with_values
-from podium.models.search import Objective, Pruned, Report, Study, TrialResult, winner
+from podium.models.search import Study
 from podium.models.task import Task, open_task
+from podium.models.trials import Report, TrialResult, winner
 from podium.models.watcher import Ending, Watcher, WatcherFactory
 
 
@@ -50,86 +54,131 @@ def run(
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
     study = Study(contender, search, tune, seed, warm_start)
-    task = open_task(layout, model, contender, runtime, seed)
+    objective = _Objective(layout, model, contender, tune, runtime, seed)
     fingerprint = identity.fingerprint(
         {
-            **task.identity(layout, "tune"),
+            **objective.task.identity(layout, "tune"),
             "search": {key: span.model_dump(mode="json") for key, span in search.items()},
             "warm_start": [dict(values) for values in warm_start],
             "trials": tune.model_dump(mode="json", exclude={"search"}),
             "optuna": version("optuna"),
         }
     )
+    if runtime.trials_at_once > tune.together:
+        print(
+            f"tune {model}: runtime.trials_at_once is {runtime.trials_at_once}, but tune.together asks for only "
+            f"{tune.together} at once, so no more run side by side",
+            flush=True,
+        )
     watcher = watch("tune", model, fingerprint)
     ending: Ending = "failed"
     folder = layout.study(fingerprint)
+    listener = _Listener(model, tune, watcher)
     try:
         with claimed(folder):
-            objective = _objective(task, tune, watcher)
-            results = study.run(folder, objective, lambda result: print(_trial_line(model, tune, result), flush=True))
+            results = batches.run(study, folder, objective, listener, runtime.trials_at_once)
             with replacing_folder(layout.tuning(model)) as out:
-                _write(out, task, results, tune=tune, keys=sorted(search), fingerprint=fingerprint)
+                _write(out, study, results, objective.task, fingerprint)
             discard(folder)
         ending = "finished"
     finally:
-        watcher.close(ending)
+        listener.close(ending)
 
 
-def _objective(task: Task, tune: Tune, watcher: Watcher) -> Objective:
-    def objective(number: int, parameters: dict[str, Value], report: Report) -> None:
-        candidate = with_values(task.contender, parameters)
-        candidate = candidate.model_copy(update={"train": stretched(candidate.train, tune.epochs)})
-        watched = watcher.trial(number, parameters)
-        ending: Ending = "failed"
+@dataclass(frozen=True)
+class _Objective:
+    """Runs trials, here or in a worker process; each process opens the task once, for all trials it is given."""
 
-        def epoch_done(row: EpochResult, seconds: float) -> None:
-            watched.epoch(row)
-            report(row)
+    layout: Layout
+    model: str
+    contender: Contender
+    tune: Tune
+    runtime: Runtime
+    seed: int
 
-        label = f"tune {task.model}: trial {number + 1}/{tune.trials}"
-        try:
-            fit(task.job(label, candidate), task.build(candidate), epoch_done)
-            ending = "finished"
-        except (Pruned, Diverged) as ended:
-            ending = "pruned" if isinstance(ended, Pruned) else "diverged"
-            raise
-        finally:
-            watched.close(ending)
+    @cached_property
+    def task(self) -> Task:
+        return open_task(self.layout, self.model, self.contender, self.runtime, self.seed)
 
-    return objective
+    def __getstate__(self) -> dict[str, object]:
+        """All but the task: its images are mapped from files, and would be copied."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
-
-def _trial_line(model: str, tune: Tune, result: TrialResult) -> str:
-    values = "  ".join(f"{key.removeprefix('train.')} {shown(value)}" for key, value in result.parameters.items())
-    best = result.best
-    reached = f"  val {best.val_loss:.3f} / {best.val_accuracy:.3f}" if best else ""
-    return (
-        f"tune {model}: trial {result.number + 1}/{tune.trials}  {values}  {result.state} "
-        f"after {len(result.epochs)} of {tune.epochs} epochs{reached}"
-    )
+    def __call__(self, number: int, parameters: dict[str, Value], report: Report) -> None:
+        candidate = with_values(self.contender, parameters)
+        candidate = candidate.model_copy(update={"train": stretched(candidate.train, self.tune.epochs)})
+        job = self.task.job(f"tune {self.model}: trial {number}", candidate)
+        fit(job, self.task.build(candidate), lambda row, seconds: report(row))
 
 
-def _write(out: Path, task: Task, results: list[TrialResult], *, tune: Tune, keys: list[str], fingerprint: str) -> None:
+@dataclass(frozen=True)
+class _Listener:
+    """Prints a line a trial and tells the watchers."""
+
+    model: str
+    tune: Tune
+    watcher: Watcher
+    running: dict[int, Watcher] = field(default_factory=dict)
+
+    def started(self, number: int, parameters: dict[str, Value]) -> None:
+        self.running[number] = self.watcher.trial(number, parameters)
+
+    def epoch(self, number: int, row: EpochResult) -> None:
+        self.running[number].epoch(row)
+
+    def ended(self, result: TrialResult) -> None:
+        self.running.pop(result.number).close(result.state)
+        values = "  ".join(f"{key} {shown(value)}" for key, value in result.parameters.items())
+        best = result.best
+        reached = f"  val {best.val_loss:.3f} / {best.val_accuracy:.3f}" if best else ""
+        print(
+            f"tune {self.model}: trial {result.number}  {values}  {result.state} "
+            f"after {len(result.epochs)} of {self.tune.epochs} epochs{reached}",
+            flush=True,
+        )
+
+    def close(self, ending: Ending) -> None:
+        """The study is over; trials that are still under way were not waited for."""
+        for watched in self.running.values():
+            watched.close("failed")
+        self.watcher.close(ending)
+
+
+def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fingerprint: str) -> None:
     chosen = winner(results)
-    if chosen is None or chosen.best is None:
+    if chosen is None:
         raise ModelError(
             f"no trial of {task.model} came to an end, the loss was no number in all {len(results)}: "
-            "lower tune.search.train.learning_rate, or lengthen train.warmup_epochs"
+            "lower the learning rate, or lengthen train.warmup_epochs"
         )
+    trial, best = chosen
+    at_the_edge = study.at_the_edge(trial.parameters)
     TuningResult(
         model=task.model,
-        parameters=chosen.parameters,
-        trial=chosen.number,
-        val_loss=chosen.best.val_loss,
-        val_accuracy=chosen.best.val_accuracy,
+        parameters=trial.parameters,
+        trial=trial.number,
+        val_loss=best.val_loss,
+        val_accuracy=best.val_accuracy,
         trials=len(results),
         pruned=sum(result.state != "finished" for result in results),
-        epochs_per_trial=tune.epochs,
-        images_budget=tune.trials * tune.epochs * len(task.train),
-        images_seen=sum(len(result.epochs) for result in results) * len(task.train),
-        at_the_edge=[],
+        epochs_per_trial=study.tune.epochs,
+        images_budget=study.tune.trials * study.tune.epochs * len(task.train),
+        images_seen=sum(result.epochs_begun for result in results) * len(task.train),
+        at_the_edge=at_the_edge,
         fingerprint=fingerprint,
     ).write(out / "best.json")
+    _write_tables(out, results, sorted(study.spans))
+    for key in at_the_edge:
+        span = study.spans[key]
+        searched = f" ({shown(span.low)} to {shown(span.high)})" if isinstance(span, Range) else ""
+        print(
+            f"warning: tune {task.model}: the best {key}, {shown(trial.parameters[key])}, lies at an end of what was "
+            f"searched{searched}: a better value may lie beyond; widen the range",
+            flush=True,
+        )
+
+
+def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> None:
     write_table(
         out / "trials.csv",
         ["number", "state", "val_loss", "val_accuracy", "epochs", *keys],

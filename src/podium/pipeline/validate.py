@@ -175,7 +175,7 @@ def _leak(profile: Profile) -> NaiveSplitLeak:
 
 
 def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, evidence: Evidence) -> None:
-    """The page for people, the doubtful labels for their tools; `passed.json` for the stages after this one, only where they may run."""
+    """The page for people, the doubtful labels for tools, and `passed.json` for the next stages where they may run."""
     findings = None
     if inputs.sound:
         findings = Findings(

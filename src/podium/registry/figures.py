@@ -44,7 +44,12 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
+def written(value: bool | int | float | str) -> str:
+    """A value of the params: numbers with three significant digits at most, words as they are."""
+    return figure(value) if isinstance(value, float) else str(value)
+
+
 FILTERS: Mapping[str, Callable[[Any], str]] = {
-    form.__name__: form for form in (share, between, count, compact, size, milliseconds, figure)
+    form.__name__: form for form in (share, between, count, compact, size, milliseconds, figure, written)
 }
 """By the names they have in the report's template."""

@@ -52,6 +52,7 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
     classifier = _load(candidate)
     return [
         data_validation(candidate),
+        comparison(candidate),
         weights_hash(candidate),
         golden_batch(candidate, classifier),
         accuracy(candidate.metrics, limits.minimum_accuracy),
@@ -76,6 +77,23 @@ def data_validation(candidate: Evidence) -> GateResult:
         detail=""
         if passed
         else f"data validation did not pass{failed}: tag {tag}, report {str(candidate.validation.passed).lower()}",
+    )
+
+
+def comparison(candidate: Evidence) -> GateResult:
+    """The version won on equal conditions, or on differences accepted by name: `compare` says so in the tags."""
+    tag, differences = (candidate.tags.get(f"podium.{name}", "missing") for name in ("comparable", "differences"))
+    passed = tag == "true"
+    seen = {"true": "comparable", "false": "not comparable"}.get(tag, tag)
+    return GateResult(
+        name="comparison",
+        required="comparable",
+        observed=seen if differences in ("none", "missing") else f"{seen}: {differences}",
+        passed=passed,
+        detail=""
+        if passed
+        else f"the models it won against were trained on other conditions ({differences}): make them equal, or accept "
+        "each difference by name in compare.accept, and run `dvc repro`",
     )
 
 

@@ -62,6 +62,15 @@ class Outcome:
         """The contender that `decision.json` names."""
         return next(c for c in self.contenders if c.name == self.decision.winner)
 
+    @property
+    def comparison_tags(self) -> dict[str, str]:
+        """What MLflow's tags say of the comparison: whether it was a fair one, and where the models differed."""
+        told = [f"{d.condition}{' (accepted)' if d.accepted else ''}" for d in self.decision.differences]
+        return {
+            "podium.comparable": str(self.decision.comparable).lower(),
+            "podium.differences": ", ".join(told) or "none",
+        }
+
 
 def read_outcome(layout: Layout, params: Params) -> Outcome:
     """Reads what the stages before publish left.
@@ -88,7 +97,9 @@ def read_outcome(layout: Layout, params: Params) -> Outcome:
     contenders = tuple(_contender(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
     lock = _lock_digest(layout.root / "dvc.lock")
     state = _state(layout, params, contenders)
-    code = sha256_tree(Path(__file__).parent.glob("report*"), Path(__file__).parent)
+    package = Path(__file__).parents[1]
+    drawn = [package / "analysis" / name for name in ("conditions.py", "drawing.py", "study_plots.py")]
+    code = sha256_tree([*(package / "registry").glob("report*"), *drawn], package)
     return Outcome(
         layout=layout,
         params=params,

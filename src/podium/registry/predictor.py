@@ -69,7 +69,8 @@ def serving_runtime(folder: Path) -> Runtime:
     from podium.core.records.training import ModelCard
 
     card = ModelCard.read(folder / "model.json")
-    runtime = Runtime.model_validate({**card.runtime, "workers": 0})
+    known = {key: value for key, value in card.runtime.items() if key in Runtime.model_fields}
+    runtime = Runtime.model_validate({**known, "workers": 0})
     if runtime.device == "cuda" and not torch.cuda.is_available():
         return runtime.model_copy(update={"device": "cpu"})
     return runtime

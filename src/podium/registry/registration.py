@@ -6,11 +6,13 @@ Both are found again by the tags `podium.fingerprint` and `podium.evidence`. Dep
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from podium.analysis.conditions import sentences
 from podium.registry.evidence import CANDIDATE, FILES, JUDGED, evidence_digest
 from podium.registry.outcome import Entry, Outcome, git_commit
 
@@ -23,9 +25,9 @@ _READY = "READY"
 
 
 def is_registered(client: "MlflowClient", outcome: Outcome) -> bool:
-    """Whether the winner is a version, the alias `candidate` is on it, and its package is where MLflow says."""
+    """Whether the winner is a version that says how it won, `candidate` is on it, and its package is there."""
     found = find_version(client, outcome)
-    if found is None:
+    if found is None or _changed_tags(found, outcome):
         return False
     model = client.get_registered_model(found.name)
     return str(model.aliases.get(CANDIDATE)) == str(found.version) and _is_there(
@@ -68,6 +70,8 @@ def log_model(client: "MlflowClient", experiment: str, outcome: Outcome, contend
 def register(client: "MlflowClient", outcome: Outcome, model_id: str) -> tuple[str, bool]:
     """Registers the winner, unless it is, and moves the alias `candidate` to it.
 
+    A version is of weights and evidence; what it won against may change, so its tags about that are brought up to date.
+
     Args:
         client: an open client.
         outcome: what the files say.
@@ -92,6 +96,7 @@ def register(client: "MlflowClient", outcome: Outcome, model_id: str) -> tuple[s
         _show_in_model(client, model_id, name, version)
     else:
         version = str(found.version)
+        _tell_how_it_won(client, found, outcome)
     if str(client.get_registered_model(name).aliases.get(CANDIDATE)) != version:
         client.set_registered_model_alias(name, CANDIDATE, version)
     return version, found is None
@@ -113,6 +118,7 @@ def version_tags(outcome: Outcome) -> dict[str, str]:
         "podium.state": outcome.state,
         "podium.accuracy": repr(best.metrics.accuracy.value),
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
+        **outcome.comparison_tags,
         **_relaxed(outcome),
     }
 
@@ -120,11 +126,12 @@ def version_tags(outcome: Outcome) -> dict[str, str]:
 def description(outcome: Outcome) -> str:
     """The version in plain words."""
     best, m = outcome.winner, outcome.winner.metrics
+    how = " ".join([outcome.decision.reason, *sentences(outcome.decision.differences)])
     return (
         f"{best.card.architecture}, winner of experiment {outcome.params.experiment} over "
         f"{len(outcome.contenders)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "
         f"seen ({m.accuracy.low:.1%} to {m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}, "
-        f"{len(best.card.classes)} classes. {outcome.decision.reason}"
+        f"{len(best.card.classes)} classes. {how}"
     )
 
 
@@ -134,6 +141,18 @@ def _identity(contender: Entry) -> dict[str, str]:
         "podium.evidence": contender.evidence,
         "podium.model": contender.name,
     }
+
+
+def _changed_tags(version: "ModelVersion", outcome: Outcome) -> Mapping[str, str]:
+    return {key: value for key, value in outcome.comparison_tags.items() if version.tags.get(key) != value}
+
+
+def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+    changed = _changed_tags(version, outcome)
+    for key, value in changed.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+    if changed:
+        client.update_model_version(version.name, version.version, description(outcome))
 
 
 def _relaxed(outcome: Outcome) -> dict[str, str]:

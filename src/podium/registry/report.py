@@ -1,15 +1,16 @@
 """`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
 
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped. Depends on
-`outcome`, `figures`, `tables`, `analysis.slices` (names of slices), pandas and Jinja.
+`outcome`, `figures`, `tables`, `analysis.conditions`, `analysis.slices` (names of slices), pandas and Jinja.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podium.analysis.conditions import TITLES, by_value, remedy, shared
 from podium.core.files import write_text
 from podium.core.latin import with_latin
 from podium.core.layout import Layout
@@ -20,6 +21,7 @@ from podium.core.records.validate import ExpectationResult
 from podium.registry import figures
 from podium.registry.figures import share
 from podium.registry.outcome import Entry, Outcome, git_commit
+from podium.registry.report_studies import studies
 from podium.registry.tables import read_table
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ PLOTS = {
     "reliability.png": "Calibration",
 }
 REJECTED_SHOWN = 12
-TRIALS_SHOWN = 12
+GROUPS_SHOWN = 4  # in a sentence
 _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
 
@@ -57,26 +59,12 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One trial of a study; losses in nats, None where it ended before an epoch."""
-
-    number: int
-    state: str
-    values: tuple[tuple[str, float], ...]
-    epochs: int
-    val_loss: float | None
-    val_accuracy: float | None
-    best: bool
-
-
-@dataclass(frozen=True)
 class ModelPart:
     """What the page shows of one model beyond its records."""
 
     contender: Entry
     won: bool
     pictures: tuple[Picture, ...]
-    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
@@ -116,7 +104,8 @@ def render(outcome: Outcome) -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    filters = {**figures.FILTERS, "with_latin": with_latin}
+    ours: dict[str, Callable[..., Any]] = {"with_latin": with_latin, "by_value": by_value, "remedy": remedy}
+    filters = {**figures.FILTERS, **ours}
     return rendered("podium.registry", ".", "report.html.j2", filters, _view(outcome))
 
 
@@ -138,6 +127,10 @@ def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
         said.append(
             f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}."
         )
+    if m.groups is not None:
+        groups = list(m.groups.per_group)
+        which = ", ".join(groups) if len(groups) <= GROUPS_SHOWN else f"one of {len(groups)}"
+        said.append(f"It names the coarse class ({which}) rightly in {share(m.groups.accuracy.value)} of cases.")
     if "clean" in m.slices and "hard" in m.slices:
         clean, hard = m.slices["clean"], m.slices["hard"]
         said.append(
@@ -163,10 +156,12 @@ def _view(outcome: Outcome) -> dict[str, Any]:
         "outcome": outcome,
         "best": outcome.winner,
         "findings": findings(outcome, read_table(layout.evaluation_report(outcome.winner.name) / "confusion.csv")),
+        "titles": TITLES,
+        "shared": shared([contender.metrics for contender in outcome.contenders]),
         "axis": _axis([row.accuracy for row in outcome.leaderboard.rows]),
         "parts": [_part(layout, c, c is outcome.winner) for c in outcome.contenders],
         "slices": known,
-        "trials_shown": TRIALS_SHOWN,
+        "studies": studies(outcome),
         "mistakes": _mistakes(layout, outcome.winner.name),
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
@@ -183,26 +178,7 @@ def _view(outcome: Outcome) -> dict[str, Any]:
 def _part(layout: Layout, contender: Entry, won: bool) -> ModelPart:
     folder = layout.evaluation(contender.name)
     pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
-    return ModelPart(contender, won, tuple(pictures), _trials(layout, contender))
-
-
-def _trials(layout: Layout, contender: Entry) -> tuple[Trial, ...]:
-    """The best trials first; those without a loss last."""
-    rows = read_table(layout.tuning(contender.name) / "trials.csv").to_dict("records")
-    trials = [
-        Trial(
-            number=int(row["number"]),
-            state=str(row["state"]),
-            values=tuple((key, row[key]) for key in contender.tuning.parameters),
-            epochs=int(row["epochs"]),
-            val_loss=_number(row["val_loss"]),
-            val_accuracy=_number(row["val_accuracy"]),
-            best=int(row["number"]) == contender.tuning.trial,
-        )
-        for row in rows
-    ]
-    trials.sort(key=lambda t: (not t.best, t.state != "finished", float("inf") if t.val_loss is None else t.val_loss))
-    return tuple(trials)
+    return ModelPart(contender, won, tuple(pictures))
 
 
 def _mistakes(layout: Layout, model: str) -> list[Mistake]:
@@ -228,10 +204,6 @@ def _axis(intervals: Sequence[Interval]) -> Axis:
 
 def _verdict(result: ExpectationResult) -> str:
     return "passed" if result.success else "failed" if result.severity == "critical" else "warning"
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)  # noqa: PLR0124  # NaN stands for "no value" in the table
 
 
 def _inline(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The runs of an experiment in MLflow, made from files: one parent per state, a child per model, a run per study.
+"""The runs of an experiment in MLflow, made from files: one parent per state, a child per model.
 
 Every function may be called again: what is there is kept, what is missing is added. Depends on `outcome`, `store` and
 `tracking`; MLflow and pandas are imported on use.
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podium.analysis.conditions import sentences
 from podium.core.records.evaluation import Interval
 from podium.core.records.training import EpochResult
 from podium.registry import store, tracking
@@ -63,12 +64,13 @@ def write_parent(client: "MlflowClient", experiment: str, outcome: Outcome, run:
         "podium.winner": decision.winner,
         "podium.fingerprint": decision.fingerprint,
         "podium.tie": str(decision.tie).lower(),
+        **outcome.comparison_tags,
         "podium.validation_passed": str(outcome.validation.passed).lower(),
         "podium.dvc_lock_sha256": outcome.dvc_lock,
         "mlflow.note.content": note(outcome),
     }.items():
         client.set_tag(run_id, key, value)
-    _log_missing(
+    log_missing(
         client, run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
     )
     root = outcome.layout.root
@@ -99,7 +101,7 @@ def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, conte
         client, run_id, {k: v for k, v in _parameters(contender).items() if k not in run.data.params}
     )
     tracking.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
-    _log_missing(client, run_id, test_metrics(contender))
+    log_missing(client, run_id, test_metrics(contender))
     _log_changed(client, run, {f"measured/{key}": value for key, value in contender.times.items()})
     _log_datasets(client, run, outcome, contender)
     for folder, place in (
@@ -116,42 +118,11 @@ def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, conte
     return run_id
 
 
-def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
-    """Rebuilds the run of a study and those of its trials, unless they are there."""
-    result, name = contender.tuning, contender.name
-    found = store.find_runs(client, experiment, kind="tune", fingerprint=result.fingerprint)
-    if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:
-        return
-    if found:
-        run_id = str(found[0].info.run_id)
-        if store.PARENT not in found[0].data.tags:
-            client.set_tag(run_id, store.PARENT, parent)
-    else:
-        tags = {**tracking.train_tags(name, result.fingerprint), "podium.kind": "tune", store.PARENT: parent}
-        run_id = store.create_run(client, experiment, f"tune {name}", tags, "stages/tune.py")
-    _write_trials(client, experiment, outcome, contender, run_id)
-    settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
-    tracking.log_parameters(client, run_id, settings)
-    best = {"best_val_loss": result.val_loss, "best_val_accuracy": result.val_accuracy, "pruned": float(result.pruned)}
-    _log_missing(
-        client,
-        run_id,
-        {
-            **best,
-            **{
-                f"best/{key}": float(value)
-                for key, value in result.parameters.items()
-                if isinstance(value, int | float)
-            },
-        },
-    )
-    client.set_terminated(run_id)
-    client.set_tag(run_id, COMPLETE, result.fingerprint)
-
-
 def note(outcome: Outcome) -> str:
     """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
     lines = [f"**{outcome.decision.winner}**: {outcome.decision.reason}", ""]
+    conditions = " ".join(sentences(outcome.decision.differences))
+    lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
     for row in outcome.leaderboard.rows:
         accuracy, macro_f1 = _with_interval(row.accuracy), _with_interval(row.macro_f1)
@@ -179,7 +150,10 @@ def test_metrics(contender: Entry) -> dict[str, float]:
         "flops": float(m.flops),
         "images_seen": float(m.images_seen),
     }
+    if m.groups is not None:
+        values |= {"test_group_accuracy": m.groups.accuracy.value, "test_group_macro_f1": m.groups.macro_f1.value}
     for kind, rates in (
+        ("group_recall", {group: g.recall for group, g in (m.groups.per_group if m.groups else {}).items()}),
         ("recall", {label: c.recall for label, c in m.per_class.items()}),
         ("slice", {label: s.accuracy.value for label, s in m.slices.items()}),
     ):
@@ -203,23 +177,6 @@ def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender:
     return run
 
 
-def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
-    folder = outcome.layout.tuning(contender.name)
-    trials, history = read_table(folder / "trials.csv"), read_table(folder / "history.csv")
-    fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
-    for row in trials.to_dict("records"):
-        number = int(row["number"])
-        run_id, new = tracking.open_trial(
-            client, experiment, parent, contender.name, contender.tuning.fingerprint, number=number
-        )
-        if new:
-            tracking.log_parameters(client, run_id, {str(k): v for k, v in row.items() if k not in fixed})
-        tracking.log_epochs(client, run_id, _rows(history[history["trial"] == number].drop(columns="trial")))
-        state = str(row["state"])  # finished, pruned or diverged
-        client.set_tag(run_id, "podium.ending", state)
-        client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
-
-
 def _parameters(contender: Entry) -> dict[str, object]:
     card = contender.card
     section = {"attention": card.attention, "head": card.head.model_dump(), "train": card.recipe.model_dump()}
@@ -228,6 +185,7 @@ def _parameters(contender: Entry) -> dict[str, object]:
         "trainable": card.trainable if isinstance(card.trainable, str) else f"from {card.trainable.from_}",
         "architecture": card.architecture,
         "weights": card.pretrained.weights,
+        "pretraining": card.pretrained.pretraining,
         "image_size": card.preprocessing.image_size,
         "seed": card.seed,
         **{f"runtime.{key}": value for key, value in card.runtime.items()},
@@ -253,7 +211,8 @@ def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
     return named
 
 
-def _log_missing(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
+def log_missing(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
+    """Logs the metrics that a run does not have yet."""
     known = client.get_run(run_id).data.metrics
     _log_values(client, run_id, {key: value for key, value in values.items() if key not in known})
 
@@ -289,10 +248,11 @@ def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contende
 
 
 def _epochs(path: Path) -> list[EpochResult]:
-    return _rows(read_table(path))
+    return rows_of(read_table(path))
 
 
-def _rows(frame: "pd.DataFrame") -> list[EpochResult]:
+def rows_of(frame: "pd.DataFrame") -> list[EpochResult]:
+    """The epochs in a table with the columns of `EpochResult`."""
     return [EpochResult.model_validate(row) for row in frame.to_dict("records")]
 
 

@@ -30,7 +30,22 @@ from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 _CHUNK: Final = 2**20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 _GOOG_MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
-_CORRECT_LOCATION = "correct dataset.location, or download the file yourself and give its path"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `params.yaml` that messages tell a person to correct."""
+
+    location: str = "dataset.location"
+    sha256: str = "dataset.sha256"
+
+    @property
+    def remedy(self) -> str:
+        """What to do when an address is refused."""
+        return f"correct {self.location}, or download the file yourself and give its path"
+
+
+OF_DATASET: Final = Keys()
 
 
 @dataclass(frozen=True)
@@ -43,17 +58,19 @@ class Remote:
             raise `Broken`.
         remedy: what to do when the server refuses.
         identity: what tells it from other files; only a digest of it is written beside a part. Empty: its name.
+        keys: where its address and digest are written.
     """
 
     name: str
     address: Callable[[], str]
-    remedy: str = _CORRECT_LOCATION
+    remedy: str = OF_DATASET.remedy
     identity: str = ""
+    keys: Keys = OF_DATASET
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def at(cls, url: str, keys: Keys = OF_DATASET) -> Self:
         """The file at an address that stays as it is."""
-        return cls(without_secrets(url), lambda: url, identity=url)
+        return cls(without_secrets(url), lambda: url, keys.remedy, identity=url, keys=keys)
 
     @property
     def digest(self) -> str:
@@ -75,7 +92,9 @@ class _PartRecord(Record):
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
-def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0) -> Path:
+def download(
+    url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0, *, keys: Keys = OF_DATASET
+) -> Path:
     """Downloads a pinned file, unless it is there already.
 
     Args:
@@ -84,6 +103,7 @@ def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: f
         folder: where downloads are kept; made if needed.
         fetch: timeout and number of retries. An attempt that brought new bytes is not counted.
         pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+        keys: where address and digest are written.
 
     Returns:
         The file, under its own name in a folder named after its digest.
@@ -92,7 +112,7 @@ def download(url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: f
         DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
     """
     target = folder / sha256[:16] / _base_name(url)
-    download_to(target, Remote.at(url), sha256, fetch, pause_seconds)
+    download_to(target, Remote.at(url, keys), sha256, fetch, pause_seconds)
     return target
 
 
@@ -129,8 +149,12 @@ def without_secrets(location: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
-def address(location: str) -> SplitResult:
+def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
     """The parts of an address.
+
+    Args:
+        location: a URL.
+        key: where it is written, for the message.
 
     Raises:
         DataError: it cannot be read as one.
@@ -138,7 +162,7 @@ def address(location: str) -> SplitResult:
     try:
         return urlsplit(location)
     except ValueError as error:
-        raise DataError(f"dataset.location is not a valid address ({one_line(error)}): correct it") from error
+        raise DataError(f"{key} is not a valid address ({one_line(error)}): correct it") from error
 
 
 class _Transfer:
@@ -275,7 +299,7 @@ def _fetch(transfer: _Transfer, sha256: str | None, retries: int, pause_seconds:
     except Broken as error:
         kept = f"; the {transfer.size:,} bytes so far are kept, run the stage again to go on"
         raise DataError(
-            f"{transfer.shown} cannot be downloaded ({error}): check the network and dataset.location"
+            f"{transfer.shown} cannot be downloaded ({error}): check the network and {transfer.remote.keys.location}"
             + (kept if transfer.size else "")
         ) from error
 
@@ -284,8 +308,8 @@ def _check(transfer: _Transfer, sha256: str | None) -> None:
     if sha256 is not None and (digest := sha256_file(transfer.part)) != sha256:
         transfer.forget()
         raise DataError(
-            f"{transfer.shown} has sha256 {digest}, but dataset.sha256 asks for {sha256}: it was deleted; "
-            "get the right address, or correct the key if you trust this file"
+            f"{transfer.shown} has sha256 {digest}, but {transfer.remote.keys.sha256} asks for {sha256}: it was "
+            "deleted; get the right address, or correct the key if you trust this file"
         )
     if sha256 is None and (stated := transfer.stated_md5) is not None:
         with transfer.part.open("rb") as stream:

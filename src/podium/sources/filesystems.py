@@ -15,13 +15,15 @@ from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import TEMPORARY, raise_if_full, replacing, sha256_file
 from podium.core.progress import show_progress
-from podium.sources.download import without_secrets
+from podium.sources.download import OF_DATASET, Keys, without_secrets
 from podium.sources.retrying import Broken, persist
 
 _REFUSED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-def copy_pinned(location: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0) -> Path:
+def copy_pinned(
+    location: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0, *, keys: Keys = OF_DATASET
+) -> Path:
     """One file, unless it is there already.
 
     Args:
@@ -30,6 +32,7 @@ def copy_pinned(location: str, sha256: str, folder: Path, fetch: Fetch, pause_se
         folder: where downloads are kept.
         fetch: number of retries.
         pause_seconds: wait before the first retry.
+        keys: where address and digest are written.
 
     Returns:
         The file, under its own name in a folder named after its digest.
@@ -38,17 +41,17 @@ def copy_pinned(location: str, sha256: str, folder: Path, fetch: Fetch, pause_se
         DataError: it cannot be had, or has another digest.
     """
     target = folder / sha256[:16] / (without_secrets(location).rpartition("/")[2] or "file")
-    if target.is_file():
+    if target.is_file() and sha256_file(target) == sha256:
         return target
     shown = without_secrets(location)
     with replacing(target) as temporary:
         refused = _copy(location, temporary, fetch, pause_seconds)
         if refused:
-            raise DataError(f"{shown} cannot be had ({refused}): correct dataset.location")
+            raise DataError(f"{shown} cannot be had ({refused}): correct {keys.location}")
         digest = sha256_file(temporary)
         if digest != sha256:
             raise DataError(
-                f"{shown} has sha256 {digest}, but dataset.sha256 asks for {sha256}: get the right address, or "
+                f"{shown} has sha256 {digest}, but {keys.sha256} asks for {sha256}: get the right address, or "
                 "correct the key if you trust this file"
             )
     return target

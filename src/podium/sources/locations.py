@@ -9,7 +9,7 @@ from pathlib import Path
 from podium.core.config.dataset import ArchiveDataset, CsvDataset, Fetch, SampleDataset, SnapshotDataset
 from podium.core.errors import ParamsError
 from podium.core.layout import Layout
-from podium.sources.download import address, download, without_secrets
+from podium.sources.download import OF_DATASET, address, download, without_secrets
 
 OneFile = SampleDataset | ArchiveDataset | SnapshotDataset | CsvDataset
 
@@ -19,13 +19,13 @@ def is_address(location: str) -> bool:
     return "://" in location
 
 
-def local_path(layout: Layout, location: str, key: str = "location") -> Path:
+def local_path(layout: Layout, location: str, key: str = OF_DATASET.location) -> Path:
     """The absolute path of a location.
 
     Args:
         layout: the project's paths; relative locations start at its root.
         location: a path, perhaps with `~`.
-        key: of the dataset section, for the message.
+        key: where it is written, for the message.
 
     Raises:
         ParamsError: it names the home of somebody who is not known.
@@ -33,7 +33,7 @@ def local_path(layout: Layout, location: str, key: str = "location") -> Path:
     try:
         return Path(os.path.normpath(layout.root / Path(location).expanduser()))
     except RuntimeError as error:  # `~nobody/photos`
-        raise ParamsError(f"dataset.{key} {location!r} names a home that is not known here: correct it") from error
+        raise ParamsError(f"{key} {location!r} names a home that is not known here: correct it") from error
 
 
 def watched_path(layout: Layout, source: str, location: str, key: str = "location", pinning: str = "") -> Path:
@@ -54,7 +54,7 @@ def watched_path(layout: Layout, source: str, location: str, key: str = "locatio
             f"dataset.{key} is an address, but source `{source}` reads from this machine: "
             "set dataset.source to `archive`"
         )
-    path = local_path(layout, location, key)
+    path = local_path(layout, location, f"dataset.{key}")
     if not _is_watched(layout, path):
         raise ParamsError(
             f"dataset.{key} {location!r} lies outside data/, which DVC does not watch: copy it below data/ "
@@ -97,14 +97,14 @@ def downloaded(layout: Layout, location: str, sha256: str | None, fetch: Fetch) 
     return download(location, pinned(shown, sha256), downloads(layout), fetch)
 
 
-def pinned(shown: str, sha256: str | None) -> str:
+def pinned(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) -> str:
     """The digest of a file at an address.
 
     Raises:
         ParamsError: there is none.
     """
     if sha256 is None:
-        raise ParamsError(f"dataset.sha256 is missing: a file from an address ({shown}) must be pinned by its digest")
+        raise ParamsError(f"{key} is missing: a file from an address ({shown}) must be pinned by its digest")
     return sha256
 
 

@@ -226,7 +226,9 @@ def _corners(row: Mapping[str, str], columns: BoxColumns) -> tuple[float, float,
     try:
         left, top, right, bottom = (float(text) for text in texts)
     except ValueError:
-        raise _Bad(f"a box of {', '.join(text or 'nothing' for text in texts)} is not four numbers") from None
+        raise _Bad(
+            f"a box of {', '.join(' '.join(text.split()) or 'nothing' for text in texts)} is not four numbers"
+        ) from None
     return left, top, right, bottom
 
 

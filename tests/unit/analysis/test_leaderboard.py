@@ -5,11 +5,12 @@ from rich.console import Console
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank, verdict
 from podium.core.errors import DataError
-from podium.core.records.evaluation import Interval, Metrics, PairedTest
+from podium.core.records.evaluation import GroupMetrics, Interval, PairedTest
+from tests.measurements import some_metrics
 
 
-def metrics(model, accuracy=0.9, f1=0.9, flops=100, parameters=10, digest="d", images=200):
-    return Metrics(
+def metrics(model, accuracy=0.9, f1=0.9, flops=100, parameters=10, digest="d", images=200, **fields):
+    return some_metrics(
         model=model,
         architecture=f"arch_{model}",
         fingerprint=model * 4,
@@ -17,30 +18,9 @@ def metrics(model, accuracy=0.9, f1=0.9, flops=100, parameters=10, digest="d", i
         images=images,
         accuracy=Interval(value=accuracy, low=accuracy - 0.05, high=min(1, accuracy + 0.05)),
         macro_f1=Interval(value=f1, low=f1 - 0.05, high=min(1, f1 + 0.05)),
-        macro_precision=0.9,
-        macro_recall=0.9,
-        weighted_precision=0.9,
-        weighted_recall=0.9,
-        weighted_f1=0.9,
-        loss=0.3,
-        top_k=3,
-        top_k_accuracy=1,
-        mean_confidence=0.9,
-        mean_confidence_correct=0.9,
-        mean_confidence_wrong=0.5,
-        low_confidence_threshold=0.5,
-        low_confidence_count=0,
-        ece=0.02,
-        val_accuracy=0.9,
-        val_loss=0.3,
-        per_class={},
-        slices={},
         parameters=parameters,
         flops=flops,
-        weights_bytes=40,
-        learning_rate=0.001,
-        epochs=6,
-        images_seen=7560,
+        **fields,
     )
 
 
@@ -133,9 +113,10 @@ def test_failed_validation_is_part_of_the_verdict():
     assert "do not promote" not in verdict(decide(board, None, 0.05, True))
 
 
-def printed(width, name="convnext_atto"):
-    board = rank([metrics(name, 0.912, flops=148_600_000, parameters=11_182_668), metrics("b", 0.85)], "accuracy")
-    decision = decide(board, paired(name, "b", 30, 10, 0.002), 0.05, True)
+def printed(width, *, other=None, accept=(), **fields):
+    entry = metrics("convnext_atto", 0.912, flops=148_600_000, parameters=11_182_668, **fields)
+    board = rank([entry, other or metrics("b", 0.85)], "accuracy", accept)
+    decision = decide(board, paired("convnext_atto", "b", 30, 10, 0.002), 0.05, True)
     console = Console(width=width, record=True)
     with console.capture() as capture:
         console.print(leaderboard_table(board, decision))
@@ -153,3 +134,44 @@ def test_table_shows_every_number_in_80_columns():
 
 def test_verdict_stands_below_the_table():
     assert "convnext_atto wins: its accuracy of 91.2% is above the 85.0% of b" in printed(400)
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+def test_a_comparison_on_unequal_conditions_says_so_below_the_table_and_names_no_winner():
+    text = one_line(printed(80, other=metrics("b", 0.85, conditions={"pretraining": "in12k_ft_in1k"})))
+    assert "convnext_atto is ahead: its accuracy" in text
+    assert "Not comparable: the models differ in pretraining (in1k: convnext_atto; in12k_ft_in1k: b)." in text
+    assert "compare.accept: [pretraining]" in text
+
+
+def test_an_accepted_difference_is_told_too():
+    text = one_line(printed(80, other=metrics("b", 0.85, conditions={"pretraining": "none"}), accept=["pretraining"]))
+    assert "convnext_atto wins: its accuracy" in text
+    assert "Accepted by compare.accept: the models differ in pretraining (in1k: convnext_atto; none: b)." in text
+    assert "Not comparable" not in text
+
+
+def test_the_decision_carries_what_the_leaderboard_found():
+    other = metrics("b", 0.85, conditions={"seed": 1, "images_seen": 100})
+    board = rank([metrics("a"), other], "accuracy", ["seed"])
+    decision = decide(board, paired("a", "b", 30, 10, 0.002), 0.05, True)
+    assert (board.comparable, decision.comparable) == (False, False)
+    assert decision.differences == board.differences
+    assert [(d.condition, d.accepted) for d in board.differences] == [("images_seen", False), ("seed", True)]
+
+
+def test_models_on_equal_conditions_are_comparable_and_nothing_is_said():
+    board = rank([metrics("a"), metrics("b")], "accuracy")
+    assert (board.comparable, board.differences) == (True, [])
+    assert "omparable" not in printed(400)
+
+
+def test_the_rate_of_coarse_classes_is_told_where_there_are_some():
+    rate = Interval(value=0.99, low=0.97, high=1.0)
+    groups = GroupMetrics(accuracy=rate, macro_f1=rate, per_group={})
+    text = one_line(printed(80, groups=groups, other=metrics("b", 0.85, groups=groups)))
+    assert "Right about the coarse class: convnext_atto 99.0% [97.0–100.0], b 99.0% [97.0–100.0]." in text
+    assert "coarse" not in printed(400)

@@ -21,7 +21,9 @@ def test_help_is_quick_and_needs_no_project(tmp_path):
     after = os.times()
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("status", "use", "validate", "snapshot", "promote"))
+    assert all(
+        command in done.stdout for command in ("status", "use", "models", "runtime", "validate", "snapshot", "promote")
+    )
     assert seconds < 2  # of processor time; 0.3 on a quiet machine, torch or MLflow alone would cost more than 2
 
 
@@ -74,7 +76,20 @@ def test_wrong_usage_exits_2_with_one_line(arguments, message):
     assert one_line(result.stderr)
 
 
-@pytest.mark.parametrize("command", ["status", "use", "validate", "snapshot", "promote", "rollback", "history"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "use",
+        "models",
+        "runtime",
+        "validate",
+        "snapshot",
+        "promote",
+        "rollback",
+        "history",
+    ],
+)
 def test_every_command_has_help_with_an_example(command):
     result = podium(command, "--help")
     assert result.exit_code == 0

@@ -6,7 +6,10 @@ import subprocess
 import pytest
 import yaml
 
+from podium.core.config.judging import Compare
+from podium.pipeline import compare
 from tests.unit.cli.calls import change_gates, podium
+from tests.unit.registry.promotions import client_of
 
 
 def test_status_shows_results_versions_and_three_next_steps(project, versions):
@@ -25,6 +28,19 @@ def test_status_is_json_for_scripts(project, versions):
     said = json.loads(podium("status", "--json").stdout)
     assert said["decision"]["winner"] in {row["model"] for row in said["leaderboard"]["rows"]}
     assert [(v["version"], v["aliases"]) for v in said["versions"]] == [("1", []), ("2", ["candidate"])]
+
+
+def test_status_tells_an_unfair_comparison_and_which_version_won_one(project, versions):
+    metrics = project.evaluation_report("tiny_resnet") / "metrics.json"
+    document = json.loads(metrics.read_text(encoding="utf-8"))
+    document["conditions"]["images_seen"] += 1
+    metrics.write_text(json.dumps(document), encoding="utf-8")
+    compare.run(project, ["tiny_resnet", "tiny_convnext"], Compare())
+    client_of(project).set_model_version_tag("podium-tiny", "1", "podium.comparable", "false")
+    assert "Not comparable: the models differ in planned training images" in " ".join(podium("status").stdout.split())
+    said = json.loads(podium("status", "--json").stdout)
+    assert said["leaderboard"]["comparable"] is said["decision"]["comparable"] is False
+    assert [version["comparable"] for version in said["versions"]] == ["false", "true"]
 
 
 def test_status_of_a_fresh_clone_makes_no_store(project):

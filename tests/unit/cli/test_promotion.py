@@ -16,7 +16,16 @@ def staging(layout):
 def test_promote_prints_every_gate_and_the_outcome(project, versions):
     result = podium("promote", "candidate", "--to", "staging", "--reason", "first")
     assert result.exit_code == 0, result.stderr
-    for gate in ("data_validation", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall", "latency"):
+    for gate in (
+        "data_validation",
+        "comparison",
+        "weights_hash",
+        "golden_batch",
+        "accuracy",
+        "macro_f1",
+        "recall",
+        "latency",
+    ):
         assert gate in result.stdout
     assert "version 2 is now at staging; audit entry 1" in result.stdout
     assert staging(project) == "2"

@@ -39,12 +39,22 @@ MISTAKES = [
     (set_at("train", "augment", "flipp", True), ["'train.augment.flipp'", "did you mean 'flip'?"]),
     (set_at("models", "resnet18", "weigths", "none"), ["'models.resnet18.weigths'", "did you mean 'weights'?"]),
     (set_at("models", "resnet18", "train", {"epoch": 3}), ["'models.resnet18.train.epoch'", "'epochs'"]),
-    (set_at("tune", "search", {"lr": {"low": 0.1, "high": 1.0}}), ["'lr'", "train section"]),
-    (set_at("tune", "search", {"optimizer": {"low": 0.1, "high": 1.0}}), ["'optimizer'", "not a number"]),
+    (set_at("tune", "search", {"lr": {"low": 0.1, "high": 1.0}}), ["tune.search: 'lr' is not a key of a model's"]),
+    (
+        set_at("tune", "search", {"train.learning_rat": {"low": 0.1, "high": 1.0}}),
+        ["'train.learning_rat'", "did you mean 'train.learning_rate'?"],
+    ),
+    (
+        set_at("tune", "search", {"train.optimizer": {"low": 0.1, "high": 1.0}}),
+        ["tune.search.train.optimizer is not a number", "{choices: [...]}"],
+    ),
     # out of range, with the value
     (set_at("train", "epochs", 0), ["train.epochs", "greater than or equal to 1", "0"]),
     (set_at("preprocess", "train", 0.9), ["preprocess", "must be 1", "0.9 + 0.15 + 0.15"]),
-    (set_at("tune", "search", "train.learning_rate", {"low": 1.0, "high": 0.1}), ["low (1) must be below high (0.1)"]),
+    (
+        set_at("tune", "search", "train.learning_rate", {"low": 1.0, "high": 0.1}),
+        ["tune.search.train.learning_rate: low (1) must be below high (0.1)"],
+    ),
     (set_at("tune", "search", "train.learning_rate", {"low": 0.0, "high": 0.1, "log": True}), ["above 0 when log"]),
     (set_at("train", "weight_decay", float("inf")), ["train.weight_decay", "finite number", "inf"]),
     (set_at("dataset", "location", ""), ["dataset.location", "at least 1 character"]),
@@ -52,16 +62,51 @@ MISTAKES = [
     (set_at("train", "warmup_epochs", 6), ["train.warmup_epochs: a warm-up of 6 epochs", "(6 epochs)"]),
     (set_at("models", "resnet18", "train", {"epochs": 1, "warmup_epochs": 2}), ["models.resnet18.train.warmup_epochs"]),
     # a range with values that no recipe could take
-    (set_at("tune", "search", "epochs", {"low": 1, "high": 3}), ["tune.search.epochs", "cannot be searched"]),
-    (set_at("tune", "search", "batch_size", {"low": 4.5, "high": 8}), ["tune.search.batch_size", "whole", "4.5 to 8"]),
-    (set_at("tune", "search", "warmup_epochs", {"low": 0, "high": 6}), ["tune.search.warmup_epochs: a warm-up of 6"]),
+    (set_at("tune", "search", "train.epochs", {"low": 1, "high": 3}), ["tune.search.train.epochs", "cannot be search"]),
+    (set_at("tune", "search", "weights", {"choices": ["none", "a.b"]}), ["tune.search.weights cannot be searched"]),
     (
-        set_at("models", "resnet18", "search", {"dropout": {"low": 0, "high": 1}}),
+        set_at("tune", "search", "train.batch_size", {"low": 4.5, "high": 8}),
+        ["tune.search.train.batch_size", "whole", "4.5 to 8"],
+    ),
+    (
+        set_at("tune", "search", "train.warmup_epochs", {"low": 0, "high": 6}),
+        ["tune.search.train.warmup_epochs: a warm-up of 6"],
+    ),
+    (
+        set_at("models", "resnet18", "search", {"head.dropout": {"low": 0, "high": 1}}),
         ["models.resnet18.search.head.dropout", "less than 1", "1.0", "narrow its range"],
     ),
     (
         set_at("tune", "search", "head.dropout", {"low": 0, "high": float("nan")}),
         ["tune.search.head.dropout.high", "finite"],
+    ),
+    # choices that are none
+    (
+        set_at("tune", "search", "attention", {"choices": ["none", "cban"]}),
+        ["tune.search.attention: ", "'none', 'se', 'cbam' or 'self'", "'cban'", "correct its choices"],
+    ),
+    (
+        set_at("tune", "search", "attention", {"choices": ["se", "se"]}),
+        ["tune.search.attention: choices lists 'se' more than once"],
+    ),
+    (set_at("tune", "search", "attention", {"choices": ["se"]}), ["tune.search.attention.choices", "at least 2"]),
+    (
+        set_at("tune", "search", "attention", {"choice": ["se"]}),
+        ["'tune.search.attention.choice'", "did you mean 'choices'?"],
+    ),
+    (
+        set_at("tune", "search", "head.hidden", {"choices": [[64], [128]]}),
+        ["tune.search.head.hidden"],
+    ),
+    (set_at("tune", "search", "head", {"choices": ["a", "b"]}), ["tune.search.head"]),
+    # a warm start that the study would not search
+    (
+        set_at("models", "resnet18", "warm_start", [{"train.learning_rate": 1.0e-3}, {"train.learning_rat": 1.0}]),
+        ["models.resnet18.warm_start[1]: 'train.learning_rat' is not searched", "did you mean 'train.learning_rate'?"],
+    ),
+    (
+        set_at("models", "resnet18", "warm_start", [{"train.learning_rate": 0.5}]),
+        ["models.resnet18.warm_start[0]: train.learning_rate = 0.5 lies outside"],
     ),
     (set_at("promote", "minimum_accuracy", 80), ["promote.minimum_accuracy", "80"]),
     # a choice
@@ -113,7 +158,10 @@ MISTAKES = [
     (set_at("dataset", "limit_per_class", {"val": 0}), ["dataset.limit_per_class.val: ", "(given 0)"]),
     # weights that are not pinned
     (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "data:w"}), ["weights_sha256 is missing"]),
-    (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "w.pth"}), ["`none` or `data:<file>`"]),
+    (
+        set_at("models", "resnet18", {"architecture": "resnet18", "weights": "w.pth"}),
+        ["`none`", "a timm tag in full", "'w.pth'"],
+    ),
 ]
 
 
@@ -147,8 +195,45 @@ def test_a_missing_file_says_where_to_run(tmp_path):
 
 def test_a_models_own_recipe_lies_on_top_of_the_common_one(tmp_path):
     params = load(write(tmp_path, set_at("models", "resnet18", "train", {"optimizer": "sgd", "epochs": 2})))
-    assert (params.recipe("resnet18").optimizer, params.recipe("resnet18").epochs) == ("sgd", 2)
-    assert params.recipe("convnext_atto").optimizer == params.train.optimizer == "adamw"
+    own = params.contender("resnet18")
+    assert (own.architecture, own.train.optimizer, own.train.epochs) == ("resnet18", "sgd", 2)
+    assert params.contender("convnext_atto").train.optimizer == params.train.optimizer == "adamw"
+
+
+def test_a_models_own_recipe_keeps_the_rest_of_a_section_it_changes(tmp_path):
+    changed = {"loss": {"kind": "focal"}, "augment": {"randaugment": {"magnitude": 3}}, "early_stopping": None}
+    params = load(write(tmp_path, set_at("models", "resnet18", "train", changed)))
+    own, common = params.contender("resnet18").train, params.train
+    assert own.loss == common.loss.model_copy(update={"kind": "focal"})
+    assert own.augment.randaugment is not None and own.augment.shift == common.augment.shift
+    assert (own.early_stopping, common.early_stopping is None) == (None, False)
+
+
+def test_a_model_s_own_ranges_lie_on_top_of_the_common_ones(tmp_path):
+    params = load(write(tmp_path, set_at("models", "resnet18", "search", {"attention": {"choices": ["none", "se"]}})))
+    assert sorted(params.search("resnet18")) == ["attention", "train.learning_rate"]
+    assert sorted(params.search("convnext_atto")) == ["train.learning_rate"]
+
+
+def test_choices_and_warm_starts_have_the_types_of_their_keys(tmp_path):
+    """YAML reads 1e-4 as text, 1 as a whole number and `yes` as a truth value."""
+
+    def change(values):
+        values["tune"]["search"] = {
+            "train.learning_rate": {"choices": ["1e-4", 1, 0.5]},
+            "train.batch_size": {"choices": [8.0, "16"]},
+            "train.augment.flip": {"choices": [True, False]},
+        }
+        values["models"]["resnet18"]["warm_start"] = [{"train.learning_rate": "1e-4", "train.batch_size": 16.0}]
+
+    params = load(write(tmp_path, change))
+    choices = {key: span.choices for key, span in params.search("resnet18").items()}
+    assert repr(choices["train.learning_rate"]) == "(0.0001, 1.0, 0.5)"
+    assert repr(choices["train.batch_size"]) == "(8, 16)"
+    assert choices["train.augment.flip"] == (True, False)
+    (warm,) = params.warm_start("resnet18")
+    assert warm == {"train.learning_rate": 0.0001, "train.batch_size": 16}
+    assert type(warm["train.batch_size"]) is int
 
 
 def test_numbers_written_the_way_yaml_reads_as_text_are_numbers(tmp_path):

@@ -1,6 +1,8 @@
+import threading
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.core.errors import DataError
@@ -8,17 +10,44 @@ from podium.data import loader
 from podium.data.shards import open_for_fitting
 from tests.small_splits import write_prepared
 
+SEEDS = st.integers(0, 2**31 - 1)
 
-@given(st.integers(1, 300), st.integers(0, 2**31 - 1), st.integers(0, 1000))
-def test_the_order_is_a_permutation_and_a_pure_function_of_seed_and_epoch(count, seed, epoch):
-    order = loader.order(count, seed, epoch)
+
+@given(st.integers(1, 300), SEEDS, st.integers(0, 1000))
+def test_shuffling_is_a_permutation_and_a_pure_function_of_seed_and_epoch(count, seed, epoch):
+    labels = np.zeros(count, np.int64)
+    order = loader.order(labels, "shuffle", seed, epoch)
     assert sorted(order) == list(range(count))
-    assert np.array_equal(order, loader.order(count, seed, epoch))
+    assert np.array_equal(order, loader.order(labels, "shuffle", seed, epoch))
 
 
-def test_epochs_and_seeds_differ_in_order():
-    orders = {tuple(loader.order(50, seed, epoch)) for seed in range(3) for epoch in range(3)}
+@pytest.mark.parametrize("sampling", ["shuffle", "balanced"])
+def test_epochs_and_seeds_differ_in_order(sampling):
+    labels = np.arange(50) % 3
+    orders = {tuple(loader.order(labels, sampling, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=120), SEEDS, st.integers(0, 1000))
+def test_balanced_takes_as_many_of_every_class_and_repeats_no_image_before_it_has_to(labels, seed, epoch):
+    labels = np.array(labels)
+    order = loader.order(labels, "balanced", seed, epoch)
+    assert len(order) == len(labels)
+    assert np.array_equal(order, loader.order(labels, "balanced", seed, epoch))
+    present = np.unique(labels)
+    of_class = [order[labels[order] == label] for label in present]
+    sizes = [len(rows) for rows in of_class]
+    assert max(sizes) - min(sizes) <= 1
+    for label, rows in zip(present, of_class, strict=True):
+        times = np.bincount(rows, minlength=len(labels))[labels == label]
+        assert times.max() - times.min() <= 1
+
+
+def test_balanced_shows_all_of_a_large_class_over_some_epochs_and_mixes_the_classes():
+    labels = np.repeat([0, 1], [80, 20])
+    orders = [loader.order(labels, "balanced", 0, epoch) for epoch in range(8)]
+    assert set(np.concatenate(orders)) == set(range(100))
+    assert 30 < (labels[orders[0]][:50] == 0).sum() + 10 < 50  # about half of each half
 
 
 @given(st.integers(1, 300), st.integers(1, 64))
@@ -32,23 +61,32 @@ def test_batches_cover_every_image_once_and_none_but_an_only_one_has_a_single_im
         assert min(sizes) > 1
 
 
-@pytest.mark.parametrize("per_shard", [1000, 7])
-def test_batches_hold_the_images_of_their_rows_whatever_shard_they_lie_in(tmp_path, per_shard):
-    split = open_for_fitting(write_prepared(tmp_path / "prepared", per_shard=per_shard), "train")
-    whole = np.concatenate([np.asarray(shard) for shard in split.shards])
-    rows = loader.order(len(split), 0, 0)
-    found = list(loader.batches(split, rows, 8, first_step=40))
-    assert [batch.step for batch in found] == [40, 41, 42, 43]
-    assert [len(batch.labels) for batch in found] == [8, 8, 8, 6]
-    assert np.array_equal(np.concatenate([batch.images for batch in found]), whole[rows])
-    assert np.array_equal(np.concatenate([batch.labels for batch in found]), split.labels[rows])
+@given(st.lists(st.integers()))
+@settings(max_examples=20, deadline=None)
+def test_reading_ahead_gives_every_piece_once_in_order(pieces):
+    assert list(loader.ahead(lambda piece: piece + 1, pieces)) == [piece + 1 for piece in pieces]
 
 
-def test_a_reader_that_stops_half_way_leaves_no_thread_behind(tmp_path):
-    import threading
+def test_the_next_piece_is_read_while_the_present_one_is_worked_on():
+    reading = [threading.Event() for _ in range(3)]
+    for piece in loader.ahead(lambda piece: (reading[piece].set(), piece)[1], range(3)):
+        assert reading[min(piece + 1, 2)].wait(timeout=10)
 
-    split = open_for_fitting(write_prepared(tmp_path / "prepared"), "train")
-    for _ in loader.batches(split, np.arange(30), 4):
+
+def test_what_a_reader_raises_comes_in_the_piece_s_turn():
+    def read(piece: int) -> int:
+        if piece == 1:
+            raise OSError("gone")
+        return piece
+
+    pieces = loader.ahead(read, range(3))
+    assert next(pieces) == 0
+    with pytest.raises(OSError, match="gone"):
+        next(pieces)
+
+
+def test_a_reader_that_is_left_half_way_leaves_no_thread_behind():
+    for _ in loader.ahead(lambda piece: piece, range(30)):
         break
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
 

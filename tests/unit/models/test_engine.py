@@ -5,19 +5,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from podium.core.config.contender import Head, Network
-from podium.core.config.recipe import Augment, EarlyStopping, Train
+from podium.core.config.recipe import Augment, EarlyStopping, Loss, Train
 from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.data import loader
+from podium.data.augment import draw
+from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
-from podium.models import engine, zoo
+from podium.models import zoo
 from podium.models.checkpoint import Checkpoint, claimed
-from podium.models.compute import Compute
-from podium.models.engine import Diverged, Job, fit
-from tests.small_splits import RECIPE, RUNTIME, SIZE, write_prepared
-
-MEAN = STD = (0.5, 0.5, 0.5)
-STILL = Augment(flip=False, shift=0, brightness=0, contrast=0)
+from podium.models.engine import Diverged, fit
+from podium.models.job import Cache
+from tests.small_jobs import STILL, ignore, job
+from tests.small_splits import RECIPE, SIZE, contender, write_prepared
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +25,14 @@ def prepared(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("engine") / "prepared", train=30, val=12)
 
 
-def job(prepared, recipe: Train = RECIPE, runtime: Runtime = RUNTIME) -> Job:
-    train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
-    return Job("train small", train, val, recipe, MEAN, STD, Compute.of(runtime), 0)
-
-
 def network(dropout: float = 0.2) -> nn.Module:
     return zoo.create(Network(architecture="test_resnet", head=Head(dropout=dropout)), 3, 0)
-
-
-def ignore(row, seconds) -> None:
-    pass
 
 
 def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
     recipe = Train(
         epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.05, weight_decay=0.0, schedule="constant",
-        warmup_epochs=0.0, label_smoothing=0.2, augment=STILL,
+        warmup_epochs=0.0, loss=Loss(label_smoothing=0.2), augment=STILL,
     )  # fmt: skip
     fitted = fit(job(prepared, recipe), network(0.0), ignore)
 
@@ -52,7 +43,7 @@ def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
     for epoch in range(2):
         module.train()
         total = 0.0
-        for rows in np.split(loader.order(30, 0, epoch), [8, 16, 24]):
+        for rows in np.split(loader.order(split.labels, "shuffle", 0, epoch), [8, 16, 24]):
             x = (torch.from_numpy(split.images(rows)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
             loss = F.cross_entropy(module(x), torch.from_numpy(split.labels[rows]), label_smoothing=0.2)
             optimizer.zero_grad()
@@ -63,16 +54,23 @@ def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
     assert [row.train_loss for row in fitted.progress.history] == pytest.approx(losses, rel=1e-3)
 
 
-def test_validation_uses_evaluation_mode_plain_loss_and_no_augmentation(prepared):
+@pytest.mark.parametrize("ema_decay", [None, 0.6])
+def test_validation_is_of_the_weights_that_are_kept_in_evaluation_mode_plain_and_unchanged(prepared, ema_decay):
+    recipe = RECIPE.model_copy(update={"ema_decay": ema_decay, "loss": Loss(kind="focal", label_smoothing=0.2)})
+    learned = network(0.9)
+    fitted = fit(job(prepared, recipe), learned, ignore)
+    assert fitted.best_row.epoch == 3
+    averaged = any(not torch.equal(tensor, fitted.best[name]) for name, tensor in learned.state_dict().items())
+    assert averaged == (ema_decay is not None)
     module = network(0.9)
+    module.load_state_dict(fitted.best)
     val = open_for_fitting(prepared, "val")
     x = (torch.from_numpy(val.images(np.arange(12))).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         logits = module.eval()(x)
     labels = torch.from_numpy(val.labels)
-    loss, accuracy = engine.validate(job(prepared), module.train())
-    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert accuracy == (logits.argmax(1) == labels).double().mean().item()
+    assert fitted.best_row.val_loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert fitted.best_row.val_accuracy == (logits.argmax(1) == labels).double().mean().item()
 
 
 @pytest.mark.parametrize(
@@ -140,12 +138,16 @@ def test_a_checkpoint_holds_no_pickle_and_a_damaged_one_is_named(prepared, tmp_p
         fit(job(prepared), network(), ignore, Checkpoint(tmp_path))
 
 
-def test_a_loss_that_is_no_number_names_step_and_rate(prepared):
-    wild = RECIPE.model_copy(update={"learning_rate": 1e30, "warmup_epochs": 0.0, "schedule": "constant"})
-    with pytest.raises(
-        Diverged, match=r"train small: the loss is (nan|inf) at step 2 \(epoch 1, learning rate 1e\+30\)"
-    ):
+def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
+    wild = RECIPE.model_copy(
+        update={"learning_rate": 1e30, "warmup_epochs": 0.0, "schedule": "constant", "batch_size": 10}
+    )
+    with pytest.raises(Diverged, match=r"^train small: the loss is (nan|inf) at step 2 ") as told:
         fit(job(prepared, wild), network(), ignore)
+    split = open_for_fitting(prepared, "train")
+    rows = loader.order(split.labels, "shuffle", 0, 0)[10:18]
+    named = ", ".join(split.index["image_id"].iloc[rows])
+    assert f"(epoch 1, learning rate 1e+30), images {named} and 2 more: lower train.learning_rate" in str(told.value)
 
 
 def test_dropout_is_drawn_per_step(prepared):
@@ -163,6 +165,12 @@ def test_a_last_batch_of_one_image_trains_although_batch_norm_sees_one_pixel(tmp
     assert fitted.progress.history[-1].step == 3 * 2
 
 
+@pytest.mark.parametrize("key", ["batch_size", "micro_batch_size"])
+def test_batch_norm_on_single_images_is_refused_in_one_line(prepared, key):
+    with pytest.raises(ModelError, match=f"two images or more.*train.{key}"):
+        fit(job(prepared, RECIPE.model_copy(update={key: 1})), network(), ignore)
+
+
 def test_a_folder_has_one_owner_and_is_free_again_afterwards(tmp_path):
     with claimed(tmp_path / "x"), pytest.raises(ModelError, match="another process"), claimed(tmp_path / "x"):
         pass
@@ -170,28 +178,132 @@ def test_a_folder_has_one_owner_and_is_free_again_afterwards(tmp_path):
         pass
 
 
-class Greedy(nn.Module):
-    """Asks for more memory than there is."""
+class TwoHeads(nn.Module):
+    """Has auxiliary classifiers while it is trained, as GoogLeNet has."""
 
-    def __init__(self, error: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.error = error
-        self.weight = nn.Parameter(torch.ones(2, 2))
+        torch.manual_seed(0)
+        self.main, self.first, self.second = (nn.Linear(3, 3) for _ in range(3))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.error == "accelerator":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore lines")
-        if self.error == "processor":
-            return torch.empty(2**58)
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    def forward(self, x: torch.Tensor):
+        x = x.mean((2, 3))
+        return (self.main(x), self.first(x), None, self.second(x)) if self.training else self.main(x)
 
 
-@pytest.mark.parametrize("where", ["accelerator", "processor"])
-def test_running_out_of_memory_is_one_line_with_the_keys_to_lower(prepared, where):
-    with pytest.raises(ModelError, match=r"^out of memory: lower train\.batch_size or preprocess\.image_size$"):
-        fit(job(prepared), Greedy(where), ignore)
+def one_step(prepared, module: nn.Module, **changes: object) -> float:
+    """The loss of the first and only step, on all training images as they are."""
+    usual = Train(epochs=1, batch_size=30, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL)
+    return fit(job(prepared, usual.model_copy(update=changes)), module, ignore).progress.history[0].train_loss
 
 
-def test_other_errors_of_torch_stay_as_they_are(prepared):
-    with pytest.raises(RuntimeError, match="shapes"):
-        fit(job(prepared), Greedy("other"), ignore)
+def all_images(prepared) -> tuple[torch.Tensor, torch.Tensor]:
+    split = open_for_fitting(prepared, "train")
+    rows = loader.order(split.labels, "shuffle", 0, 0)
+    x = (torch.from_numpy(split.images(rows)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    return x, torch.from_numpy(split.labels[rows])
+
+
+def test_auxiliary_classifiers_add_three_tenths_of_their_loss(prepared):
+    x, labels = all_images(prepared)
+    module = TwoHeads()
+    losses = [
+        F.cross_entropy(head(x.mean((2, 3))), labels).item() for head in (module.main, module.first, module.second)
+    ]
+    assert one_step(prepared, module) == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]), rel=1e-5)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
+
+
+def test_mixed_images_are_learned_with_both_labels_by_their_shares(prepared):
+    x, labels = all_images(prepared)
+    mixing = Augment(flip=False, shift=0, brightness=0, contrast=0, mixup=1.0)
+    change = draw(mixing, generator(0, "augment", 0), 30, SIZE)
+    share, partner = torch.from_numpy(change.share).float(), torch.from_numpy(change.partner)
+    assert 0 < share.min() < 0.9
+    weight = share[:, None, None, None]
+    logits = TwoHeads().eval()(weight * x + (1 - weight) * x[partner])
+    own, other = (
+        F.cross_entropy(logits, labels, reduction="none"),
+        F.cross_entropy(logits, labels[partner], reduction="none"),
+    )
+    loss = (share * own + (1 - share) * other).mean().item()
+    assert one_step(prepared, OneHead(), augment=mixing) == pytest.approx(loss, rel=1e-4)
+
+
+class OneHead(TwoHeads):
+    def forward(self, x: torch.Tensor):
+        return self.main(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 7])
+def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(prepared, micro_batch_size):
+    whole, parts = OneHead(), OneHead()
+    recipe = {"clip_norm": 0.01, "learning_rate": 0.1, "optimizer": "sgd"}
+    first = one_step(prepared, whole, **recipe)
+    second = one_step(prepared, parts, **recipe, micro_batch_size=micro_batch_size)
+    assert second == pytest.approx(first, rel=1e-6)
+    assert torch.allclose(whole.main.weight, parts.main.weight, rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_are_clipped_to_their_norm(prepared):
+    module = OneHead()
+    before = [parameter.detach().clone() for parameter in module.main.parameters()]
+    one_step(
+        prepared,
+        module,
+        optimizer="sgd",
+        momentum=0.0,
+        weight_decay=0.0,
+        learning_rate=1.0,
+        schedule="constant",
+        clip_norm=0.01,
+    )
+    moved = [(a - b).flatten() for a, b in zip(before, module.main.parameters(), strict=True)]
+    assert torch.cat(moved).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_frozen_layers_keep_every_bit_and_the_rest_learns(prepared):
+    module = network()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    section = contender().model_copy(update={"trainable": "last_stage"})
+    best = fit(job(prepared, section=section), module, ignore).best
+    changed = {name.split(".")[0] for name, tensor in best.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"layer4", "fc"}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop", "lamb"])
+def test_every_optimiser_takes_stages_that_begin_later(prepared, optimizer):
+    module = network()
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    moved = []
+
+    def look(row, seconds) -> None:
+        moved.append({name.split(".")[0] for name, p in module.named_parameters() if not torch.equal(p, before[name])})
+
+    recipe = RECIPE.model_copy(update={"unfreeze_every": 1, "optimizer": optimizer, "ema_decay": 0.5})
+    fit(job(prepared, recipe), module, look)
+    assert moved[0] == {"fc"}
+    assert moved[0] < moved[1] < moved[2]
+
+
+def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tmp_path):
+    recipe = RECIPE.model_copy(update={"views": 2, "epochs": 4})
+    section = contender().model_copy(update={"trainable": "last_stage"})
+    cached = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 1.0, {})), network(), ignore)
+    recomputed = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 0.0, {})), network(), ignore)
+    plain = fit(job(prepared, recipe, section=section), network(), ignore)
+    assert (cached.features is None, recomputed.features, plain.features) == (False, None, None)
+    for other, tolerance in ((recomputed, 1e-3), (plain, 2e-2)):  # kept activations are rounded to bfloat16
+        for mine, row in zip(cached.progress.history, other.progress.history, strict=True):
+            assert mine.train_loss == pytest.approx(row.train_loss, rel=tolerance)
+            assert mine.val_loss == pytest.approx(row.val_loss, rel=tolerance)
+    assert cached.best.keys() == plain.best.keys() == network().state_dict().keys()
+
+
+def test_views_come_again_and_fresh_changes_do_not(prepared):
+    still = RECIPE.model_copy(update={"epochs": 3, "learning_rate": 1e-12, "schedule": "constant", "weight_decay": 0.0})
+    fresh = fit(job(prepared, still), OneHead(), ignore).progress.history
+    views = fit(job(prepared, still.model_copy(update={"views": 2})), OneHead(), ignore).progress.history
+    assert views[0].train_loss == pytest.approx(views[2].train_loss, rel=1e-6)
+    assert views[0].train_loss != pytest.approx(views[1].train_loss, rel=1e-6)
+    assert fresh[0].train_loss != pytest.approx(fresh[2].train_loss, rel=1e-6)

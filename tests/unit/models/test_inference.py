@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from podium.core.config.contender import Network
+from podium.core.config.contender import Head, Network
 from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.records.preprocess import Preprocessing
 from podium.core.records.training import ModelCard
+from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
-from podium.models.weights import save_weights
 from tests.cards import a_card
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
@@ -28,7 +28,7 @@ def folder(tmp_path):
         preprocessing=Preprocessing(image_size=32, pad_value=114, max_pixels=10**6),
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.4),
-        dropout=0.5,
+        head=Head(dropout=0.5),
         weights_sha256=sha256_file(weights),
         fingerprint="0" * 64,
     ).write(tmp_path / "model.json")

@@ -9,7 +9,7 @@ from torch.optim import lr_scheduler
 
 from podium.core.config.recipe import EarlyStopping, Train
 from podium.core.errors import ParamsError
-from podium.models.schedules import PLATEAU_PATIENCE, Schedule, cuts, optimiser, should_stop
+from podium.models.schedules import PLATEAU_PATIENCE, Schedule, cuts, should_stop
 
 STEPS = 7  # per epoch
 
@@ -52,6 +52,27 @@ def test_warm_up_then_cosine_is_torch_s():
     schedule = Schedule(recipe(schedule="cosine", warmup_epochs=1.5), STEPS)
     assert schedule.warmup_steps == warmup
     assert rates(schedule) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 1.5])
+def test_linear_is_torch_s(warmup_epochs):
+    o = sgd()
+    warmup = round(warmup_epochs * STEPS)
+    down = lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.0, total_iters=6 * STEPS - warmup)
+    whole = down
+    if warmup:
+        up = lr_scheduler.LinearLR(o, start_factor=1 / (warmup + 1), total_iters=warmup)
+        whole = lr_scheduler.SequentialLR(o, [up, down], milestones=[warmup])
+    expected = rates_of(whole, o, 6 * STEPS)
+    assert rates(Schedule(recipe(schedule="linear", warmup_epochs=warmup_epochs), STEPS)) == pytest.approx(
+        expected, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "step", "plateau", "constant"])
+def test_no_step_of_a_run_has_a_rate_of_0_or_above_the_base(schedule):
+    found = rates(Schedule(recipe(schedule=schedule, warmup_epochs=1.5, step_epochs=2), STEPS))
+    assert min(found) > 0 and max(found) <= 0.1
 
 
 def test_step_is_torch_s():
@@ -97,25 +118,3 @@ def test_early_stopping_waits_for_patience_epochs_without_min_delta(val_losses, 
     rule = recipe(early_stopping=EarlyStopping(patience=2, min_delta=0.05))
     assert should_stop(val_losses, rule) is stops
     assert should_stop(val_losses, recipe()) is False
-
-
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_the_optimiser_steps_like_torch_s_own_without_decay_on_biases_and_norms(name):
-    def network() -> nn.Module:
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
-
-    x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    ours, theirs = network(), network()
-    settings = recipe(optimizer=name, weight_decay=0.3, momentum=0.8)
-    decayed = [p for p in theirs.parameters() if p.ndim > 1]
-    plain = [p for p in theirs.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.3}, {"params": plain, "weight_decay": 0.0}]
-    expected = torch.optim.AdamW(groups, lr=0.1) if name == "adamw" else torch.optim.SGD(groups, lr=0.1, momentum=0.8)
-    for module, optimizer in ((ours, optimiser(ours, settings)), (theirs, expected)):
-        for _ in range(3):
-            optimizer.zero_grad()
-            module(x).square().mean().backward()
-            optimizer.step()
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)

@@ -1,116 +1,210 @@
-import contextlib
+"""What a study tries, which trials it gives up, how its budget is spent: from toy trials that train nothing."""
 
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
-from podium.core.config.recipe import Train
-from podium.core.config.tuning import Range, Tune
-from podium.core.errors import ParamsError
-from podium.core.records.training import EpochResult
-from podium.models.engine import Diverged
-from podium.models.recipe import stretched, with_values
-from podium.models.search import Study, TrialResult, winner
+from podium.core.config.recipe import Loss, Train
+from podium.core.config.tuning import Choices, Range, Span, Tune, Value
+from podium.models import batches
+from podium.models.search import Pruned, Study
+from podium.models.trials import TrialResult, winner
+from tests.small_splits import contender
+from tests.unit.models.toy_study import EPOCHS, Ignoring, objective, row
 
-RECIPE = Train(epochs=10, batch_size=8, learning_rate=0.01)
-RANGES = {"learning_rate": Range(low=1e-4, high=1.0, log=True), "weight_decay": Range(low=0, high=0.1)}
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def row(epoch: int, loss: float) -> EpochResult:
-    return EpochResult(
-        epoch=epoch, step=epoch, learning_rate=0, train_loss=0, train_accuracy=0, val_loss=loss, val_accuracy=0
-    )
+OWN = contender(recipe=Train(epochs=10, batch_size=8, learning_rate=0.01))
+SPANS: dict[str, Span] = {
+    "train.learning_rate": Range(low=1e-4, high=1.0, log=True),
+    "train.weight_decay": Range(low=0, high=0.1),
+}
+MIXED: dict[str, Span] = {
+    **SPANS,
+    "attention": Choices(choices=("none", "se", "cbam")),
+    "train.augment.flip": Choices(choices=(True, False)),
+    "train.batch_size": Range(low=4, high=64, log=True),
+    "train.loss.label_smoothing": Choices(choices=(0.0, 0.1)),
+}
 
 
-def study(trials: int = 8, seed: int = 0, ranges=RANGES, recipe: Train = RECIPE) -> Study:
-    return Study(recipe, ranges, Tune(trials=trials, epochs=3, startup_trials=2, search={}), seed)
+def study(spans: dict[str, Span] = SPANS, seed: int = 0, own=OWN, warm_start=(), **tune) -> Study:
+    settings = {"trials": 8, "epochs": EPOCHS, "startup_trials": 2, **tune}
+    return Study(own, spans, Tune(**settings, search={}), seed, warm_start)
 
 
-def objective(number, parameters, report) -> None:
-    """A toy: best at a rate of 0.03; rates above 0.6 diverge."""
-    rate = parameters["learning_rate"]
-    if rate > 0.6:
-        raise Diverged("the loss is nan")
-    for epoch in (1, 2, 3):
-        report(row(epoch, abs(rate - 0.03) + 1 / epoch))
+def run(tmp_path_factory: pytest.TempPathFactory, asked: Study) -> list[TrialResult]:
+    return batches.run(asked, tmp_path_factory.mktemp("study"), objective, Ignoring())
 
 
-def ignore(result: TrialResult) -> None:
-    pass
+def first(asked: Study, number: int = 0) -> dict[str, Value]:
+    return asked.ask((), number).parameters
 
 
-def test_trials_differ_by_seed_and_repeat_with_it(tmp_path):
-    runs = []
-    for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
-        (tmp_path / name).mkdir()
-        runs.append(study(seed=seed).run(tmp_path / name, objective, ignore))
-    assert runs[0] == runs[1]
-    assert runs[0] != runs[2]
-    assert len({result.parameters["learning_rate"] for result in runs[0]}) == 8
-    assert runs[0][0].parameters == {"learning_rate": 0.01, "weight_decay": 0.05}
+def spent(results: list[TrialResult]) -> int:
+    return sum(result.epochs_begun for result in results)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> list[TrialResult]:
-    return study().run(tmp_path_factory.mktemp("whole"), objective, ignore)
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+def test_trials_differ_by_seed_and_repeat_with_it(tmp_path_factory, pruner):
+    one, again, other = (run(tmp_path_factory, study(seed=seed, pruner=pruner)) for seed in (0, 0, 1))
+    assert one == again
+    assert one != other
+    assert len({result.parameters["train.learning_rate"] for result in one}) == len(one)
 
 
-@given(kills=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=4))
-@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-def test_killed_anywhere_a_study_ends_the_same_and_repeats_no_finished_trial(tmp_path_factory, whole, kills):
-    folder, finished = tmp_path_factory.mktemp("killed"), []
-    for number, epoch in kills:
-
-        def dying(n, parameters, report, number=number, epoch=epoch) -> None:
-            if (n, epoch) == (number, 0):
-                raise Killed
-
-            def told(r: EpochResult) -> None:
-                report(r)
-                if (n, r.epoch) == (number, epoch):
-                    raise Killed
-
-            objective(n, parameters, told)
-
-        with contextlib.suppress(Killed):
-            study().run(folder, dying, finished.append)
-    assert study().run(folder, objective, finished.append) == whole
-    assert [result.number for result in finished] == list(range(8))
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+@pytest.mark.parametrize("together", [1, 3])
+def test_every_study_spends_its_budget_and_not_more(tmp_path_factory, pruner, together):
+    results = run(tmp_path_factory, study(pruner=pruner, together=together))
+    budget = 8 * EPOCHS
+    assert budget - EPOCHS < spent(results) <= budget
+    assert len(results) == 8 if pruner == "none" else len(results) > 8
+    assert [result.number for result in results] == list(range(len(results)))
 
 
-def test_a_larger_study_begins_like_a_smaller_one(tmp_path, whole):
-    assert study(4).run(tmp_path, objective, ignore) == whole[:4]
+def test_where_no_trial_comes_to_an_end_the_study_does_not_go_on_for_ever(tmp_path_factory):
+    wild: dict[str, Span] = {"train.learning_rate": Range(low=0.7, high=1.0)}
+    results = run(tmp_path_factory, study(wild))
+    assert len(results) == 8
+    assert {result.state for result in results} == {"diverged"}
+    assert winner(results) is None
 
 
-def test_values_outside_their_range_are_not_the_first_guess(tmp_path):
-    results = study(1, recipe=RECIPE.model_copy(update={"weight_decay": 0.5})).run(tmp_path, objective, ignore)
-    assert results[0].parameters["learning_rate"] == 0.01
-    assert 0 <= results[0].parameters["weight_decay"] <= 0.1
+def test_where_nothing_is_searched_one_trial_tells_all(tmp_path_factory):
+    def steady(number, parameters, report) -> None:
+        report(row(1, 1.0))
+
+    results = batches.run(study({}), tmp_path_factory.mktemp("study"), steady, Ignoring())
+    assert [result.parameters for result in results] == [{}]
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_where_few_values_can_be_chosen_none_is_tried_twice(tmp_path_factory, together):
+    def by_words(number, parameters, report) -> None:
+        for epoch in range(1, EPOCHS + 1):
+            report(row(epoch, {"none": 3.0, "se": 2.0, "cbam": 1.0, "self": 0.5}[parameters["attention"]]))
+
+    spans: dict[str, Span] = {
+        "attention": Choices(choices=("none", "se", "cbam", "self")),
+        "train.batch_size": Range(low=8, high=9),
+    }
+    asked = study(spans, trials=20, together=together)
+    results = batches.run(asked, tmp_path_factory.mktemp("study"), by_words, Ignoring())
+    assert len({tuple(result.parameters.values()) for result in results}) == 8
+    assert len(results) == 8 if together == 1 else len(results) >= 8
+
+
+def test_every_kind_of_key_is_searched_with_values_of_its_own_type():
+    asked = study(MIXED, own=OWN.model_copy(update={"attention": "self"}), trials=30)
+    seen = [first(asked, number) for number in range(1, 30)]
+    for values in seen:
+        assert {key: type(value) for key, value in values.items()} == {
+            "attention": str,
+            "train.augment.flip": bool,
+            "train.batch_size": int,
+            "train.learning_rate": float,
+            "train.loss.label_smoothing": float,
+            "train.weight_decay": float,
+        }
+    assert {values["attention"] for values in seen} == {"none", "se", "cbam"}
+    assert {values["train.augment.flip"] for values in seen} == {True, False}
+    assert min(values["train.batch_size"] for values in seen) >= 4
+
+
+def test_warm_starts_come_first_completed_by_the_contender_s_own_values():
+    warm = [{"train.learning_rate": 0.03}, {"train.learning_rate": 0.5, "train.weight_decay": 0.1}]
+    asked = study(warm_start=warm)
+    assert [first(asked, number) for number in range(3)] == [
+        {"train.learning_rate": 0.03, "train.weight_decay": 0.05},
+        {"train.learning_rate": 0.5, "train.weight_decay": 0.1},
+        {"train.learning_rate": 0.01, "train.weight_decay": 0.05},
+    ]
+    assert first(asked, 3) not in [first(asked, number) for number in range(3)]
+
+
+def test_a_warm_start_equal_to_the_own_values_is_tried_once():
+    asked = study(warm_start=[{"train.learning_rate": 0.01}])
+    assert first(asked, 1)["train.learning_rate"] != 0.01
+
+
+def test_own_values_outside_what_is_searched_are_drawn_instead():
+    far = OWN.train.model_copy(update={"weight_decay": 0.5, "loss": Loss(label_smoothing=0.3)})
+    values = first(study(MIXED, own=OWN.model_copy(update={"train": far})))
+    assert values["train.learning_rate"] == 0.01
+    assert 0 <= values["train.weight_decay"] <= 0.1
+    assert values["train.loss.label_smoothing"] in (0.0, 0.1)
+
+
+def test_trials_of_one_batch_know_nothing_of_each_other(tmp_path_factory):
+    """Whatever trial 3 finds, 4 and 5 of its batch try and prune the same; 6 of the next one may not."""
+
+    def other_third(number, parameters, report) -> None:
+        if number == 3:
+            for epoch in range(1, EPOCHS + 1):
+                report(row(epoch, 0.001 * epoch))
+        else:
+            objective(number, parameters, report)
+
+    asked = study(together=3)
+    usual = run(tmp_path_factory, asked)
+    unusual = batches.run(asked, tmp_path_factory.mktemp("study"), other_third, Ignoring())
+    assert usual[:3] == unusual[:3]
+    assert usual[3] != unusual[3]
+    assert usual[4:6] == unusual[4:6]
+    assert usual[6:] != unusual[6:]
+
+
+def test_batches_change_what_is_tried(tmp_path_factory):
+    assert run(tmp_path_factory, study(together=1)) != run(tmp_path_factory, study(together=3))
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_bad_trial_is_given_up_and_a_good_one_is_not(pruner):
+    asked = study(pruner=pruner)
+    earlier: list[TrialResult] = []
+    for number in range(6):
+        earlier.append(told(asked, earlier, number, loss=1 + 0.1 * number))
+    good = [told(asked, earlier, number, loss=0.1) for number in range(6, 12)]
+    bad = [told(asked, earlier, number, loss=50.0) for number in range(6, 12)]
+    assert {result.state for result in good} == {"finished"}
+    assert "pruned" in {result.state for result in bad}
+    assert min(len(result.epochs) for result in bad) == 1
+
+
+def told(asked: Study, earlier: list[TrialResult], number: int, loss: float) -> TrialResult:
+    """What comes of a trial whose losses are all the same."""
+    trial = asked.ask(earlier, number)
+    for epoch in range(1, EPOCHS + 1):
+        try:
+            trial.report(row(epoch, loss))
+        except Pruned:
+            return trial.result("pruned")
+    return trial.result("finished")
 
 
 def test_the_winner_is_the_lowest_finished_loss_and_the_earliest_of_equals():
     def result(number: int, state, *losses: float) -> TrialResult:
-        return TrialResult(number, state, {}, tuple(row(i + 1, loss) for i, loss in enumerate(losses)))
+        epochs = tuple(row(i + 1, loss) for i, loss in enumerate(losses))
+        return TrialResult(number=number, state=state, parameters={}, epochs=epochs)
 
     trials = [result(0, "finished", 0.5, 0.4), result(1, "pruned", 0.1), result(2, "finished", 0.4, 0.6)]
-    assert winner([*trials, result(3, "diverged")]) == trials[0]
+    assert winner([*trials, result(3, "diverged")]) == (trials[0], trials[0].epochs[1])
     assert winner([result(0, "diverged"), result(1, "pruned", 0.2)]) is None
 
 
-def test_a_stretched_schedule_keeps_its_shares():
-    recipe = Train(epochs=20, batch_size=8, schedule="step", step_epochs=10, warmup_epochs=2.0)
-    short = stretched(recipe, 4)
-    assert (short.epochs, short.step_epochs, short.warmup_epochs) == (4, 2, 0.4)
-
-
-def test_tuned_values_are_checked_and_whole_where_they_must_be():
-    changed = with_values(RECIPE, {"batch_size": 16.0, "dropout": 0.25})
-    assert (changed.batch_size, changed.dropout, changed.learning_rate) == (16, 0.25, 0.01)
-    with pytest.raises(ParamsError, match="dropout = 1.5"):
-        with_values(RECIPE, {"dropout": 1.5})
-    with pytest.raises(ParamsError, match="momentun"):
-        with_values(RECIPE, {"momentun": 0.5})
+@pytest.mark.parametrize(
+    ("key", "value", "doubted"),
+    [
+        ("train.learning_rate", 1e-4, True),
+        ("train.learning_rate", 1.15e-4, True),  # in logs 1.5 % from the end
+        ("train.learning_rate", 2e-4, False),  # in logs 7.5 %, though 0.01 % of the width
+        ("train.learning_rate", 0.97, True),
+        ("train.weight_decay", 0.0985, True),
+        ("train.weight_decay", 0.05, False),
+        ("train.weight_decay", 0.0, False),  # nothing lies below
+        ("train.batch_size", 4, True),
+        ("train.batch_size", 64, True),
+        ("train.batch_size", 16, False),
+        ("attention", "none", False),  # choices have no ends
+        ("train.augment.flip", True, False),
+    ],
+)
+def test_a_value_at_an_end_that_could_be_moved_is_told(key, value, doubted):
+    assert study(MIXED).at_the_edge({key: value}) == ([key] if doubted else [])

@@ -3,10 +3,15 @@ import timm
 import torch
 from torch import nn
 
-from podium.core.config.contender import Network
+from podium.core.config.contender import Head, Network
 from podium.core.errors import ModelError
+from podium.data.tensors import save_weights
 from podium.models import zoo
-from podium.models.weights import save_weights
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
 
 
 def test_first_weights_are_a_function_of_the_seed_and_leave_global_state_alone():
@@ -22,10 +27,41 @@ def test_first_weights_are_a_function_of_the_seed_and_leave_global_state_alone()
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_names():
-    with pytest.raises(ModelError, match=r"'resnet81' is not known to timm; did you mean .*resnet18"):
+    with pytest.raises(ModelError, match=r"'resnet81' is not known; did you mean .*resnet18"):
         zoo.create(Network(architecture="resnet81"), 3, 0)
-    with pytest.raises(ModelError, match="'a7_in1k'.*a1_in1k"):
-        zoo.create(Network(architecture="resnet18.a7_in1k"), 3, 0)
+    with pytest.raises(ModelError, match=r"'alexnet' is not known; did you mean torchvision/alexnet"):
+        zoo.create(Network(architecture="alexnet"), 3, 0)
+    with pytest.raises(ModelError, match=r"'torchvision/resnet20' is not known; did you mean .*torchvision/resnet"):
+        zoo.create(Network(architecture="torchvision/resnet20"), 3, 0)
+
+
+def test_a_tag_of_weights_is_no_architecture():
+    with pytest.raises(
+        ModelError, match=r"write 'resnet50' there, and the tag in full under weights: resnet50\.a1_in1k"
+    ):
+        zoo.create(Network(architecture="resnet50.a1_in1k"), 3, 0)
+
+
+def test_one_name_space_holds_all_families():
+    known = zoo.names()
+    assert known[0] == "cnn"
+    assert set(zoo.STUDIES) <= set(known)
+    assert len(known) == len(set(known))
+    assert {"torchvision/alexnet", "torchvision/vgg16_bn", "torchvision/resnext50_32x4d"} <= set(known)
+    assert not any("." in name for name in known)
+
+
+def test_a_pattern_finds_architectures_of_all_families():
+    assert zoo.matching("*resnet152") == ["torchvision/resnet152", "legacy_seresnet152", "resnet152", "seresnet152"]
+    assert zoo.matching("googlenet") == ["torchvision/googlenet"]
+    assert zoo.matching("resnet50.a1_in1k") == []
+
+
+@pytest.mark.parametrize(("architecture", "side"), [("cnn", 64), ("torchvision/vgg16", 224), ("test_resnet", 160)])
+def test_every_architecture_has_a_usual_image_size(architecture, side):
+    assert zoo.image_size(architecture) == side
+    figures = zoo.figures(architecture)
+    assert figures.flops == zoo.flops(zoo.without_values(architecture), side)
 
 
 def body(classes: int = 7, seed: int = 9) -> dict[str, torch.Tensor]:
@@ -82,6 +118,7 @@ def test_normalisation_is_what_timm_lists():
     assert zoo.normalisation("test_resnet") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     known = timm.get_pretrained_cfg("resnet18")
     assert zoo.normalisation("resnet18") == (known.mean, known.std)
+    assert zoo.normalisation("cnn") == zoo.normalisation("torchvision/vgg16") == (known.mean, known.std)
 
 
 def test_flops_are_two_per_multiply_add_and_grow_with_the_area():
@@ -96,3 +133,21 @@ def test_flops_are_two_per_multiply_add_and_grow_with_the_area():
 def test_a_size_the_network_cannot_take_is_refused():
     with pytest.raises(ModelError, match=r"does not take images of 50 px.*preprocess\.image_size"):
         zoo.flops(zoo.create(Network(architecture="test_vit"), 3, 0), 50)
+
+
+def test_attention_is_counted_and_the_device_does_not_matter():
+    network = Network(architecture="test_vit")
+    with torch.device("meta"):
+        counted = zoo.flops(zoo.create(network, 3, 0), 160)
+    assert zoo.flops(zoo.create(network, 3, 0), 160) == counted
+    linear = 2 * sum(part.weight.numel() for part in zoo.create(network, 3, 0).modules() if isinstance(part, nn.Linear))
+    assert counted > linear * (160 // 16) ** 2  # linear layers alone, at every one of 100 patches
+
+
+def test_the_baseline_halves_the_image_four_times():
+    module = zoo.create(Network(architecture="cnn", head=Head(dropout=0.5)), 3, 0)
+    assert module.features(torch.zeros(1, 3, 64, 48)).shape == (1, 256, 4, 3)
+    assert module(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
+    assert module.drop.p == 0.5
+    with pytest.raises(ModelError, match="does not take images of 15 px"):
+        zoo.flops(module, 15)

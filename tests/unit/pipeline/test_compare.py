@@ -11,9 +11,10 @@ from podium.analysis.predictions import predictions_of, write_predictions
 from podium.core.config.judging import Compare
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Decision, Interval, Leaderboard, Metrics
+from podium.core.records.evaluation import Decision, Interval, Leaderboard
 from podium.core.records.validate import ValidationReport
 from podium.pipeline import compare
+from tests.measurements import some_metrics
 
 IMAGES = 40
 
@@ -26,7 +27,7 @@ def layout(tmp_path):
     return layout
 
 
-def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=None):
+def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=None, conditions=None):
     """Writes the evaluation of a model that is wrong about the given images."""
     labels = np.arange(IMAGES) % 2
     ids = [f"{first_image + i:016x}" for i in range(IMAGES)]
@@ -37,29 +38,15 @@ def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=N
     accuracy = 1 - len(wrong) / IMAGES
     rate = Interval(value=accuracy, low=accuracy / 2, high=1)
     macro = Interval(value=f1, low=0, high=1) if f1 is not None else rate
-    fields = {name: 0.5 for name, field in Metrics.model_fields.items() if field.annotation is float}
-    Metrics(
-        **{
-            **fields,
-            "model": name,
-            "architecture": "resnet18",
-            "fingerprint": name * 8,
-            "test_digest": digest,
-            "images": IMAGES,
-            "accuracy": rate,
-            "macro_f1": macro,
-            "top_k": 1,
-            "mean_confidence_correct": None,
-            "mean_confidence_wrong": None,
-            "low_confidence_count": 0,
-            "per_class": {},
-            "slices": {},
-            "parameters": 10,
-            "flops": flops,
-            "weights_bytes": 40,
-            "epochs": 6,
-            "images_seen": 100,
-        }
+    some_metrics(
+        conditions,
+        model=name,
+        fingerprint=name * 8,
+        test_digest=digest,
+        images=IMAGES,
+        accuracy=rate,
+        macro_f1=macro,
+        flops=flops,
     ).write(layout.evaluation_report(name) / "metrics.json")
 
 
@@ -110,6 +97,29 @@ def test_metric_of_the_params_decides(layout):
     leaderboard, decision = results(layout)
     assert (leaderboard.metric, leaderboard.rows[0].model) == ("macro_f1", "b")
     assert "macro F1" in decision.rule
+
+
+def test_unequal_conditions_are_labelled_in_both_files_and_on_the_terminal(layout, capsys):
+    add_model(layout, "good", range(2))
+    add_model(layout, "bad", range(10, 30), conditions={"pretraining": "none", "tuning_images": 1})
+    compare.run(layout, ["bad", "good"], Compare(accept=("pretraining",)))
+    for document in results(layout):
+        assert not document.comparable
+        assert [(d.condition, d.accepted) for d in document.differences] == [
+            ("pretraining", True),
+            ("tuning_images", False),
+        ]
+        assert document.differences[1].values == {"bad": 1, "good": 3780}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Not comparable: the models differ in tuning budget in images (1: bad; 3,780: good)." in printed
+
+
+def test_accepting_every_difference_makes_the_models_comparable(layout):
+    add_model(layout, "good", range(2))
+    add_model(layout, "bad", range(10, 30), conditions={"images_seen": 15120})
+    compare.run(layout, ["bad", "good"], Compare(accept=("images_seen",)))
+    leaderboard, decision = results(layout)
+    assert (leaderboard.comparable, decision.comparable, decision.differences[0].accepted) == (True, True, True)
 
 
 def test_one_model_wins_without_a_test(layout):

@@ -93,7 +93,7 @@ def project(tmp_path, monkeypatch):
         preprocessing=PREPARED,
         learning_rate=1 / 3,
         best_epoch=2,
-        data_digests={"val": val.digest},
+        data_digests={"train": "a" * 64, "val": val.digest},
     )
     fake = FakeClassifier(card)
     monkeypatch.setattr("podium.models.inference.load_classifier", lambda folder, runtime: fake)
@@ -123,6 +123,27 @@ def test_metrics_are_of_the_test_split_and_rounded(project):
         "hard": 2,
     }
     assert metrics.test_digest == SplitRecord.read(layout.prepared / "test" / "split.json").digest
+
+
+def test_coarse_classes_are_measured_besides_and_predictions_stay_as_they_are(project):
+    layout, fake = project
+    run(layout)
+    plain = (layout.evaluation("m") / "predictions.parquet").read_bytes()
+    assert Metrics.read(layout.evaluation_report("m") / "metrics.json").groups is None
+    fake.card = a_card(**{**fake.card.model_dump(), "groups": {"lemon": "citrus", "orange": "citrus", "사과": "pome"}})
+    run(layout)
+    groups = Metrics.read(layout.evaluation_report("m") / "metrics.json").groups
+    assert groups.accuracy.value == 0.8333333333  # lemon and orange are taken for each other, one apple for citrus
+    assert {name: group.recall for name, group in groups.per_group.items()} == {"citrus": 1.0, "pome": 0.5}
+    assert (layout.evaluation("m") / "predictions.parquet").read_bytes() == plain
+
+
+def test_the_conditions_of_the_training_are_kept_beside_its_results(project):
+    layout, fake = project
+    run(layout)
+    conditions = Metrics.read(layout.evaluation_report("m") / "metrics.json").conditions
+    assert conditions.val_split == fake.card.data_digests["val"]
+    assert (conditions.image_size, conditions.pretraining, conditions.images_seen) == (8, "none", 100)
 
 
 def test_every_promised_file_is_written(project):

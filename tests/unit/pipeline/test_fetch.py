@@ -291,15 +291,15 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_files(layout: Layout, monkey
 # --- weights -------------------------------------------------------------------------------------------------------
 
 
-def pretrained(layout: Layout, metadata: dict[str, str] | None = None) -> Model:
+def pretrained(layout: Layout) -> Model:
     path = layout.data / "w.safetensors"
-    save_file({"conv.weight": np.arange(6, dtype=np.float16)}, path, metadata)
+    save_file({"conv.weight": np.arange(6, dtype=np.float16)}, path, {"classes": "100", "licence": "CC0-1.0"})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
 
 
 def test_weights_are_copied_with_their_papers(layout: Layout) -> None:
-    model = pretrained(layout, {"seed": "0", "classes": "100"})
+    model = pretrained(layout)
     fetch.run(layout, dataset(), Fetch(), {"a": model, **NONE})
     assert sorted(snapshot(layout.weights)) == ["a/weights.json", "a/weights.safetensors", "small/weights.json"]
     assert snapshot(layout.weights)["a/weights.safetensors"] == model.weights_sha256
@@ -307,12 +307,24 @@ def test_weights_are_copied_with_their_papers(layout: Layout) -> None:
         architecture="resnet18",
         weights="data:w.safetensors",
         sha256=model.weights_sha256,
-        metadata={"classes": "100", "seed": "0"},
+        stored_sha256=model.weights_sha256,
+        source="data:w.safetensors",
+        licence="CC0-1.0",
+        pretraining="unknown",
+        mean=None,
+        std=None,
+        metadata={"classes": "100", "licence": "CC0-1.0"},
     )
     assert json.loads((layout.weights / "small" / "weights.json").read_text()) == {
         "architecture": "resnet10t",
+        "licence": "unknown",
+        "mean": None,
         "metadata": {},
+        "pretraining": "none",
         "sha256": None,
+        "source": "none",
+        "std": None,
+        "stored_sha256": None,
         "weights": "none",
     }
 
@@ -323,6 +335,15 @@ def test_weights_with_another_digest_are_refused_with_both_and_the_key(layout: L
     with pytest.raises(DataError, match=f"{model.weights_sha256}.*models.a.weights_sha256 asks for {'0' * 64}"):
         fetch.run(layout, dataset(), Fetch(), {"a": wrong})
     assert not layout.weights.exists() and not layout.raw.exists()
+
+
+def test_the_rules_of_weights_hold_before_images_are_touched(layout: Layout) -> None:
+    models = {"a": pretrained(layout)}
+    fetch.run(layout, dataset(), Fetch(), models)
+    before = snapshot(layout.root)
+    with pytest.raises(DataError, match="have licence CC0-1.0, but fetch.licences_allowed lists mit"):
+        fetch.run(layout, dataset(limit_per_class=1), Fetch(licences_allowed=("mit",)), models)
+    assert snapshot(layout.root) == before
 
 
 def test_missing_weights_name_the_command_that_brings_them(layout: Layout) -> None:

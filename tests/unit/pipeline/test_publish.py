@@ -17,7 +17,7 @@ from podium.core.records.evaluation import Metrics
 from podium.core.records.training import EpochResult
 from podium.core.times import add_times
 from podium.models.watcher import Watcher
-from podium.pipeline import publish
+from podium.pipeline import compare, publish
 from podium.registry import outcome as outcomes
 from podium.registry import package, promotion
 from podium.registry import store as stores
@@ -121,15 +121,16 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     (parent,) = seen.of_kind("experiment")
     assert run.data.tags[PARENT] == parent.info.run_id
     assert run.info.status == "FINISHED"
-    assert run.data.params["optimizer"] == "adamw"
-    assert run.data.params["learning_rate"] == "0.002"
-    assert run.data.params["augment.flip"] == "True"
+    assert run.data.params["train.optimizer"] == "adamw"
+    assert run.data.params["train.learning_rate"] == "0.002"
+    assert run.data.params["train.augment.flip"] == "True"
     history = seen.client.get_metric_history(run.info.run_id, "val_loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.3), (2, 0.65), (3, pytest.approx(1.3 / 3))]
     assert run.data.metrics["test_accuracy"] == winner.metrics.accuracy.value
     assert {"test_recall/apple", "test_recall/감", "test_recall/_b_pear__b_", "measured/latency"} <= set(
         run.data.metrics
     )
+    assert {"test_group_accuracy", "test_group_macro_f1", "test_group_recall/fruit"} <= set(run.data.metrics)
     assert [(d.tags[0].value, d.dataset.digest) for d in run.inputs.dataset_inputs][-1] == (
         "test",
         winner.metrics.test_digest[:32],
@@ -143,6 +144,29 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     logged = {item.path for item in seen.client.list_artifacts(parent.info.run_id)}
     assert {"params.yaml", "report.html", "reports"} <= logged
     assert winner.name in parent.data.tags["mlflow.note.content"]
+
+
+def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(experiment):
+    layout, params = experiment.layout, experiment.params
+    card = layout.evaluation_report("tiny_resnet") / "metrics.json"
+    metrics = Metrics.read(card)
+    changed = metrics.conditions.model_copy(update={"pretraining": "in1k"})
+    metrics.model_copy(update={"conditions": changed}).write(card)
+    accepting = params.compare.model_copy(update={"accept": ("pretraining",)})
+    for compared, comparable, differences, note in (
+        (params.compare, "false", "pretraining", "Not comparable: the models differ in pretraining"),
+        (accepting, "true", "pretraining (accepted)", "Accepted by compare.accept"),
+        (params.compare, "false", "pretraining", "Not comparable"),  # as at first, when MLflow holds all of it already
+    ):
+        compare.run(layout, list(params.models), compared)
+        publish.run(layout, params)
+        (version,) = Seen(experiment).versions
+        state = outcomes.read_outcome(layout, params).state
+        (parent,) = [r for r in Seen(experiment).of_kind("experiment") if r.data.tags["podium.state"] == state]
+        for tags in (version.tags, parent.data.tags):
+            assert (tags["podium.comparable"], tags["podium.differences"]) == (comparable, differences)
+        assert note in parent.data.tags["mlflow.note.content"]
+        assert note in version.description
 
 
 def test_the_registered_version_carries_what_promotion_looks_up(experiment):
@@ -171,6 +195,8 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
         "podium.state": out.state,
         "podium.accuracy": repr(out.winner.metrics.accuracy.value),
         "podium.macro_f1": repr(out.winner.metrics.macro_f1.value),
+        "podium.comparable": "true",
+        "podium.differences": "none",
     }
     aliases = stores.client(experiment.layout).get_registered_model("podium-tiny").aliases
     assert {alias: str(number) for alias, number in aliases.items()} == {"candidate": str(version.version)}
@@ -184,7 +210,8 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
 def test_wiping_the_store_and_publishing_again_restores_everything(experiment, empty_store):
     stage = [sys.executable, "-m", "stages.publish"]
     settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    publish.run(experiment.layout, experiment.params)
+    # twice in processes of its own: this one would go on reading the database that was deleted
+    subprocess.run(stage, cwd=experiment.layout.root, env=settings, capture_output=True, check=True)
     (experiment.layout.root / "mlflow.db").unlink()
     shutil.rmtree(experiment.layout.root / "mlruns")
     shutil.copyfile(empty_store, experiment.layout.root / "mlflow.db")
@@ -195,10 +222,15 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
     assert seen.counts() == ALL
     trials = {run.data.tags["podium.trial"]: run for run in seen.of_kind("trial")}
     assert trials["1"].data.tags["podium.ending"] == "pruned"
-    assert trials["1"].data.params == {"learning_rate": "0.01"}
+    assert trials["1"].data.params == {"train.learning_rate": "0.01"}
     assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val_loss")) == 2
-    tunes = {run.info.run_id for run in seen.of_kind("tune")}
-    assert {run.data.tags[PARENT] for run in seen.of_kind("trial")} == tunes
+    tunes = {run.info.run_id: run for run in seen.of_kind("tune")}
+    assert {run.data.tags[PARENT] for run in seen.of_kind("trial")} == set(tunes)
+    for run_id, run in tunes.items():
+        assert (run.data.metrics["images_seen"], run.data.metrics["pruned_share"]) == (18, 0.5)
+        assert (run.data.params["best/train.learning_rate"], run.data.tags["podium.at_the_edge"]) == ("0.002", "none")
+        plots = [plot.path for plot in seen.client.list_artifacts(run_id, "plots")]
+        assert plots == ["plots/course.png", "plots/slices.png"]
 
 
 def test_artifacts_that_were_deleted_come_back(experiment):
@@ -207,7 +239,8 @@ def test_artifacts_that_were_deleted_come_back(experiment):
     publish.run(experiment.layout, experiment.params)
     seen = Seen(experiment)
     assert seen.counts() == ALL
-    assert seen.client.list_artifacts(seen.of_kind("train")[0].info.run_id, "plots")
+    for run in (*seen.of_kind("train"), *seen.of_kind("tune")):
+        assert seen.client.list_artifacts(run.info.run_id, "plots")
 
 
 def test_live_runs_are_adopted_and_completed(experiment):
@@ -215,7 +248,7 @@ def test_live_runs_are_adopted_and_completed(experiment):
     watch = live_view(experiment.layout, experiment.params.experiment)
     for contender in out.contenders:
         study: Watcher = watch("tune", contender.name, contender.tuning.fingerprint)
-        trial = study.trial(0, {"learning_rate": 0.002})
+        trial = study.trial(0, {"train.learning_rate": 0.002})
         trial.epoch(_epoch(1))
         trial.close("finished")
         study.close("finished")

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,24 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import Phase, example, given, settings
-from hypothesis import strategies as st
 from safetensors import safe_open
 
 from podium.core.config.contender import Network
-from podium.core.config.recipe import EarlyStopping, Train
+from podium.core.config.recipe import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import WeightsRecord
 from podium.core.records.training import EpochResult, ModelCard
 from podium.core.times import read_times
 from podium.data.shards import open_for_testing
-from podium.models import engine, zoo
+from podium.data.tensors import save_weights
+from podium.models import checkpoint, zoo
+from podium.models.averaging import Average
+from podium.models.features import Features
 from podium.models.inference import load_classifier
+from podium.models.learner import Learner
 from podium.models.watcher import Ending, Unwatched, unwatched
-from podium.models.weights import save_weights
 from podium.pipeline import train
+from tests.cards import no_weights
 from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")
@@ -54,8 +56,11 @@ class Remembering(Unwatched):
         self.ending = ending
 
 
-def fit(layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched) -> dict[str, str]:
-    train.run(layout, "small", contender=contender(), recipe=recipe, runtime=RUNTIME, seed=seed, watch=watch)
+def fit(
+    layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched, section: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    model = contender(recipe=recipe).model_copy(update=dict(section or {}))
+    train.run(layout, "small", contender=model, runtime=RUNTIME, seed=seed, watch=watch)
     return digests(layout)
 
 
@@ -83,37 +88,98 @@ def test_another_seed_gives_other_weights(tmp_path):
     assert other["weights.safetensors"] != uninterrupted()["weights.safetensors"]
 
 
-@example([(0, "step")])
-@example([(11, "step"), (2, "epoch")])
-@given(st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["step", "epoch"])), min_size=1, max_size=3))
-@settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-def test_killed_anywhere_and_resumed_ends_with_the_same_bytes(kills):
-    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+KILLS = 20 if os.environ.get("PODIUM_LONG") else 3
+HEAD_FIRST = {"trainable": "last_stage"}
+RECIPES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "plain": ({}, {}),
+    "averaged, accumulated, clipped, plateau": (
+        {},
+        {
+            "ema_decay": 0.9,
+            "micro_batch_size": 3,
+            "clip_norm": 0.5,
+            "optimizer": "sgd",
+            "schedule": "plateau",
+            "loss": Loss(kind="focal", class_weights="balanced"),
+        },
+    ),
+    "unfrozen step by step": (
+        {"trainable": "all"},
+        {"unfreeze_every": 1, "layer_decay": 0.7, "optimizer": "lamb", "ema_decay": 0.5},
+    ),
+    "mixed, balanced": (
+        {},
+        {"augment": Augment(mixup=0.4, cutmix=1.0), "sampling": "balanced", "optimizer": "rmsprop"},
+    ),
+    "views of a frozen prefix": (HEAD_FIRST, {"views": 2, "optimizer": "adam"}),
+    "a frozen prefix without views": (HEAD_FIRST, {}),
+}
+
+
+class Clock:
+    """Counts all that happens in a run, and ends it at a given count: before or after any of its parts."""
+
+    PLACES = (
+        (Learner, "_losses"),
+        (Learner, "step"),
+        (Learner, "judge"),
+        (Average, "update"),
+        (Features, "prepare"),
+        (checkpoint, "save_weights"),
+        (Path, "replace"),
+        (train, "write_history"),
+        (ModelCard, "write"),
+    )
+
+    def __init__(self, patch: pytest.MonkeyPatch, ends_at: int = 0) -> None:
+        self.ticks = 0
+        self.ends_at = ends_at
+        for owner, name in self.PLACES:
+            patch.setattr(owner, name, self._ticking(getattr(owner, name)))
+
+    def _ticking(self, work):
+        def ticking(*args, **kwargs):
+            self._tick()
+            result = work(*args, **kwargs)
+            self._tick()
+            return result
+
+        return ticking
+
+    def _tick(self) -> None:
+        self.ticks += 1
+        if self.ticks == self.ends_at:
+            raise Killed
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_killed_anywhere_and_resumed_ends_with_the_same_bytes(name):
+    section, changes = RECIPES[name]
+    recipe = RECIPE.model_copy(update={"batch_size": 15, **changes})
+
+    def run(root: str, ends_at: int = 0) -> Clock:
+        with pytest.MonkeyPatch.context() as patch:
+            clock = Clock(patch, ends_at)
+            with contextlib.suppress(Killed):
+                fit(Layout(Path(root)), recipe, section=section)
+        return clock
+
+    with tempfile.TemporaryDirectory() as root:
         layout = write_project(Path(root))
-        draw = engine.augment.draw
-        for point, kind in kills:
-            with patch.context() as once:
-
-                def dying_draw(settings, seed, step, *rest, point=point):
-                    if step == point:
-                        raise Killed
-                    return draw(settings, seed, step, *rest)
-
-                class Dying(Unwatched):
-                    def epoch(self, row, point=point):
-                        if row.epoch == point % 3 + 1:
-                            raise Killed
-
-                if kind == "step":
-                    once.setattr(engine.augment, "draw", dying_draw)
-                try:
-                    fit(layout, watch=unwatched if kind == "step" else lambda *_: Dying())
-                except Killed:
-                    assert not layout.model("small").exists()
-                else:
-                    break  # the point lay in an epoch that was finished before, so the run came to its end
-        assert fit(layout) == uninterrupted()
-        assert checkpoints(layout) == []
+        ticks = run(root).ticks
+        whole = digests(layout)
+        assert ModelCard.read(layout.model("small") / "model.json").cached_prefix == (
+            name == "views of a frozen prefix"
+        )
+    random = np.random.default_rng(len(name))
+    for first, second in random.integers(1, ticks + 1, (KILLS, 2)):
+        with tempfile.TemporaryDirectory() as root:
+            layout = write_project(Path(root))
+            assert run(root, first).ticks == first
+            run(root, second)  # in what is left of the run, if that is so much
+            assert not layout.model("small").exists() or digests(layout) == whole
+            assert fit(layout, recipe, section=section) == whole
+            assert checkpoints(layout) == []
 
 
 def test_a_resumed_run_repeats_no_finished_epoch(tmp_path):
@@ -141,14 +207,14 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
         from podium.core.layout import Layout
         from podium.models.watcher import Unwatched
         from podium.pipeline import train
-        from tests.small_splits import RECIPE, RUNTIME, contender
+        from tests.small_splits import RUNTIME, contender
 
         class Dying(Unwatched):
             def epoch(self, row):
                 if row.epoch == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), recipe=RECIPE, runtime=RUNTIME, seed=0,
+        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), runtime=RUNTIME, seed=0,
                   watch=lambda *_: Dying())
         """
     )
@@ -175,13 +241,13 @@ def test_the_caller_s_random_state_changes_nothing_and_is_left_alone(tmp_path):
 
 def test_card_history_and_weights_belong_together(tmp_path):
     layout = write_project(tmp_path)
-    write_tuned(layout, {"learning_rate": 0.004, "batch_size": 10.0})
+    write_tuned(layout, {"train.learning_rate": 0.004, "train.batch_size": 10.0})
     seen = Remembering()
     fit(layout, watch=lambda *_: seen)
     folder = layout.model("small")
     card = ModelCard.read(folder / "model.json")
     assert card.learning_rate == 0.004
-    assert card.tuned == {"learning_rate": 0.004, "batch_size": 10.0}
+    assert card.tuned == {"train.learning_rate": 0.004, "train.batch_size": 10.0}
     assert (card.epochs, card.images_seen, card.stopped_early) == (3, 90, False)
     assert card.classes == ["apple", "banana", "cherry"]
     assert card.groups == dict.fromkeys(card.classes, "fruit")
@@ -230,18 +296,34 @@ def test_fine_tuning_starts_from_the_fetched_weights(tmp_path):
         name: t.half() if t.is_floating_point() else t for name, t in donor.state_dict().items() if "fc" not in name
     }
     save_weights(folder / "weights.safetensors", body, {})
-    record = WeightsRecord(architecture="test_resnet", weights="data:x.safetensors", sha256="0" * 64, metadata={})
+    digest = sha256_file(folder / "weights.safetensors")
+    record = no_weights("test_resnet").model_copy(update={"weights": "data:x.safetensors", "stored_sha256": digest})
     record.write(folder / "weights.json")
     frozen = RECIPE.model_copy(update={"epochs": 1, "weight_decay": 0.0})
-    write_tuned(layout, {"learning_rate": 1e-12})
+    write_tuned(layout, {"train.learning_rate": 1e-12})
     fit(layout, frozen)
     trained = load_classifier(layout.model("small"), RUNTIME).module.state_dict()
     assert (trained["conv1.0.weight"] - donor.state_dict()["conv1.0.weight"]).abs().max() < 1e-3
 
 
+def test_weights_that_changed_after_they_were_fetched_are_refused_with_both_digests(tmp_path):
+    layout = write_project(tmp_path)
+    file = layout.weights / "small" / "weights.safetensors"
+    save_weights(file, zoo.create(Network(architecture="test_resnet"), 7, 99).state_dict(), {})
+    digest = sha256_file(file)
+    record = no_weights("test_resnet").model_copy(update={"weights": "data:x.safetensors", "stored_sha256": digest})
+    record.write(layout.weights / "small" / "weights.json")
+    fit(layout)
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(ModelError, match=f"sha256 {sha256_file(file)}, but weights.json says {digest}"):
+        fit(layout)
+
+
 def test_a_loss_that_is_no_number_names_the_step_and_writes_nothing(tmp_path):
     layout = write_project(tmp_path)
-    write_tuned(layout, {"learning_rate": 1e30})
+    write_tuned(layout, {"train.learning_rate": 1e30})
     seen = Remembering()
     with pytest.raises(ModelError, match=r"step \d+.*lower train.learning_rate"):
         fit(layout, RECIPE.model_copy(update={"warmup_epochs": 0.0}), watch=lambda *_: seen)

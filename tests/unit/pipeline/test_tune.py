@@ -4,14 +4,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from podium.core.config.recipe import Train
-from podium.core.config.tuning import Range
+from podium.core.config.tuning import Choices, Range, Span, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -21,6 +19,9 @@ from podium.pipeline import tune
 from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project
 
 STUDY = TUNE.model_copy(update={"trials": 5})
+BATCHES = STUDY.model_copy(update={"together": 2})
+SIDE_BY_SIDE = RUNTIME.model_copy(update={"trials_at_once": 2})
+IMAGES = 30
 FILES = ("best.json", "history.csv", "trials.csv")
 
 
@@ -34,35 +35,53 @@ class Listening(Unwatched):
     def __init__(self, kill_at: tuple[int, int] | None = None) -> None:
         self.kill_at = kill_at
         self.started: list[int] = []
-        self.endings: list[Ending] = []
+        self.endings: list[tuple[int | None, Ending]] = []
 
-    def trial(self, number: int, parameters: Mapping[str, float]) -> "Listening":
+    def trial(self, number: int, parameters: Mapping[str, Value]) -> "Trial":
         self.started.append(number)
-        return self
+        return Trial(self, number)
 
-    def epoch(self, row: EpochResult) -> None:
-        if (self.started[-1], row.epoch) == self.kill_at:
+    def epoch_of(self, trial: int, epoch: int) -> None:
+        if (trial, epoch) == self.kill_at:
             raise Killed
 
+    def close_trial(self, number: int, ending: Ending) -> None:
+        self.endings.append((number, ending))
+
     def close(self, ending: Ending) -> None:
-        self.endings.append(ending)
+        self.endings.append((None, ending))
+
+
+class Trial(Unwatched):
+    """One trial that is listened to."""
+
+    def __init__(self, study: Listening, number: int) -> None:
+        self.study, self.number = study, number
+
+    def epoch(self, row: EpochResult) -> None:
+        self.study.epoch_of(self.number, row.epoch)
+
+    def close(self, ending: Ending) -> None:
+        self.study.close_trial(self.number, ending)
 
 
 def study(
     layout: Layout,
     watch=unwatched,
     recipe: Train = RECIPE,
-    search: dict[str, Range] = SEARCH,
+    search: dict[str, Span] = SEARCH,
     settings=STUDY,
+    runtime=RUNTIME,
+    warm_start=(),
 ) -> dict[str, str]:
     tune.run(
         layout,
         "small",
-        contender=contender(),
-        recipe=recipe,
+        contender=contender(recipe=recipe),
         search=search,
+        warm_start=warm_start,
         tune=settings,
-        runtime=RUNTIME,
+        runtime=runtime,
         seed=0,
         watch=watch,
     )
@@ -93,49 +112,54 @@ def test_a_killed_study_goes_on_without_repeating_a_finished_trial(uninterrupted
             study(layout, watch=lambda *_, at=kill_at: Listening(at))
     last = Listening()
     assert study(layout, watch=lambda *_: last) == uninterrupted[1]
-    assert last.started == [3, 4]
+    assert last.started[0] == 3
     assert list((layout.work / "studies").glob("*/")) == []
 
 
-def test_sigkill_with_a_half_written_line_in_the_journal_does_no_harm(uninterrupted, tmp_path):
-    layout = write_project(tmp_path)
-    script = textwrap.dedent(
-        """
-        import os, signal, sys
-        from pathlib import Path
-        from podium.core.layout import Layout
-        from tests.unit.pipeline.test_tune import Listening, study
+SIGKILLED = """
+import os, signal, sys
+from pathlib import Path
+from podium.core.layout import Layout
+from tests.unit.pipeline.test_tune import BATCHES, SIDE_BY_SIDE, Listening, study
 
-        class Dying(Listening):
-            def epoch(self, row):
-                if self.started[-1] == 1:
-                    os.kill(os.getpid(), signal.SIGKILL)
+class Dying(Listening):
+    def close_trial(self, number, ending):
+        super().close_trial(number, ending)
+        if number >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        study(Layout(Path(sys.argv[1])), watch=lambda *_: Dying())
-        """
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+if __name__ == "__main__":
+    study(Layout(Path(sys.argv[1])), watch=lambda *_: Dying(), settings=BATCHES, runtime=SIDE_BY_SIDE)
+"""
+
+
+def test_side_by_side_and_killed_a_study_ends_like_one_in_one_process(tmp_path_factory):
+    """Batches of two in two processes; SIGKILL as soon as one of the second batch has ended."""
+    alone, killed = (write_project(tmp_path_factory.mktemp(name)) for name in ("alone", "killed"))
+    expected = study(alone, settings=BATCHES)
+    script = killed.root / "dying.py"
+    script.write_text(SIGKILLED, encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, script, str(killed.root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    (journal,) = (layout.work / "studies").glob("*/journal.log")
-    with journal.open("ab") as stream:
-        stream.write(b'{"op_code":4,"work')
-    journal.with_name("journal.log.lock").symlink_to(journal)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    ended = {path.stem for path in (killed.work / "studies").glob("*/*.json")}
+    assert {"trial-00000", "trial-00001"} < ended
     last = Listening()
-    assert study(layout, watch=lambda *_: last) == uninterrupted[1]
-    assert last.started == [1, 2, 3, 4]
+    assert study(killed, watch=lambda *_: last, settings=BATCHES, runtime=SIDE_BY_SIDE) == expected
+    assert not ended & {f"trial-{number:05d}" for number in last.started}
+    assert list((killed.work / "studies").glob("*/")) == []
 
 
-def test_the_first_trial_is_the_recipe_s_own_value(uninterrupted):
+def test_the_first_trial_has_the_contender_s_own_value(uninterrupted):
     rows = table(uninterrupted[0], "trials.csv")
-    assert [row["number"] for row in rows] == ["0", "1", "2", "3", "4"]
-    assert float(rows[0]["learning_rate"]) == RECIPE.learning_rate
-    assert len({row["learning_rate"] for row in rows}) == 5
+    assert [row["number"] for row in rows] == [str(number) for number in range(len(rows))]
+    assert float(rows[0]["train.learning_rate"]) == RECIPE.learning_rate
+    assert len({row["train.learning_rate"] for row in rows}) == len(rows)
 
 
 def test_best_is_the_finished_trial_with_the_lowest_loss_and_the_files_agree(uninterrupted):
@@ -145,58 +169,86 @@ def test_best_is_the_finished_trial_with_the_lowest_loss_and_the_files_agree(uni
     finished = [row for row in trials if row["state"] == "finished"]
     lowest = min(finished, key=lambda row: float(row["val_loss"]))
     assert (best.trial, best.val_loss) == (int(lowest["number"]), float(lowest["val_loss"]))
-    assert best.parameters == {"learning_rate": float(lowest["learning_rate"])}
-    assert best.images_seen == len(history) * 30
-    assert best.pruned == len(trials) - len(finished)
+    assert best.parameters == {"train.learning_rate": float(lowest["train.learning_rate"])}
+    assert (best.trials, best.pruned) == (len(trials), len(trials) - len(finished))
     for row in trials:
         losses = [float(r["val_loss"]) for r in history if r["trial"] == row["number"]]
         assert len(losses) == int(row["epochs"])
         assert min(losses) == float(row["val_loss"])
 
 
-def test_a_trial_worse_than_the_median_is_pruned(uninterrupted):
+def test_what_pruning_saves_is_spent_on_further_trials_within_the_budget(uninterrupted):
     layout, _ = uninterrupted
-    pruned = [row for row in table(layout, "trials.csv") if row["state"] == "pruned"]
+    best = TuningResult.read(layout.tuning("small") / "best.json")
+    assert best.images_budget == STUDY.trials * STUDY.epochs * IMAGES
+    assert best.images_seen == len(table(layout, "history.csv")) * IMAGES
+    assert best.images_budget - STUDY.epochs * IMAGES < best.images_seen <= best.images_budget
+    assert best.pruned > 0
+    assert best.trials > STUDY.trials
+
+
+def test_a_trial_worse_than_the_median_is_pruned(uninterrupted):
+    pruned = [row for row in table(uninterrupted[0], "trials.csv") if row["state"] == "pruned"]
     assert pruned
     assert all(row["epochs"] == "1" for row in pruned)
 
 
 def test_a_trial_that_diverges_is_dropped_and_the_study_goes_on(tmp_path):
     layout = write_project(tmp_path)
-    wild = {"learning_rate": Range(low=1e-3, high=1e30, log=True)}
+    wild = {"train.learning_rate": Range(low=1e-3, high=1e30, log=True)}
     seen = Listening()
     study(layout, search=wild, watch=lambda *_: seen)
     states = [row["state"] for row in table(layout, "trials.csv")]
     assert "diverged" in states
-    assert TuningResult.read(layout.tuning("small") / "best.json").parameters["learning_rate"] < 1
-    assert len(seen.endings) == 6
-    assert seen.endings[-1] == "finished"
+    assert TuningResult.read(layout.tuning("small") / "best.json").parameters["train.learning_rate"] < 1
+    assert seen.endings == [*enumerate(states), (None, "finished")]
 
 
 def test_a_study_in_which_all_trials_diverge_says_what_to_change(tmp_path):
     layout = write_project(tmp_path)
     shutil.rmtree(layout.tuning("small"))
-    hopeless = {"learning_rate": Range(low=1e25, high=1e30, log=True)}
-    with pytest.raises(ModelError, match=r"lower tune\.search\.learning_rate"):
-        study(layout, search=hopeless)
+    hopeless = {"train.learning_rate": Range(low=1e25, high=1e30, log=True)}
+    with pytest.raises(ModelError, match=r"lower the learning rate"):
+        study(layout, search=hopeless, recipe=RECIPE.model_copy(update={"learning_rate": 1e26}))
     assert not layout.tuning("small").exists()
 
 
-def test_whole_numbers_are_searched_as_whole_numbers(tmp_path):
+def test_keys_of_every_kind_and_depth_are_searched_and_reach_the_network(tmp_path):
     layout = write_project(tmp_path)
-    study(layout, search={**SEARCH, "batch_size": Range(low=4, high=15)})
+    search: dict[str, Span] = {
+        **SEARCH,
+        "train.batch_size": Range(low=4, high=15),
+        "train.augment.flip": Choices(choices=(True, False)),
+        "train.optimizer": Choices(choices=("adamw", "sgd")),
+        "head.dropout": Range(low=0.0, high=0.5),
+    }
+    warm = {"train.batch_size": 5, "train.augment.flip": False, "train.optimizer": "sgd", "head.dropout": 0.4}
+    study(layout, search=search, warm_start=[warm])
     rows = table(layout, "trials.csv")
-    assert float(rows[0]["batch_size"]) == RECIPE.batch_size
-    assert all(float(row["batch_size"]).is_integer() for row in rows)
+    assert list(rows[0])[5:] == sorted(search)
+    assert {key: rows[0][key] for key in warm} == {key: str(value) for key, value in warm.items()}
+    assert float(rows[0]["train.learning_rate"]) == RECIPE.learning_rate
+    assert (rows[1]["train.batch_size"], rows[1]["train.augment.flip"]) == (str(RECIPE.batch_size), "True")
     steps = {row["trial"]: row["step"] for row in table(layout, "history.csv") if row["epoch"] == "1"}
     # a last batch of one image joins the one before it
     for row in rows:
-        size = round(float(row["batch_size"]))
-        assert int(steps[row["number"]]) == -(-30 // size) - (30 % size == 1)
+        size = int(row["train.batch_size"])
+        assert int(steps[row["number"]]) == -(-IMAGES // size) - (IMAGES % size == 1)
 
 
-def test_each_trial_prints_one_line(uninterrupted, tmp_path, capsys):
+def test_each_trial_prints_a_line(uninterrupted, tmp_path, capsys):
     study(write_project(tmp_path), settings=TUNE)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("tune small: trial 1/3  learning_rate 0.002  finished after 2 of 2 epochs  val ")
+    assert lines[0].startswith("tune small: trial 0  train.learning_rate 0.002  finished after 2 of 2 epochs  val ")
+
+
+def test_a_warning_names_key_value_and_range(tmp_path, capsys):
+    layout = write_project(tmp_path)
+    one = TUNE.model_copy(update={"trials": 1})
+    study(layout, settings=one, search={"train.learning_rate": Range(low=2e-3, high=1.0, log=True)})
+    assert TuningResult.read(layout.tuning("small") / "best.json").at_the_edge == ["train.learning_rate"]
+    assert (
+        "warning: tune small: the best train.learning_rate, 0.002, lies at an end of what was searched (0.002 to 1): "
+        "a better value may lie beyond; widen the range" in capsys.readouterr().out
+    )

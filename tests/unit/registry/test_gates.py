@@ -71,6 +71,29 @@ def test_data_validation_names_the_critical_expectation_that_failed(evidence):
     assert "(failed: minimum_rows)" in result.detail
 
 
+@pytest.mark.parametrize(
+    ("tags", "observed", "told"),
+    [
+        (
+            {"podium.comparable": "false", "podium.differences": "pretraining"},
+            "not comparable: pretraining",
+            "pretraining",
+        ),
+        ({"podium.comparable": "missing"}, "missing", "compare.accept"),
+    ],
+)
+def test_the_winner_of_an_unfair_comparison_is_refused(evidence, tags, observed, told):
+    result = gates.comparison(replace(evidence, tags={**evidence.tags, **tags}))
+    assert (result.passed, result.observed) == (False, observed)
+    assert told in result.detail
+
+
+def test_a_difference_that_was_accepted_by_name_passes_and_is_shown(evidence):
+    tags = {**evidence.tags, "podium.differences": "images_seen (accepted)"}
+    result = gates.comparison(replace(evidence, tags=tags))
+    assert (result.passed, result.observed, result.detail) == (True, "comparable: images_seen (accepted)", "")
+
+
 def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, damaged):
     assert gates.weights_hash(evidence).passed
     other_tag = replace(evidence, tags={**evidence.tags, "podium.weights_sha256": "ab" * 32})
@@ -248,6 +271,6 @@ def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(dam
     assert not results["weights_hash"].passed
     assert results["data_validation"].passed
     assert list(results) == [
-        "data_validation", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall", "not_worse_than_holder",
-        "latency",
+        "data_validation", "comparison", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall",
+        "not_worse_than_holder", "latency",
     ]  # fmt: skip

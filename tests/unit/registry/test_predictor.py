@@ -8,6 +8,7 @@ from mlflow.pyfunc import PythonModelContext
 
 from podium.core.errors import DataError
 from podium.registry import predictor
+from tests.cards import a_card
 
 
 @pytest.fixture
@@ -68,3 +69,9 @@ def test_more_images_than_a_batch_come_back_in_order_and_a_bad_one_late_is_named
 def test_no_image_gives_no_row(classifier):
     assert predictor.predict_bytes(classifier._classifier, []).shape == (0, 3)
     assert len(classifier.predict(None, pd.DataFrame({"image": []}))) == 0
+
+
+def test_a_package_is_served_with_the_settings_it_was_trained_with_and_by_one_process(tmp_path):
+    a_card(runtime={"dtype": "bfloat16", "threads": 3, "workers": 2, "processes": 4}).write(tmp_path / "model.json")
+    runtime = predictor.serving_runtime(tmp_path)
+    assert (runtime.dtype, runtime.threads, runtime.workers) == ("bfloat16", 3, 0)

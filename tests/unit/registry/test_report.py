@@ -3,8 +3,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from podium.core.records.evaluation import Decision
+from podium.core.records.evaluation import Decision, Metrics
 from podium.core.times import add_times
+from podium.pipeline import compare
 from podium.registry import figures, report
 from podium.registry.outcome import read_outcome
 
@@ -61,6 +62,53 @@ def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
     assert "감" in page.said()
 
 
+def unfair(experiment, accept=()):
+    """The report after one model was found to start from other weights than the other."""
+    layout = experiment.layout
+    path = layout.evaluation_report("tiny_resnet") / "metrics.json"
+    metrics = Metrics.read(path)
+    conditions = metrics.conditions.model_copy(update={"pretraining": "in1k"})
+    metrics.model_copy(update={"conditions": conditions}).write(path)
+    params = experiment.params
+    compare.run(layout, list(params.models), params.compare.model_copy(update={"accept": accept}))
+    return Page(report.render(read_outcome(layout, params))).said()
+
+
+def test_a_fair_comparison_says_what_was_equal_and_has_no_box(html):
+    said = Page(html).said()
+    assert "Equal for all models: image size 32, pretraining none, planned training images" in said
+    assert "They differ in" not in said
+
+
+def test_an_unfair_comparison_is_told_before_anything_else_and_nobody_wins(experiment):
+    said = unfair(experiment)
+    box = said[: said.index("Accuracy")]
+    assert "Not comparable" in box
+    assert "pretraining in1k: tiny_resnet none: tiny_convnext no" in box or (
+        "pretraining none: tiny_convnext in1k: tiny_resnet no" in box
+    )
+    assert "compare.accept: [pretraining]" in box
+    assert " wins: " not in said
+    assert "pretraining" not in said[said.index("Equal for all models") :][:160]
+
+
+def test_an_accepted_difference_is_printed_and_says_yes(experiment):
+    said = unfair(experiment, ("pretraining",))
+    assert "did not meet on equal conditions, and that is accepted" in said
+    assert "Not comparable" not in said
+    assert "compare.accept: [pretraining]" not in said
+
+
+def test_coarse_classes_have_a_table_of_their_own(experiment, html):
+    groups = read_outcome(experiment.layout, experiment.params).winner.metrics.groups
+    said = Page(html).said()
+    table = said[said.index("Coarse classes") : said.index("Class by class")]
+    assert all(f"{name} " in table for name in ("fruit", "감나무"))
+    assert figures.share(groups.accuracy.value) in table
+    told = f"It names the coarse class (fruit, 감나무) rightly in {figures.share(groups.accuracy.value)} of cases."
+    assert told in said[: said.index("Leaderboard")]
+
+
 def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     outcome = read_outcome(experiment.layout, experiment.params)
     said = Page(html).said()
@@ -73,7 +121,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
         "broken.jpg",
         "unreadable: truncated",
         outcome.validation.results[0].sentence,
-        "2 trials of at most 2 epochs, 1 stopped early",
+        "18 of 24 images (75.0%), in 2 trials of at most 2 epochs",
         best.card.fingerprint[:16],
         outcome.state,
         "occluded",
@@ -82,7 +130,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     pictures = sum(
         (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.contenders for name in report.PLOTS
     )
-    assert html.count("<img ") == pictures + 4  # and the worst mistakes
+    assert html.count("<img ") == pictures + 4 + 2 * len(outcome.contenders)  # the worst mistakes; two of each study
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):

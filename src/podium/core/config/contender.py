@@ -11,6 +11,7 @@ from podium.core.config.tuning import Span, Value
 
 Text = Annotated[str, Field(min_length=1)]
 _FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
+_FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 
 
 class Head(Section):
@@ -80,10 +81,10 @@ def is_file(weights: str) -> bool:
 
 
 def check_weights(weights: str, sha256: str | None) -> None:
-    """Refuses what can be told from the words alone.
+    """Refuses what can be told from the words alone; whether such weights are published is known to `fetch`.
 
     Raises:
-        ValueError: a file has no digest, or published weights are not named in full.
+        ValueError: a file has no digest, or it is neither a file by its address nor a name.
     """
     if weights == "none":
         return
@@ -91,7 +92,7 @@ def check_weights(weights: str, sha256: str | None) -> None:
         if sha256 is None:
             raise ValueError("weights_sha256 is missing: pinned weights need the sha256 of their file")
         return
-    if re.fullmatch(r"\w+\.\w[\w\-]*", weights) is None:
+    if re.fullmatch(r"\w+(\.\w[\w\-]*)?", weights) is None or weights.endswith(_FILE_NAMES):
         raise ValueError(
             f"weights must be `none`, a timm tag in full (resnet50.a1_in1k), a torchvision enum "
             f"(ResNet50_Weights.IMAGENET1K_V2) or a file (data:, file:, https:, s3:), not {weights!r}; "

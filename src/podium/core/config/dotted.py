@@ -67,6 +67,19 @@ def value_at(contender: Contender, key: str) -> Value | None:
     return current if isinstance(current, bool | int | float | str) else None
 
 
+def typed(contender: Contender, key: str, value: Value) -> Value:
+    """A value as its key holds it: text that stands for a number, as YAML reads `1e-4`, becomes that number.
+
+    Raises:
+        ParamsError: there is no such key, or it holds no single value.
+        pydantic.ValidationError: the value is out of its range.
+    """
+    held = value_at(with_values(contender, {key: value}), key)
+    if held is None:
+        raise ParamsError(f"{key} holds no single number, word or truth value, so it cannot be searched: remove it")
+    return held
+
+
 def inside(span: Span, value: Value) -> bool:
     """Whether a value is one of those that are searched."""
     if isinstance(span, Choices):

@@ -13,11 +13,11 @@ Condition = Literal[
     "tuning_images",
     "seed",
     "dtype",
+    "processes",
     "train_split",
     "val_split",
-    "test_split",
 ]
-"""What must be equal for a comparison to be of the models alone."""
+"""What must be equal for a comparison to be of the models alone. Different test images are never compared."""
 
 
 class Evaluate(Section):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -10,13 +10,13 @@ from pydantic import Field, ValidationError, model_validator
 from podium.core.config.base import Name, Section
 from podium.core.config.contender import Contender, Model
 from podium.core.config.dataset import Dataset, Fetch
-from podium.core.config.dotted import field_at, inside, with_values
+from podium.core.config.dotted import field_at, inside, typed, with_values
 from podium.core.config.judging import Compare, Evaluate, Promote, Publish
 from podium.core.config.preprocess import Preprocess
 from podium.core.config.problems import first_problem, nearest
 from podium.core.config.recipe import Train
 from podium.core.config.runtime import Runtime
-from podium.core.config.tuning import Range, Span, Tune, Value
+from podium.core.config.tuning import Choices, Range, Span, Tune, Value
 from podium.core.config.validate import Validate
 from podium.core.errors import ParamsError
 
@@ -47,10 +47,10 @@ class Params(Section):
             contender = self.contender(name)
             own = {"warmup_epochs", "epochs"} & set(model.train)
             _check_warmup(contender.train, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
-            for key, span in self.search(name).items():
+            for key, span in {**self.tune.search, **model.search}.items():
                 _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
-            for values in model.warm_start:
-                _check_warm_start(f"models.{name}.warm_start", values, self.search(name))
+            for number, values in enumerate(model.warm_start):
+                _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), contender)
         return self
 
     def contender(self, name: str) -> Contender:
@@ -65,14 +65,24 @@ class Params(Section):
         model = self.model(name)
         own = model.model_dump(exclude={"train", "search", "warm_start"})
         try:
-            recipe = Train.model_validate({**self.train.model_dump(), **model.train})
+            recipe = Train.model_validate(_laid_over(self.train.model_dump(), model.train))
             return Contender.model_validate({**own, "train": recipe})
         except ValidationError as error:
             raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
     def search(self, model: str) -> dict[str, Span]:
         """The common search ranges with the model's own on top, by dotted key of the model's section."""
-        return {**self.tune.search, **self.model(model).search}
+        contender = self.contender(model)
+        spans = {**self.tune.search, **self.model(model).search}
+        return {key: _typed_span(contender, key, span) for key, span in spans.items()}
+
+    def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
+        """What a study of a model tries first, by dotted key, each value of its key's own type."""
+        contender = self.contender(model)
+        return tuple(
+            {key: typed(contender, key, value) for key, value in values.items()}
+            for values in self.model(model).warm_start
+        )
 
     def model(self, name: str) -> Model:
         """One entry of `models`.
@@ -85,6 +95,15 @@ class Params(Section):
                 f"model {name!r} is not in params.yaml{nearest(name, self.models)} (models: {', '.join(self.models)})"
             )
         return self.models[name]
+
+
+def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The common section with a model's own keys on top, within its sections too."""
+    both = dict(common)
+    for key, value in own.items():
+        inner = both.get(key)
+        both[key] = _laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def load(path: Path) -> Params:
@@ -121,30 +140,44 @@ def _check_warmup(recipe: Train, where: str) -> None:
         )
 
 
+def _typed_span(contender: Contender, key: str, span: Span) -> Span:
+    if isinstance(span, Range):
+        return span
+    return Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
+
+
 def _check_search(section: str, key: str, span: Span, contender: Contender) -> None:
     """Refuses a range with values that the model's section could not take."""
     where = f"{section}.{key}"
     if key.startswith(_NOT_SEARCHED):
         raise ParamsError(
-            f"{where} cannot be searched: every trial has the same network, weights and epochs: remove it"
+            f"{where} cannot be searched: every trial has the same network, weights, views and epochs: remove it"
         )
     field = field_at(key, section)
     if isinstance(span, Range):
         if field not in (int, float):
-            raise ParamsError(f"{where} is not a number, so no range can be searched: give `choices`, or remove it")
+            raise ParamsError(f"{where} is not a number, so no range can be searched: give {{choices: [...]}}")
         if field is int and not (span.low.is_integer() and span.high.is_integer()):
             raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
     for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
         try:
             changed = with_values(contender, {key: value})
+            _typed_span(contender, key, span)
         except ValidationError as error:
-            raise ParamsError(f"{first_problem(error, Contender, section)}: narrow its range") from error
+            todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
+            raise ParamsError(f"{first_problem(error, Contender, section)}: {todo}") from error
         _check_warmup(changed.train, where)
 
 
-def _check_warm_start(where: str, values: Mapping[str, Value], search: Mapping[str, Span]) -> None:
+def _check_warm_start(
+    where: str, values: Mapping[str, Value], search: Mapping[str, Span], contender: Contender
+) -> None:
     for key, value in values.items():
         if key not in search:
-            raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it")
-        if not inside(search[key], value):
-            raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen the range, or remove it")
+            raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it, or search it")
+        try:
+            held = typed(contender, key, value)
+        except ValidationError as error:
+            raise ParamsError(f"{where}: {first_problem(error, Contender, '')}: correct it") from error
+        if not inside(search[key], held):
+            raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen that, or remove it")

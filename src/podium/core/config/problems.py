@@ -101,9 +101,10 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _is_named(option: Any, tag: str) -> bool:
-    """Whether pydantic calls a member of a union so: by the value of its telling key, or by its type."""
+    """Whether pydantic calls a member of a union so: by its own name, the value of its telling key, or its type."""
     if _is_section(option):
-        return any(get_origin(f.annotation) is Literal and f.default == tag for f in option.model_fields.values())
+        kinds = [f.default for f in option.model_fields.values() if get_origin(f.annotation) is Literal]
+        return tag in (option.__name__, *kinds)
     return tag.startswith(f"{getattr(get_origin(option), '__name__', None)}[")
 
 

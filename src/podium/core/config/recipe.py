@@ -17,14 +17,21 @@ class RandAugment(Section):
 
 
 class Augment(Section):
-    """Random changes of each training image; 0, false or null = off. Shares are of the side unless named otherwise."""
+    """Random changes of each training image; 0, false or null = off.
+
+    Each image draws its own strength up to the one given. `shift`, `perspective` (of a corner, in or out) and `elastic`
+    are shares of the side; `crop_area` is the smallest share of the area that is kept; `rotation` is in degrees to
+    either side; `zoom`, `brightness`, `contrast` and `saturation` are the largest distance of a factor to 1; `hue` is a
+    share of the colour circle; `noise` the largest standard deviation, of values in [0, 1]; `blur` the largest one in
+    pixels; `erasing` the share of images that lose a box; `mixup` and `cutmix` are alphas of Beta distributions.
+    """
 
     flip: bool = True
     shift: Fraction = 0.08
     crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    perspective: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    perspective: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     elastic: Fraction = 0.0
     brightness: Annotated[float, Field(ge=0, lt=1)] = 0.2
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
@@ -86,7 +93,11 @@ class Train(Section):
     augment: Augment = Augment()
 
     @model_validator(mode="after")
-    def _views_are_of_single_images(self) -> Self:
+    def _keys_go_together(self) -> Self:
+        if self.sampling == "balanced" and self.loss.class_weights == "balanced":
+            raise ValueError(
+                "sampling and loss.class_weights are both balanced, which counts rare classes twice: keep one"
+            )
         if self.views is not None and (self.augment.mixup or self.augment.cutmix):
             raise ValueError(
                 "views keeps changed images, but mixup and cutmix mix those of a batch: set one of them off"

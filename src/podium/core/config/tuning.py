@@ -1,8 +1,9 @@
 """Params section `tune`: the study of every model, and the ranges it draws from."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from podium.core.config.base import PositiveInt, Section
 
@@ -31,8 +32,23 @@ class Choices(Section):
 
     choices: Annotated[tuple[Value, ...], Field(min_length=2)]
 
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        twice = [value for number, value in enumerate(self.choices) if value in self.choices[:number]]
+        if twice:
+            raise ValueError(f"choices lists {twice[0]!r} more than once: remove it")
+        return self
 
-Span = Range | Choices
+
+def _kind(given: object) -> str:
+    """Which of the two is meant, so that a mistake in it is told in its own words."""
+    names = given if isinstance(given, Mapping) else type(given).model_fields if isinstance(given, Section) else ()
+    return Choices.__name__ if any(str(name).startswith("choice") for name in names) else Range.__name__
+
+
+Span = Annotated[
+    Annotated[Range, Tag(Range.__name__)] | Annotated[Choices, Tag(Choices.__name__)], Discriminator(_kind)
+]
 
 
 class Tune(Section):

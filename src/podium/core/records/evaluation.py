@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from podium.core.config.judging import Condition
 from podium.core.records.base import Record
 
 
@@ -29,12 +30,43 @@ class SliceMetrics(Record):
     images: int
 
 
+class GroupMetrics(Record):
+    """The coarse classes (`dataset.groups`) on the test split, told from the summed probabilities of their classes."""
+
+    accuracy: Interval
+    macro_f1: Interval
+    per_group: dict[str, ClassMetrics]
+
+
+class Conditions(Record):
+    """What a model was trained under; one field for each `Condition` of the params.
+
+    `pretraining` names the images its first weights have seen; `images_seen` is planned (epochs of the recipe times
+    training images), so that early stopping makes no difference; `tuning_images` is the budget of its study;
+    `train_split` and `val_split` are digests.
+    """
+
+    image_size: int
+    pretraining: str
+    images_seen: int
+    tuning_images: int
+    seed: int
+    dtype: str
+    processes: int
+    train_split: str
+    val_split: str
+
+
 class Metrics(Record):
-    """`reports/evaluation/<model>/metrics.json`: the test split, once."""
+    """`reports/evaluation/<model>/metrics.json`: the test split, once.
+
+    `groups` is None where there are no coarse classes to tell apart.
+    """
 
     model: str
     architecture: str
     fingerprint: str
+    conditions: Conditions
     test_digest: str
     images: int
     accuracy: Interval
@@ -57,12 +89,21 @@ class Metrics(Record):
     val_loss: float
     per_class: dict[str, ClassMetrics]
     slices: dict[str, SliceMetrics]
+    groups: GroupMetrics | None
     parameters: int
     flops: int
     weights_bytes: int
     learning_rate: float
     epochs: int
     images_seen: int
+
+
+class Difference(Record):
+    """A condition in which the models differ, with its value for each; `accepted` where `compare.accept` names it."""
+
+    condition: Condition
+    values: dict[str, str | int]
+    accepted: bool
 
 
 class LeaderboardRow(Record):
@@ -74,6 +115,7 @@ class LeaderboardRow(Record):
     fingerprint: str
     accuracy: Interval
     macro_f1: Interval
+    group_accuracy: Interval | None
     loss: float
     learning_rate: float
     epochs: int
@@ -84,11 +126,13 @@ class LeaderboardRow(Record):
 
 
 class Leaderboard(Record):
-    """`reports/comparison/leaderboard.json`."""
+    """`reports/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
 
     metric: Literal["accuracy", "macro_f1"]
     test_digest: str
     images: int
+    comparable: bool
+    differences: list[Difference]
     rows: list[LeaderboardRow]
 
 
@@ -103,10 +147,12 @@ class PairedTest(Record):
 
 
 class Decision(Record):
-    """`reports/comparison/decision.json`: who won and why."""
+    """`reports/comparison/decision.json`: who won and why, and whether the models met on equal conditions."""
 
     winner: str
     fingerprint: str
+    comparable: bool
+    differences: list[Difference]
     tie: bool
     rule: str
     reason: str

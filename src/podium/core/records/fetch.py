@@ -57,14 +57,16 @@ class Sources(Record):
 class WeightsRecord(Record):
     """`artifacts/weights/<model>/weights.json`; the tensors lie beside it in `weights.safetensors` unless `none`.
 
-    `sha256` is that of the file as it came, `source` where from (a hub's repository with its commit, an address, a
-    path), `pretraining` which images the weights have seen (`in1k`, `in12k_ft_in1k`, ...); `unknown` where nobody said.
-    `mean` and `std` (per channel, of values in [0, 1]) are what published weights expect; None: the architecture's own.
+    `sha256` is that of the file as it came, `stored_sha256` that of `weights.safetensors`: another one where the file
+    was converted. `source` says where it came from (a hub's repository with its commit, an address, a path),
+    `pretraining` which images the weights have seen (`in1k`, `in12k_ft_in1k`, ...); `unknown` where nobody said. `mean`
+    and `std` (per channel, of values in [0, 1]) are what published weights expect; None: the architecture's own.
     """
 
     architecture: str
     weights: str
     sha256: str | None
+    stored_sha256: str | None = None
     source: str
     licence: str
     pretraining: str

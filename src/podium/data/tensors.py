@@ -1,4 +1,4 @@
-"""Writing tensors so that the same weights are the same bytes."""
+"""Writing tensors so that the same weights are the same bytes. Importing it costs a second (torch)."""
 
 import json
 from collections.abc import Mapping

@@ -5,13 +5,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from podium.models.weights import save_weights
+from podium.data.tensors import save_weights
 
 # four keys: of 24 orders two processes hardly choose the same by chance
 SCRIPT = """
 import sys, torch
 from pathlib import Path
-from podium.models.weights import save_weights
+from podium.data.tensors import save_weights
 tensors = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(3, dtype=torch.int64)}
 save_weights(Path(sys.argv[1]), tensors, {"zeta": "1", "format": "pt", "fingerprint": "é", "alpha": "2"})
 """

@@ -1,0 +1,142 @@
+"""Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words.
+
+Depends on `core` only.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import get_args
+
+from podium.core.config.judging import Condition
+from podium.core.records.evaluation import Conditions, Difference, Metrics
+from podium.core.records.training import ModelCard
+
+TITLES: dict[Condition, str] = {
+    "image_size": "image size",
+    "pretraining": "pretraining",
+    "images_seen": "planned training images",
+    "tuning_images": "tuning budget in images",
+    "seed": "seed",
+    "dtype": "number format",
+    "processes": "processes that trained together",
+    "train_split": "training split",
+    "val_split": "validation split",
+}
+_DIGEST_SHOWN = 12
+_UNKNOWN = "unknown"
+
+
+def conditions_of(card: ModelCard) -> Conditions:
+    """What a model was trained under, as its card tells it.
+
+    Pretraining that nobody described counts as equal for the same file only, so the file's digest is a part of it.
+
+    Args:
+        card: of a trained model.
+
+    Returns:
+        Its conditions; `images_seen` is what the recipe planned.
+    """
+    pretrained = card.pretrained
+    known = pretrained.pretraining != _UNKNOWN
+    unknown = f"{_UNKNOWN} (file {(pretrained.sha256 or '')[:_DIGEST_SHOWN]})"
+    return Conditions(
+        image_size=card.preprocessing.image_size,
+        pretraining=pretrained.pretraining if known else unknown,
+        images_seen=card.images_seen // card.epochs * card.recipe.epochs,
+        tuning_images=card.tuning_images,
+        seed=card.seed,
+        dtype=str(card.runtime["dtype"]),
+        processes=int(card.runtime.get("processes", 1)),
+        train_split=card.data_digests["train"],
+        val_split=card.data_digests["val"],
+    )
+
+
+def differences(metrics: Sequence[Metrics], accept: Collection[Condition]) -> list[Difference]:
+    """The conditions in which models differ.
+
+    Args:
+        metrics: one entry a model.
+        accept: conditions in which they may.
+
+    Returns:
+        In the order of `Condition`; empty where all are equal.
+    """
+    found: list[Difference] = []
+    for condition in get_args(Condition):
+        values = {entry.model: getattr(entry.conditions, condition) for entry in metrics}
+        if len(set(values.values())) > 1:
+            found.append(Difference(condition=condition, values=values, accepted=condition in accept))
+    return found
+
+
+def is_comparable(found: Sequence[Difference]) -> bool:
+    """Whether the models met on equal conditions, but for what was accepted."""
+    return all(difference.accepted for difference in found)
+
+
+def by_value(difference: Difference) -> dict[str, list[str]]:
+    """The models that have each value, the value as a reader should see it: `{"in1k": ["a", "b"], "none": ["c"]}`."""
+    models: dict[str, list[str]] = {}
+    for model, value in difference.values.items():
+        models.setdefault(_shown(difference.condition, value), []).append(model)
+    return models
+
+
+def in_words(difference: Difference) -> str:
+    """One difference as a phrase: `pretraining (in1k: a, b; in12k_ft_in1k: c)`."""
+    parts = [f"{value}: {', '.join(models)}" for value, models in by_value(difference).items()]
+    return f"{TITLES[difference.condition]} ({'; '.join(parts)})"
+
+
+def shared(metrics: Sequence[Metrics]) -> list[str]:
+    """What is equal for all models, as phrases: `image size 64`, `pretraining in1k`; splits without their digest."""
+    different = {difference.condition for difference in differences(metrics, ())}
+    values = metrics[0].conditions
+    return [
+        title if condition.endswith("_split") else f"{title} {_shown(condition, getattr(values, condition))}"
+        for condition, title in TITLES.items()
+        if condition not in different and condition != "processes"  # of interest only where they differ
+    ]
+
+
+def sentences(found: Sequence[Difference]) -> list[str]:
+    """What a reader of the leaderboard has to know of its conditions.
+
+    Args:
+        found: all differences.
+
+    Returns:
+        Sentences about what is not accepted, with what to do about it, then about what is; empty where all is equal.
+    """
+    refused = [difference for difference in found if not difference.accepted]
+    accepted = [difference for difference in found if difference.accepted]
+    said = []
+    if refused:
+        said.append(f"Not comparable: the models differ in {_joined([in_words(d) for d in refused])}.")
+        said.append(remedy(found))
+    if accepted:
+        said.append(f"Accepted by compare.accept: the models differ in {_joined([in_words(d) for d in accepted])}.")
+    return said
+
+
+def remedy(found: Sequence[Difference]) -> str:
+    """What to do about differences that are not accepted; there is at least one.
+
+    `compare.accept` is given as it has to be in the end, with what it holds now.
+    """
+    conditions = [difference.condition for difference in found]
+    matched = ""
+    if any(difference.condition == "pretraining" and not difference.accepted for difference in found):
+        matched = " (`podium models --matched ARCHITECTURE...` proposes weights of equal pretraining)"
+    return f"Make them equal{matched}, or accept them by name: compare.accept: [{', '.join(conditions)}]."
+
+
+def _shown(condition: Condition, value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value) if condition == "seed" else f"{value:,}"
+    return value[:_DIGEST_SHOWN] if condition.endswith("_split") else value
+
+
+def _joined(phrases: Sequence[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

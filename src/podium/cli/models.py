@@ -1,0 +1,221 @@
+"""`podium models`: which architectures there are, what they cost, which weights are published for them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium.cli.terminal import add_row, print_json, table
+from podium.core.errors import ModelError, UsageError
+from podium.core.terminal import console
+
+if TYPE_CHECKING:
+    from podium.models.zoo import Figures
+    from podium.sources.weights.published import Proposal, Published
+
+AT_MOST = 40  # architectures that are built to be counted: more would take long
+_ATTENTION = "Each takes attention (none, se, cbam, self) and a head with its own pooling and hidden layers."
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A row of the list; `figures` is None where too many match to count them all."""
+
+    architecture: str
+    image_size: int
+    figures: "Figures | None"
+    weights: int
+    licences: tuple[str, ...]
+
+
+def models(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="An architecture to show in full, or a pattern such as 'resnet*'; none = those of the studies.",
+        ),
+    ] = None,
+    matched: Annotated[
+        bool, typer.Option("--matched", help="Propose weights of two or more architectures with equal pretraining.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the architectures with parameters, FLOPs, input size and licences, one in full, or weights that match."""
+    from podium.models import zoo
+
+    wanted = names or []
+    if matched:
+        _matched(wanted, as_json)
+        return
+    if len(wanted) > 1:
+        raise UsageError("one architecture or pattern at a time, in quotes ('resnet*'); several go with --matched")
+    if wanted and wanted[0] in zoo.names():
+        _one(wanted[0], as_json)
+        return
+    found = zoo.matching(wanted[0]) if wanted else list(zoo.STUDIES)
+    if not found:
+        zoo.image_size(wanted[0])  # refuses it, with the nearest names
+        raise ModelError(f"no architecture matches {wanted[0]!r}: `podium models` lists the usual ones")
+    _list(found, as_json, usual=not wanted)
+
+
+def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
+    counted = len(found) <= AT_MOST
+    rows = [_listed(architecture, counted) for architecture in found]
+    if as_json:
+        print_json([_flat(row) for row in rows])
+        return
+    numbers = ("parameters", "GFLOPs") if counted else ()
+    shown = table(
+        "architecture", *numbers, "px", "weights", "licences", right=(*numbers, "px", "weights"), fold=("licences",)
+    )
+    for row in rows:
+        costs = (_millions(row.figures.parameters), _billions(row.figures.flops)) if row.figures else ()
+        licences = ", ".join(row.licences) or "-"
+        add_row(shown, row.architecture, *costs, str(row.image_size), str(row.weights or "-"), licences)
+    console().print(shown)
+    print()
+    if counted:
+        print("GFLOPs: one image of that size forward, 2 operations per multiply-add; 1000 classes.")
+    else:
+        print(f"{len(found)} architectures match; parameters and FLOPs are shown for at most {AT_MOST}.")
+    if usual:
+        print(_ATTENTION)
+        print("All of timm and torchvision's VGG and ResNet families work as well.\n")
+        print("Others that match a pattern:     podium models 'efficientnet*'")
+    else:
+        print()
+    print("Units and weights of one:        podium models resnet50")
+    print("Weights with equal pretraining:  podium models --matched resnet50 convnext_tiny")
+
+
+def _listed(architecture: str, counted: bool) -> _Listed:
+    from podium.models import zoo
+    from podium.sources.weights.published import published
+
+    weights = published(architecture)
+    return _Listed(
+        architecture=architecture,
+        image_size=zoo.image_size(architecture),
+        figures=zoo.figures(architecture) if counted else None,
+        weights=len(weights),
+        licences=tuple(sorted({each.licence for each in weights})),
+    )
+
+
+def _flat(row: _Listed) -> dict[str, object]:
+    """For JSON: names as in the documents of a trained model."""
+    return {
+        "architecture": row.architecture,
+        "parameters": row.figures.parameters if row.figures else None,
+        "flops": row.figures.flops if row.figures else None,
+        "image_size": row.image_size,
+        "weights": row.weights,
+        "licences": row.licences,
+    }
+
+
+def _one(architecture: str, as_json: bool) -> None:
+    """Figures, units by stage, published weights."""
+    from podium.core.config.contender import Network
+    from podium.models import zoo
+    from podium.models.units import chain
+    from podium.sources.weights.published import published
+
+    costs = zoo.figures(architecture)
+    mean, std = zoo.normalisation(architecture)
+    stages = chain(zoo.without_values(architecture), Network(architecture=architecture)).stages
+    weights = published(architecture)
+    if as_json:
+        print_json(
+            {
+                **asdict(costs),
+                "mean": mean,
+                "std": std,
+                "stages": stages,
+                "weights": [asdict(each) for each in weights],
+            }
+        )
+        return
+    print(architecture)
+    shown = table("", "", fold=("",))
+    shown.show_header = False
+    add_row(shown, "  parameters", f"{costs.parameters:,} with {zoo.CLASSES:,} classes")
+    add_row(shown, "  FLOPs", f"{costs.flops:,} for one image of {costs.image_size} px")
+    add_row(shown, "  mean, std", f"{_triple(mean)}, {_triple(std)} of values in [0, 1]")
+    console().print(shown)
+    _print_stages(stages)
+    _print_weights(weights)
+
+
+def _print_stages(stages: Sequence[Sequence[str]]) -> None:
+    if not stages:
+        print("\nNo chain of feature maps: it is trained as a whole (trainable: all).")
+        return
+    print("\nStages, with the units that `trainable: {from: ...}` may name")
+    shown = table("  stage", "units", fold=("units",))
+    for number, units in enumerate(stages, start=1):
+        add_row(shown, "  head" if number == len(stages) else f"  {number}", " ".join(units))
+    console().print(shown)
+
+
+def _print_weights(weights: "Sequence[Published]") -> None:
+    if not weights:
+        print("\nNo weights are published for it (weights: none, or a file of your own).")
+        return
+    print("\nPublished weights, for `weights:`")
+    shown = table("  name", "licence", "pretraining", "px", right=("px",))
+    for each in weights:
+        add_row(shown, f"  {each.name}", each.licence, each.pretraining, str(each.image_size))
+    console().print(shown)
+
+
+def _matched(architectures: Sequence[str], as_json: bool) -> None:
+    from podium.models import zoo
+    from podium.sources.weights.published import matched
+
+    if len(architectures) < 2:
+        raise UsageError("--matched takes two or more architectures: podium models --matched resnet50 convnext_tiny")
+    for architecture in architectures:
+        zoo.image_size(architecture)  # refuses an unknown one, with the nearest names
+    proposals = matched(architectures)
+    if as_json:
+        print_json([_proposed(proposal, architectures) for proposal in proposals])
+        return
+    if not proposals:
+        raise ModelError(
+            f"no published weights of {', '.join(architectures)} have seen the same images: compare them from "
+            "`weights: none`, or accept the difference in compare.accept"
+        )
+    for number, proposal in enumerate(proposals):
+        size = f"{proposal.image_size} px" if proposal.image_size else "at different sizes"
+        print(f"{'' if number == 0 else chr(10)}Pretrained on {proposal.pretraining}, {size}")
+        shown = table("  architecture", "weights", "licence", "px", right=("px",))
+        for architecture, choices in zip(architectures, proposal.choices, strict=True):
+            for place, each in enumerate(choices):
+                add_row(shown, f"  {'' if place else architecture}", each.name, each.licence, str(each.image_size))
+        console().print(shown)
+    print("\nOne for each architecture makes a fair comparison: all of them have seen the same images.")
+
+
+def _proposed(proposal: "Proposal", architectures: Sequence[str]) -> dict[str, object]:
+    choices = zip(architectures, proposal.choices, strict=True)
+    return {
+        "pretraining": proposal.pretraining,
+        "image_size": proposal.image_size,
+        "weights": {architecture: [asdict(each) for each in of_it] for architecture, of_it in choices},
+    }
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M"
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:,.2f}"
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

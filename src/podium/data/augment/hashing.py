@@ -1,0 +1,82 @@
+"""Random numbers of an image as a pure function of its seed, bit-equal on every device and in every batch.
+
+torch's generators draw different numbers on a GPU than on a CPU, and one image after the other. A hash of a counter
+has no state: all numbers of a batch are computed at once, wherever the batch lies, in integers alone.
+"""
+
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from podium.data.augment.change import Integers
+
+Stream = Literal["noise", "elastic"]
+_STREAMS: dict[Stream, int] = {"noise": 0x3C6EF372, "elastic": 0x1B873593}  # far apart, otherwise of no meaning
+_LEVELS = 1 << 16
+
+
+def uniform(seeds: Integers, stream: Stream, count: int, device: torch.device) -> torch.Tensor:
+    """`count` numbers for each seed, evenly spread over [-1, 1].
+
+    Args:
+        seeds: shape (N,), in [0, 2**32).
+        stream: what they are for; two streams share nothing.
+        count: numbers for each seed.
+        device: where they are wanted.
+
+    Returns:
+        float32, shape (N, count), one of 65536 levels each.
+    """
+    return _draws(seeds, stream, count, device).float().mul_(2 / (_LEVELS - 1)).sub_(1)
+
+
+def normal(seeds: Integers, stream: Stream, count: int, device: torch.device) -> torch.Tensor:
+    """As `uniform`, of mean 0 and standard deviation 1, within 4.4 of the mean."""
+    draws = _draws(seeds, stream, count, device)
+    return _quantiles(device).index_select(0, draws.reshape(-1)).view(draws.shape)
+
+
+@cache
+def _quantiles(device: torch.device) -> torch.Tensor:
+    """The normal distribution's quantile of each level, computed on the CPU for all devices."""
+    shares = (torch.arange(_LEVELS, dtype=torch.float64) + 0.5) / _LEVELS
+    quantiles: torch.Tensor = torch.special.ndtri(shares)
+    return quantiles.float().to(device)
+
+
+def _draws(seeds: Integers, stream: Stream, count: int, device: torch.device) -> torch.Tensor:
+    """int32, shape (N, count), in [0, 65536): two of each 32-bit hash.
+
+    An image's counter starts and steps by numbers of its own (the step is odd, so no value repeats); were the step 1
+    for all, two images could get the same numbers a few places apart.
+    """
+    start = _scrambled((seeds ^ _STREAMS[stream]).astype(np.uint32))
+    step = _scrambled(start) | np.uint32(1)
+    half = (count + 1) // 2
+    counter = torch.arange(half, dtype=torch.int32, device=device)
+    hashed = counter * _column(step, device) + _column(start, device)
+    hashed = _hashed(hashed)
+    low = hashed & (_LEVELS - 1)
+    high = hashed.bitwise_right_shift_(16).bitwise_and_(_LEVELS - 1)
+    return torch.cat([low, high], dim=1)[:, :count]
+
+
+def _column(words: NDArray[np.uint32], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(words.view(np.int32)[:, None]).to(device)
+
+
+def _hashed(words: torch.Tensor) -> torch.Tensor:
+    """MurmurHash3's finaliser (Appleby 2011) in place; int32 products wrap, shifts are masked to be logical."""
+    words.bitwise_xor_((words >> 16) & 0xFFFF).mul_(-2048144789)  # 0x85ebca6b
+    words.bitwise_xor_((words >> 13) & 0x7FFFF).mul_(-1028477387)  # 0xc2b2ae35
+    return words.bitwise_xor_((words >> 16) & 0xFFFF)
+
+
+def _scrambled(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The same hash of a few words on the host."""
+    as_int32 = torch.from_numpy(words.view(np.int32).copy())
+    scrambled: NDArray[np.uint32] = _hashed(as_int32).numpy().view(np.uint32)
+    return scrambled

@@ -1,0 +1,260 @@
+"""What a frozen prefix gives for every image, computed once per view and kept on disk for all trials of a study.
+
+With `train.views: K` every image has K changed versions, taken in turn by the epochs, so a prefix that never learns
+needs to see each of them once. Its outputs are rounded to bfloat16 and memory-mapped. A view is written, whole or not
+at all, when an epoch first needs it: a run that was killed goes on with the views that are there, and the trials of a
+study and the final training take them from each other. Where the disk budget is too small, each batch is computed
+when it is needed, with the same rounding.
+"""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import nn
+
+from podium.core.config.recipe import Augment
+from podium.core.errors import DataError
+from podium.core.files import replacing
+from podium.core.identity import fingerprint
+from podium.core.progress import show_progress
+from podium.data import augment, loader
+from podium.data.augment import Augmentation, Triple
+from podium.data.randomness import generator
+from podium.data.shards import PreparedSplit
+from podium.models.compute import Compute
+
+BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
+
+_GIB = 2**30
+_BYTES = 2  # of a bfloat16
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is put through the prefix, and how.
+
+    Attributes:
+        label: for people, e.g. `train resnet18`.
+        train: its images are changed as `changes` says, each in `views` ways.
+        val: its images are left as they are.
+        changes: no mixing of images.
+        views: at least 1; epoch e takes view e % views.
+        mean: normalisation per channel.
+        std: normalisation per channel.
+        compute: device, dtype, layout.
+        seed: of the experiment.
+        identity: what else decides the outputs, as JSON values: network, runtime, source code, versions of libraries.
+            The prefix's weights need not be among them, their digest is taken.
+    """
+
+    label: str
+    train: PreparedSplit
+    val: PreparedSplit
+    changes: Augment
+    views: int
+    mean: Triple
+    std: Triple
+    compute: Compute
+    seed: int
+    identity: Mapping[str, object]
+
+
+class Features:
+    """Inputs of the tail: kept on disk, or computed when asked for.
+
+    Attributes:
+        entry: the folder of what is kept; None where the budget is too small.
+    """
+
+    def __init__(self, source: Source, prefix: nn.Sequential, folder: Path, budget_gib: float) -> None:
+        """Decides whether outputs are kept; nothing is computed yet but one image.
+
+        Args:
+            source: images and settings.
+            prefix: `Plan.prefix`, on the device, in evaluation mode.
+            folder: of the model; each combination of data, settings and weights has an entry of its own in it.
+            budget_gib: what the folder may take on disk, in GiB. Sizes alone decide, never what happens to be free.
+        """
+        self._source, self._prefix, self._budget_gib = source, prefix, budget_gib
+        self._kept: dict[str, NDArray[np.uint16]] = {}
+        self._drawn: tuple[int, Augmentation] | None = None
+        self._shape = tuple(self._computed(source.val, None, np.zeros(1, np.int64)).shape[1:])
+        count = source.views * len(source.train) + len(source.val)
+        gib = count * math.prod(self._shape) * _BYTES / _GIB
+        self.entry = folder / self._digest() if gib <= budget_gib else None
+        if self.entry is None and budget_gib > 0:
+            print(
+                f"{source.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
+                f"runtime.cache_gib ({budget_gib:g}): it is computed again in every epoch",
+                flush=True,
+            )
+
+    def prepare(self, epoch: int) -> None:
+        """Computes what an epoch needs and is not kept yet, with progress; `train` and `val` then only read.
+
+        Args:
+            epoch: from 0.
+
+        Raises:
+            DataError: the disk is full, or what is kept is damaged.
+        """
+        if self.entry is not None:
+            self._stored(self._source.train, epoch % self._source.views)
+            self._stored(self._source.val, None)
+
+    def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
+        """The tail's input for some training images, as the epoch's view shows them.
+
+        Args:
+            rows: int64, shape (B,), any order.
+            epoch: from 0.
+
+        Returns:
+            Shape (B, ...), on the device, in the layout and the dtype of `runtime`; its values are bfloat16's.
+
+        Raises:
+            DataError: the disk is full, or what is kept is damaged.
+        """
+        return self._batch(self._source.train, epoch % self._source.views, rows)
+
+    def val(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The tail's input for some validation images, unchanged; else like `train`."""
+        return self._batch(self._source.val, None, rows)
+
+    def _batch(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
+        if self.entry is None:
+            values = self._computed(split, view, rows)
+        else:
+            values = torch.from_numpy(self._stored(split, view)[rows]).view(torch.bfloat16)
+            values = values.permute(0, 3, 1, 2) if self._rearranged else values
+        compute = self._source.compute
+        values = values.to(compute.device, compute.dtype)
+        return compute.place_batch(values) if values.dim() == 4 else values
+
+    def _computed(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The prefix's output of some images, bfloat16, on the device."""
+        return self._through(split.images(rows), None if view is None else self._changes(view).take(rows))
+
+    def _through(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
+        source = self._source
+        pixels = torch.from_numpy(images).to(source.compute.device)
+        x = source.compute.place_batch(augment.apply(pixels, change, source.mean, source.std))
+        with torch.no_grad(), source.compute.autocast():
+            out: torch.Tensor = self._prefix(x)
+        return out.to(torch.bfloat16)
+
+    def _changes(self, view: int) -> Augmentation:
+        """How a view changes the training images, one row each; the last one asked for is remembered."""
+        if self._drawn is None or self._drawn[0] != view:
+            split = self._source.train
+            random = generator(self._source.seed, "view", view)
+            size = split.preprocessing.image_size
+            self._drawn = view, augment.draw(self._source.changes, random, len(split), size)
+        return self._drawn[1]
+
+    def _stored(self, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
+        """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
+        name = "unchanged" if view is None else f"view-{view:03d}"
+        if name not in self._kept and self.entry is not None:
+            self.entry.mkdir(parents=True, exist_ok=True)
+            path = self.entry / f"{name}.npy"
+            with FileLock(self.entry / f"{name}.lock"):  # trials side by side, processes of one run: one computes
+                if not path.is_file():
+                    self._make_room(math.prod((len(split), *self._shape)) * _BYTES)
+                    self._write(path, split, view)
+            self._kept[name] = _mapped(path, (len(split), *self._lying))
+        return self._kept[name]
+
+    def _make_room(self, needed: int) -> None:
+        """Removes other entries, those not written to for the longest first, until the budget allows more bytes.
+
+        A study whose trials change images or freeze other layers has an entry for each kind. What another process
+        reads at the moment stays readable for it.
+        """
+        if self.entry is None:
+            return
+        entries = sorted((e for e in self.entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
+        sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
+        for other in entries:
+            if other != self.entry and sum(sizes.values()) + needed > self._budget_gib * _GIB:
+                shutil.rmtree(other)
+                del sizes[other]
+
+    def _write(self, path: Path, split: PreparedSplit, view: int | None) -> None:
+        def read(piece: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+            rows = np.arange(*piece)
+            return rows, split.images(rows)
+
+        changes = None if view is None else self._changes(view)
+        what = "unchanged images" if view is None else f"view {view + 1} of {self._source.views}"
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *self._lying)}
+        with (
+            replacing(path) as temporary,
+            temporary.open("wb") as out,
+            show_progress(f"{self._source.label}: frozen layers, {what}", len(split), transient=True) as advance,
+        ):
+            np.lib.format.write_array_header_1_0(out, header)
+            for rows, images in loader.ahead(read, loader.boundaries(len(split), BATCH)):
+                values = self._through(images, None if changes is None else changes.take(rows))
+                values = values.permute(0, 2, 3, 1) if self._rearranged else values
+                out.write(values.contiguous().view(torch.uint16).cpu().numpy().data)
+                advance(len(rows))
+
+    @property
+    def _rearranged(self) -> bool:
+        """Whether values lie on disk as (N, H, W, C), which is how channels_last memory lies."""
+        return len(self._shape) == 3 and self._source.compute.memory_format is torch.channels_last
+
+    @property
+    def _lying(self) -> tuple[int, ...]:
+        """The shape of one image's values on disk."""
+        return (*self._shape[1:], self._shape[0]) if self._rearranged else self._shape
+
+    def _digest(self) -> str:
+        """Names all that decides what is kept, but for the number of views."""
+        source = self._source
+        weights = hashlib.sha256()
+        for name, tensor in self._prefix.state_dict().items():
+            weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            weights.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return fingerprint(
+            {
+                "data": {"train": source.train.digest, "val": source.val.digest},
+                "weights": weights.hexdigest(),
+                "units": str(self._prefix),  # what has no weights counts too: average or maximum pooling
+                "changes": source.changes.model_dump(mode="json"),
+                "normalisation": [source.mean, source.std],
+                "seed": source.seed,
+                **source.identity,
+            }
+        )
+
+
+def keep_only(folder: Path, entry: Path | None) -> None:
+    """Removes what earlier recipes, weights or data of a model left behind.
+
+    Args:
+        folder: of the model; nobody else is at work in it.
+        entry: what stays; None = nothing.
+    """
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other != entry:
+            shutil.rmtree(other)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    try:
+        values: NDArray[np.uint16] = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: delete {path.parent} and run the stage again") from error
+    if values.shape != shape or values.dtype != np.uint16:
+        raise DataError(f"{path} is damaged: delete {path.parent} and run the stage again")
+    return values

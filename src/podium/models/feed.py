@@ -1,0 +1,191 @@
+"""What a network is given, batch by batch: pixels changed and normalised, or the activations of its frozen prefix.
+
+Images travel to the device as bytes, once a step; a thread reads those of the next step meanwhile. Of several
+processes each reads its own part of a batch, or all of it where images of a batch are mixed with each other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from podium.data import loader
+from podium.data.augment import Augmentation, apply, draw, normalise
+from podium.data.randomness import generator
+from podium.models.features import Features, Source
+from podium.models.job import Job
+
+_LEAST = 2  # batch normalisation has no variance of a single value
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of the images of one step.
+
+    Attributes:
+        step: number of the step, from 0 over the whole run; of validation: of the batch.
+        rows: int64, shape (N,): row numbers of the whole batch, all processes' parts.
+        x: float32, shape (B, 3, H, W), or activations of a frozen prefix, on the device.
+        labels: int64, shape (B,), class numbers, on the device.
+        counts: float32, shape (B,): 1, or 0 for an image that only fills up a part too small to learn from; None = all.
+        others: int64, shape (B,): label of the image mixed in; None where none is.
+        share: float32, shape (B,): weight of the own label; None as above.
+    """
+
+    step: int
+    rows: NDArray[np.int64]
+    x: torch.Tensor
+    labels: torch.Tensor
+    counts: torch.Tensor | None = None
+    others: torch.Tensor | None = None
+    share: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def piece(self, begin: int, end: int) -> "Batch":
+        """Some of the images, for a micro-batch."""
+
+        def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor[begin:end]
+
+        return Batch(
+            step=self.step,
+            rows=self.rows,
+            x=self.x[begin:end],
+            labels=self.labels[begin:end],
+            counts=cut(self.counts),
+            others=cut(self.others),
+            share=cut(self.share),
+        )
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Gives the batches of a job. `features`: of its frozen prefix, where they are kept."""
+
+    job: Job
+    features: Features | None
+
+    @classmethod
+    def of(cls, job: Job, prefix: nn.Sequential | None) -> "Feed":
+        """Gives a tail the activations of its frozen prefix where they can be kept: with views, and room on the disk.
+
+        Args:
+            job: what is fitted.
+            prefix: frozen, on the device; None where all of a network learns.
+        """
+        if prefix is None or job.recipe.views is None or job.cache is None:
+            return cls(job, None)
+        source = Source(
+            label=job.label,
+            train=job.train,
+            val=job.val,
+            changes=job.recipe.augment,
+            views=job.recipe.views,
+            mean=job.mean,
+            std=job.std,
+            compute=job.compute,
+            seed=job.seed,
+            identity=job.cache.identity,
+        )
+        return cls(job, Features(source, prefix, job.cache.folder, job.cache.gib))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps, the same for any number of processes."""
+        return len(loader.boundaries(len(self.job.train), self.job.recipe.batch_size))
+
+    def prepare(self, epoch: int) -> None:
+        """Has what an epoch needs of the frozen prefix kept on disk, by the first process for all."""
+        if self.features is not None:
+            if self.job.world.leads:
+                self.features.prepare(epoch)
+            self.job.world.wait()
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """The steps of an epoch.
+
+        Args:
+            epoch: from 0.
+
+        Yields:
+            Batches in order, with their changes: those of the step, or those of the epoch's view.
+        """
+        job, recipe = self.job, self.job.recipe
+        labels = job.train.labels
+        order = loader.order(labels, recipe.sampling, job.seed, epoch)
+        steps = [order[begin:end] for begin, end in loader.boundaries(len(order), recipe.batch_size)]
+        inputs = self._activations(steps, epoch) if self.features else self._changed(steps, epoch)
+        for number, (rows, (x, change)) in enumerate(zip(steps, inputs, strict=True)):
+            step = epoch * len(steps) + number
+            mine, counts = self._part(len(rows))
+            batch = Batch(step, rows, x, self._on_device(labels[rows[mine]]), counts)
+            if change is not None and change.mixes:
+                others = self._on_device(labels[rows[change.partner[mine]]])
+                share = self._on_device(change.share[mine].astype(np.float32))
+                batch = Batch(step, rows, x, batch.labels, counts, others, share)
+            yield batch
+
+    def val(self) -> Iterator[Batch]:
+        """This process's part of the validation images, unchanged."""
+        job = self.job
+        own = job.world.part(len(job.val))
+        parts = [own[begin:end] for begin, end in loader.boundaries(len(own), job.recipe.batch_size)]
+        if self.features:
+            inputs = (self.features.val(rows) for rows in parts)
+        else:
+            read = loader.ahead(lambda rows: job.compute.staged(job.val.images(rows)), parts)
+            inputs = (job.compute.place_batch(self._normalised(pixels)) for pixels in read)
+        for number, (rows, x) in enumerate(zip(parts, inputs, strict=True)):
+            yield Batch(number, rows, x, self._on_device(job.val.labels[rows]))
+
+    def _changed(
+        self, steps: list[NDArray[np.int64]], epoch: int
+    ) -> Iterator[tuple[torch.Tensor, Augmentation | None]]:
+        """Images of this process's part of each step, as the network takes them."""
+        job, recipe = self.job, self.job.recipe
+        size = job.train.preprocessing.image_size
+        whole = bool(recipe.augment.mixup or recipe.augment.cutmix)
+        view = None
+        if recipe.views is not None:
+            view = draw(recipe.augment, generator(job.seed, "view", epoch % recipe.views), len(job.train), size)
+
+        def read(rows: NDArray[np.int64]) -> torch.Tensor:
+            return job.compute.staged(job.train.images(rows if whole else rows[self._part(len(rows))[0]]))
+
+        for number, (rows, staged) in enumerate(zip(steps, loader.ahead(read, steps), strict=True)):
+            if view is not None:
+                change = view.take(rows)
+            else:
+                random = generator(job.seed, "augment", epoch * len(steps) + number)
+                change = draw(recipe.augment, random, len(rows), size)
+            mine, _ = self._part(len(rows))
+            pixels = job.compute.fetched(staged)
+            x = apply(pixels, change if whole else change.take(mine), job.mean, job.std)
+            yield job.compute.place_batch(x[mine] if whole and job.world.size > 1 else x), change
+
+    def _activations(
+        self, steps: list[NDArray[np.int64]], epoch: int
+    ) -> Iterator[tuple[torch.Tensor, Augmentation | None]]:
+        for rows in steps:
+            if self.features is not None:
+                yield self.features.train(rows[self._part(len(rows))[0]], epoch), None
+
+    def _part(self, count: int) -> tuple[NDArray[np.int64], torch.Tensor | None]:
+        """Positions of this process's images in a batch, and which of them count."""
+        own = self.job.world.part(count)
+        missing = min(_LEAST, count) - len(own)
+        if missing <= 0:
+            return own, None
+        counts = np.repeat([1, 0], [len(own), missing]).astype(np.float32)
+        return np.concatenate([own, np.arange(missing)]), self._on_device(counts)
+
+    def _normalised(self, staged: torch.Tensor) -> torch.Tensor:
+        return normalise(self.job.compute.fetched(staged), self.job.mean, self.job.std, self.job.compute.device)
+
+    def _on_device(self, values: NDArray[np.generic]) -> torch.Tensor:
+        return self.job.compute.fetched(self.job.compute.staged(values))

@@ -1,0 +1,286 @@
+"""A network as an ordered chain of units, so that its front can be frozen and its back trained alone.
+
+Units are a network's children, with plain Sequentials (and timm's heads, which are chains too) opened. That they form
+a chain is not taken on trust: `split` runs both halves one after the other and the whole network on an example, and
+refuses a boundary where the logits differ by a bit. So one mechanism serves timm, torchvision and our own networks.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from timm.layers import ClassifierHead, NormMlpClassifierHead, SelectAdaptivePool2d
+from torch import nn
+
+from podium.core.config.contender import Network
+from podium.core.errors import ModelError, one_line
+from podium.models.zoo.composed import Composed
+from podium.models.zoo.families import image_size
+
+BACKBONE = "backbone."
+"""How the names of a composed network's units start, but for those of its attention and its head."""
+
+_OPENED = (nn.Sequential, ClassifierHead, NormMlpClassifierHead)
+_WRONG_INPUT = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+"""What networks raise for an input that does not fit."""
+_SAME_IN_TRAINING = (
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, SelectAdaptivePool2d),
+    *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Flatten, nn.Identity),
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The units of a network in the order in which they are called.
+
+    Attributes:
+        stages: units by stage, at least one each; the last stage is the head. Empty where there are no feature maps.
+        aside: units that evaluation never calls, such as the auxiliary classifiers of GoogLeNet.
+    """
+
+    stages: tuple[tuple[str, ...], ...]
+    aside: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All units but those aside."""
+        return tuple(itertools.chain.from_iterable(self.stages))
+
+
+def unit_names(module: nn.Module) -> list[str]:
+    """Names of a network's units in the order in which they were made.
+
+    A composed network (backbone, attention, head) has the units of its backbone under `backbone.`.
+
+    Args:
+        module: a network.
+
+    Returns:
+        Dotted names of submodules, none of which holds another.
+    """
+    composed = isinstance(module, Composed)
+    return [
+        name
+        for child, part in module.named_children()
+        for name in _opened(part, child, whole=composed and f"{child}." == BACKBONE)
+    ]
+
+
+def chain(module: nn.Module, network: Network) -> Chain:
+    """Finds a network's units and stages without computing a number.
+
+    A stage begins where the resolution of the feature map falls, at the architecture's usual image size: at a toy
+    size the last maps could all be one pixel. A stage without parameters joins the one before. The last stage is the
+    head: all that follows the last feature map of more than one pixel, with attention that was added to a backbone.
+
+    Args:
+        module: the network that `network` describes; left as it was.
+        network: its architecture tells the usual size.
+
+    Raises:
+        ModelError: the network does not take images of its usual size.
+    """
+    side = image_size(network.architecture)
+    names = unit_names(module)
+    shapes = _output_shapes(module, names, side)
+    sides = {name: _side(shape) for name, shape in shapes.items()}
+    maps = {name for name, pixels in sides.items() if pixels > 1}
+    if isinstance(module, Composed):  # its attention gives a feature map, but is as new as its head
+        maps = {name for name in maps if name.startswith(BACKBONE)}
+    called = list(shapes)
+    end = max((i + 1 for i, name in enumerate(called) if name in maps), default=0)
+    if any(len(shapes[name]) == 3 for name in called[end:]):  # a transformer's sequence (N, tokens, C)
+        end = 0
+    body = _joined(module, _by_resolution(called[:end], sides))
+    found = [*body, called[end:]] if body else []
+    return Chain(tuple(tuple(stage) for stage in found), tuple(name for name in names if name not in shapes))
+
+
+def split(module: nn.Module, found: Chain, first: str, example: torch.Tensor) -> tuple[nn.Sequential, nn.Module]:
+    """Cuts a network in two: what comes before a unit, and the rest.
+
+    Args:
+        module: a network; left as it was.
+        found: its chain.
+        first: the first unit of the second half.
+        example: float32, shape (N, 3, H, W), where the network is; a size that it takes.
+
+    Returns:
+        Both halves share all parameters and buffers with `module`. The second is the same network with the units of
+        the first replaced by Identity, so its tensors have the same names. Units aside with parameters are missing in
+        it: GoogLeNet's auxiliary classifiers teach what is before them, and that does not learn.
+
+    Raises:
+        ModelError: there is no such unit, or the halves one after the other do not give the network's very logits.
+    """
+    if first not in found.names:
+        raise ModelError(f"the network has no unit {first!r}: its units are {', '.join(found.names)}")
+    before = found.names[: found.names.index(first)]
+    prefix = nn.Sequential(*(module.get_submodule(name) for name in before))
+    tail = _without(module, before, found.aside)
+    with _evaluating(module), _evaluating(tail), torch.no_grad():
+        try:
+            equal = torch.equal(tail(prefix(example)), module(example))
+        except _WRONG_INPUT:  # a half got what it was not made for
+            equal = False
+    if not equal:
+        raise ModelError(
+            f"the network is not a chain at {first!r}: its two halves give other logits than the whole: "
+            "name another unit in `trainable: {from: ...}`, or use `trainable: all`"
+        )
+    return prefix, tail
+
+
+def after_fixed(module: nn.Module, names: Sequence[str]) -> str:
+    """The first of some units that does not merely transform, such as pooling, the same way in training.
+
+    What is stored after a pooling layer is smaller than what is stored before it.
+
+    Args:
+        module: the network.
+        names: consecutive units, at least one.
+
+    Returns:
+        Its name; the last unit where all merely transform.
+    """
+    return next((name for name in names if not _is_fixed(module.get_submodule(name))), names[-1])
+
+
+def has_parameters(module: nn.Module, names: Sequence[str]) -> bool:
+    """Whether any of some units has something to learn."""
+    return any(True for name in names for _ in module.get_submodule(name).parameters())
+
+
+def no_chain(network: Network) -> str:
+    """The message for a network that cannot be frozen in part."""
+    return (
+        f"{network.architecture} has no chain of feature maps here, so no part of it can be frozen, unfrozen by "
+        "stage or given a rate of its own: use `trainable: all`, layer_decay 1 and no unfreeze_every"
+    )
+
+
+def _opened(part: nn.Module, name: str, whole: bool = False) -> Iterator[str]:
+    children = list(part.named_children())
+    if children and (whole or type(part) in _OPENED):
+        for child, inner in children:
+            yield from _opened(inner, f"{name}.{child}")
+    else:
+        yield name
+
+
+def _by_resolution(names: Sequence[str], sides: Mapping[str, int]) -> list[list[str]]:
+    """Groups of units; a group begins where the feature map has fewer pixels than any before it."""
+    groups: list[list[str]] = []
+    least = 0
+    for name in names:
+        if not groups or 0 < sides[name] < least:
+            groups.append([])
+        groups[-1].append(name)
+        least = sides[name] or least
+    return groups
+
+
+def _joined(module: nn.Module, groups: list[list[str]]) -> list[list[str]]:
+    """Groups that can learn: one without parameters joins the one before, and so does the one after such a first."""
+    joined: list[list[str]] = []
+    for group in groups:
+        if joined and not (has_parameters(module, group) and has_parameters(module, joined[-1])):
+            joined[-1] += group
+        else:
+            joined.append(group)
+    return joined
+
+
+def _is_fixed(unit: nn.Module) -> bool:
+    """Whether a unit has nothing to learn and no chance in it; what is not known to be so counts as not."""
+    parts = [part for part in unit.modules() if not list(part.children())] or [unit]
+    return all(type(part) in _SAME_IN_TRAINING for part in parts)
+
+
+def _output_shapes(module: nn.Module, names: Sequence[str], side: int) -> dict[str, torch.Size]:
+    """What each called unit gives, in the order of the calls; on the meta device, so nothing is computed."""
+    shapes: dict[str, torch.Size] = {}
+
+    def noting(name: str) -> Callable[[nn.Module, object, object], None]:
+        def note(_unit: nn.Module, _given: object, out: object) -> None:
+            shapes.setdefault(name, out.shape if isinstance(out, torch.Tensor) else torch.Size())
+
+        return note
+
+    handles = [module.get_submodule(name).register_forward_hook(noting(name)) for name in names]
+    tensors = {
+        name: tensor.detach().to("meta")
+        for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers())
+    }
+    try:
+        with _evaluating(module), torch.no_grad():
+            torch.func.functional_call(module, tensors, (torch.zeros(1, 3, side, side, device="meta"),))
+    except _WRONG_INPUT as error:
+        raise ModelError(
+            f"the network does not take images of {side} px, for which its architecture was made "
+            f"({one_line(error)}): choose another architecture"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes
+
+
+def _side(shape: torch.Size) -> int:
+    """Pixels a side of a square feature map, (N, C, H, W) or (N, H, W, C); 0 for what is none."""
+    if len(shape) != 4:
+        return 0
+    if shape[2] == shape[3]:
+        return shape[2]
+    return shape[1] if shape[1] == shape[2] else 0
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; every part then has the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _without(module: nn.Module, before: Sequence[str], aside: Sequence[str]) -> nn.Module:
+    """The network with some units as Identity and those aside gone; the containers on the way to them are copies."""
+    tail = _copied(module)
+    copies = {id(tail)}
+
+    def owner_of(name: str) -> tuple[nn.Module, str]:
+        *path, leaf = name.split(".")
+        owner = tail
+        for step in path:
+            inner = owner.get_submodule(step)
+            if id(inner) not in copies:
+                inner = _copied(inner)
+                copies.add(id(inner))
+                owner._modules[step] = inner
+            owner = inner
+        return owner, leaf
+
+    for name in before:
+        owner, leaf = owner_of(name)
+        owner._modules[leaf] = nn.Identity()
+    for name in aside if before else ():
+        owner, leaf = owner_of(name)
+        if has_parameters(owner, [leaf]):
+            owner._modules[leaf] = None
+            if hasattr(owner, "aux_logits"):  # torchvision's networks then return plain logits in training as well
+                owner.aux_logits = False  # type: ignore[assignment]  # a plain attribute of theirs
+    return tail
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A module of its own that shares parameters, buffers and children."""
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    return shallow

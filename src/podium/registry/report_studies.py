@@ -1,0 +1,167 @@
+"""The studies on the report's page and in MLflow: what was spent, what was found, which ranges to doubt, plots.
+
+Depends on `outcome`, `tables`, `figures`, `analysis.study_plots` and pandas.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from podium.core.config.dotted import inside
+from podium.core.config.tuning import Range
+from podium.core.errors import DataError
+from podium.core.pages import inlined
+from podium.core.records.training import TuningResult
+from podium.registry.figures import written
+from podium.registry.outcome import Entry, Outcome
+from podium.registry.tables import read_table
+
+if TYPE_CHECKING:
+    from podium.analysis.study_plots import StudyTables
+
+TRIALS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a study; losses in nats, None where it ended before an epoch."""
+
+    number: int
+    state: str
+    values: tuple[str, ...]
+    epochs: int
+    val_loss: float | None
+    val_accuracy: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class StudyPart:
+    """The study of one model.
+
+    Attributes:
+        name: of the model.
+        tuning: what was chosen and what it cost.
+        keys: searched keys, in the order of a trial's values.
+        trials: the best first, at most `TRIALS_SHOWN`.
+        more: trials that are not shown.
+        doubts: sentences about chosen values at an end of their range.
+        pictures: inlined PNGs with what they show.
+    """
+
+    name: str
+    tuning: TuningResult
+    keys: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    more: int
+    doubts: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...]
+
+
+def studies(outcome: Outcome) -> list[StudyPart]:
+    """The studies as the page shows them, best model first.
+
+    Args:
+        outcome: what the files say.
+
+    Raises:
+        DataError: a file of a study is missing, or it is of another search than params.yaml asks for.
+    """
+    return [_part(outcome, contender) for contender in outcome.contenders]
+
+
+def draw(outcome: Outcome, contender: Entry, folder: Path) -> dict[str, Path]:
+    """Draws the plots of a study.
+
+    Args:
+        outcome: what the files say.
+        contender: whose study.
+        folder: to write the PNGs to.
+
+    Returns:
+        Files by what they show; parallel coordinates only where several keys were searched.
+
+    Raises:
+        DataError: as in `studies`.
+    """
+    from podium.analysis import study_plots
+
+    tables = _tables(outcome, contender)
+    plots = {"Course of the study": ("course.png", study_plots.course)}
+    if tables.spans:
+        plots["Loss by searched key"] = ("slices.png", study_plots.slices)
+    if len(tables.spans) > 1:
+        plots["All searched keys at once"] = ("parallel_coordinates.png", study_plots.parallel)
+    drawn = {}
+    for title, (name, plot) in plots.items():
+        drawn[title] = folder / name
+        plot(drawn[title], tables)
+    return drawn
+
+
+def _part(outcome: Outcome, contender: Entry) -> StudyPart:
+    tables = _tables(outcome, contender)
+    trials = _trials(tables)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = draw(outcome, contender, Path(folder))
+        pictures = tuple((title, inlined(path.read_bytes(), "png")) for title, path in drawn.items())
+    return StudyPart(
+        name=contender.name,
+        tuning=contender.tuning,
+        keys=tuple(tables.spans),
+        trials=trials[:TRIALS_SHOWN],
+        more=max(0, len(trials) - TRIALS_SHOWN),
+        doubts=_doubts(contender.tuning, tables),
+        pictures=pictures,
+    )
+
+
+def _tables(outcome: Outcome, contender: Entry) -> "StudyTables":
+    from podium.analysis.study_plots import StudyTables
+
+    tuning, spans = contender.tuning, outcome.params.search(contender.name)
+    folder = outcome.layout.tuning(contender.name)
+    if spans.keys() != tuning.parameters.keys() or not all(inside(spans[k], v) for k, v in tuning.parameters.items()):
+        raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
+    return StudyTables(
+        model=contender.name,
+        trials=read_table(folder / "trials.csv"),
+        history=read_table(folder / "history.csv"),
+        spans={key: spans[key] for key in sorted(spans)},
+        chosen=tuning.trial,
+    )
+
+
+def _trials(tables: "StudyTables") -> tuple[Trial, ...]:
+    """The best trials first; those without a loss last."""
+    trials = [
+        Trial(
+            number=int(row["number"]),
+            state=str(row["state"]),
+            values=tuple(written(row[key]) for key in tables.spans),
+            epochs=int(row["epochs"]),
+            val_loss=_number(row["val_loss"]),
+            val_accuracy=_number(row["val_accuracy"]),
+            best=int(row["number"]) == tables.chosen,
+        )
+        for row in tables.trials.to_dict("records")
+    ]
+    trials.sort(key=lambda t: (not t.best, t.state != "finished", float("inf") if t.val_loss is None else t.val_loss))
+    return tuple(trials)
+
+
+def _doubts(tuning: TuningResult, tables: "StudyTables") -> tuple[str, ...]:
+    doubts = []
+    for key in tuning.at_the_edge:
+        span = tables.spans[key]
+        searched = f" ({written(span.low)} to {written(span.high)})" if isinstance(span, Range) else ""
+        doubts.append(
+            f"The best {key}, {written(tuning.parameters[key])}, lies at an end of what was searched{searched}: "
+            "a better value may lie beyond."
+        )
+    return tuple(doubts)
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124  # NaN stands for "no value" in the table

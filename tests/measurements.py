@@ -1,0 +1,61 @@
+"""A model's test results, for tests that need some and are not about measuring."""
+
+from podium.core.records.evaluation import Metrics
+
+CONDITIONS = {
+    "image_size": 64,
+    "pretraining": "in1k",
+    "images_seen": 7560,
+    "tuning_images": 3780,
+    "seed": 0,
+    "dtype": "float32",
+    "processes": 1,
+    "train_split": "a" * 64,
+    "val_split": "b" * 64,
+}
+
+
+def some_metrics(conditions: dict[str, object] | None = None, **fields: object) -> Metrics:
+    """Measurements of a model `m` on 200 images.
+
+    Args:
+        conditions: in place of some of `CONDITIONS`.
+        **fields: what a test is about, in place of the fields below.
+    """
+    rate = {"value": 0.9, "low": 0.85, "high": 0.95}
+    usual = {
+        "model": "m",
+        "architecture": "resnet18",
+        "fingerprint": "f" * 64,
+        "conditions": {**CONDITIONS, **(conditions or {})},
+        "test_digest": "d",
+        "images": 200,
+        "accuracy": rate,
+        "macro_f1": rate,
+        "macro_precision": 0.9,
+        "macro_recall": 0.9,
+        "weighted_precision": 0.9,
+        "weighted_recall": 0.9,
+        "weighted_f1": 0.9,
+        "loss": 0.3,
+        "top_k": 3,
+        "top_k_accuracy": 1.0,
+        "mean_confidence": 0.9,
+        "mean_confidence_correct": 0.9,
+        "mean_confidence_wrong": 0.5,
+        "low_confidence_threshold": 0.5,
+        "low_confidence_count": 0,
+        "ece": 0.02,
+        "val_accuracy": 0.9,
+        "val_loss": 0.3,
+        "per_class": {},
+        "slices": {},
+        "groups": None,
+        "parameters": 10,
+        "flops": 100,
+        "weights_bytes": 40,
+        "learning_rate": 0.001,
+        "epochs": 6,
+        "images_seen": 7560,
+    }
+    return Metrics.model_validate({**usual, **fields})

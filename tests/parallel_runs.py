@@ -1,0 +1,77 @@
+"""What the processes of `test_parallel` do."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from podium.core.config.contender import Contender
+from podium.core.config.recipe import Augment, Loss
+from podium.core.records.training import EpochResult
+from podium.models import zoo
+from podium.models.checkpoint import Checkpoint
+from podium.models.engine import Fitted, fit
+from podium.models.job import Cache
+from podium.models.parallel import ALONE, World
+from tests.small_jobs import ignore, job
+from tests.small_splits import RECIPE
+
+CONVNEXT, RESNET = "test_convnext", "test_resnet"  # without and with batch norm
+RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
+    "mixed, accumulated, averaged": (
+        CONVNEXT,
+        "all",
+        {"augment": Augment(cutmix=1.0), "micro_batch_size": 3, "ema_decay": 0.5, "clip_norm": 0.5},
+    ),
+    "unfrozen": (
+        CONVNEXT,
+        "all",
+        {
+            "unfreeze_every": 1,
+            "loss": Loss(class_weights="balanced"),
+            "batch_size": 10,
+            "optimizer": "sgd",  # which, unlike AdamW, moves twice as far for twice the gradient
+            "learning_rate": 0.02,
+        },
+    ),
+    "cached": (CONVNEXT, "last_stage", {"views": 2}),
+    "batch norm": (RESNET, "all", {"optimizer": "sgd"}),
+}
+
+
+def run(
+    prepared: Path, name: str, folder: Path, world: World = ALONE, dies: bool = False, keep: bool = False
+) -> Fitted:
+    """Trains by one of the recipes; `dies` after two epochs, `keep`s checkpoints to go on from."""
+    architecture, trainable, changes = RECIPES[name]
+    section = Contender.model_validate({"architecture": architecture, "trainable": trainable, "train": RECIPE})
+    recipe = RECIPE.model_copy(update=changes)
+    module = zoo.create(section, 3, 0)
+
+    def dying(row: EpochResult, seconds: float) -> None:
+        if row.epoch == 2:
+            raise InterruptedError
+
+    task = job(prepared, recipe, section=section, world=world, cache=Cache(folder / "features", 1.0, {}))
+    return fit(task, module, dying if dies else ignore, Checkpoint(folder / name, world) if keep else None)
+
+
+def run_all(root: Path, world: World) -> None:
+    """All recipes, once through and once killed and resumed; each process writes what it has found."""
+    for name in RECIPES:
+        whole = run(root / "prepared", name, root, world)
+        with contextlib.suppress(InterruptedError):
+            run(root / "prepared", name, root, world, dies=True, keep=True)
+        resumed = run(root / "prepared", name, root, world, keep=True)
+        losses = [
+            [row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy] for row in whole.progress.history
+        ]
+        told = {"losses": losses, "whole": _digest(whole), "resumed": _digest(resumed)}
+        (root / f"{name} {world.rank}.json").write_text(json.dumps(told))
+
+
+def _digest(fitted: Fitted) -> str:
+    weights = hashlib.sha256()
+    for name, tensor in fitted.best.items():
+        weights.update(name.encode() + tensor.numpy().tobytes())
+    return weights.hexdigest()

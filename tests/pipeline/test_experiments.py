@@ -1,0 +1,57 @@
+"""Every experiment that is kept runs from its images to a registered winner, through the real `dvc repro`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import yaml
+
+from benchmarks.scratch import ROOT
+from podium.core.config.params import load
+from tests.toy_experiments import build
+from tests.warm_python import warm
+
+ACCEPTED = {
+    "classic_cnns": ["pretraining"],
+    "folder": [],
+    "fruits_vegetables": ["pretraining"],
+    "resnet_vs_convnext": ["images_seen"],
+    "sample": [],
+    "surveillance": [],
+}
+
+
+def test_no_experiment_is_left_out():
+    assert {file.stem for file in (ROOT / "experiments").glob("*.yaml")} == set(ACCEPTED)
+
+
+@pytest.fixture(scope="module")
+def path():
+    """The PATH with a `python` that need not import torch for each of the stages."""
+    with TemporaryDirectory(prefix="podium-") as folder, warm(Path(folder) / "bin") as commands:
+        yield f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_an_experiment_runs_at_toy_size(name, tmp_path, path):
+    project = build(tmp_path / "project", name)
+    kept = load(ROOT / "experiments" / f"{name}.yaml")
+    done = project.run("dvc", "repro", timeout=1800, PATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    board = json.loads(project.read("reports/comparison/leaderboard.json"))
+    assert {row["model"] for row in board["rows"]} == set(kept.models)
+    assert board["comparable"]
+    assert [difference["condition"] for difference in board["differences"]] == ACCEPTED[name]
+    for model in kept.models:
+        card = json.loads(project.read(f"artifacts/models/{model}/model.json"))
+        contender = kept.contender(model)
+        assert card["architecture"] == contender.architecture
+        assert card["cached_prefix"] == (contender.train.views is not None and contender.trainable != "all")
+        metrics = json.loads(project.read(f"reports/evaluation/{model}/metrics.json"))
+        assert (metrics["groups"] is not None) == (name == "fruits_vegetables")
+    lock = yaml.safe_load(project.read("dvc.lock"))
+    assert {f"train@{model}" for model in kept.models} <= set(lock["stages"])
+    assert "registered" in done.stdout

@@ -1,0 +1,35 @@
+"""A job over small prepared images, for tests of the engine that need no project."""
+
+from pathlib import Path
+
+from podium.core.config.contender import Contender
+from podium.core.config.recipe import Augment, Train
+from podium.core.config.runtime import Runtime
+from podium.core.records.training import EpochResult
+from podium.data.shards import open_for_fitting
+from podium.models.compute import Compute
+from podium.models.job import Cache, Job
+from podium.models.parallel import ALONE, World
+from tests.small_splits import RECIPE, RUNTIME, contender
+
+MEAN = STD = (0.5, 0.5, 0.5)
+STILL = Augment(flip=False, shift=0, brightness=0, contrast=0)
+
+
+def job(
+    prepared: Path,
+    recipe: Train = RECIPE,
+    *,
+    runtime: Runtime = RUNTIME,
+    section: Contender | None = None,
+    world: World = ALONE,
+    cache: Cache | None = None,
+) -> Job:
+    """A job on a folder of prepared splits; `section` has another recipe than `recipe` replaced by it."""
+    model = (section or contender()).model_copy(update={"train": recipe})
+    train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
+    return Job("train small", train, val, model, MEAN, STD, Compute.of(runtime), 0, world, cache)
+
+
+def ignore(row: EpochResult, seconds: float) -> None:
+    """Watches nothing."""

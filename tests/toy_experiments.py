@@ -1,0 +1,145 @@
+"""The experiments of `experiments/` at toy size: their own params, a handful of small images, weights made on the spot.
+
+What is changed is what a small machine without a network needs: where images and weights come from, the size of the
+images, the device, trials and epochs. Architectures, recipes, number formats, freezing and conditions stay.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from benchmarks.scratch import ROOT, Scratch, commit, copy_project
+from podium.core.config.contender import Network
+from podium.core.files import sha256_file
+from tests.fake_openimages import BOXES, World, box, photograph
+
+SIDE = 64  # AlexNet takes no less than 63
+PER_CLASS = 10
+CLASSES = {  # a few of each source, as it spells them
+    "kritikseth/fruit-and-vegetable-image-recognition": ["apple", "lemon", "carrot", "raddish"],
+    "misrakahmed/vegetable-image-dataset": ["Carrot", "Tomato"],
+    "jonathansilva2020/orange-diseases-dataset": ["citrus canker"],
+    "jay7080dev/rice-plant-diseases-dataset": ["Blast"],
+    "imsparsh/flowers-dataset": ["daisy"],
+    "data/photos": ["cat", "dog", "bird"],
+}
+BOXED = ("Person", "Man", "Dog", "Car")  # classes of the photographs of the toy Open Images
+
+
+def build(root: Path, name: str) -> Scratch:
+    """A project with one of `experiments/` in force at toy size, committed, not run yet.
+
+    Args:
+        root: a folder that does not exist yet.
+        name: of the experiment.
+    """
+    project = copy_project(root)
+    params = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))
+    _shrink(params)
+    params["dataset"] = _dataset(project.root / "data", params["dataset"])
+    _make_weights(project.root / "data", params["models"])
+    text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
+    (project.root / "params.yaml").write_text(text, encoding="utf-8")
+    commit(project)
+    return project
+
+
+def _shrink(params: dict[str, Any]) -> None:
+    params["runtime"].update(device="cpu", threads=1, workers=0)
+    params["preprocess"].update(image_size=SIDE)
+    params["tune"].update(trials=1, epochs=1)
+    params["train"].update(epochs=1)
+    for model in params["models"].values():
+        if "epochs" in model.get("train", {}):
+            model["train"]["epochs"] = 2
+    toy = {"severity": "warning", "because": "a toy"}
+    params["validate"]["minimum_rows"] = {**toy, "minimum": 1}
+    params["validate"]["share_rejected"] = {**toy, "maximum": 1.0}
+
+
+def _dataset(data: Path, section: dict[str, Any]) -> dict[str, Any]:
+    if section["source"] == "merge":
+        return {**section, "parts": [_dataset(data, part) for part in section["parts"]]}
+    if section["source"] == "openimages":
+        _open_images().put_in(data / "openimages")
+        labels = {ours: [c for c in theirs if c in BOXED] for ours, theirs in section["labels"].items()}
+        return {**section, "location": "data/openimages", "labels": labels}
+    names = CLASSES["data/photos" if section["source"] == "sample" else section["location"]]
+    place = section.get("name") or "photos"
+    for number, label in enumerate(names):
+        for n, image in enumerate(_pictures(PER_CLASS, [len(place), number])):
+            path = data / place / label / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+    kept = {key: section[key] for key in ("name", "licence", "limit_per_class", "splits") if key in section}
+    labels = {our: theirs for our, theirs in section.get("labels", {}).items() if set(theirs) <= set(names)}
+    groups = {label: group for label, group in section.get("groups", {}).items() if label in names}
+    return {**kept, "source": "folder", "location": f"data/{place}", "labels": labels, "groups": groups}
+
+
+def _pictures(count: int, seed: list[int]) -> Iterator[Image.Image]:
+    """Coarse noise in the colour of the class, no two alike."""
+    for n in range(count):
+        random = np.random.default_rng([*seed, n])
+        pixels = random.integers(0, 200, (9, 8, 3))
+        pixels[2:7, 2:6] = random.integers(0, 60, (5, 4, 3)) + np.array([190, 100, 20])[np.roll([0, 1, 2], seed[-1])]
+        yield Image.fromarray(pixels.astype(np.uint8)).resize((80, 90), Image.Resampling.BICUBIC)
+
+
+def _open_images() -> World:
+    world = World()
+    for s, subset in enumerate(BOXES):
+        names = [f"{s:08x}{n:08x}" for n in range(len(BOXED) * PER_CLASS // 2)]
+        world.photographs[subset] = [photograph(name) for name in names]
+        world.boxes[subset] = [box(name, BOXED[n % len(BOXED)], (0.1, 0.1, 0.9, 0.9)) for n, name in enumerate(names)]
+        pictures = zip(names, _pictures(len(names), [s, 0]), strict=True)
+        world.images[subset] = {name: _jpeg(image) for name, image in pictures}
+    return world
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG")
+    return out.getvalue()
+
+
+def _make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
+    """Random weights in place of published ones, with the same licence and pretraining, pinned by digest."""
+    from podium.sources.weights.published import published
+
+    known: dict[str, str] = {}
+    for model in models.values():
+        weights = model.get("weights", "none")
+        if weights == "none":
+            continue
+        file = data / f"{weights.split(':')[-1]}.safetensors"
+        if weights not in known:
+            _write(
+                file, Network.model_validate({k: model[k] for k in ("architecture", "attention", "head") if k in model})
+            )
+            known[weights] = sha256_file(file)
+        said = {each.name: each for each in published(model["architecture"])}.get(weights)
+        if said is not None:
+            model["weights_pretraining"] = said.pretraining
+            model.setdefault("weights_licence", said.licence)
+        else:
+            model["weights_licence"] = "cc0-1.0"
+        model.update(weights=f"data:{file.name}", weights_sha256=known[weights])
+
+
+def _write(file: Path, network: Network) -> None:
+    from podium.data.tensors import save_weights
+    from podium.models import zoo
+
+    module = zoo.create(network, 2, 0)
+    body = module.get_submodule("backbone") if isinstance(module, zoo.Composed) else module
+    fresh = () if body is not module else zoo.classifier_names(module)
+    tensors = {
+        name: t.half() if t.is_floating_point() else t for name, t in body.state_dict().items() if name not in fresh
+    }
+    save_weights(file, tensors, {})

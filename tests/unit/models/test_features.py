@@ -1,0 +1,260 @@
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from podium.core.config.contender import Contender, Head
+from podium.core.config.recipe import Augment
+from podium.core.config.runtime import Runtime
+from podium.core.errors import DataError
+from podium.data import loader
+from podium.data.augment import apply, draw, normalise
+from podium.data.randomness import generator
+from podium.data.shards import open_for_fitting
+from podium.models import zoo
+from podium.models.compute import Compute
+from podium.models.features import Features, Source, keep_only
+from podium.models.freezing import Plan
+from podium.models.optimisers import optimiser
+from tests.small_splits import RECIPE, SIZE, write_prepared
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+CHANGES = Augment(flip=True, shift=0.1, brightness=0.2, contrast=0.2)
+ROUNDING = 2.0**-8  # of a bfloat16: half of its last place, relative
+TRAIN, VAL = 37, 11  # no multiples of the batches they are computed in
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("features") / "prepared", train=TRAIN, val=VAL)
+
+
+def source(prepared: Path, runtime: Runtime | None = None, **more: object) -> Source:
+    compute = Compute.of(runtime or Runtime(threads=1))
+    given = Source(
+        label="train small",
+        train=open_for_fitting(prepared, "train"),
+        val=open_for_fitting(prepared, "val"),
+        changes=CHANGES,
+        views=2,
+        mean=MEAN,
+        std=STD,
+        compute=compute,
+        seed=0,
+        identity={"architecture": "test_resnet"},
+    )
+    return replace(given, **more)
+
+
+def plan(trainable: str = "last_stage", compute: Compute | None = None, seed: int = 0, **network: object) -> Plan:
+    what = Contender(architecture="test_resnet", trainable=trainable, train=RECIPE, **network)
+    module = zoo.create(what, 3, seed)
+    return Plan.of(compute.place(module) if compute else module, what, SIZE)
+
+
+def exactly(given: Source, prefix: nn.Module, rows: np.ndarray, epoch: int) -> torch.Tensor:
+    """What the prefix gives without rounding: the loop without a cache."""
+    pixels = torch.from_numpy(given.train.images(rows))
+    change = draw(given.changes, generator(0, "view", epoch % given.views), TRAIN, SIZE).take(rows)
+    with torch.no_grad(), given.compute.autocast():
+        return prefix(given.compute.place_batch(apply(pixels, change, MEAN, STD)))
+
+
+def trained(given: Source, inputs, epochs: int = 4) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The tail's weights and the losses after some epochs from `inputs(plan, rows, epoch)`."""
+    followed = plan(compute=given.compute)
+    optimizer = optimiser(followed.tail, RECIPE, followed.depth)
+    losses = []
+    for epoch in range(epochs):
+        followed.learn(epoch)
+        order = loader.order(given.train.labels, "shuffle", 0, epoch)
+        for begin, end in loader.boundaries(TRAIN, 8):
+            rows = order[begin:end]
+            with given.compute.autocast():
+                logits = followed.tail(inputs(followed, rows, epoch))
+            loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(given.train.labels[rows]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return followed.tail.state_dict(), losses
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_kept_and_computed_inputs_are_those_of_the_plain_loop_up_to_the_rounding(prepared, tmp_path, channels_last):
+    given = source(prepared, Runtime(threads=1, channels_last=channels_last))
+    prefix = plan(compute=given.compute).prefix
+    kept, computed = (Features(given, prefix, tmp_path, gib) for gib in (1.0, 0.0))
+    assert kept.entry is not None
+    assert computed.entry is None
+    rows = np.array([30, 2, 17, 2, 36])
+    for epoch in (0, 1, 2):
+        expected = exactly(given, prefix, rows, epoch)
+        for features in (kept, computed):
+            x = features.train(rows, epoch)
+            assert x.shape == expected.shape
+            assert x.dtype == torch.float32
+            assert x.is_contiguous(memory_format=given.compute.memory_format)
+            torch.testing.assert_close(x, expected, rtol=ROUNDING, atol=1e-5)
+    assert torch.equal(kept.train(rows, 0), kept.train(rows, 2))  # two views, in turn
+    assert not torch.equal(kept.train(rows, 0), kept.train(rows, 1))
+    rows = np.arange(VAL)[::-1].copy()
+    with torch.no_grad():
+        expected = prefix(given.compute.place_batch(normalise(given.val.images(rows), MEAN, STD)))
+    torch.testing.assert_close(kept.val(rows), expected, rtol=ROUNDING, atol=1e-5)
+    torch.testing.assert_close(computed.val(rows), expected, rtol=ROUNDING, atol=1e-5)
+
+
+def test_training_from_kept_inputs_equals_the_uncached_loop_with_the_same_views(prepared, tmp_path):
+    """The tolerance that is promised: losses of 4 epochs within 1 %, whatever one rounding of the inputs does."""
+    given = source(prepared)
+
+    def from_disk(followed: Plan, rows: np.ndarray, epoch: int) -> torch.Tensor:
+        return Features(given, followed.prefix, tmp_path, 1.0).train(rows, epoch)
+
+    _, cached = trained(given, from_disk)
+    _, plain = trained(given, lambda followed, rows, epoch: exactly(given, followed.prefix, rows, epoch))
+    assert cached[-1] < 0.7 * cached[0]  # it learns
+    np.testing.assert_allclose(cached, plain, rtol=0.01)
+
+
+def test_where_nothing_is_left_to_round_cached_inputs_are_the_uncached_ones(prepared, tmp_path):
+    """Whole numbers up to 255 have a place in bfloat16."""
+    given = source(prepared, changes=Augment(brightness=0, contrast=0), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
+    prefix = nn.Sequential(nn.MaxPool2d(4))
+    rows = np.arange(TRAIN)[::-1].copy()
+    change = draw(given.changes, generator(0, "view", 1), TRAIN, SIZE).take(rows)
+    plain = prefix(apply(torch.from_numpy(given.train.images(rows)), change, given.mean, given.std))
+    for gib in (1.0, 0.0):
+        assert torch.equal(Features(given, prefix, tmp_path, gib).train(rows, 1), plain)
+
+
+def test_what_was_computed_once_is_not_computed_again(prepared, tmp_path, monkeypatch):
+    given, prefix = source(prepared), plan().prefix
+    first = Features(given, prefix, tmp_path, 1.0)
+    first.prepare(0)
+    assert sorted(path.name for path in first.entry.glob("*.npy")) == ["unchanged.npy", "view-000.npy"]
+    written = {path: path.stat().st_mtime_ns for path in first.entry.glob("*.npy")}
+    calls = []
+    prefix.register_forward_hook(lambda *_: calls.append(1))
+    second = Features(given, prefix, tmp_path, 1.0)  # the next trial: one image tells it the shape
+    calls.clear()
+    second.prepare(0)
+    second.train(np.arange(5), 0)
+    assert calls == []
+    second.prepare(3)  # the second view
+    assert len(calls) == 2
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_only_the_head_learns_from_pooled_features(prepared, tmp_path):
+    given = source(prepared)
+    features = Features(given, plan("head").prefix, tmp_path, 1.0)
+    x = features.train(np.arange(4), 0)
+    assert x.dim() == 2
+    assert (features.entry / "view-000.npy").stat().st_size < TRAIN * x.shape[1] * 2 + 200
+
+
+CHANGED = {
+    "weights": lambda given, followed: (given, plan(seed=1).prefix),
+    "first unit": lambda given, followed: (given, plan("head").prefix),
+    "changes": lambda given, followed: (replace(given, changes=Augment(flip=False)), followed.prefix),
+    "seed": lambda given, followed: (replace(given, seed=1), followed.prefix),
+    "normalisation": lambda given, followed: (replace(given, mean=(0.0, 0.0, 0.0)), followed.prefix),
+    "validation images": lambda given, followed: (replace(given, val=given.train), followed.prefix),
+    "identity": lambda given, followed: (replace(given, identity={"versions": 2}), followed.prefix),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_an_entry_belongs_to_all_it_depends_on(prepared, tmp_path, what):
+    given, followed = source(prepared), plan()
+    before = Features(given, followed.prefix, tmp_path, 1.0).entry
+    assert Features(given, plan().prefix, tmp_path, 1.0).entry == before
+    assert Features(replace(given, views=5, label="tune"), followed.prefix, tmp_path, 1.0).entry == before
+    assert Features(*CHANGED[what](given, followed), tmp_path, 1.0).entry != before
+
+
+def test_parts_without_weights_tell_entries_apart(prepared, tmp_path):
+    average, maximum = (plan("head", head=Head(pooling=kind)).prefix for kind in ("avg", "max"))
+    assert all(torch.equal(a, b) for a, b in zip(average.parameters(), maximum.parameters(), strict=True))
+    given = source(prepared)
+    assert Features(given, average, tmp_path, 1.0).entry != Features(given, maximum, tmp_path, 1.0).entry
+
+
+def test_the_budget_decides_by_sizes_alone_and_says_what_it_does(prepared, tmp_path, capsys):
+    given, prefix = source(prepared), plan().prefix
+    needed = (2 * TRAIN + VAL) * 2 * prefix(torch.zeros(1, 3, SIZE, SIZE)).numel() / 2**30
+    assert Features(given, prefix, tmp_path, needed).entry is not None
+    assert capsys.readouterr().out == ""
+    assert Features(given, prefix, tmp_path, 0.99 * needed).entry is None
+    assert "runtime.cache_gib" in capsys.readouterr().out
+
+
+def test_entries_of_other_trials_make_room_within_the_budget(prepared, tmp_path):
+    given, prefix = source(prepared), plan().prefix
+    needed = (2 * TRAIN + VAL) * 2 * prefix(torch.zeros(1, 3, SIZE, SIZE)).numel() / 2**30
+    entries = []
+    for mean in (0.1, 0.2, 0.3):
+        features = Features(replace(given, mean=(mean,) * 3), prefix, tmp_path, 1.5 * needed)
+        features.prepare(0)
+        features.prepare(1)
+        entries.append(features.entry)
+    assert [path for path in entries if path.is_dir()] == entries[-1:]
+
+
+def test_a_view_is_whole_or_not_there_after_a_kill(prepared, tmp_path):
+    """A child is killed while it writes the second view; the first is not computed again."""
+    code = f"""
+import os, signal
+import numpy as np
+from pathlib import Path
+from tests.unit.models.test_features import Features, plan, source
+given, prefix = source(Path({str(prepared)!r})), plan().prefix
+features = Features(given, prefix, Path({str(tmp_path)!r}), 1.0)
+features.prepare(0)
+prefix.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+features.prepare(1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    features = Features(source(prepared), plan().prefix, tmp_path, 1.0)
+    assert sorted(path.name for path in features.entry.glob("*.npy") if path.name[0] != ".") == [
+        "unchanged.npy", "view-000.npy",
+    ]  # fmt: skip
+    first = (features.entry / "view-000.npy").stat().st_mtime_ns
+    features.prepare(1)
+    assert (features.entry / "view-000.npy").stat().st_mtime_ns == first
+    left = sorted(path.name for path in features.entry.iterdir() if path.suffix != ".lock")
+    assert left == ["unchanged.npy", "view-000.npy", "view-001.npy"]  # nor anything half-written
+
+
+def test_a_damaged_file_is_named(prepared, tmp_path):
+    features = Features(source(prepared), plan().prefix, tmp_path, 1.0)
+    features.prepare(0)
+    path = features.entry / "view-000.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(DataError, match=r"view-000\.npy.*delete"):
+        Features(source(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
+    np.save(path, np.zeros((TRAIN, 3), np.uint16))
+    with pytest.raises(DataError, match=r"view-000\.npy.*damaged.*delete"):
+        Features(source(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
+
+
+def test_old_entries_go_when_a_model_is_trained(prepared, tmp_path):
+    given = source(prepared)
+    old, new = (Features(replace(given, seed=seed), plan().prefix, tmp_path, 1.0) for seed in (0, 1))
+    old.prepare(0)
+    new.prepare(0)
+    keep_only(tmp_path, new.entry)
+    assert list(tmp_path.iterdir()) == [new.entry]
+    keep_only(tmp_path, None)
+    assert list(tmp_path.iterdir()) == []
+    keep_only(tmp_path / "never made", None)

@@ -1,0 +1,186 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from podium.core.config.contender import Contender, From, Head
+from podium.core.config.recipe import Train
+from podium.core.errors import ModelError
+from podium.models import zoo
+from podium.models.freezing import Plan
+from podium.models.optimisers import optimiser
+from tests.small_splits import RECIPE
+
+SIZE = 32
+
+
+def contender(architecture: str = "test_resnet", trainable: object = "all", attention: str = "none", **recipe: object):
+    train = Train.model_validate({**RECIPE.model_dump(), **recipe})
+    head = Head(dropout=0.2, hidden=(8,)) if attention != "none" else Head()
+    return Contender(architecture=architecture, attention=attention, head=head, trainable=trainable, train=train)
+
+
+def planned(what: Contender) -> tuple[nn.Module, Plan]:
+    module = zoo.create(what, 3, 0)
+    return module, Plan.of(module, what, SIZE)
+
+
+def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> None:
+    """Trains two batches an epoch, as the engine does."""
+    optimizer = optimiser(plan.tail, what.train, plan.depth)
+    for epoch in range(epochs):
+        plan.learn(epoch)
+        for step in range(2):
+            generator = torch.Generator().manual_seed(10 * epoch + step)
+            x = torch.rand(4, 3, SIZE, SIZE, generator=generator)
+            with torch.no_grad():
+                x = x if plan.prefix is None else plan.prefix(x)
+            out = plan.tail(x)
+            out = out[0] if isinstance(out, tuple) else out
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(out, torch.tensor([0, 1, 2, 0])).backward()
+            optimizer.step()
+
+
+def changed(module: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(module.state_dict())
+
+
+# what learns: starts of the names of all tensors that may move
+LEARNS = [
+    ("test_resnet", "head", ("fc.",)),
+    ("test_resnet", "last_stage", ("layer4.", "fc.")),
+    ("test_resnet", From(**{"from": "layer3"}), ("layer3.", "layer4.", "fc.")),
+    ("test_convnext", "head", ("head.",)),
+    ("test_convnext", "last_stage", ("stages.3.", "head.")),
+    ("torchvision/googlenet", "last_stage", ("inception5", "fc.")),
+    ("torchvision/resnet18", From(**{"from": "layer4.1"}), ("layer4.1.", "fc.")),
+    ("cnn", "last_stage", ("features.block4.", "fc.")),
+]
+
+
+@pytest.mark.parametrize(("architecture", "trainable", "learns"), LEARNS, ids=str)
+def test_only_what_may_learn_moves_and_nothing_of_the_rest_not_even_running_statistics(architecture, trainable, learns):
+    what = contender(architecture, trainable)
+    module, plan = planned(what)
+    before = state(module)
+    steps(module, plan, what)
+    moved = changed(module, before)
+    assert moved
+    assert all(name.startswith(learns) for name in moved)
+    assert all(name in moved for name, _ in module.named_parameters() if name.startswith(learns) and "bias" not in name)
+    assert {name for name, p in module.named_parameters() if p.requires_grad} == set(plan.depth)
+
+
+def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_named():
+    what = contender(attention="cbam", trainable="head")
+    module, plan = planned(what)
+    before = state(module)
+    steps(module, plan, what)
+    assert {name.partition(".")[0] for name in changed(module, before)} == {"attention", "head"}
+    _, plan = planned(contender(attention="cbam", trainable=From(**{"from": "layer4"})))
+    assert plan.first == "backbone.layer4.0"
+
+
+def test_all_of_a_network_learns_and_is_left_whole():
+    module, plan = planned(contender())
+    assert plan.tail is module
+    assert plan.prefix is None
+    assert plan.first is None
+    assert plan.frozen == ()
+    assert set(plan.depth.values()) == {0}
+    module, plan = planned(contender(trainable=From(**{"from": "conv1"})))
+    assert plan.tail is module
+
+
+def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_network_s_tensors():
+    module, plan = planned(contender(trainable="last_stage"))
+    plan.learn(0)
+    assert plan.prefix is not None
+    assert not any(part.training for part in plan.prefix.modules())
+    assert plan.tail.get_submodule("layer4").training
+    names = set(plan.tail.state_dict())
+    assert names < set(module.state_dict())
+    assert all(plan.tail.state_dict()[name].data_ptr() == module.state_dict()[name].data_ptr() for name in names)
+    assert plan.frozen[-1] == "layer3.0"
+
+
+def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_learn():
+    what = contender(trainable=From(**{"from": "layer3"}), unfreeze_every=2, weight_decay=0.5, learning_rate=0.1)
+    module, plan = planned(what)
+    optimizer = optimiser(plan.tail, what.train, plan.depth)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(plan.depth)
+    expected = [{"fc"}, {"fc"}, {"fc", "layer4"}, {"fc", "layer4"}, *[{"fc", "layer4", "layer3"}] * 3]
+    grew = []
+    for epoch, learning in enumerate(expected):
+        before = state(module)
+        grew.append(plan.learn(epoch))
+        x = torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(epoch))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plan.tail(plan.prefix(x)), torch.tensor([0, 1, 2, 0])).backward()
+        optimizer.step()
+        assert {name.partition(".")[0] for name in changed(module, before)} == learning
+    assert grew == [True, False, True, False, True, False, False]
+
+
+def test_a_whole_network_can_be_unfrozen_by_stage():
+    what = contender("torchvision/googlenet", unfreeze_every=1)
+    module, plan = planned(what)
+    before = state(module)
+    steps(module, plan, what, epochs=2)
+    moved = {name.partition(".")[0] for name in changed(module, before)}
+    assert moved == {"inception5a", "inception5b", "fc", "aux1", "aux2"}  # auxiliary heads are heads
+
+
+def test_depth_counts_stages_from_the_head():
+    _, plan = planned(contender(layer_decay=0.5))
+    depth = {name.partition(".")[0]: number for name, number in plan.depth.items()}
+    assert depth == {"fc": 0, "layer4": 1, "layer3": 2, "layer2": 3, "layer1": 4, "conv1": 5, "bn1": 5}
+    _, plan = planned(contender("torchvision/googlenet", layer_decay=0.5))
+    assert plan.depth["aux1.fc2.weight"] == 0
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.sampled_from(["conv1.0", "layer1", "layer2.0", "layer3", "layer4.0", "fc"]), st.integers(1, 3))
+def test_wherever_it_is_cut_every_tensor_is_in_one_half_and_depth_never_falls_towards_the_input(start, every):
+    module, plan = planned(contender(trainable=From(**{"from": start}), unfreeze_every=every))
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    assert frozen.isdisjoint(plan.depth)
+    assert frozen | set(plan.depth) == {name for name, _ in module.named_parameters()}
+    order = [plan.depth[name] for name, _ in module.named_parameters() if name in plan.depth]
+    assert order == sorted(order, reverse=True)
+    for epoch in range(8):
+        plan.learn(epoch)
+        learning = {name for name, p in plan.tail.named_parameters() if p.requires_grad}
+        assert learning == {name for name, depth in plan.depth.items() if depth <= epoch // every}
+
+
+def test_a_name_that_is_no_unit_is_refused_with_the_nearest():
+    with pytest.raises(ModelError, match=r"no unit 'layer5'; did you mean 'layer\d"):
+        planned(contender(trainable=From(**{"from": "layer5"})))
+    with pytest.raises(ModelError, match=r"no unit 'lay'.*from conv1\.0 to fc"):
+        planned(contender(trainable=From(**{"from": "lay"})))
+
+
+@pytest.mark.parametrize("recipe", [{"trainable": "head"}, {"layer_decay": 0.5}, {"unfreeze_every": 1}], ids=str)
+def test_a_network_without_a_chain_learns_whole_or_is_refused(recipe):
+    vit = zoo.create(contender("test_vit"), 3, 0)
+    assert Plan.of(vit, contender("test_vit"), 160).tail is vit
+    with pytest.raises(ModelError, match="test_vit has no chain.*trainable: all"):
+        Plan.of(vit, contender("test_vit", **recipe), 160)
+
+
+def test_a_cut_inside_a_head_that_flattens_on_the_way_is_refused():
+    with pytest.raises(ModelError, match=r"not a chain at 'classifier\.4'"):
+        Plan.of(
+            zoo.create(contender("torchvision/alexnet"), 3, 0),
+            contender("torchvision/alexnet", trainable=From(**{"from": "classifier.4"})),
+            64,
+        )

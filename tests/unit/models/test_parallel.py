@@ -1,0 +1,128 @@
+"""Two real processes under torchrun, on CPUs, against one."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from podium.core.errors import UsageError
+from podium.core.layout import Layout
+from podium.core.records.training import ModelCard
+from podium.models.engine import Fitted
+from podium.models.parallel import refuse_several_processes
+from podium.models.watcher import unwatched
+from podium.pipeline import train
+from tests.parallel_runs import RECIPES, run
+from tests.small_splits import RUNTIME, contender, write_prepared, write_project
+
+REPOSITORY = Path(__file__).parents[3]
+WITHOUT_BATCH_NORM = "test_convnext"
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    import podium
+    from podium.core.layout import Layout
+    from podium.models.parallel import joined
+    from podium.models.watcher import Unwatched
+    from podium.pipeline import train
+    from tests.parallel_runs import run_all
+    from tests.small_splits import RUNTIME, contender
+
+    class Telling(Unwatched):
+        def epoch(self, row):
+            print("watched", row.epoch, flush=True)
+
+    root = Path(sys.argv[1])
+    with joined("cpu") as world:
+        train.run(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
+                  runtime=RUNTIME, seed=0, watch=lambda *_: Telling())
+        run_all(root, world)
+    """
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> tuple[Path, str]:
+    """A folder in which two processes have trained, and what they printed."""
+    root = tmp_path_factory.mktemp("two")
+    write_project(root / "project", WITHOUT_BATCH_NORM)
+    write_prepared(root / "prepared", train=31, val=13)
+    (root / "script.py").write_text(textwrap.dedent(SCRIPT))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "script.py", str(root)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return root, done.stdout
+
+
+def test_two_processes_train_what_one_trains(two, tmp_path):
+    layout = write_project(tmp_path, WITHOUT_BATCH_NORM)
+    train.run(
+        layout, "small", contender=contender(WITHOUT_BATCH_NORM, dropout=0.0), runtime=RUNTIME, seed=0, watch=unwatched
+    )
+    ours, theirs = layout.model("small"), Layout(two[0] / "project").model("small")
+    rows = [[float(cell) for cell in line.split(",")] for line in (ours / "history.csv").read_text().splitlines()[1:]]
+    lines = (theirs / "history.csv").read_text().splitlines()[1:]
+    for row, line in zip(rows, lines, strict=True):
+        assert [float(cell) for cell in line.split(",")] == pytest.approx(row, rel=1e-4)
+    one, other = load_file(ours / "weights.safetensors"), load_file(theirs / "weights.safetensors")
+    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+    cards = [ModelCard.read(folder / "model.json") for folder in (ours, theirs)]
+    assert [card.runtime["processes"] for card in cards] == [1, 2]
+    assert cards[0].fingerprint != cards[1].fingerprint
+
+
+def test_one_process_writes_prints_and_is_watched(two, tmp_path):
+    root, printed = two
+    project = root / "project"
+    names = {path.relative_to(project) for path in project.rglob("*") if path.is_file()}
+    names = {name for name in names if "prepared" not in name.parts and name.suffix != ".lock"}
+    times = {name for name in names if name.is_relative_to(".podium/times")}
+    assert len(times) == 1
+    assert {str(name) for name in names - times} == {
+        "artifacts/models/small/history.csv",
+        "artifacts/models/small/model.json",
+        "artifacts/models/small/weights.safetensors",
+        "artifacts/tuning/small/best.json",
+        "artifacts/weights/small/weights.json",
+        "dvc.yaml",
+    }
+    told = [line for line in printed.splitlines() if line.startswith(("watched", "train small: epoch"))]
+    assert [line.split(" lr")[0] for line in told] == [
+        line for epoch in (1, 2, 3) for line in (f"train small: epoch {epoch}/3 ", f"watched {epoch}")
+    ]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_of_two_processes_is_the_step_of_one(two, name, tmp_path):
+    root, _ = two
+    alone: Fitted = run(root / "prepared", name, tmp_path)
+    told = [json.loads((root / f"{name} {rank}.json").read_text()) for rank in (0, 1)]
+    assert told[0] == told[1]
+    losses = [[row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy] for row in alone.progress.history]
+    tolerance = 0.2 if name == "batch norm" else 1e-3  # which sees the images of its own process only
+    for mine, theirs in zip(losses, told[0]["losses"], strict=True):
+        assert theirs == pytest.approx(mine, rel=tolerance)
+
+
+def test_two_processes_resume_to_the_same_bytes(two):
+    for name in RECIPES:
+        told = json.loads((two[0] / f"{name} 0.json").read_text())
+        assert told["resumed"] == told["whole"]
+
+
+def test_a_study_refuses_processes_it_would_not_use(monkeypatch):
+    refuse_several_processes("tune", "x")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match=r"torchrun started 4 processes, but tune .*python -m stages\.tune"):
+        refuse_several_processes("tune", "x")

@@ -1,0 +1,36 @@
+import pytest
+
+from podium.core.config.recipe import Train
+from podium.core.errors import ParamsError
+from podium.models.recipe import stretched, with_values
+from tests.small_splits import contender
+
+
+def test_a_stretched_schedule_keeps_its_shares():
+    recipe = Train(epochs=20, batch_size=8, schedule="step", step_epochs=10, warmup_epochs=2.0, unfreeze_every=5)
+    short = stretched(recipe, 4)
+    assert (short.epochs, short.step_epochs, short.warmup_epochs, short.unfreeze_every) == (4, 2, 0.4, 1)
+    assert stretched(Train(epochs=20, batch_size=8), 4).unfreeze_every is None
+
+
+def test_values_of_every_depth_are_replaced_and_the_rest_is_kept():
+    changed = with_values(
+        contender(),
+        {"train.batch_size": 16.0, "head.dropout": 0.25, "attention": "se", "train.augment.flip": False},
+    )
+    assert (changed.train.batch_size, type(changed.train.batch_size)) == (16, int)
+    assert (changed.head.dropout, changed.attention, changed.train.augment.flip) == (0.25, "se", False)
+    assert changed.train.learning_rate == contender().train.learning_rate
+
+
+def test_a_section_that_is_off_is_switched_on_by_a_value_of_it():
+    assert contender().train.augment.randaugment is None
+    changed = with_values(contender(), {"train.augment.randaugment.magnitude": 7.0})
+    assert changed.train.augment.randaugment.magnitude == 7.0
+
+
+def test_a_value_the_recipe_cannot_take_and_a_key_it_does_not_have_are_named():
+    with pytest.raises(ParamsError, match=r"head\.dropout = 1\.5 .*narrow its range"):
+        with_values(contender(), {"head.dropout": 1.5})
+    with pytest.raises(ParamsError, match=r"'train\.momentun'.*did you mean 'train\.momentum'"):
+        with_values(contender(), {"train.momentun": 0.5})

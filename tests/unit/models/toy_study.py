@@ -1,0 +1,35 @@
+"""Trials that train nothing, for tests of studies; worker processes import them from here."""
+
+from podium.core.errors import Diverged
+from podium.core.records.training import EpochResult
+
+EPOCHS = 9
+
+
+def row(epoch: int, loss: float) -> EpochResult:
+    """An epoch with a validation loss."""
+    return EpochResult(
+        epoch=epoch, step=epoch, learning_rate=0, train_loss=0, train_accuracy=0, val_loss=loss, val_accuracy=0
+    )
+
+
+def objective(number, parameters, report) -> None:
+    """Best at a rate of 0.03; rates above 0.6 diverge after an epoch; it would go on for nine epochs."""
+    rate = parameters["train.learning_rate"]
+    for epoch in range(1, EPOCHS + 1):
+        if rate > 0.6 and epoch > 1:
+            raise Diverged("the loss is nan")
+        report(row(epoch, abs(rate - 0.03) + 1 / epoch))
+
+
+class Ignoring:
+    """A listener who does not care."""
+
+    def started(self, number, parameters) -> None:
+        pass
+
+    def epoch(self, number, row) -> None:
+        pass
+
+    def ended(self, result) -> None:
+        pass

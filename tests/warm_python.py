@@ -1,0 +1,101 @@
+"""Stages that start at once: a process that has imported what they need and becomes a copy of itself for each command.
+
+An experiment of six models is 23 processes, and each spends five seconds on importing torch. `warm(folder)` puts a
+`python` into a folder; with it first on the PATH, `dvc repro` runs its stages as forks of one process that has done so.
+"""
+
+import gc
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+IMPORTED = ("mlflow", "optuna", "torch", "torchvision", "timm", "sklearn.metrics", "matplotlib.pyplot", "scipy.stats")
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(8, "little")], [0, 1, 2])
+    server.sendall(request)
+    sys.exit(int(server.recv(8) or 1))
+"""
+
+
+@contextmanager
+def warm(folder: Path) -> Iterator[Path]:
+    """A folder with a `python` that answers `python -m MODULE ARGUMENTS` from a process that is warm already.
+
+    Args:
+        folder: to be made; its path must be short enough for a socket.
+
+    Yields:
+        The folder, for the PATH.
+    """
+    folder.mkdir()
+    address, client = folder / "socket", folder / "python"
+    client.write_text(_CLIENT.format(python=sys.executable, address=str(address)), encoding="utf-8")
+    client.chmod(0o755)
+    server = subprocess.Popen([sys.executable, __file__, str(address)])
+    try:
+        while not address.exists():
+            assert server.poll() is None, "the warm process ended"
+            time.sleep(0.05)
+        yield folder
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _serve(address: str) -> None:
+    from podium.core.shell import silence_telemetry
+
+    silence_telemetry()
+    for module in IMPORTED:
+        __import__(module)
+    gc.freeze()  # the forks share these objects, and need not look through them when they end
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                head, files, _, _ = socket.recv_fds(connection, 8, 3)
+                request = _read(connection, int.from_bytes(head, "little"))
+                child = os.fork()
+                if child == 0:
+                    _become(files, *json.loads(request))
+                for file in files:
+                    os.close(file)
+                connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def _read(connection: socket.socket, length: int) -> bytes:
+    parts = []
+    while length:
+        parts.append(connection.recv(min(length, 1 << 16)))
+        length -= len(parts[-1])
+    return b"".join(parts)
+
+
+def _become(files: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Goes on as `python -m ...` in this process, a fork: what is raised ends it, as it ends any."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0] = folder
+    sys.argv = arguments[1:]
+    runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
