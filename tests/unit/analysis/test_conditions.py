@@ -47,7 +47,7 @@ def test_unknown_pretraining_is_equal_for_the_same_file_only():
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_condition_counts_and_each_can_be_accepted(condition):
-    other = "x" if isinstance(CONDITIONS[condition], str) else 1
+    other = "x" if isinstance(CONDITIONS[condition], str) else 2
     (found,) = differences(pair(**{condition: other}), ())
     assert (found.condition, found.values) == (condition, {"a": CONDITIONS[condition], "b": other})
     assert not is_comparable([found])

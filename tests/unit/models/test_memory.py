@@ -27,7 +27,8 @@ class Small(nn.Module):
         self.tried: list[int] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.tried.append(len(x))
+        if self.training:
+            self.tried.append(len(x))
         x = self.drop(self.norm(x).amax((2, 3)))
         if len(x) > (self.most if self.training else self.while_judging):
             if self.error == "accelerator":
@@ -51,11 +52,12 @@ def test_the_micro_batch_is_halved_and_the_step_repeated_from_the_same_state(pre
     assert all(torch.equal(halved.best[name], asked.best[name]) for name in asked.best)
 
 
-def test_validation_halves_too(prepared):
+def test_validation_halves_too_and_leaves_training_as_it_is(prepared):
     module = Small(while_judging=4)
     fitted = fit(job(prepared), module, ignore)
     plain = fit(job(prepared), Small(), ignore)
-    assert fitted.progress.micro_batch_size == 4
+    assert fitted.progress.micro_batch_size == 8
+    assert [row.train_loss for row in fitted.progress.history] == [row.train_loss for row in plain.progress.history]
     first, other = fitted.progress.history[0], plain.progress.history[0]
     assert (first.val_loss, first.val_accuracy) == (pytest.approx(other.val_loss, rel=1e-6), other.val_accuracy)
 
@@ -76,7 +78,10 @@ def test_a_resumed_run_does_not_try_again_what_was_too_much(prepared, tmp_path):
 
 @pytest.mark.parametrize("error", ["accelerator", "processor"])
 def test_too_little_for_one_image_is_one_line_with_the_keys_to_lower(prepared, error):
-    with pytest.raises(ModelError, match=r"^out of memory: lower train\.batch_size or preprocess\.image_size$"):
+    with pytest.raises(
+        ModelError,
+        match=r"^out of memory: lower train\.batch_size or preprocess\.image_size, or use a smaller network$",
+    ):
         fit(job(prepared), Small(most=0, error=error), ignore)
 
 
