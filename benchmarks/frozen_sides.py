@@ -13,7 +13,6 @@ printed is JSON.
 
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from benchmarks.sides import (
     STD,
     WORKERS,
     Task,
+    in_own_process,
     loaders,
     recipe,
     share_of_rate,
@@ -130,19 +130,7 @@ def run(side: Side, frozen: Frozen) -> Spent:
     Raises:
         RuntimeError: it failed; the message holds what it printed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "frozen.json"
-        file.write_text(json.dumps(asdict(frozen)), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.frozen_sides", side, str(file)],
-            cwd=Path(__file__).parents[1],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"side {side} failed:\n{done.stdout}{done.stderr}")
-    return Spent(**json.loads(done.stdout.splitlines()[-1]))
+    return Spent(**in_own_process("benchmarks.frozen_sides", side, json.dumps(asdict(frozen))))
 
 
 class _Clock:

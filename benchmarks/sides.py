@@ -81,11 +81,28 @@ def run(side: Side, task: Task) -> Timed:
     Raises:
         RuntimeError: it failed; the message holds what it printed.
     """
+    return Timed(**in_own_process("benchmarks.sides", side, json.dumps(asdict(task))))
+
+
+def in_own_process(module: str, side: str, task: str) -> dict[str, Any]:
+    """Runs `python -m MODULE SIDE FILE`, so that a side's memory and libraries are its own.
+
+    Args:
+        module: what is run.
+        side: its first argument.
+        task: JSON text of the file that is its second.
+
+    Returns:
+        The JSON object it printed last.
+
+    Raises:
+        RuntimeError: it failed; the message holds what it printed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.json"
-        file.write_text(json.dumps(asdict(task)), encoding="utf-8")
+        file.write_text(task, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.sides", side, str(file)],
+            [sys.executable, "-m", module, side, str(file)],
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,
@@ -93,7 +110,8 @@ def run(side: Side, task: Task) -> Timed:
         )
     if done.returncode:
         raise RuntimeError(f"side {side} failed:\n{done.stdout}{done.stderr}")
-    return Timed(**json.loads(done.stdout.splitlines()[-1]))
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
 
 
 def recipe(task: Task) -> Train:
