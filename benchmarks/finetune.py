@@ -60,6 +60,7 @@ def compare(peer: Side, description: str, target: float) -> int:
 
 
 def _round(task: Task, peer: Side) -> tuple[Timed, Timed]:
+    """Runs both sides once and prints a line for each: Podium's time, then the peer's."""
     podium, other = run("podium", task), run(peer, task)
     for name, side in (("podium", podium), (peer, other)):
         print(
@@ -71,6 +72,7 @@ def _round(task: Task, peer: Side) -> tuple[Timed, Timed]:
 
 
 def _say(claim: str, target: float, epochs: int, photographs: Photographs, rounds: list[tuple[Timed, Timed]]) -> None:
+    """Prints what preprocessing takes and the JSON line; `target` is the least ratio that holds."""
     ratio = statistics.median(podium.per_cpu_second / other.per_cpu_second for podium, other in rounds)
     clock = statistics.median(podium.per_second / other.per_second for podium, other in rounds)
     with_preprocessing = statistics.median(

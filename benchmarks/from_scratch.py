@@ -36,6 +36,7 @@ def from_random_weights(folder: Path) -> dict[str, float]:
 
 
 def _without_weights(section: dict[str, object]) -> dict[str, object]:
+    """A model's section that starts from random weights."""
     return {key: value for key, value in section.items() if not key.startswith("weights")}
 
 

@@ -112,6 +112,7 @@ def _compared(common: Frozen, rounds: int, preparing: float) -> dict[str, float]
 
 
 def _line(common: Frozen, plain: Spent, podium: Spent) -> str:
+    """CPU-seconds of an epoch in words, of Podium's also those in which a view is computed."""
     kept = (podium.cpu_seconds[-1] - podium.cpu_seconds[common.views - 1]) / common.epochs
     with_view = podium.cpu_seconds[common.views - 1] / common.views
     return (

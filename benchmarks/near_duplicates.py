@@ -142,6 +142,13 @@ def _merged(before: NDArray[np.int64], after: NDArray[np.int64]) -> int:
 
 
 def _say_merged(names: list[str], before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
+    """Prints the pictures whose groups became one.
+
+    Args:
+        names: of the pictures.
+        before: first picture of the group of each.
+        after: likewise, with more links.
+    """
     for first in np.unique(after):
         parts = np.unique(before[after == first])
         if len(parts) > 1:

@@ -162,6 +162,7 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
     least: dict[str, float] = {}
 
     def timed(part: str, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Results for all items; notes milliseconds of the processor a photograph, the least of all rounds."""
         taken = list(items)
         began = time.process_time()
         made = [function(item) for item in taken]

@@ -80,9 +80,11 @@ class Scratch:
         self._write_params({**self._params(), **sections})
 
     def _params(self) -> dict[str, Any]:
+        """`params.yaml` as plain values."""
         return dict(yaml.safe_load(self.read("params.yaml")))
 
     def _write_params(self, params: dict[str, Any]) -> None:
+        """Writes `params.yaml`; comments are lost."""
         text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
         (self.root / "params.yaml").write_text(text, encoding="utf-8")
 

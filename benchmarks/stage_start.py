@@ -87,6 +87,7 @@ def until_first_work(stage: str, *arguments: str) -> None:
 
 
 def _stop(*arguments: object, **named: object) -> NoReturn:
+    """Put in the place of a stage's first work: ends the process there and then."""
     os._exit(_STARTED)
 
 

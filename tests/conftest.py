@@ -19,6 +19,7 @@ class _ByFile(LoadFileScheduling):
     """One process a file; the files of the one finished project go to the same, so that it is built once."""
 
     def _split_scope(self, nodeid: str) -> str:
+        """What a test shares a process with: its file, all files of the finished project, or nothing."""
         file = super()._split_scope(nodeid)
         if file == EXPERIMENTS:
             return nodeid  # minutes each: both processes share them

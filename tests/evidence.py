@@ -51,6 +51,7 @@ def measures(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def probe(excess: float, giveaways: tuple[str, ...] = (), note: str = "") -> Probe:
+    """A probe for the label that found so much more than chance."""
     return Probe(
         predicted="label",
         seen="8 pixels of border",
@@ -94,6 +95,7 @@ def noise(count: int = 0, note: str = "") -> LabelNoise:
 
 
 def shortcuts(border: Probe | None = None, source: Probe | None = None) -> Shortcuts:
+    """What the probes found: little, unless others are given."""
     return Shortcuts(
         label_from_border=border or probe(0.1),
         label_from_aspect=probe(0, note="not run: all images have the same aspect ratio"),

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers import answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TAG = "test_resnet.r160_in1k"
@@ -40,10 +41,13 @@ class FakeHub:
 
     @property
     def url(self) -> str:
+        """Where it listens: `HF_ENDPOINT`."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
+    """Answers requests from what the hub holds at that moment."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -54,6 +58,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self._answer(body=True)
 
         def _answer(self, body: bool) -> None:
+            """A file, or a refusal in the hub's own words."""
             hub.requests.append((self.command, self.path, self.headers["Range"]))
             found = re.fullmatch(r"/([\w.\-]+/[\w.\-]+)/resolve/main/(.+)", self.path)
             if hub.statuses:
@@ -66,6 +71,7 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 self._file(f"{found[1]}/{found[2]}", body)
 
         def _file(self, name: str, body: bool) -> None:
+            """Sends a file or, where a range is asked for, its rest; cut where the test says."""
             held = hub.files[name]
             data = hub.sent.get(name, held)
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
@@ -99,14 +105,5 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
 def open_hub() -> Iterator[FakeHub]:
     """A running hub that holds nothing yet."""
     hub = FakeHub()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    http.daemon_threads = True
-    hub.port = http.server_address[1]
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with answering(_handler(hub)) as hub.port:
         yield hub
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

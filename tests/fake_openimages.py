@@ -42,6 +42,7 @@ BY = "https://creativecommons.org/licenses/by/2.0/"
 
 
 def table(header: list[str], rows: list[dict[str, object]]) -> bytes:
+    """A CSV as the servers have it; columns a row lacks are empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, header, restval="", lineterminator="\n")
     writer.writeheader()
@@ -59,6 +60,7 @@ def box(photograph: str, name: str, sides: tuple[float, float, float, float], **
 
 
 def photograph(name: str) -> dict[str, object]:
+    """A row of the table of photographs, with a title over two lines, as some have."""
     return {
         "ImageID": name,
         "License": BY,
@@ -70,6 +72,7 @@ def photograph(name: str) -> dict[str, object]:
 
 
 def jpeg(seed: int) -> bytes:
+    """A photograph of 64 x 48 coloured patches."""
     out = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((64, 48)).save(out, "JPEG")
@@ -87,11 +90,13 @@ class World:
     box_header: list[str] = field(default_factory=lambda: list(BOX_HEADER))
 
     def classes(self) -> bytes:
+        """The table of classes."""
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows((key, name) for name, key in CLASSES.items())
         return self.class_header.encode() + out.getvalue().encode()
 
     def tables(self, subset: str) -> tuple[bytes, bytes]:
+        """The tables of boxes and of photographs of a subset."""
         rows = [{k: v for k, v in row.items() if k in self.box_header} for row in self.boxes[subset]]
         return table(self.box_header, rows), table(PHOTOGRAPH_HEADER, self.photographs[subset])
 
@@ -146,6 +151,7 @@ def world_of(*rows: dict[str, object]) -> World:
 
 
 def shuffled(world: World, seed: int) -> World:
+    """The same world with the rows of its tables in another order; it is changed in place."""
     for rows in (*world.boxes.values(), *world.photographs.values()):
         random.Random(seed).shuffle(rows)
     return world

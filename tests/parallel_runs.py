@@ -36,6 +36,7 @@ RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
     ),
     "cached": (CONVNEXT, "last_stage", {"views": 2}),
     "batch norm": (RESNET, "all", {"optimizer": "sgd"}),
+    "batch norm, averaged": (RESNET, "all", {"optimizer": "sgd", "ema_decay": 0.5}),
 }
 
 
@@ -49,6 +50,7 @@ def run(
     module = zoo.create(section, 3, 0)
 
     def dying(row: EpochResult, seconds: float) -> None:
+        """Ends the training as soon as it is told of epoch 2."""
         if row.epoch == 2:
             raise InterruptedError
 
@@ -71,6 +73,7 @@ def run_all(root: Path, world: World) -> None:
 
 
 def _digest(fitted: Fitted) -> str:
+    """Of the best weights, names and bytes."""
     weights = hashlib.sha256()
     for name, tensor in fitted.best.items():
         weights.update(name.encode() + tensor.numpy().tobytes())

@@ -59,6 +59,7 @@ def picture(label: str, number: int, size: tuple[int, int] = (40, 32)) -> Image.
 
 
 def png(image: Image.Image) -> bytes:
+    """An image as the bytes of a file."""
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()

@@ -1,10 +1,12 @@
-"""Real servers on loopback for tests: started, waited for, ended by pid."""
+"""Servers on loopback for tests: real ones in processes that are ended by pid, and handlers in a thread."""
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import requests
@@ -12,7 +14,22 @@ import requests
 from tests.small_project import SmallProject
 
 
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Answers requests in threads until the block ends; yields the port."""
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield http.server_address[1]
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
 def free_port() -> int:
+    """A port of the loopback that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -45,6 +62,12 @@ def serving(
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Returns once the server answers there.
+
+    Raises:
+        RuntimeError: it ended; the message holds the end of its log.
+        TimeoutError: it does not answer in that time; likewise.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:

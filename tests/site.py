@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers import answering
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
@@ -46,6 +48,7 @@ class Site:
 
     @property
     def url(self) -> str:
+        """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
     def asked(self, method: str = "GET") -> list[str]:
@@ -54,6 +57,7 @@ class Site:
 
 
 def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
+    """Answers requests from what the site serves at that moment."""
     waiting: set[int] = set()
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,6 +83,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             self._answer(*site.post(self.path, self.headers, json.loads(body)))
 
         def _file(self, path: str, data: bytes) -> None:
+            """Sends a file, or its rest where `Range` asks for it and `If-Range` allows it; cut where the test says."""
             etag = f'"{md5(data).hexdigest()}"'
             fresh = self.headers["If-Range"] in (None, etag)
             found = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "") if site.ranges and fresh else None
@@ -93,6 +98,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             self._answer(206 if found else 200, headers, data[start:], cut)
 
         def _answer(self, status: int, headers: dict[str, str], body: bytes, cut: int | None = None) -> None:
+            """Sends an answer, of its body at most `cut` bytes."""
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -111,13 +117,5 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 def open_site() -> Iterator[Site]:
     """A running site, empty."""
     site = Site()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(site))
-    site.port = http.server_address[1]
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with answering(_handler(site)) as site.port:
         yield site
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

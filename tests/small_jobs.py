@@ -1,4 +1,4 @@
-"""A job over small prepared images, for tests of the engine that need no project."""
+"""A job over small prepared images, for tests of the engine that need no project, and watchers that do nothing."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from podium.data.shards import open_for_fitting
 from podium.models.compute import Compute
 from podium.models.job import Cache, Job
 from podium.models.parallel import ALONE, World
+from podium.models.watcher import Unwatched, Watcher
 from tests.small_splits import RECIPE, RUNTIME, contender
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -33,3 +34,8 @@ def job(
 
 def ignore(row: EpochResult, seconds: float) -> None:
     """Watches nothing."""
+
+
+def unwatched(kind: str, model: str, fingerprint: str) -> Watcher:
+    """A `WatcherFactory` for stages that nobody watches."""
+    return Unwatched()

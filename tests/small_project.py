@@ -15,6 +15,14 @@ from benchmarks.scratch import Scratch, commit, copy_project
 
 CLASSES = {"사과": (200, 40, 40), "lemon": (230, 210, 40), "melon 🍈": (60, 160, 70)}
 IMAGES_PER_CLASS = 20
+GATES: dict[str, object] = {
+    "promote": {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 30.0},
+    "validate": {
+        "minimum_rows": {"severity": "critical", "minimum": 2, "because": "a small project"},
+        "share_rejected": {"severity": "warning", "maximum": 0.02, "because": "one broken file is planted"},
+    },
+}
+"""Sections whose bounds a few images and a model of a few steps keep."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,7 @@ def build(root: Path) -> Scratch:
         train={"epochs": 3, "batch_size": 8},
         evaluate={"bootstrap_samples": 200},
         publish={"registered_model": "small"},
-        promote={"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 30.0},
-        validate={
-            "minimum_rows": {"severity": "critical", "minimum": 2, "because": "a small project"},
-            "share_rejected": {"severity": "warning", "maximum": 0.02, "because": "one broken file is planted"},
-        },
+        **GATES,
     )
     commit(project)
     return project

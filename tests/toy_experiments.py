@@ -1,7 +1,8 @@
 """The experiments of `experiments/` at toy size: their own params, a handful of small images, weights made on the spot.
 
 What is changed is what a small machine without a network needs: where images and weights come from, the size of the
-images, the device, trials and epochs. Architectures, recipes, number formats, freezing and conditions stay.
+images, the device, trials and epochs, and the heads of AlexNet and VGG, whose fully connected layers fill the disk with
+half a gigabyte a time. Architectures, recipes, number formats, freezing and conditions stay.
 """
 
 import io
@@ -50,6 +51,7 @@ def build(root: Path, name: str) -> Scratch:
 
 
 def _shrink(params: dict[str, Any]) -> None:
+    """Sets sizes and numbers of a params file that a small machine can do, in place."""
     params["runtime"].update(device="cpu", threads=1, workers=0)
     params["preprocess"].update(image_size=SIDE)
     params["tune"].update(trials=1, epochs=1)
@@ -57,12 +59,20 @@ def _shrink(params: dict[str, Any]) -> None:
     for model in params["models"].values():
         if "epochs" in model.get("train", {}):
             model["train"]["epochs"] = 2
+        if model["architecture"].startswith(("torchvision/alexnet", "torchvision/vgg")):
+            model["head"] = {**model.get("head", {}), "hidden": [16]}
     toy = {"severity": "warning", "because": "a toy"}
     params["validate"]["minimum_rows"] = {**toy, "minimum": 1}
     params["validate"]["share_rejected"] = {**toy, "maximum": 1.0}
 
 
 def _dataset(data: Path, section: dict[str, Any]) -> dict[str, Any]:
+    """A section `dataset` whose images are drawn below `data`.
+
+    Args:
+        data: the project's folder of data; gets the images.
+        section: of the experiment. Its classes, labels and groups stay as far as images are drawn for them.
+    """
     if section["source"] == "merge":
         return {**section, "parts": [_dataset(data, part) for part in section["parts"]]}
     if section["source"] == "openimages":
@@ -92,6 +102,7 @@ def _pictures(count: int, seed: list[int]) -> Iterator[Image.Image]:
 
 
 def _open_images() -> World:
+    """Every subset with a few photographs, one box of a chosen class in each."""
     world = World()
     for s, subset in enumerate(BOXES):
         names = [f"{s:08x}{n:08x}" for n in range(len(BOXED) * PER_CLASS // 2)]
@@ -103,6 +114,7 @@ def _open_images() -> World:
 
 
 def _jpeg(image: Image.Image) -> bytes:
+    """An image as the bytes of a file."""
     out = io.BytesIO()
     image.save(out, "JPEG")
     return out.getvalue()
@@ -133,6 +145,7 @@ def _make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _write(file: Path, network: Network) -> None:
+    """Writes weights as they are published: of the network, or of its body alone, in half precision."""
     from podium.data.tensors import save_weights
     from podium.models import zoo
 

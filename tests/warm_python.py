@@ -54,6 +54,7 @@ def warm(folder: Path) -> Iterator[Path]:
 
 
 def _serve(address: str) -> None:
+    """Imports what stages need; then, for ever, forks once a request and answers with the exit code."""
     from podium.core.shell import silence_telemetry
 
     silence_telemetry()
@@ -77,6 +78,7 @@ def _serve(address: str) -> None:
 
 
 def _read(connection: socket.socket, length: int) -> bytes:
+    """So many bytes, in as many pieces as they come."""
     parts = []
     while length:
         parts.append(connection.recv(min(length, 1 << 16)))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.scratch import Scratch, commit, copy_project
-from tests.small_project import CLASSES, draw_images
+from tests.small_project import CLASSES, GATES, draw_images
 
 PHOTOGRAPHS = 24
 SIDE = 48
@@ -55,11 +55,7 @@ def cropped(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
         train={"epochs": 2, "batch_size": 8},
         evaluate={"bootstrap_samples": 200},
         publish={"registered_model": "crops"},
-        promote={"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 30.0},
-        validate={
-            "minimum_rows": {"severity": "critical", "minimum": 2, "because": "a small project"},
-            "share_rejected": {"severity": "warning", "maximum": 0.02, "because": "one file is broken on purpose"},
-        },
+        **GATES,
     )
     project.replace_params(
         dataset={

@@ -74,6 +74,7 @@ def _in_turn(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _learned_as(change: "Augmentation", row: int, labels: list[str]) -> dict[str, float]:
+    """Shares of the classes a mixed image is learned as; empty where nothing is mixed."""
     if not change.mixes:
         return {}
     own, other, share = labels[row], labels[change.partner[row]], float(change.share[row])
@@ -93,10 +94,12 @@ class _Page:
 
     @property
     def width(self) -> int:
+        """Pixels across the whole picture."""
         return self.left + self.columns * (self.side + _GAP) + _MARGIN
 
     @property
     def height(self) -> int:
+        """Pixels down the whole picture."""
         return self.above + self.rows * (self.side + self.below + _GAP) + _MARGIN
 
     def place(self, row: int, column: int) -> tuple[int, int]:
@@ -138,6 +141,7 @@ def write(path: Path, sheet: Sheet, title: str) -> None:
 
 
 def _mosaic(images: NDArray[np.uint8], page: _Page) -> NDArray[np.uint8]:
+    """The images at their places on white: uint8, shape (height, width, 3)."""
     canvas = np.full((page.height, page.width, 3), 255, np.uint8)
     for row, column in itertools.product(range(page.rows), range(page.columns)):
         x, y = page.place(row, column)
@@ -147,6 +151,8 @@ def _mosaic(images: NDArray[np.uint8], page: _Page) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class _Text:
+    """A text on the page: where its top is in pixels from the top left, and its look."""
+
     x: float
     y: float
     text: str
@@ -156,6 +162,7 @@ class _Text:
 
 
 def _headings(lines: list[str], page: _Page) -> Iterator[_Text]:
+    """The title, and above each column its number or `original`."""
     yield _Text(_MARGIN, _MARGIN, "\n".join(lines), 11, "left", "black")
     for column in range(page.columns):
         x, y = page.place(0, column)
@@ -163,6 +170,7 @@ def _headings(lines: list[str], page: _Page) -> Iterator[_Text]:
 
 
 def _row_names(sheet: Sheet, page: _Page, lettering: "Lettering") -> Iterator[_Text]:
+    """The class of each row, left of it."""
     for row, label in enumerate(sheet.labels):
         x, y = page.place(row, 0)
         yield _Text(x - _GAP, y + page.side / 2 - 7, lettering.label(label), 9, "right", "black")

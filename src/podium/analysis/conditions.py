@@ -133,10 +133,12 @@ def remedy(found: Sequence[Difference]) -> str:
 
 
 def _shown(condition: Condition, value: str | int) -> str:
+    """A condition's value in a sentence; digests of splits are cut short."""
     if isinstance(value, int):
         return str(value) if condition == "seed" else f"{value:,}"
     return value[:_DIGEST_SHOWN] if condition.endswith("_split") else value
 
 
 def _joined(phrases: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

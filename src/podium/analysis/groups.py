@@ -40,6 +40,16 @@ def coarse(predictions: Predictions, groups: Mapping[str, str]) -> Predictions |
 
 
 def _summed(probabilities: NDArray[np.float32], number: NDArray[np.int64], groups: int) -> NDArray[np.float32]:
+    """Probabilities of groups.
+
+    Args:
+        probabilities: of classes, shape (N, classes).
+        number: the group of each class.
+        groups: how many there are.
+
+    Returns:
+        Shape (N, groups).
+    """
     out = np.zeros((len(probabilities), groups), dtype=np.float64)
     for column, group in enumerate(number):
         out[:, group] += probabilities[:, column]

@@ -164,6 +164,7 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
 
 
 def _row(place: int, entry: Metrics) -> LeaderboardRow:
+    """A model's row; its group accuracy is None where classes have no groups."""
     same = LeaderboardRow.model_fields.keys() - {"rank", "group_accuracy"}
     coarse = entry.groups.accuracy if entry.groups else None
     return LeaderboardRow.model_validate(
@@ -172,6 +173,7 @@ def _row(place: int, entry: Metrics) -> LeaderboardRow:
 
 
 def _clear_win(leaderboard: Leaderboard, test: PairedTest, significance: float) -> str:
+    """Why the first row wins when the difference is significant."""
     title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
     reason = (
         f"its {title} of {_value(best, leaderboard.metric)} is above the {_value(second, leaderboard.metric)} of "
@@ -183,6 +185,7 @@ def _clear_win(leaderboard: Leaderboard, test: PairedTest, significance: float) 
 
 
 def _tie(leaderboard: Leaderboard, test: PairedTest, significance: float, winner: LeaderboardRow) -> str:
+    """Why `winner` wins although the difference is not significant."""
     title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
     loser = second if winner is best else best
     if winner.flops < loser.flops:
@@ -199,6 +202,7 @@ def _tie(leaderboard: Leaderboard, test: PairedTest, significance: float, winner
 
 
 def _evidence(test: PairedTest) -> str:
+    """What the paired test counted, in words."""
     return (
         f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
         f"{test.only_second_right:,}; McNemar p = {test.p_value:.2g}"
@@ -206,11 +210,13 @@ def _evidence(test: PairedTest) -> str:
 
 
 def _value(row: LeaderboardRow, metric: Metric) -> str:
+    """The metric of a row in percent."""
     interval: Interval = getattr(row, metric)
     return f"{interval.value:.1%}"
 
 
 def _coarse(leaderboard: Leaderboard) -> str:
+    """How often each model is right about the coarse class, in words."""
     rates = [
         f"{row.model} {row.group_accuracy.value:.1%} [{100 * row.group_accuracy.low:.1f}–"
         f"{100 * row.group_accuracy.high:.1f}]"
@@ -229,8 +235,10 @@ def _conditions(leaderboard: Leaderboard) -> str:
 
 
 def _two_lines(interval: Interval) -> str:
+    """A rate in percent, and its interval below."""
     return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 
 def _millions(count: int) -> str:
+    """A count in millions; as it is below a tenth of one."""
     return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"

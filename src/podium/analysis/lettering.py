@@ -61,6 +61,7 @@ class _Fonts:
 
     @property
     def chosen(self) -> tuple[str, ...]:
+        """Families in the order they are asked for a glyph."""
         return tuple(self._chosen)
 
     def cover(self, text: str) -> bool:
@@ -88,12 +89,14 @@ def _shown(name: str, fonts: _Fonts) -> str:
 
 
 def _kind(character: str) -> str:
+    """Which characters make a run: Latin letters, other letters and marks, or anything else."""
     if unicodedata.category(character)[0] not in "LM":
         return "other"
     return "latin" if character < "\u0250" else "letters"
 
 
 def _shown_run(text: str, fonts: _Fonts) -> str:
+    """A run of one kind as it is where the fonts can show it, else transliterated."""
     printable = unicodedata.category(text[0])[0] not in "CZ"
     if text.isascii() and text.isprintable():
         return text
@@ -123,6 +126,7 @@ def _coverage(family: str) -> Callable[[str], bool]:
         return lambda _: False  # coloured bitmaps, which matplotlib cannot draw
 
     def has(character: str) -> bool:
+        """Whether the font draws a character: some map one to an empty glyph."""
         if not font.get_char_index(ord(character)):
             return False
         font.load_char(ord(character), flags=ft2font.LoadFlags.NO_SCALE)
@@ -157,6 +161,7 @@ def _installed_families() -> list[str]:
 
 
 def _shortened(name: str) -> str:
+    """A name on one line, its middle left out where it is longer than `LONGEST`."""
     name = " ".join(unicodedata.normalize("NFC", name).split())
     if len(name) <= LONGEST:
         return name

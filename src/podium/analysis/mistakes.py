@@ -93,6 +93,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def _part(text: str) -> str:
+    """A text as a part of a file name, at most `_PART_BYTES` long in UTF-8, never empty."""
     kept = "".join(c if _stays(c) else "_" for c in unicodedata.normalize("NFC", text)).strip("._")
     while len(kept.encode()) > _PART_BYTES:
         kept = kept[:-1]
@@ -100,11 +101,13 @@ def _part(text: str) -> str:
 
 
 def _stays(character: str) -> bool:
+    """Whether a character is kept; any other becomes `_`."""
     category = unicodedata.category(character)
     return character in _KEPT_CHARACTERS or category[0] in _KEPT_CATEGORIES or category in _KEPT_CATEGORIES
 
 
 def _unique(name: str, image_id: str, taken: set[str]) -> str:
+    """The name, with the image's id where another file has it up to case; adds it to `taken`."""
     if name.casefold() in taken:
         name = f"{name.removesuffix('.png')}_{image_id}.png"
     taken.add(name.casefold())

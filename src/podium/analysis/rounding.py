@@ -20,6 +20,7 @@ def rounded(record: R) -> R:
 
 
 def _rounded(value: Any) -> Any:
+    """A JSON value with its floats at ten significant digits, all the way down."""
     match value:
         case float():
             return float(f"{value:.10g}")

@@ -66,4 +66,5 @@ def slice_metrics(index: pd.DataFrame, correct: NDArray[np.bool_], samples: int,
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    """A column as floats; what is no number is NaN."""
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

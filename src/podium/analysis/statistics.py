@@ -128,6 +128,7 @@ def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_righ
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers that depend on the seed and on what they are drawn for, and on nothing else."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode())])))
 
 
@@ -142,6 +143,7 @@ def _sum_by(drawn: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> 
 
 
 def _percentiles(value: float, drawn: NDArray[np.float64]) -> Interval:
+    """The interval between the percentiles of the resampled values, never beside the value itself."""
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     # On a handful of images the resampled macro F1 can lie wholly on one side of the value: widen, never mislead.

@@ -172,6 +172,7 @@ def parallel(path: Path, study: StudyTables) -> None:
 
 
 def _mark_trials(axes: Any, measured: pd.DataFrame, x: "pd.Series[Any] | NDArray[np.float64]", chosen: int) -> None:
+    """One mark a trial by how it ended, at `x` and its loss; a star for the one that was chosen."""
     x, losses = np.asarray(x, dtype=float), measured["val_loss"].to_numpy()
     best = measured["number"].to_numpy() == chosen
     for state, mark in _MARKS.items():
@@ -191,6 +192,7 @@ def _mark_lost(axes: Any, x: "pd.Series[Any] | NDArray[np.float64]") -> None:
 
 
 def _legend(figure: Any, axes: Any, columns: int) -> None:
+    """One entry a name below the plots, although several of them have it."""
     by_name = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     handles, names = list(by_name.values()), list(by_name)
     figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)), fontsize=9)
@@ -205,6 +207,7 @@ def _scale_losses(axes: Any, losses: "pd.Series[Any]") -> None:
 
 
 def _far_apart(losses: "pd.Series[Any]") -> bool:
+    """Whether the largest loss is more than `_FAR` times the smallest, all above 0."""
     return bool(losses.min() > 0 and losses.max() > _FAR * losses.min())
 
 

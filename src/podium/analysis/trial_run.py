@@ -142,6 +142,7 @@ def _steps(job: Job, module: nn.Module) -> Generator[int]:
 
 
 def _finish(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

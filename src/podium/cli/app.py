@@ -49,6 +49,7 @@ app = typer.Typer(
 
 
 def _version(wanted: bool) -> None:
+    """What `--version` does: prints it and ends."""
     if wanted:
         print(f"podium {__version__}")
         raise typer.Exit

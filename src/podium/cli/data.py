@@ -88,6 +88,11 @@ def _list(layout: Layout, settings: Validate, as_json: bool) -> None:
 
 
 def _explain(id: str, settings: Validate, as_json: bool) -> None:
+    """Prints what an expectation checks, why, and what to do about a failure.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
     from podium.curation.expectations.catalogue import explain
 
     one = explain(id, settings)
@@ -113,6 +118,7 @@ def _explain(id: str, settings: Validate, as_json: bool) -> None:
 
 
 def _build_data_docs(layout: Layout, settings: Validate, seed: int) -> None:
+    """Builds Great Expectations' pages and says where they are."""
     from podium.pipeline.validate import data_docs
 
     page = data_docs(layout, settings, seed)

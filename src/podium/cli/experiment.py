@@ -129,6 +129,7 @@ def _results(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
 
 
 def _print_results(board: Leaderboard | None, decision: Decision | None) -> None:
+    """The leaderboard with the verdict, or what to run for one."""
     from podium.analysis.leaderboard import leaderboard_table
 
     if board is None:
@@ -168,6 +169,7 @@ def _versions(layout: Layout, params: Params) -> list[_Version]:
 
 
 def _print_versions(versions: list[_Version]) -> None:
+    """The registered versions as a table, or what to run for one."""
     if not versions:
         print("No version yet: run `dvc repro`.")
         return
@@ -197,10 +199,12 @@ def _print_versions(versions: list[_Version]) -> None:
 
 
 def _yes_or_no(tag: str) -> str:
+    """A tag `true` or `false` as people read it; any other text as it is."""
     return {"true": "yes", "false": "NO"}.get(tag, tag)
 
 
 def _three(rate: str) -> str:
+    """A rate with three decimals; a text that is no number (`-`) as it is."""
     try:
         return f"{float(rate):.3f}"
     except ValueError:

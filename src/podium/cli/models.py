@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podium.cli.terminal import add_row, print_json, table
+from podium.core.channels import Triple
 from podium.core.errors import ModelError, UsageError
 from podium.core.terminal import console
 
@@ -62,6 +63,7 @@ def models(
 
 
 def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
+    """A table of architectures, and what else to ask for; `usual`: those of the studies, without a pattern."""
     counted = len(found) <= AT_MOST
     rows = [_listed(architecture, counted) for architecture in found]
     if as_json:
@@ -92,6 +94,7 @@ def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
 
 
 def _listed(architecture: str, counted: bool) -> _Listed:
+    """A row of the list; building the network to count it is what takes time, so only if `counted`."""
     from podium.models import zoo
     from podium.sources.weights.published import published
 
@@ -151,6 +154,7 @@ def _one(architecture: str, as_json: bool) -> None:
 
 
 def _print_stages(stages: Sequence[Sequence[str]]) -> None:
+    """The units that can be frozen, by stage; no stages where the network is no chain."""
     if not stages:
         print("\nNo chain of feature maps: it is trained as a whole (trainable: all).")
         return
@@ -162,6 +166,7 @@ def _print_stages(stages: Sequence[Sequence[str]]) -> None:
 
 
 def _print_weights(weights: "Sequence[Published]") -> None:
+    """Published weights under the names that params take."""
     if not weights:
         print("\nNo weights are published for it (weights: none, or a file of your own).")
         return
@@ -173,6 +178,12 @@ def _print_weights(weights: "Sequence[Published]") -> None:
 
 
 def _matched(architectures: Sequence[str], as_json: bool) -> None:
+    """Prints weights with equal pretraining.
+
+    Raises:
+        UsageError: fewer than two architectures are given.
+        ModelError: one is unknown or has no weights, or none have seen the same images.
+    """
     from podium.models import zoo
     from podium.sources.weights.published import matched
 
@@ -201,6 +212,7 @@ def _matched(architectures: Sequence[str], as_json: bool) -> None:
 
 
 def _proposed(proposal: "Proposal", architectures: Sequence[str]) -> dict[str, object]:
+    """For JSON: a proposal, with its choices by architecture."""
     choices = zip(architectures, proposal.choices, strict=True)
     return {
         "pretraining": proposal.pretraining,
@@ -217,5 +229,5 @@ def _billions(count: int) -> str:
     return f"{count / 1e9:,.2f}"
 
 
-def _triple(values: tuple[float, float, float]) -> str:
+def _triple(values: Triple) -> str:
     return " ".join(f"{value:.3f}" for value in values)

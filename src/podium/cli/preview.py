@@ -24,6 +24,8 @@ def preview_augment(
     """Draw training images beside eight changed versions of each, as the model's recipe wants them."""
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: a picture in PNG is written, so give a name that ends in .png")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}: make it first, or give another place")
     from podium.analysis.augment_sheet import VERSIONS, drawn, write
     from podium.data.shards import open_for_fitting
 

@@ -126,6 +126,7 @@ def _showing(seen: list["GateResult"], as_json: bool) -> Callable[[Sequence["Gat
 
 
 def _print_gates(results: Sequence["GateResult"]) -> None:
+    """A table of the gates: what each requires and what it saw."""
     from rich.text import Text
 
     shown = table("gate", "required", "observed", "pass", fold=("required", "observed"))
@@ -149,6 +150,7 @@ def _refusal_as_json(action: str, alias: str, seen: Sequence["GateResult"], as_j
 
 
 def _print_move(entry: "AuditEntry", as_json: bool) -> None:
+    """What was moved where, and the number of its audit entry."""
     if as_json:
         print_json({"moved": True, **entry.model_dump(by_alias=True)})
         return
@@ -158,6 +160,11 @@ def _print_move(entry: "AuditEntry", as_json: bool) -> None:
 
 
 def _alias(given: str) -> str:
+    """The alias as given.
+
+    Raises:
+        UsageError: nothing can be promoted to it; the nearest is named.
+    """
     from podium.registry.promotion import STAGES
 
     if given not in STAGES:
@@ -167,6 +174,11 @@ def _alias(given: str) -> str:
 
 
 def _version(given: str) -> str:
+    """`candidate`, or a number without leading zeros.
+
+    Raises:
+        UsageError: it is neither.
+    """
     from podium.registry.evidence import CANDIDATE
 
     if given != CANDIDATE and not (given.isascii() and given.isdigit()):
@@ -175,6 +187,11 @@ def _version(given: str) -> str:
 
 
 def _reason(given: str) -> str:
+    """The reason on one line.
+
+    Raises:
+        UsageError: it is empty or too long for the audit record.
+    """
     from podium.registry.audit import REASON_LIMIT
 
     reason = " ".join(given.split())

@@ -1,6 +1,5 @@
 """`podium runtime`: how fast the models train with which precision and memory layout, and putting one in force."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 import yaml
 
+from podium.cli.params_text import with_runtime
 from podium.cli.terminal import add_row, print_json, project, table
 from podium.core.config.contender import Contender
 from podium.core.config.params import Params, load
@@ -39,6 +39,7 @@ class Setting:
 
     @property
     def name(self) -> str:
+        """As `--write` takes it: `bfloat16`, `float32+channels_last`."""
         return f"{self.dtype}+channels_last" if self.channels_last else self.dtype
 
     def of(self, runtime: Runtime) -> Runtime:
@@ -137,6 +138,7 @@ def _contender(params: Params, model: str) -> Contender:
 
 
 def _measure(params: Params, images: "PreparedSplit", seconds: float, *, silent: bool) -> Measured:
+    """Measures every model with every setting; `silent` shows no progress."""
     from podium.analysis.trial_run import Speed, measure, quicker, trial_job
 
     speeds: dict[str, dict[str, Speed]] = {name: {} for name in params.models}
@@ -160,10 +162,12 @@ def _measure(params: Params, images: "PreparedSplit", seconds: float, *, silent:
 
 
 def _present(params: Params) -> str:
+    """Name of the setting in force."""
     return Setting(params.runtime.dtype, params.runtime.channels_last).name
 
 
 def _document(params: Params, measured: Measured, images: "PreparedSplit", real: bool) -> dict[str, object]:
+    """What `--json` prints."""
     recommended = measured.recommended
     return {
         "device": params.runtime.device,
@@ -191,6 +195,7 @@ def _document(params: Params, measured: Measured, images: "PreparedSplit", real:
 
 
 def _print(params: Params, measured: Measured, images: "PreparedSplit", real: bool) -> None:
+    """Prints the table, then what to do about it."""
     from rich.filesize import decimal
 
     size, threads = images.preprocessing.image_size, params.runtime.threads
@@ -227,10 +232,12 @@ def _print(params: Params, measured: Measured, images: "PreparedSplit", real: bo
 
 
 def _mark(name: str, best: str, present: str) -> str:
+    """What is special about a setting, in words; empty where nothing is."""
     return ", ".join(word for word, holds in (("quickest", name == best), ("in force", name == present)) if holds)
 
 
 def _print_advice(measured: Measured) -> None:
+    """Prints which setting to take and the command for it, or that there is no reason to change."""
     best, present = measured.recommended, measured.present
     if best == present:
         print(f"\nKeep {present}: with no other setting are all models together more than {WORTH_IT - 1:.0%} faster.")
@@ -272,32 +279,3 @@ def _write(layout: Layout, params: Params, name: str) -> None:
     with replacing(layout.params) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
     print(f"{name} is in force. Next: dvc repro (it tunes and trains every model again)")
-
-
-def with_runtime(text: str, values: Mapping[str, str]) -> str | None:
-    """A params file with other values in its section `runtime`; all else, comments too, stays as it is.
-
-    Args:
-        text: of the file.
-        values: YAML scalars by key.
-
-    Returns:
-        The new text; None where there is no section with one key a line.
-    """
-    section = re.search(r"^runtime:[ \t]*(#.*)?\r?\n((?:[ \t]+.*\r?\n|[ \t]*(#.*)?\r?\n)*)", text, re.MULTILINE)
-    if section is None:
-        return None
-    body = section[2]
-    indent = re.match(r"(?:[ \t]*(?:#.*)?\r?\n)*([ \t]+)[a-z]", body)
-    if indent is None:
-        return None
-    for key, value in values.items():
-        line = re.compile(rf"^({indent[1]}{key}:[ \t]*)([^\s#]+)([ \t]*)", re.MULTILINE)
-        found = line.search(body)
-        if found is None:
-            body = f"{indent[1]}{key}: {value}\n{body}"
-        else:
-            room = len(found[2]) + len(found[3]) - len(value)  # a comment stays in its column where it can
-            space = " " * max(room, 1) if found[3] else ""
-            body = f"{body[: found.start()]}{found[1]}{value}{space}{body[found.end() :]}"
-    return text[: section.start(2)] + body + text[section.end(2) :]

@@ -86,6 +86,7 @@ def _prefix(path: Path) -> str:
 
 
 def _runs(pid: int) -> bool:
+    """Whether there is a process of this id, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -16,88 +16,109 @@ class Layout:
 
     @property
     def params(self) -> Path:
+        """The experiment in force; people write it, and so do `podium use` and `podium runtime --write`."""
         return self.root / "params.yaml"
 
     @property
     def data(self) -> Path:
+        """What people put there for `fetch`: folders, archives, tables; `podium snapshot` writes its archive here."""
         return self.root / "data"
 
     # fetch
     @property
     def raw(self) -> Path:
+        """Images as the source gave them (zip shards), `manifest.parquet`, `sources.json`."""
         return self.root / "artifacts" / "raw"
 
     @property
     def weights(self) -> Path:
+        """A folder a model: `weights.json`, and `weights.safetensors` where it starts from pretrained weights."""
         return self.root / "artifacts" / "weights"
 
     # preprocess
     @property
     def prepared(self) -> Path:
+        """The prepared images, a folder a split, and beside them the four files below."""
         return self.root / "artifacts" / "prepared"
 
     @property
     def manifest(self) -> Path:
+        """One row a prepared image, columns `PREPARED_COLUMNS`: the spine of all later stages."""
         return self.prepared / "manifest.parquet"
 
     @property
     def measures(self) -> Path:
+        """Numbers measured of each image: `image_id split label source` and the columns of `MEASURES`."""
         return self.prepared / "measures.parquet"
 
     @property
     def rejected(self) -> Path:
+        """What is in no split, with the reason."""
         return self.prepared / "rejected.csv"
 
     @property
     def profile(self) -> Path:
+        """The `Profile` of the dataset: counts, duplicates, spreads."""
         return self.prepared / "profile.json"
 
     # validate
     @property
     def validation_report(self) -> Path:
+        """The `ValidationReport`; there also when the dataset did not pass."""
         return self.root / "reports" / "validation.json"
 
     @property
     def validation(self) -> Path:
+        """The page for people, doubtful labels, and `passed.json` where later stages may run."""
         return self.root / "artifacts" / "validation"
 
     # tune@m, train@m
     def tuning(self, model: str) -> Path:
+        """A model's study: `best.json`, `trials.csv`, `history.csv`; written by tune."""
         return self.root / "artifacts" / "tuning" / model
 
     def model(self, model: str) -> Path:
+        """A trained model: `weights.safetensors`, `model.json`, `history.csv`; written by train."""
         return self.root / "artifacts" / "models" / model
 
     # evaluate@m
     def evaluation_report(self, model: str) -> Path:
+        """Small text about a model's test: `metrics.json`, `confusion.csv`, `history.csv`."""
         return self.root / "reports" / "evaluation" / model
 
     def evaluation(self, model: str) -> Path:
+        """The rest of a model's test: `predictions.parquet`, plots, the worst mistakes with pictures."""
         return self.root / "artifacts" / "evaluation" / model
 
     # compare
     @property
     def comparison(self) -> Path:
+        """`leaderboard.json` and `decision.json`."""
         return self.root / "reports" / "comparison"
 
     # publish
     @property
     def report(self) -> Path:
+        """The experiment as one page that needs no other file."""
         return self.root / "reports" / "report.html"
 
     # work in progress and measured times, never hashed
     @property
     def work(self) -> Path:
+        """Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result."""
         return self.root / ".podium"
 
     @property
     def downloads(self) -> Path:
+        """Files from the network, kept for the next `fetch`, which checks their digests."""
         return self.work / "downloads"
 
     def checkpoint(self, fingerprint: str) -> Path:
+        """State of a training run after its last epoch; removed when the run ends well."""
         return self.work / "checkpoints" / fingerprint
 
     def study(self, fingerprint: str) -> Path:
+        """Trials of a study that is under way; removed when it ends well."""
         return self.work / "studies" / fingerprint
 
     def features(self, model: str) -> Path:

@@ -59,6 +59,7 @@ class _Lines:
         self._next = self._start + LINE_SECONDS
 
     def advance(self, units: int) -> None:
+        """Counts units that are done, and prints a line when the next one is due."""
         self._done += units
         now = time.monotonic()
         if now < self._next:
@@ -70,6 +71,7 @@ class _Lines:
         print(f"{self._task}: {self._text(self._done)}{of}{unit}{share}", flush=True)
 
     def _text(self, count: int) -> str:
+        """A count for people: `12,345`, or `1.2 MB` where bytes are counted."""
         if self._unit != "bytes":
             return f"{count:,}"
         from rich.filesize import decimal

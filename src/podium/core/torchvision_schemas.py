@@ -25,6 +25,7 @@ class _SchemasBeforeTorchvision(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        """Always None, which tells importlib to ask the next finder."""
         if fullname != "torchvision":
             return None
         sys.meta_path.remove(self)
@@ -33,6 +34,7 @@ class _SchemasBeforeTorchvision(importlib.abc.MetaPathFinder):
 
 
 def _define_missing_schemas() -> None:
+    """Declares the operators without an implementation, which is enough to import torchvision."""
     import torch
 
     spec = importlib.machinery.PathFinder.find_spec("torchvision")

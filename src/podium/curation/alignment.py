@@ -154,6 +154,7 @@ def _centred(halves: Picture) -> Picture:
 
 
 def _products(a: Picture, b: Picture) -> Picture:
+    """The scalar product of two pictures, pair by pair."""
     products: Picture = (a * b).sum(1)
     return products
 

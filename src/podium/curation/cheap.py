@@ -98,6 +98,7 @@ class _Shrunk:
     """
 
     def fit(self, features: NDArray[np.float64]) -> Self:
+        """Estimates the covariance, in the features' own units."""
         deviations = features.std(axis=0)
         scale = np.where(deviations > 0, deviations, 1.0)
         shrunk, _ = ledoit_wolf(features / scale)
@@ -123,6 +124,7 @@ def _calibrated(logarithms: NDArray[np.float64], codes: NDArray[np.int64]) -> ND
     """
 
     def at(temperature: float) -> NDArray[np.float64]:
+        """Probabilities at a temperature: float64, shape (N, classes)."""
         scaled = np.maximum(logarithms, -1e6) / temperature
         scaled -= scaled.max(axis=1, keepdims=True)
         weights: NDArray[np.float64] = np.exp(scaled)
@@ -130,6 +132,7 @@ def _calibrated(logarithms: NDArray[np.float64], codes: NDArray[np.int64]) -> ND
         return shares
 
     def loss(exponent: float) -> float:
+        """Mean log loss in nats at the temperature e ** exponent."""
         return float(-np.log(np.maximum(at(np.exp(exponent))[np.arange(len(codes)), codes], 1e-12)).mean())
 
     return at(float(np.exp(minimize_scalar(loss, bounds=(-3, 5), method="bounded").x)))

@@ -149,6 +149,7 @@ class Decoder:
                 yield self._store(image.row, part, decoded, (width, height), writer)
 
     def _bytes(self, image: RawImage) -> bytes:
+        """The file of a photograph."""
         if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
             self._shard, self._images = image.shard, RawImages(self._job.raw)
         return self._images.read(image.shard, image.photo_id)
@@ -156,6 +157,18 @@ class Decoder:
     def _store(
         self, row: int, pixels: NDArray[np.uint8], decoded: DecodedImage, size: tuple[int, int], writer: ScratchWriter
     ) -> Reading:
+        """Puts what was asked for into a row's place in the files.
+
+        Args:
+            row: of the raw manifest.
+            pixels: of the box, uint8, shape (h, w, 3); a whole photograph may be decoded at a reduced size.
+            decoded: the photograph.
+            size: width and height before that, in pixels.
+            writer: of the files.
+
+        Returns:
+            What goes back to the stage; `sha256` and `phash` are empty and 0 where they were not asked for.
+        """
         made = content(pixels, self._job.preprocessing, decoded.profile)
         writer.pixels(row, made.pixels)
         if "measures" in self._job.features:
@@ -240,6 +253,7 @@ _decoder: list[Decoder] = []  # of a worker process
 
 
 def _start_worker(job: Job) -> None:
+    """Makes this process ready: one thread, one decoder, and an end when its parent ends."""
     import torch
 
     torch.set_num_threads(1)  # images are spread over processes
@@ -257,4 +271,5 @@ def _end_with_parent() -> None:
 
 
 def _work(batch: Sequence[RawImage]) -> list[Reading]:
+    """Readings of a batch, by this process' decoder."""
     return _decoder[0](batch)

@@ -130,6 +130,7 @@ def _pixels(splits: Sequence[PreparedSplit], rows: pd.DataFrame) -> Iterator[NDA
 
 
 def _look(picture: NDArray[np.uint8]) -> Features:
+    """One picture as numbers: colours of coarse cells, statistics of colour, and its shape (HOG)."""
     cells = cv2.resize(picture, (_COLOUR_SIDE, _COLOUR_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     grey = cv2.resize(
         cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (_SHAPE_SIDE, _SHAPE_SIDE), interpolation=cv2.INTER_AREA

@@ -135,6 +135,7 @@ def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame, f
 
 
 def _urgency(result: ExpectationResult) -> tuple[bool, str, str]:
+    """Sorts failures first, among them those that stop."""
     return result.success, result.severity, result.id
 
 
@@ -184,6 +185,7 @@ def _pictures(profile: Profile, findings: Findings | None) -> dict[str, object]:
 
 
 def _pictured(one: Unusual | LabelCandidate | FlaggedImage, thumbnails: Thumbnails) -> _Picture:
+    """An image with its thumbnail as a data URI."""
     return _Picture(thumbnails.uri(one.image_id), one.path, one.split)
 
 
@@ -214,6 +216,12 @@ def _twins(groups: list[DuplicateGroup], manifest: pd.DataFrame, thumbnails: Thu
 
 
 def _plots(profile: Profile, findings: Findings | None) -> dict[str, object]:
+    """What the page shows of plots, by the names its template knows.
+
+    Returns:
+        PNGs as data URIs, empty where there is nothing to plot; the two classes with the smoothest and the finest
+        texture; sources and splits with their colours.
+    """
     empty: dict[str, object] = dict.fromkeys(("light", "spectra", "sizes", "smoothest", "finest"), "")
     empty.update(coloured=[], split_colours={}, spectrum_colours=())
     if findings is None or not profile.by_class:

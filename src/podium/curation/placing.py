@@ -92,6 +92,7 @@ def write_shards(folder: Path, packed: Packed, image_ids: Sequence[str], seed: i
                 def write(
                     first: int, end: int = end, start: int = start, at: int = at, file: int = stream.fileno()
                 ) -> None:
+                    """Writes up to `_AT_ONCE` squares, from number `first` on, to their place in the shard."""
                     block = _squares(packed, places, range(first, min(first + _AT_ONCE, end)))
                     write_at(file, block, at + (first - start) * side * side * 3)
 

@@ -56,6 +56,7 @@ class _Question:
 
 
 def _source(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
+    """Probes for the source, where one class at least comes from two sources."""
     sources = drawn.rows["source"]
     if sources.nunique() < 2:
         return _not_run(question, "there is one source")
@@ -65,6 +66,12 @@ def _source(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
 
 
 def _probe(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
+    """Asks a question of the drawn images.
+
+    Returns:
+        Balanced accuracy with its interval, and `excess`: 0 as good as chance, 1 always right. For a source, chance is
+        what the label alone tells of it.
+    """
     given, groups = drawn.rows[question.predicted], drawn.rows["split_group"]
     judged = judge(
         question.features, given, groups, folds=folds, seed=seed, mirrored=question.mirrored, equal_priors=True
@@ -122,6 +129,7 @@ def _from_label(labels: pd.Series, judged: Judged) -> float:
 
 
 def _giveaways(drawn: Drawn, judged: Judged) -> list[str]:
+    """Paths of the images that were told right with the most confidence."""
     own = judged.probabilities[np.arange(len(judged.codes)), judged.codes]
     right = judged.probabilities.argmax(axis=1) == judged.codes
     order = np.lexsort((np.arange(len(own)), -own.round(6)))
@@ -129,6 +137,7 @@ def _giveaways(drawn: Drawn, judged: Judged) -> list[str]:
 
 
 def _not_run(question: _Question, why: str) -> Probe:
+    """A probe without numbers, and why."""
     return Probe(
         predicted=question.predicted,
         seen=question.seen,

@@ -83,6 +83,7 @@ def significant(value: float) -> float:
 
 
 def _counted(column: pd.Series) -> dict[str, int]:
+    """Rows by value, sorted by value."""
     return dict(sorted((str(value), int(count)) for value, count in column.value_counts().items()))
 
 
@@ -95,6 +96,7 @@ def _notes(column: pd.Series) -> dict[str, int]:
 
 
 def _part(images: pd.DataFrame) -> Part:
+    """Numbers about some of the images: sizes in pixels, measures, histograms."""
     sides = images[["width", "height"]].assign(shorter_side=images[["width", "height"]].min(axis=1))
     return Part(
         images=len(images),
@@ -105,6 +107,7 @@ def _part(images: pd.DataFrame) -> Part:
 
 
 def _spreads(columns: pd.DataFrame) -> dict[str, Spread]:
+    """Mean, deviation and quantiles of each column; empty where there are no rows."""
     if columns.empty:
         return {}
     values = columns.to_numpy(np.float64)
@@ -117,6 +120,7 @@ def _spreads(columns: pd.DataFrame) -> dict[str, Spread]:
 
 
 def _histogram(values: pd.Series, end: float) -> list[int]:
+    """Counts in `_BINS` equal bins from 0 to `end`; values beyond are not counted."""
     counts, _ = np.histogram(values.to_numpy(np.float64), bins=_BINS, range=(0.0, end))
     return [int(count) for count in counts]
 
@@ -197,6 +201,12 @@ def _duplicate_groups(images: pd.DataFrame) -> list[DuplicateGroup]:
 
 
 def _group(key: str, rows: list[tuple[str, ...]]) -> DuplicateGroup:
+    """One group of duplicates.
+
+    Args:
+        key: its id.
+        rows: one an image: key, path, label, given split, split, split had there been no groups, kind of duplicate.
+    """
     members = [
         DuplicateMember.model_validate({"path": path, "label": label, "source_split": given, "split": split})
         for _, path, label, given, split, _, _ in rows

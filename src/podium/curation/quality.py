@@ -76,6 +76,7 @@ class _Rule:
 
 
 def _flag(rule: _Rule, images: pd.DataFrame) -> QualityFlag:
+    """The flag a rule raises: how many images it hits, and the worst of them."""
     values = rule.values[rule.flagged]
     rows = images[rule.flagged].assign(value=values, order=-values if rule.worst_is_high else values)
     worst = rows.sort_values(["order", "image_id"]).head(MOST_WORST)

@@ -29,14 +29,17 @@ class Scratch:
 
     @property
     def pixels_file(self) -> Path:
+        """Content of each row, uint8 RGB, packed at the start of its place."""
         return self.folder / "pixels.bin"
 
     @property
     def signatures_file(self) -> Path:
+        """Signature of each row, for near duplicates."""
         return self.folder / "signatures.bin"
 
     @property
     def measures_file(self) -> Path:
+        """Measures of each row."""
         return self.folder / "measures.bin"
 
     def pixels(self) -> NDArray[np.uint8]:

@@ -72,6 +72,7 @@ def signature(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _scaled(image: Image.Image, longest: int) -> tuple[int, int]:
+    """Width and height with the longer side `longest`, at least 1 pixel each."""
     scale = longest / max(image.size)
     return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 

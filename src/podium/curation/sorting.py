@@ -91,6 +91,11 @@ class Sorted:
         return table.sort_values(["path", "reason", "image_id"], ignore_index=True)
 
     def _require_every_class(self, raw: pd.DataFrame, images: pd.DataFrame) -> None:
+        """Refuses a dataset that lost a class on the way.
+
+        Raises:
+            DataError: no image of a class can be read; it says what happened to the first.
+        """
         for label in sorted(set(raw["label"]) - set(images["label"])):
             rejected = self.rejected(raw, ())
             first = rejected[rejected["label"] == label].iloc[0]

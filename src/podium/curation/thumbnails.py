@@ -44,6 +44,7 @@ class Thumbnails:
 
 
 def _jpeg(image: Image.Image) -> str:
+    """A picture of at most `SIDE` pixels as a data URI."""
     if image.width > SIDE:
         image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()

@@ -58,6 +58,7 @@ class _Known:
 
 @lru_cache(maxsize=32)  # building one takes milliseconds, and photographs of one camera share theirs
 def _transform(profile: bytes) -> _Known | None:
+    """How a profile is applied; None where it is damaged or is not one of RGB values."""
     from PIL import ImageCms
 
     try:

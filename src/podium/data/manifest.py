@@ -144,6 +144,7 @@ def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _check(path: Path, found: list[str], required: dict[str, str]) -> None:
+    """Refuses a table that lacks a column."""
     missing = [c for c in required if c not in found]
     if missing:
         raise DataError(

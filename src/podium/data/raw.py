@@ -17,6 +17,7 @@ class RawWriter:
     """Packs images into `images-00000.zip`, ... in the order they come; the same order gives the same bytes."""
 
     def __init__(self, folder: Path, shard_images: int = SHARD_IMAGES, shard_bytes: int = SHARD_BYTES) -> None:
+        """Opens no file yet; `shard_images` and `shard_bytes` are the most one shard holds."""
         self._folder = folder
         self._limits = (shard_images, shard_bytes)
         self._count = 0

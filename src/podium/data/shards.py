@@ -47,6 +47,7 @@ class PreparedSplit:
     shards: tuple[NDArray[np.uint8], ...]
 
     def __len__(self) -> int:
+        """Number of images."""
         return len(self.labels)
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -130,6 +131,7 @@ def open_for_testing(prepared: Path) -> PreparedSplit:
 
 
 def _open(prepared: Path, name: Split) -> PreparedSplit:
+    """Opens a split and checks that its files belong together."""
     folder = prepared / name
     description = folder / "split.json"
     if not description.is_file():
@@ -151,6 +153,7 @@ def _open(prepared: Path, name: Split) -> PreparedSplit:
 
 
 def _mapped(shard: Path) -> NDArray[np.uint8]:
+    """A shard's pixels, uint8, shape (N, H, W, 3), read from the file as they are used."""
     try:
         pixels: NDArray[np.uint8] = np.lib.format.open_memmap(shard, mode="r")
     except PermissionError:

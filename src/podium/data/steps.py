@@ -106,6 +106,7 @@ def after_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
 
 
 def _made(pixels: Pixels, step: Step) -> Pixels:
+    """One step on the resized content; crops, made before, leave it as it is."""
     import cv2
 
     match step:

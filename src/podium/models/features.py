@@ -20,19 +20,21 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
+from podium.core.channels import Triple
 from podium.core.config.recipe import Augment
 from podium.core.errors import DataError
-from podium.core.files import replacing
+from podium.core.files import replacing, sha256_file, write_text
 from podium.core.identity import fingerprint
 from podium.core.progress import show_progress
 from podium.data import augment, loader
-from podium.data.augment import Augmentation, Triple
+from podium.data.augment import Augmentation
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit
 from podium.models.compute import Compute
 
 BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
 
+_LOCK = "lock"
 _GIB = 2**30
 _BYTES = 2  # of a bfloat16
 
@@ -164,13 +166,15 @@ class Features:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
         name = "unchanged" if view is None else f"view-{view:03d}"
         if name not in self._kept and self.entry is not None:
-            self.entry.mkdir(parents=True, exist_ok=True)
             path = self.entry / f"{name}.npy"
-            with FileLock(self.entry / f"{name}.lock"):  # trials side by side, processes of one run: one computes
-                if not path.is_file():
+            self.entry.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.entry.parent / _LOCK):  # of trials side by side one writes, and none removes meanwhile
+                self.entry.mkdir(exist_ok=True)
+                if not _digest_file(path).is_file():
                     self._make_room(math.prod((len(split), *self._shape)) * _BYTES)
                     self._write(path, split, view)
-            self._kept[name] = _mapped(path, (len(split), *self._lying))
+                    write_text(_digest_file(path), sha256_file(path))
+                self._kept[name] = _mapped(path)
         return self._kept[name]
 
     def _make_room(self, needed: int) -> None:
@@ -246,15 +250,21 @@ def keep_only(folder: Path, entry: Path | None) -> None:
         entry: what stays; None = nothing.
     """
     for other in folder.iterdir() if folder.is_dir() else ():
-        if other != entry:
+        if other.is_dir() and other != entry:
             shutil.rmtree(other)
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def _digest_file(path: Path) -> Path:
+    """Where the digest of a kept view lies; it is written last, so a view with one is whole."""
+    return path.with_suffix(".sha256")
+
+
+def _mapped(path: Path) -> NDArray[np.uint16]:
+    """A kept view, its bytes checked first: one pass over a file that the epoch reads anyway."""
     try:
+        if sha256_file(path) != _digest_file(path).read_text(encoding="utf-8"):
+            raise DataError(f"{path} is damaged (its digest is another): delete {path.parent} and run the stage again")
         values: NDArray[np.uint16] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, EOFError, ValueError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read: delete {path.parent} and run the stage again") from error
-    if values.shape != shape or values.dtype != np.uint16:
-        raise DataError(f"{path} is damaged: delete {path.parent} and run the stage again")
     return values

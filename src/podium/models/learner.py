@@ -158,7 +158,7 @@ class Learner:
 
     def agree(self) -> None:
         """Ends an epoch: the same buffers in all processes, and evaluation mode."""
-        for module in {self.plan.tail, self.best_guess}:
+        for module in dict.fromkeys([self.plan.tail, self.best_guess]):  # in the same order in all processes
             self._job.world.average_buffers(module)
         self.best_guess.eval()
 

@@ -27,6 +27,7 @@ from podium.core.errors import ModelError, UsageError
 
 _PATIENCE = timedelta(days=1)  # the first process may work for long while the others wait; a dead one ends them all
 _CPU = torch.device("cpu")
+_FROM_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,19 @@ def joined(device: str) -> Iterator[World]:
 
 
 def _started() -> int:
-    """How many processes torchrun started for this run; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun started for this run; 1 without it.
+
+    Raises:
+        UsageError: something else set WORLD_SIZE, and not what goes with it.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    missing = [name for name in _FROM_TORCHRUN if name not in os.environ]
+    if size == "1" or not missing:
+        return int(size)
+    raise UsageError(
+        f"WORLD_SIZE is {size!r} in the environment, but {', '.join(missing)} is missing, so torchrun did not start "
+        "this: start it with torchrun, or unset WORLD_SIZE"
+    )
 
 
 def _place(device: str) -> torch.device:

@@ -6,9 +6,10 @@ from pydantic import ValidationError
 
 from podium.core.config import dotted
 from podium.core.config.contender import Contender
+from podium.core.config.problems import first_problem
 from podium.core.config.recipe import Train
 from podium.core.config.tuning import Value
-from podium.core.errors import ParamsError, one_line
+from podium.core.errors import ParamsError
 
 
 def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
@@ -27,12 +28,7 @@ def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
     try:
         return dotted.with_values(contender, values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ParamsError(
-            f"tune.search: {key} = {problem['input']} is not allowed in a recipe ({one_line(problem['msg'])}): "
-            "narrow its range"
-        ) from error
+        raise ParamsError(f"{first_problem(error, Contender, 'tune.search')}: narrow what is searched") from error
 
 
 def stretched(recipe: Train, epochs: int) -> Train:

@@ -53,11 +53,16 @@ class Study:
     seed: int
     warm_start: Sequence[Mapping[str, Value]] = ()
 
+    @property
+    def budget(self) -> int:
+        """Epochs the study may train for: `trials` times `epochs`; fewer where fewer trials can differ."""
+        return int(min(self.tune.trials, self._combinations())) * self.tune.epochs
+
     def next_batch(self, results: Sequence[TrialResult]) -> range:
         """Numbers of the trials to run next, all of them at once; empty when the study is over.
 
-        The budget is `trials` times `epochs`. What earlier trials did not use of it is spent on further ones, as long
-        as a whole trial fits and there are values that were not tried; but not where no trial came to an end.
+        What earlier trials did not use of `trials` times `epochs` is spent on further ones, as long as a whole trial
+        fits and there are values that were not tried; but not where no trial came to an end.
 
         Args:
             results: of all earlier batches, by number.

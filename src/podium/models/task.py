@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from podium.core.channels import Triple
 from podium.core.config.contender import Contender
 from podium.core.config.runtime import Runtime
 from podium.core.errors import ModelError
@@ -15,7 +16,6 @@ from podium.core.files import sha256_file
 from podium.core.identity import library_versions, runtime_identity, source_digest
 from podium.core.layout import Layout
 from podium.core.records.fetch import WeightsRecord
-from podium.data.augment import Triple
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute

@@ -42,8 +42,3 @@ class Unwatched:
 
     def close(self, ending: Ending) -> None:
         """Ignores it."""
-
-
-def unwatched(kind: str, model: str, fingerprint: str) -> Watcher:
-    """A `WatcherFactory` for tests and for use as a library."""
-    return Unwatched()

@@ -46,6 +46,7 @@ def run(layout: Layout, models: list[str], compare: Compare) -> None:
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:
+    """Removes the results of models that are no longer contenders, and says so."""
     folders = {layout.evaluation_report(model).parent for model in models}
     folders |= {layout.evaluation(model).parent for model in models}
     inside = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]

@@ -88,6 +88,7 @@ def run(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: 
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
+    """Refuses a split of other classes, other preprocessing or another digest than the model was trained with."""
     card = classifier.card
     if tuple(card.classes) != split.classes or card.preprocessing != split.preprocessing:
         raise DataError(
@@ -131,6 +132,7 @@ def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
 
 
 def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bins: int) -> None:
+    """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
     from podium.analysis import plots
     from podium.analysis.calibration import reliability
     from podium.analysis.lettering import legible
@@ -148,6 +150,7 @@ def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bin
 
 
 def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> None:
+    """Draws the training run's `history.csv`."""
     from podium.analysis.plots import learning_curves
 
     needed = [name for name in EpochResult.model_fields if name not in ("step", "learning_rate")]
@@ -159,6 +162,7 @@ def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> No
 
 
 def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSplit, count: int) -> None:
+    """The `count` most confident mistakes: a table, and a picture of each as the model saw it."""
     from podium.analysis.mistakes import mistake_table, worst_mistakes, write_picture
 
     rows = worst_mistakes(predictions, count)
@@ -173,6 +177,7 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
 
 
 def _tell(metrics: Metrics, seconds_for_one: float) -> None:
+    """One line with what a person wants to know at once."""
     from podium.analysis.plots import percent
 
     print(

@@ -128,6 +128,7 @@ def _measures(images: pd.DataFrame, scratch: Scratch) -> pd.DataFrame:
 
 
 def _packed(images: pd.DataFrame, scratch: Scratch) -> Packed:
+    """Where the contents of some images lie in the scratch, in the order of the table."""
     return Packed(
         pixels=scratch.pixels(),
         side=scratch.image_size,

@@ -85,6 +85,8 @@ def _lead(
 
 
 def _told(watcher: Watcher, label: str, recipe: Train) -> EpochDone:
+    """What the engine calls after an epoch: it prints a line and tells the watcher."""
+
     def epoch_done(row: EpochResult, seconds: float) -> None:
         print(f"{label}: {epoch_line(row, recipe.epochs, seconds)}", flush=True)
         watcher.epoch(row)
@@ -95,6 +97,7 @@ def _told(watcher: Watcher, label: str, recipe: Train) -> EpochDone:
 def _write(
     out: Path, task: Task, module: nn.Module, fitted: Fitted, *, final: Contender, tuned: TuningResult, fingerprint: str
 ) -> None:
+    """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
     write_history(out / HISTORY, fitted.progress.history)
     groups = task.train.index.groupby("label", sort=True)["group"].first()

@@ -98,6 +98,7 @@ class _Objective:
 
     @cached_property
     def task(self) -> Task:
+        """Data and first weights of the study, opened on first use."""
         return open_task(self.layout, self.model, self.contender, self.runtime, self.seed)
 
     def __getstate__(self) -> dict[str, object]:
@@ -105,6 +106,7 @@ class _Objective:
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def __call__(self, number: int, parameters: dict[str, Value], report: Report) -> None:
+        """Trains one trial from the study's first weights; `report` hears of each epoch and may end it."""
         candidate = with_values(self.contender, parameters)
         candidate = candidate.model_copy(update={"train": stretched(candidate.train, self.tune.epochs)})
         job = self.task.job(f"tune {self.model}: trial {number}", candidate)
@@ -121,12 +123,15 @@ class _Listener:
     running: dict[int, Watcher] = field(default_factory=dict)
 
     def started(self, number: int, parameters: dict[str, Value]) -> None:
+        """A trial begins; it gets a watcher of its own."""
         self.running[number] = self.watcher.trial(number, parameters)
 
     def epoch(self, number: int, row: EpochResult) -> None:
+        """A trial has done an epoch."""
         self.running[number].epoch(row)
 
     def ended(self, result: TrialResult) -> None:
+        """A trial is over, finished or not."""
         self.running.pop(result.number).close(result.state)
         values = "  ".join(f"{key} {shown(value)}" for key, value in result.parameters.items())
         best = result.best
@@ -145,6 +150,11 @@ class _Listener:
 
 
 def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fingerprint: str) -> None:
+    """Writes the result, and warns of chosen values at an end of their range.
+
+    Raises:
+        ModelError: no trial came to an end.
+    """
     chosen = winner(results)
     if chosen is None:
         raise ModelError(
@@ -162,7 +172,7 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
         trials=len(results),
         pruned=sum(result.state != "finished" for result in results),
         epochs_per_trial=study.tune.epochs,
-        images_budget=study.tune.trials * study.tune.epochs * len(task.train),
+        images_budget=study.budget * len(task.train),
         images_seen=sum(result.epochs_begun for result in results) * len(task.train),
         at_the_edge=at_the_edge,
         fingerprint=fingerprint,
@@ -179,6 +189,7 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
 
 
 def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> None:
+    """`trials.csv` with a row a trial, `history.csv` with a row an epoch of a trial."""
     write_table(
         out / "trials.csv",
         ["number", "state", "val_loss", "val_accuracy", "epochs", *keys],

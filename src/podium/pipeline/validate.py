@@ -40,6 +40,7 @@ class _Inputs:
 
     @property
     def unreadable(self) -> list[str]:
+        """Paths of the images that could not be decoded."""
         paths: list[str] = self.rejected.loc[self.rejected["kind"] == "unreadable", "path"].tolist()
         return paths
 
@@ -101,6 +102,7 @@ def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
 
 
 def _read(layout: Layout) -> _Inputs:
+    """Reads what `preprocess` left, and refuses files that do not belong together."""
     manifest = read_manifest(layout.manifest, {})
     measures = read_parquet(layout.measures)
     sound = not schema.absent(manifest) and not schema.broken_rows(manifest).any()
@@ -120,6 +122,7 @@ def _read(layout: Layout) -> _Inputs:
 
 
 def _read_rejected(path: Path) -> pd.DataFrame:
+    """The rejected files, all cells text, an empty one an empty text."""
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     rejected = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
@@ -165,6 +168,7 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
 
 
 def _leak(profile: Profile) -> NaiveSplitLeak:
+    """What a draw image by image would have leaked from train into test."""
     images, twins = profile.naive_test_images, profile.naive_test_twins
     return NaiveSplitLeak(
         groups=profile.naive_groups_torn,
@@ -223,6 +227,7 @@ def _tell_skipped(count: int) -> None:
 
 
 def _stops(result: ExpectationResult) -> bool:
+    """Whether the experiment ends here because of it."""
     return not result.success and result.severity == "critical"
 
 

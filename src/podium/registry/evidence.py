@@ -54,10 +54,12 @@ class Evidence:
 
     @property
     def weights(self) -> Path:
+        """The weights in the package, a safetensors file."""
         return self.folder / "weights.safetensors"
 
     @property
     def test_digest(self) -> str:
+        """Of the test split it was judged on; versions without the tag have it in their metrics."""
         return self.tags.get("podium.test_digest", self.metrics.test_digest)
 
 
@@ -130,6 +132,7 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
     from podium.registry.package import GoldenBatch
 
     def read(name: str, reader: Callable[[Path], _Document]) -> _Document:
+        """One document of the package; where it is missing or broken, the message says what to do."""
         try:
             return reader(folder / FILES[name])
         except DataError as error:

@@ -4,9 +4,6 @@ A gate never raises because a model is bad: it returns a failed result with the 
 once and a forced promotion records what it overrode. torch is imported only by the gates that run a model.
 """
 
-import base64
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,14 +13,12 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.base import Record
 from podium.core.records.evaluation import Metrics
+from podium.registry import packaged_model
 from podium.registry.evidence import Evidence
 
 if TYPE_CHECKING:
     from podium.models.inference import Classifier
-    from podium.registry.package import GoldenBatch
 
-LATENCY_WARM_UPS = 3
-LATENCY_CALLS = 21
 LISTED = 5  # problems spelt out in one line
 
 
@@ -49,7 +44,7 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
     Returns:
         One result per gate, in the order they are shown.
     """
-    classifier = _load(candidate)
+    classifier = packaged_model.load(candidate.folder)
     return [
         data_validation(candidate),
         comparison(candidate),
@@ -130,18 +125,13 @@ def golden_batch(candidate: Evidence, classifier: "Classifier | str") -> GateRes
 
     if isinstance(classifier, str):
         return result("does not load", f"the packaged model does not load: {classifier}")
-    import numpy as np
-
-    from podium.registry.predictor import predict_bytes
-
-    stored = np.array([image.probabilities for image in candidate.golden.images], dtype=np.float64)
     try:
-        now = predict_bytes(classifier, _golden_bytes(candidate.golden))
+        now, stored = packaged_model.golden_probabilities(classifier, candidate.golden)
     except (DataError, ModelError) as error:
         return result("does not predict", f"the packaged model does not predict its golden batch: {error}")
     if stored.shape != now.shape or not len(stored):
         return result(f"shape {now.shape}", f"golden batch: shape {now.shape} is not the stored {stored.shape}")
-    difference = float(np.max(np.abs(now.astype(np.float64) - stored)))
+    difference = float(abs(now - stored).max())
     if not difference <= tolerance:  # also when it is not a number
         return result(
             f"{difference:.1e}",
@@ -248,7 +238,7 @@ def latency(candidate: Evidence, classifier: "Classifier | str", maximum: float)
     if isinstance(classifier, str):
         return result("not measured", "latency cannot be measured: the packaged model does not load")
     try:
-        seconds = _median_seconds(classifier, _golden_bytes(candidate.golden))
+        seconds = packaged_model.median_seconds(classifier, packaged_model.golden_files(candidate.golden))
     except (DataError, ModelError) as error:
         return result("not measured", f"latency cannot be measured: {error}")
     if seconds > maximum:
@@ -257,6 +247,7 @@ def latency(candidate: Evidence, classifier: "Classifier | str", maximum: float)
 
 
 def _at_least(name: str, observed: float, minimum: float) -> GateResult:
+    """The gate on a rate: at its floor it passes."""
     return GateResult(
         name=name,
         required=f">= {minimum:.3f}",
@@ -267,11 +258,13 @@ def _at_least(name: str, observed: float, minimum: float) -> GateResult:
 
 
 def _below(what: str, observed: float, minimum: float) -> str:
+    """By how much a rate misses its floor, as a sentence."""
     places = _places(observed, minimum)
     return f"{what} {observed:.{places}f} is {minimum - observed:.{places}f} below {minimum:.{places}f}"
 
 
 def _rate(observed: float, minimum: float) -> str:
+    """A rate with the decimals that tell it from its floor."""
     return f"{observed:.{_places(observed, minimum)}f}"
 
 
@@ -284,31 +277,6 @@ def _places(observed: float, minimum: float) -> int:
 
 
 def _listed(items: Sequence[str]) -> str:
+    """The first `LISTED` of them, and how many more there are."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return ", ".join(items[:LISTED]) + more
-
-
-def _load(evidence: Evidence) -> "Classifier | str":
-    """The packaged model as serving loads it, or why it does not load."""
-    from podium.models.inference import load_classifier
-    from podium.registry.predictor import serving_runtime
-
-    try:
-        return load_classifier(evidence.folder, serving_runtime(evidence.folder))
-    except (DataError, ModelError) as error:
-        return str(error)
-
-
-def _golden_bytes(golden: "GoldenBatch") -> list[bytes]:
-    return [base64.b64decode(image.bytes) for image in golden.images]
-
-
-def _median_seconds(classifier: "Classifier", images: Sequence[bytes]) -> float:
-    from podium.registry.predictor import predict_bytes
-
-    seconds = []
-    for call in range(LATENCY_WARM_UPS + LATENCY_CALLS):
-        start = time.perf_counter()
-        predict_bytes(classifier, [images[call % len(images)]])
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[LATENCY_WARM_UPS:])

@@ -136,6 +136,7 @@ def git_commit(root: Path) -> tuple[str, bool]:
 
 
 def _contender(layout: Layout, name: str) -> Entry:
+    """Reads one model, and refuses metrics that are of other weights."""
     card = ModelCard.read(layout.model(name) / "model.json")
     metrics = Metrics.read(layout.evaluation_report(name) / "metrics.json")
     if metrics.fingerprint != card.fingerprint:
@@ -152,6 +153,7 @@ def _contender(layout: Layout, name: str) -> Entry:
 
 
 def _state(layout: Layout, params: Params, contenders: tuple[Entry, ...]) -> str:
+    """The digest `Outcome.state`."""
     files = [layout.validation_report, *(layout.comparison / n for n in ("leaderboard.json", "decision.json"))]
     files += [layout.evaluation_report(c.name) / "metrics.json" for c in contenders]
     return sha256_text(

@@ -3,7 +3,7 @@
 Its `artifacts/` are the evidence a promotion needs, self-contained: weights, card, metrics, validation report, every
 test prediction, and a golden batch of original test images with the probabilities that were stored for them. Building
 one fails when serving would not reproduce the evaluation. Depends on `data`, `models.inference`, `evidence` and
-`predictor`.
+`packaged_model`.
 """
 
 import base64
@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -31,6 +30,7 @@ from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.data.steps import needs_opencv, region_of
 from podium.registry.evidence import FILES
+from podium.registry.packaged_model import golden_probabilities
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -206,12 +206,10 @@ def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> float:
         ModelError: it is above the tolerance.
     """
     from podium.models.inference import load_classifier
-    from podium.registry.predictor import predict_bytes
 
     classifier = load_classifier(folder, runtime)
-    now = predict_bytes(classifier, [base64.b64decode(image.bytes) for image in golden.images])
-    stored = np.array([image.probabilities for image in golden.images], dtype=np.float64)
-    difference = float(np.abs(now.astype(np.float64) - stored).max())
+    now, stored = golden_probabilities(classifier, golden)
+    difference = float(abs(now - stored).max())
     if not difference <= golden.tolerance:  # NaN fails as well
         raise ModelError(
             f"{classifier.card.model} as served differs from its evaluation by {difference:.2g} in a probability "
@@ -240,6 +238,7 @@ def requirements(preprocessing: Preprocessing) -> list[str]:
 
 
 def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") -> None:
+    """Has MLflow write the package, then takes out where it was written and what Python compiled."""
     import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
@@ -262,6 +261,7 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
 
 
 def _predictions(path: Path) -> pd.DataFrame:
+    """The stored answers on the test split, sorted by `image_id`."""
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     frame: pd.DataFrame = pq.read_table(path).to_pandas()

@@ -51,6 +51,7 @@ def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -
 
 
 def _right(answers: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images were named rightly, shape (N,)."""
     return (answers["label"].astype(str) == answers["predicted"].astype(str)).to_numpy(dtype=np.bool_)
 
 

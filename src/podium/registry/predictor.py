@@ -135,6 +135,7 @@ def as_frame(probabilities: NDArray[np.float32], classes: Sequence[str]) -> pd.D
 
 
 def _pixels(classifier: Classifier, data: bytes, row: int) -> NDArray[np.uint8]:
+    """One file as the model sees it, uint8, shape (H, W, 3); `row` is for the message."""
     try:
         return read_image(data, classifier.card.preprocessing).pixels
     except DataError as error:

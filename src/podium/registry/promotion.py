@@ -189,6 +189,7 @@ def move(
 
 
 def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
+    """Refuses to go on where the alias is not on the expected version; None means on nobody."""
     found = registry.aliases().get(alias)
     if found != expected:
         raise PromotionRefused(

@@ -136,6 +136,7 @@ def description(outcome: Outcome) -> str:
 
 
 def _identity(contender: Entry) -> dict[str, str]:
+    """The tags by which a logged model or a version is found again."""
     return {
         "podium.fingerprint": contender.card.fingerprint,
         "podium.evidence": contender.evidence,
@@ -144,10 +145,12 @@ def _identity(contender: Entry) -> dict[str, str]:
 
 
 def _changed_tags(version: "ModelVersion", outcome: Outcome) -> Mapping[str, str]:
+    """Tags about the comparison that the version lacks, or has with another value."""
     return {key: value for key, value in outcome.comparison_tags.items() if version.tags.get(key) != value}
 
 
 def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+    """Brings the tags about the comparison up to date, and the description where one of them changed."""
     changed = _changed_tags(version, outcome)
     for key, value in changed.items():
         client.set_model_version_tag(version.name, version.version, key, value)
@@ -170,6 +173,7 @@ def _same_tags(contender: Entry) -> str:
 
 
 def _create(client: "MlflowClient", experiment: str, contender: Entry, run_id: str) -> "LoggedModel":
+    """A logged model without files; it is not ready before `_upload`."""
     return client.create_logged_model(
         experiment,
         name=contender.name,
@@ -181,6 +185,7 @@ def _create(client: "MlflowClient", experiment: str, contender: Entry, run_id: s
 
 
 def _upload(client: "MlflowClient", outcome: Outcome, contender: Entry, model: "LoggedModel", run_id: str) -> None:
+    """Builds the package, sends it to the store and marks the logged model as ready."""
     from mlflow.models import Model
 
     from podium.registry import package
@@ -198,6 +203,7 @@ def _upload(client: "MlflowClient", outcome: Outcome, contender: Entry, model: "
 
 
 def _show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    """Links the run to the model it made, unless it is linked."""
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run_id).outputs
@@ -213,6 +219,7 @@ def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: st
 
 
 def _create_name(client: "MlflowClient", name: str, outcome: Outcome) -> None:
+    """Makes the registered model, unless it is there."""
     from mlflow.exceptions import MlflowException
 
     about = f"Winners of {outcome.params.experiment}, one version per pair of weights and evidence. Made by Podium."
@@ -237,5 +244,6 @@ def _is_there(model: "LoggedModel", contender: Entry) -> bool:
 
 
 def _model_id(version: "ModelVersion") -> str:
+    """Of the logged model that the version was made from."""
     source: str = version.source
     return source.removeprefix("models:/")

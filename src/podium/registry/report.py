@@ -176,12 +176,14 @@ def _view(outcome: Outcome) -> dict[str, Any]:
 
 
 def _part(layout: Layout, contender: Entry, won: bool) -> ModelPart:
+    """A model with those of its plots that evaluation drew."""
     folder = layout.evaluation(contender.name)
     pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
     return ModelPart(contender, won, tuple(pictures))
 
 
 def _mistakes(layout: Layout, model: str) -> list[Mistake]:
+    """The model's worst mistakes with their pictures."""
     folder = layout.evaluation(model)
     return [
         Mistake(
@@ -203,10 +205,12 @@ def _axis(intervals: Sequence[Interval]) -> Axis:
 
 
 def _verdict(result: ExpectationResult) -> str:
+    """A word for people, and the class of its cell on the page."""
     return "passed" if result.success else "failed" if result.severity == "critical" else "warning"
 
 
 def _inline(path: Path) -> str:
+    """A PNG as an address that holds the picture itself."""
     return inlined(path.read_bytes(), "png")
 
 

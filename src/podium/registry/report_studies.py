@@ -101,6 +101,7 @@ def draw(outcome: Outcome, contender: Entry, folder: Path) -> dict[str, Path]:
 
 
 def _part(outcome: Outcome, contender: Entry) -> StudyPart:
+    """A model's study with its plots, drawn anew."""
     tables = _tables(outcome, contender)
     trials = _trials(tables)
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +119,7 @@ def _part(outcome: Outcome, contender: Entry) -> StudyPart:
 
 
 def _tables(outcome: Outcome, contender: Entry) -> "StudyTables":
+    """A model's study as its files tell it, refused where they are of another search."""
     from podium.analysis.study_plots import StudyTables
 
     tuning, spans = contender.tuning, outcome.params.search(contender.name)
@@ -152,6 +154,7 @@ def _trials(tables: "StudyTables") -> tuple[Trial, ...]:
 
 
 def _doubts(tuning: TuningResult, tables: "StudyTables") -> tuple[str, ...]:
+    """A sentence for each chosen value at an end of its range."""
     doubts = []
     for key in tuning.at_the_edge:
         span = tables.spans[key]
@@ -164,4 +167,5 @@ def _doubts(tuning: TuningResult, tables: "StudyTables") -> tuple[str, ...]:
 
 
 def _number(value: float) -> float | None:
+    """A cell of a table; None where it is empty."""
     return None if value != value else float(value)  # noqa: PLR0124  # NaN stands for "no value" in the table

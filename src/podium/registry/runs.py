@@ -91,6 +91,13 @@ def finish_parent(client: "MlflowClient", run_id: str, outcome: Outcome) -> None
 def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
+    Args:
+        client: an open client.
+        experiment: MLflow's id of it.
+        outcome: what the files say.
+        contender: whose run.
+        parent: id of the experiment's own run.
+
     Returns:
         The run's id.
     """
@@ -162,6 +169,7 @@ def test_metrics(contender: Entry) -> dict[str, float]:
 
 
 def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> "Run":
+    """The run of a model: the one of this state, else the live one of its training, else a new one."""
     fingerprint = contender.card.fingerprint
     runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
     mine = [run for run in runs if run.data.tags.get("podium.state") == outcome.state]
@@ -178,6 +186,7 @@ def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender:
 
 
 def _parameters(contender: Entry) -> dict[str, object]:
+    """What MLflow shows as the run's parameters, by dotted name."""
     card = contender.card
     section = {"attention": card.attention, "head": card.head.model_dump(), "train": card.recipe.model_dump()}
     return {
@@ -193,6 +202,7 @@ def _parameters(contender: Entry) -> dict[str, object]:
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The values of nested mappings by dotted key."""
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -201,6 +211,7 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
 
 
 def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
+    """Rates by `<prefix>/<label>`; labels that would get the same name are numbered."""
     named: dict[str, float] = {}
     for label, rate in rates.items():
         clean = _NOT_IN_A_NAME.sub("_", label).strip(". ")[:100] or "_"
@@ -218,11 +229,13 @@ def log_missing(client: "MlflowClient", run_id: str, values: Mapping[str, float]
 
 
 def _log_changed(client: "MlflowClient", run: "Run", values: Mapping[str, float]) -> None:
+    """Logs the metrics of which the run has another value or none."""
     known = run.data.metrics
     _log_values(client, run.info.run_id, {key: value for key, value in values.items() if known.get(key) != value})
 
 
 def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
+    """Logs metrics in one request, at step 0."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -231,6 +244,7 @@ def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]
 
 
 def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contender: Entry) -> None:
+    """Names the splits and their digests as the run's inputs, unless it has any."""
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
     import json
@@ -248,6 +262,7 @@ def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contende
 
 
 def _epochs(path: Path) -> list[EpochResult]:
+    """The rows of a `history.csv`."""
     return rows_of(read_table(path))
 
 
@@ -257,4 +272,5 @@ def rows_of(frame: "pd.DataFrame") -> list[EpochResult]:
 
 
 def _with_interval(rate: Interval) -> str:
+    """`91.2% (88.0% to 94.1%)`."""
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

@@ -227,6 +227,7 @@ def _set_process_wide(uri: str) -> None:
 
 
 def _user() -> str:
+    """The login name, or `unknown`."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name
@@ -234,6 +235,7 @@ def _user() -> str:
 
 
 def _opened(uri: str) -> "MlflowClient":
+    """A client; where the URI is of a kind that MLflow does not know, the message lists those it does."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def write_study(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
-    """Rebuilds the run of a study and those of its trials, unless they are there."""
+    """Rebuilds the run of a study and those of its trials, unless they are there.
+
+    Args:
+        client: an open client.
+        experiment: MLflow's id of it.
+        outcome: what the files say.
+        contender: whose study.
+        parent: id of the experiment's own run.
+    """
     result, name = contender.tuning, contender.name
     found = store.find_runs(client, experiment, kind="tune", fingerprint=result.fingerprint)
     if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:
@@ -54,6 +62,7 @@ def _write_files(client: "MlflowClient", outcome: Outcome, contender: Entry, run
 
 
 def _study_metrics(result: TuningResult) -> dict[str, float]:
+    """What is a number about the study, by the name MLflow shows; words and truth values are parameters."""
     numbers = {key: value for key, value in result.parameters.items() if not isinstance(value, bool | str)}
     return {
         "best_val_loss": result.val_loss,
@@ -67,6 +76,7 @@ def _study_metrics(result: TuningResult) -> dict[str, float]:
 
 
 def _write_trials(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> None:
+    """Brings the runs of the trials in line with `trials.csv` and `history.csv`."""
     folder = outcome.layout.tuning(contender.name)
     trials, history = read_table(folder / "trials.csv"), read_table(folder / "history.csv")
     fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}

@@ -105,6 +105,7 @@ def log_parameters(client: "MlflowClient", run_id: str, parameters: Mapping[str,
 
 
 def _log(client: "MlflowClient", run_id: str, rows: Sequence[EpochResult]) -> None:
+    """Logs epochs in as few requests as MLflow takes."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -117,6 +118,7 @@ class _Recorder:
     """Writes to MLflow. Lives in the thread; anything here may raise TrackingError."""
 
     def __init__(self, layout: Layout, experiment: str, kind: str, model: str, fingerprint: str) -> None:
+        """Connects and opens the run, which takes as long as it takes."""
         self._client = store.client(layout)
         self._kind, self._model, self._fingerprint = kind, model, fingerprint
         self._steps: dict[str, set[int]] = {}
@@ -125,6 +127,7 @@ class _Recorder:
         self._run = self._open()
 
     def _open(self) -> str:
+        """The run's id; the run of a killed or repeated stage is used again."""
         found = store.find_runs(self._client, self._experiment, kind=self._kind, fingerprint=self._fingerprint)
         if not found:
             tags = {**train_tags(self._model, self._fingerprint), "podium.kind": self._kind}
@@ -140,9 +143,11 @@ class _Recorder:
         return run_id
 
     def _id(self, trial: int | None) -> str:
+        """A trial's run, or for None the run of the whole."""
         return self._run if trial is None else self._trials[trial]
 
     def epoch(self, trial: int | None, row: EpochResult) -> None:
+        """Logs an epoch, unless the run has it already."""
         run_id = self._id(trial)
         if run_id not in self._steps:
             history = self._client.get_metric_history(run_id, EPOCH_METRICS[-1])
@@ -152,6 +157,7 @@ class _Recorder:
             self._steps[run_id].add(row.epoch)
 
     def trial(self, number: int, parameters: Mapping[str, Value]) -> None:
+        """Opens the run of a trial."""
         run_id, new = open_trial(
             self._client, self._experiment, self._run, self._model, self._fingerprint, number=number
         )
@@ -160,6 +166,7 @@ class _Recorder:
         self._trials[number] = run_id
 
     def close(self, trial: int | None, ending: Ending) -> None:
+        """Ends a run, with how it ended."""
         run_id = self._id(trial)
         if trial is not None:
             self._client.set_tag(run_id, "podium.ending", ending)
@@ -205,6 +212,7 @@ class _RootWatcher:
             self._warn("did not take all")
 
     def _work(self) -> None:
+        """What the thread does: messages in turn, until None comes or MLflow fails."""
         try:
             recorder = self._opened()
             while (message := self._queue.get()) is not None:
@@ -216,6 +224,7 @@ class _RootWatcher:
             self._warn(f"cannot be used ({error.strerror or error})")
 
     def _opened(self) -> _Recorder:
+        """The recorder; what MLflow raises meanwhile becomes TrackingError."""
         with store.reaching(self._uri):
             return _Recorder(*self._about)
 

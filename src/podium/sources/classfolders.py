@@ -52,20 +52,25 @@ class _Tree:
                     counter.update(_upwards(parent(path)))
 
     def _enter(self, folder: str) -> None:
+        """Makes a folder and those above it known."""
         while folder and folder not in self._children.setdefault(parent(folder), set()):
             self._children[parent(folder)].add(folder)
             folder = parent(folder)
 
     def children(self, folder: str) -> list[str]:
+        """Paths of the folders directly in a folder, sorted."""
         return sorted(self._children.get(folder, ()))
 
     def images_in(self, folder: str) -> int:
+        """Images in a folder and below it."""
         return self._images[folder]
 
     def holds_only_other_files(self, folder: str) -> bool:
+        """Whether there are files in a folder or below it, none of them an image."""
         return self._other_files[folder] > 0 and not self._images[folder]
 
     def holds_classes(self, folder: str) -> bool:
+        """Whether folders with images lie directly in it."""
         return any(self.images_in(child) for child in self.children(folder))
 
 
@@ -134,6 +139,11 @@ def _splits(source: str, tree: _Tree) -> dict[str, str]:
 
 
 def _refuse_ambiguity(source: str, tree: _Tree, others: list[str], splits: dict[str, str]) -> None:
+    """Refuses folders of one split beside folders that look like classes.
+
+    Raises:
+        DataError: `train/` with classes inside lies beside `daisy/` with images: which of the two is a class?
+    """
     beside = [c for c in others if tree.images_in(c)]
     if beside and len(set(splits.values())) == 1:
         folder = next(iter(splits))
@@ -153,6 +163,11 @@ def _place(path: str, splits: dict[str, str]) -> SourceImage | str:
 
 
 def _check_classes(source: str, tree: _Tree, splits: dict[str, str], labels: set[str]) -> None:
+    """Refuses classes without images.
+
+    Raises:
+        DataError: a class folder is empty, or no image lies in a class folder.
+    """
     for folder in splits:
         for class_folder in tree.children(folder):
             if not tree.images_in(class_folder):
@@ -167,6 +182,7 @@ def parent(path: str) -> str:
 
 
 def _litter_in(path: str) -> bool:
+    """Whether a part of a path is hidden or left behind by an operating system (`__MACOSX`, ...)."""
     return any(is_litter(part) for part in path.split("/"))
 
 

@@ -3,18 +3,16 @@
 The bytes so far lie in `<name>.part`, what the server said about them in `<name>.part.json`; both survive a crash. A
 range is asked for with `If-Range` (RFC 9110, section 13.1.5), so a file that changed meanwhile starts over. What counts
 in the end is the sha256; of a file without one, the length and, where Google's storage says it, the MD5.
-Stands on `core` and requests.
+Stands on `core`, `remote` and requests.
 """
 
 import base64
 import errno
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import unquote
 
 import requests
 import urllib3
@@ -25,57 +23,12 @@ from podium.core.errors import DataError, one_line
 from podium.core.files import sha256_file, write_json
 from podium.core.progress import show_progress
 from podium.core.records.base import Record
+from podium.sources.remote import OF_DATASET, Keys, Remote, address
 from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 
 _CHUNK: Final = 2**20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 _GOOG_MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The keys of `params.yaml` that messages tell a person to correct."""
-
-    location: str = "dataset.location"
-    sha256: str = "dataset.sha256"
-
-    @property
-    def remedy(self) -> str:
-        """What to do when an address is refused."""
-        return f"correct {self.location}, or download the file yourself and give its path"
-
-
-OF_DATASET: Final = Keys()
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file on a server.
-
-    Attributes:
-        name: what messages call it; never holds a secret.
-        address: gives its http or https address; asked before every attempt, since a signed address expires. It may
-            raise `Broken`.
-        remedy: what to do when the server refuses.
-        identity: what tells it from other files; only a digest of it is written beside a part. Empty: its name.
-        keys: where its address and digest are written.
-    """
-
-    name: str
-    address: Callable[[], str]
-    remedy: str = OF_DATASET.remedy
-    identity: str = ""
-    keys: Keys = OF_DATASET
-
-    @classmethod
-    def at(cls, url: str, keys: Keys = OF_DATASET) -> Self:
-        """The file at an address that stays as it is."""
-        return cls(without_secrets(url), lambda: url, keys.remedy, identity=url, keys=keys)
-
-    @property
-    def digest(self) -> str:
-        """Of its identity: a query may hold a secret, and two addresses may differ in nothing else."""
-        return hashlib.sha256((self.identity or self.name).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _PartRecord(Record):
@@ -139,30 +92,6 @@ def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, 
             _check(transfer, sha256)
             transfer.part.replace(target)
             transfer.forget()
-
-
-def without_secrets(location: str) -> str:
-    """An address without user name, password, query and fragment, all of which may hold secrets; paths as they are."""
-    if "://" not in location:
-        return location
-    parts = address(location)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
-
-
-def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
-    """The parts of an address.
-
-    Args:
-        location: a URL.
-        key: where it is written, for the message.
-
-    Raises:
-        DataError: it cannot be read as one.
-    """
-    try:
-        return urlsplit(location)
-    except ValueError as error:
-        raise DataError(f"{key} is not a valid address ({one_line(error)}): correct it") from error
 
 
 class _Transfer:
@@ -236,6 +165,12 @@ class _Transfer:
             raise Broken("the server has no such range, so the file is fetched from its start")
 
     def _receive(self, response: requests.Response, pinned: bool) -> None:
+        """Writes what an answer brings behind the bytes that are there.
+
+        Raises:
+            Broken: the server asks for patience, or the connection ended early.
+            DataError: it refuses, an unpinned file has no stated length, or the disk is full.
+        """
         if response.status_code in TRY_AGAIN:
             raise Broken(f"it answered {response.status_code} {response.reason}")
         if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
@@ -281,6 +216,7 @@ class _Transfer:
         return 0
 
     def _write(self, response: requests.Response, start: int, expected: int | None) -> None:
+        """Appends bytes as they come, so that those before a broken connection stay."""
         # read1 hands over what has arrived; iter_content would drop the last, incomplete chunk of a broken connection.
         with show_progress("download", expected, unit="bytes", done=start) as advance, self.part.open("ab") as stream:
             while data := response.raw.read1(_CHUNK, decode_content=False):
@@ -305,6 +241,11 @@ def _fetch(transfer: _Transfer, sha256: str | None, retries: int, pause_seconds:
 
 
 def _check(transfer: _Transfer, sha256: str | None) -> None:
+    """Holds the whole file against its pin or, where there is none, against the MD5 the server states.
+
+    Raises:
+        DataError: it is another one; it is deleted.
+    """
     if sha256 is not None and (digest := sha256_file(transfer.part)) != sha256:
         transfer.forget()
         raise DataError(

@@ -15,7 +15,7 @@ from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import TEMPORARY, raise_if_full, replacing, sha256_file
 from podium.core.progress import show_progress
-from podium.sources.download import OF_DATASET, Keys, without_secrets
+from podium.sources.remote import OF_DATASET, Keys, without_secrets
 from podium.sources.retrying import Broken, persist
 
 _REFUSED = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -80,6 +80,7 @@ def copy_many(
     folder.mkdir(parents=True, exist_ok=True)
 
     def outcome(name: str) -> tuple[str, str]:
+        """A file's name and why it cannot be had; empty: it is there now."""
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{TEMPORARY}{target.name}")
@@ -107,6 +108,7 @@ def _copy(location: str, target: Path, fetch: Fetch, pause_seconds: float) -> st
     filesystem, path = _opened(location)
 
     def attempt() -> str:
+        """One attempt: why the file cannot be had, empty when it came. Raises Broken where another may help."""
         try:
             data = filesystem.cat_file(path)
         except _REFUSED as error:
@@ -132,6 +134,11 @@ def _copy(location: str, target: Path, fetch: Fetch, pause_seconds: float) -> st
 
 
 def _opened(location: str) -> tuple[Any, str]:
+    """The file system behind an address, and the path within it.
+
+    Raises:
+        DataError: the protocol is unknown, its library is missing, or it refuses.
+    """
     try:
         filesystem, path = fsspec.core.url_to_fs(location)
     except (ValueError, ImportError) as error:  # an unknown protocol; one whose library is missing

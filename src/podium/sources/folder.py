@@ -26,16 +26,24 @@ class _Walk:
     skipped: list[SkippedFile] = field(default_factory=list)
 
     def skip(self, path: str, reason: str) -> None:
+        """Notes an entry that is left out, and whether its name is that of an image."""
         image = not reason_to_skip(path)
         self.skipped.append(SkippedFile(path=printable(path), reason=reason, image=image))
 
 
 class _FolderSource:
+    """Images as files on this machine, by their NFC paths."""
+
     def __init__(self, listing: Listing, files: dict[str, Path]) -> None:
         self.listing = listing
         self._files = files
 
     def read(self, path: str) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            DataError: it is no longer there.
+        """
         try:
             return self._files[path].read_bytes()
         except FileNotFoundError as error:

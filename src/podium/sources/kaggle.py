@@ -14,10 +14,11 @@ from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
 from podium.sources.archive import ArchiveSource, open_members
 from podium.sources.classfolders import arrange
-from podium.sources.download import Remote, download_to
+from podium.sources.download import download_to
 from podium.sources.kaggle_api import Handle, archive_address, current_version
 from podium.sources.listing import Listing
 from podium.sources.members import Members
+from podium.sources.remote import Remote
 
 
 @contextmanager
@@ -68,11 +69,13 @@ def open_kaggle(
 
 
 def _handle(location: str) -> Handle:
+    """From `owner/dataset` or `owner/dataset/versions/N`."""
     owner, name, *version = location.split("/")
     return Handle(owner, name, int(version[1]) if version else None)
 
 
 def _path(folder: Path, handle: Handle) -> Path:
+    """Where the archive of one version is kept."""
     return folder / str(handle.version) / f"{handle.dataset}.zip"
 
 

@@ -35,6 +35,7 @@ class Handle:
     version: int | None = None
 
     def __str__(self) -> str:
+        """What messages call it: `kaggle:owner/dataset/versions/3`, without the end where the version is not known."""
         version = f"/versions/{self.version}" if self.version else ""
         return f"kaggle:{self.owner}/{self.dataset}{version}"
 
@@ -121,6 +122,7 @@ def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer
 
 
 def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
+    """The error for a status: `Broken` where asking again may help, else a `DataError` with what to do."""
     status = response.status_code if response is not None else 0
     if status in TRY_AGAIN:
         return Broken(f"it answered {status}")
@@ -144,12 +146,18 @@ class _Timeout(HTTPAdapter):
         super().__init__()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Sends a request with this timeout, whatever the caller said."""
         kwargs["timeout"] = self._seconds
         return super().send(request, *args, **kwargs)
 
 
 @contextmanager
 def _client(fetch: Fetch) -> Iterator["KaggleClient"]:
+    """A client of kagglehub's, with a timeout.
+
+    Raises:
+        DataError: kagglehub is not installed, or the credentials cannot be read.
+    """
     try:
         from kagglehub.clients import build_kaggle_client
     except ImportError as error:

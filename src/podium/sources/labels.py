@@ -98,6 +98,7 @@ def refuse_twins(labels_of: Mapping[str, Set[str]]) -> None:
 
 
 def _renamed(image: SourceImage, label: str) -> SourceImage:
+    """The image under our label; what its source called it first is kept."""
     if label == image.label:
         return image
     return replace(image, label=label, source_label=image.source_label or image.label)

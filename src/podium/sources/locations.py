@@ -1,6 +1,6 @@
 """What `dataset.location` may be: a path that DVC watches, or an address whose bytes are pinned by their digest.
 
-Stands on `core` and `download`.
+Stands on `core`, `remote` and `download`.
 """
 
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 from podium.core.config.dataset import ArchiveDataset, CsvDataset, Fetch, SampleDataset, SnapshotDataset
 from podium.core.errors import ParamsError
 from podium.core.layout import Layout
-from podium.sources.download import OF_DATASET, address, download, without_secrets
+from podium.sources.download import download
+from podium.sources.remote import OF_DATASET, address, without_secrets
 
 OneFile = SampleDataset | ArchiveDataset | SnapshotDataset | CsvDataset
 

@@ -20,7 +20,7 @@ from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import TEMPORARY, raise_if_full
 from podium.core.progress import Advance, show_progress
-from podium.sources.download import without_secrets
+from podium.sources.remote import without_secrets
 from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 
 _CHUNK: Final = 2**18
@@ -102,6 +102,7 @@ class _Job:
         return dict(sorted(self._failures.items()))
 
     def _work(self, temporary: Path, advance: Advance) -> None:
+        """One thread: takes file after file, and notes those that cannot be had."""
         for name, url in self._next():
             why = self._one(name, url, temporary)
             with self._shared:
@@ -110,6 +111,7 @@ class _Job:
                 advance(1)
 
     def _next(self) -> Iterator[tuple[str, str]]:
+        """Files that no other thread took; ends early once one of them has failed."""
         while not self._stop.is_set():
             with self._shared:
                 file = next(self._todo, None)
@@ -177,6 +179,7 @@ class _Job:
             raise _Refused(f"{int(length):,} bytes are more than fetch.max_bytes")
 
     def _session(self) -> requests.Session:
+        """The session of this thread; files come unpacked (`identity`), so that `Content-Length` counts their bytes."""
         if not hasattr(self._own, "session"):
             self._own.session = requests.Session()
             self._own.session.headers["Accept-Encoding"] = "identity"

@@ -130,6 +130,11 @@ def describe(parts: Sequence[Part]) -> Sources:
 
 
 def _check_extras(parts: Sequence[Part]) -> None:
+    """Refuses further columns that do not fit the manifest.
+
+    Raises:
+        DataError: one has the name of a column of the manifest, or is text in one part and a number in another.
+    """
     kinds: dict[str, tuple[bool, str]] = {}
     for part in parts:
         for column, value in (part.images[0].extras if part.images else {}).items():
@@ -146,6 +151,7 @@ def _check_extras(parts: Sequence[Part]) -> None:
 
 
 def _record(part: Part) -> SourceRecord:
+    """A part's row of `sources.json`: what it is, and the counts of what was chosen from it."""
     origin = part.origin
     theirs: dict[str, set[str]] = {}
     for image in part.images:
@@ -169,12 +175,15 @@ def _record(part: Part) -> SourceRecord:
 
 
 def _origin_label(part: Part, image: SourceImage) -> str:
+    """The class as its source calls it, behind the part's name: `flowers/daisy`."""
     return f"{part.origin.name}/{image.source_label or image.label}"
 
 
 def _sorted(theirs: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """Names of the sources' classes by our label, as lists in one order, for JSON."""
     return {label: sorted(names) for label, names in sorted(theirs.items())}
 
 
 def _in_order(skipped: Sequence[SkippedFile]) -> tuple[SkippedFile, ...]:
+    """By path, then by reason."""
     return tuple(sorted(skipped, key=lambda file: (file.path, file.reason)))

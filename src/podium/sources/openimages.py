@@ -141,6 +141,15 @@ def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[Sourc
 
 
 def _wanted(labels: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> Wanted:
+    """Our labels with the keys of the classes they take.
+
+    Args:
+        labels: names of their classes by our label.
+        names: keys (`/m/01g317`) by name.
+
+    Raises:
+        DataError: a class is unknown.
+    """
     ours = tuple(sorted(labels))
     keys: dict[str, int] = {}
     for number, label in enumerate(ours):
@@ -155,6 +164,7 @@ def _wanted(labels: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> Wa
 
 
 def _limit(dataset: OpenImagesDataset, split: str) -> int | None:
+    """Boxes to keep of each label in a subset; None for all."""
     limit = dataset.limit_per_class
     if isinstance(limit, Mapping):
         numbers: dict[str, int] = {str(name): number for name, number in limit.items()}
@@ -171,6 +181,19 @@ def _images(
     wanted: Wanted,
     names: Mapping[str, str],
 ) -> list[SourceImage]:
+    """One image a chosen box, in the order of `choice.rows`.
+
+    Args:
+        subset: where the boxes come from.
+        choice: the boxes.
+        around: what is known of each of them, in the same order.
+        about: authors and licences, by id of the photograph.
+        wanted: our labels.
+        names: classes of Open Images by key.
+
+    Raises:
+        DataError: the id of a photograph is not 16 hexadecimal digits.
+    """
     kinds = [names[key] for key in sorted(wanted.keys)]
     images = []
     for row, flags, others in zip(choice.rows, around.flags.tolist(), around.other_boxes.tolist(), strict=True):
@@ -218,6 +241,11 @@ def _left_out(subset: Subset, choice: Choice) -> list[SkippedFile]:
 
 
 def _check_labels(images: Sequence[SourceImage], dataset: OpenImagesDataset, subsets: Sequence[Subset]) -> None:
+    """Refuses a label that no box was found for.
+
+    Raises:
+        DataError: there is one; it names the classes and subsets that were searched.
+    """
     found = {image.label for image in images}
     empty = [label for label in sorted(dataset.labels) if label not in found]
     if empty:
@@ -243,6 +271,11 @@ def _upright(images: Sequence[SourceImage], files: Mapping[str, Path]) -> tuple[
 
 
 def _read(path: Path) -> bytes:
+    """The bytes of a photograph.
+
+    Raises:
+        DataError: it is no longer there.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

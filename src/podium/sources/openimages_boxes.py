@@ -204,6 +204,7 @@ def _pairs(mine: NDArray[np.bytes_], theirs: NDArray[np.bytes_]) -> Iterator[tup
 
 
 def _rows(batch: pa.RecordBatch, keys: pa.Array, label_of: NDArray[np.int16], path: Path) -> Rows:
+    """A batch as records; a class that is not among `keys` has kind and label -1, a missing side is NaN."""
     rows = np.empty(len(batch), _ROW)
     rows["id"] = image_ids(batch["ImageID"], path)
     for column, name in enumerate(_SIDES):
@@ -231,8 +232,10 @@ def _halves(ids: NDArray[np.bytes_]) -> tuple[NDArray[np.uint64], NDArray[np.uin
 
 
 def _columns(table: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    """The columns of an array of shape (N, C), each contiguous, as pandas wants them."""
     return [np.ascontiguousarray(table[:, column]) for column in range(table.shape[1])]
 
 
 def _text(photograph: bytes) -> str:
+    """An id as text; of a damaged one the bytes that are not ASCII are escaped."""
     return photograph.decode("ascii", "backslashreplace")

@@ -13,8 +13,9 @@ from typing import Final
 from podium.core.config.base import Split
 from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.download import Remote, download_to, without_secrets
+from podium.sources.download import download_to
 from podium.sources.names import reason_to_skip
+from podium.sources.remote import Remote, without_secrets
 
 THEIR_NAMES: Final[Mapping[Split, str]] = {"train": "train", "val": "validation", "test": "test"}
 _CLASSES: Final = "v7/oidv7-class-descriptions-boxable.csv"
@@ -71,6 +72,7 @@ def fetched(base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, paus
     """
 
     def bring(name: str) -> Path:
+        """One table, downloaded unless it is there."""
         url = f"{base.rstrip('/')}/{name}"
         target = folder / folder_name(base) / name
         download_to(target, Remote.at(url), None, fetch, pause_seconds)
@@ -130,6 +132,11 @@ def folder_name(address: str) -> str:
 
 
 def _subset(place: Path, split: str) -> Subset:
+    """A subset somebody downloaded.
+
+    Raises:
+        DataError: it lacks a table that is needed.
+    """
     data = place / "data"
     return Subset(
         place.name,
@@ -142,6 +149,11 @@ def _subset(place: Path, split: str) -> Subset:
 
 
 def _required(place: Path, inside: str, name: str) -> Path:
+    """A table that has to be there.
+
+    Raises:
+        DataError: it is not.
+    """
     path = _table(place, inside, name)
     if path is None:
         raise DataError(f"{place} has no {inside}/{name}: put it beside the photographs, as FiftyOne does")
@@ -149,4 +161,5 @@ def _required(place: Path, inside: str, name: str) -> Path:
 
 
 def _table(place: Path, inside: str, name: str) -> Path | None:
+    """A table in its folder or beside it, None where it is in neither."""
     return next((path for path in (place / inside / name, place / name) if path.is_file()), None)

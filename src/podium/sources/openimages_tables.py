@@ -94,6 +94,11 @@ def scan(
 
 
 def _header(path: Path) -> list[str]:
+    """Names of the columns; none of an empty file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             return next(csv.reader(stream, strict=True), [])
@@ -125,6 +130,7 @@ def image_ids(column: pa.Array, path: Path) -> NDArray[np.bytes_]:
 
 
 def _no_id(path: Path) -> str:
+    """What is said of a damaged id."""
     return f"{path.name} holds an ImageID that is not {ID_BYTES} characters long: get the file again"
 
 

@@ -75,10 +75,12 @@ def _open_all(stack: ExitStack, layout: Layout, sections: Sequence[PartDataset],
 
 
 def _of_part(section: PartDataset, error: PodiumError) -> PodiumError:
+    """The same error, naming the part of the merge it comes from."""
     return type(error)(f"part {section.name!r} of the merge: {error}")
 
 
 def _open(stack: ExitStack, layout: Layout, section: PartDataset, fetch: Fetch) -> list[Part]:
+    """The parts of one section, open as long as `stack`: one, of a snapshot one for each of its sources."""
     if isinstance(section, SnapshotDataset):
         from podium.sources.packed import open_snapshot
 
@@ -104,6 +106,7 @@ def _where(layout: Layout, section: PartDataset) -> str:
 
 
 def _chosen(part: Part, section: PartDataset) -> Part:
+    """A part with what its section says of labels, groups, splits and the number of images."""
     images = list(part.images)
     if not isinstance(section, OpenImagesDataset):  # its labels choose what is listed at all
         images = mapped(part.origin.name, images, section.labels)
@@ -117,6 +120,7 @@ def _kept_splits(images: Sequence[SourceImage], section: Labelled) -> tuple[Sour
 
 
 def _source(layout: Layout, section: PartDataset, fetch: Fetch) -> AbstractContextManager[Source]:
+    """The source a section describes, not entered yet. Its module is imported here: some are heavy."""
     scratch = layout.work / "scratch"
     match section:
         case SampleDataset():

@@ -80,6 +80,11 @@ class _PackedSource:
 
 
 def _about(archive: str, members: Members) -> SnapshotRecord:
+    """What a snapshot says of its sources.
+
+    Raises:
+        DataError: the archive is no snapshot, or one of another version.
+    """
     if not {ABOUT, TABLE} <= set(members.files):
         raise DataError(f"{archive} holds no {ABOUT} and {TABLE}: use dataset.source `archive` for class folders")
     try:
@@ -105,6 +110,11 @@ def _images(archive: str, members: Members, about: SnapshotRecord) -> dict[str, 
 
 
 def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
+    """The image of a row of the table.
+
+    Raises:
+        ValueError, KeyError: a column is missing, or a value cannot be what it should.
+    """
     left, top, right, bottom = (float(row[side]) for side in _BOX)
     box = checked_box((left, top, right, bottom), 1, 1)
     return SourceImage(
@@ -129,6 +139,7 @@ def _names(sources: Sequence[SourceRecord], name: str | None) -> dict[str, str]:
 def _part(
     source: SourceRecord, name: str, images: Mapping[str, list[tuple[str, SourceImage]]], members: Members, digest: str
 ) -> Part:
+    """One source of the snapshot as a part under its present name; `digest` is the snapshot's."""
     ordered = sorted(images[source.name], key=lambda row: row[1].key)
     listing = Listing(source.name, source.sha256, tuple(image for _, image in ordered), tuple(source.skipped))
     packed = _PackedSource(listing, members, {image.path: file for file, image in ordered})

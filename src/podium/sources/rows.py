@@ -64,6 +64,7 @@ class _Found:
     written: dict[str, str] = field(default_factory=dict)
 
     def skip(self, line: int, path: str, reason: str) -> None:
+        """Notes a row that is left out."""
         self.skipped.append(SkippedFile(path=printable(path), reason=f"line {line}: {reason}", image=True))
 
 
@@ -130,6 +131,11 @@ def _rows(name: str, stream: IO[str], dataset: CsvDataset) -> Iterator[tuple[int
 
 
 def _check_header(name: str, header: list[str], dataset: CsvDataset) -> None:
+    """Refuses a table that lacks a column.
+
+    Raises:
+        DataError: it does, or has one twice; the nearest name or another delimiter is proposed.
+    """
     twice = next((column for column in header if header.count(column) > 1), None)
     if twice is not None:
         raise DataError(f"{name} has two columns {twice!r}: rename one of them")
@@ -194,6 +200,11 @@ def _shown(path: str, base: str) -> str:
 
 
 def _image(row: Mapping[str, str], dataset: CsvDataset, path: str) -> RowImage:
+    """The image a row describes.
+
+    Raises:
+        _Bad: its label, split, box or a further column cannot be used.
+    """
     columns = dataset.columns
     label = row[columns.label].strip()
     if not label:
@@ -259,6 +270,11 @@ class _BadBox(_Bad, ValueError):
 
 
 def _converted(column: str, text: str, kind: str) -> Value:
+    """A value of a further column as its kind.
+
+    Raises:
+        _Bad: it is no number and should be one.
+    """
     if kind == "int" and not _INT.fullmatch(text.strip()):
         raise _Bad(f"{column} {text!r} is no whole number")
     try:

@@ -61,6 +61,11 @@ def open_sample(path: Path, sha256: str | None, limits: Fetch, scratch: Path) ->
 
 
 def _truth(archive: str, members: Members) -> tuple[SourceImage, ...]:
+    """The images that the truth lists, sorted by path.
+
+    Raises:
+        DataError: it is missing, damaged or empty.
+    """
     if TRUTH not in members.files:
         raise DataError(f"{archive} holds no {TRUTH}: use dataset.source `archive` for an archive of class folders")
     try:
@@ -74,5 +79,6 @@ def _truth(archive: str, members: Members) -> tuple[SourceImage, ...]:
 
 
 def _image(row: dict[str, str]) -> SourceImage:
+    """The image of a row of the truth; the columns of `_TYPES` are its extras."""
     extras = {name: convert(row[name]) for name, convert in _TYPES.items()}
     return SourceImage(path=row["path"], label=row["label"], group=row["group"], extras=extras)

@@ -41,6 +41,11 @@ def limited(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | No
 
 
 def _check_splits(images: Sequence[SourceImage], limit: Mapping[Split, int]) -> None:
+    """Refuses a limit for a split the source does not give.
+
+    Raises:
+        DataError: there is one.
+    """
     given = sorted({image.split for image in images if image.split})
     missing = [split for split in limit if split not in given]
     if missing:

@@ -114,6 +114,7 @@ def _pack(archive: Path, raw: Path, manifest: pd.DataFrame, sources: Sources) ->
 
 
 def _member(photo_id: str, path: str) -> str:
+    """Name of a photograph in the archive, with the ending it had where that is an image's."""
     suffix = PurePosixPath(path).suffix.casefold()
     return f"images/{photo_id}{suffix if suffix[1:] in IMAGE_SUFFIXES else ''}"
 
@@ -128,6 +129,7 @@ def _extras(manifest: pd.DataFrame) -> dict[str, dict[str, Kind]]:
 
 
 def _kind(column: "pd.Series[Any]") -> Kind:
+    """Kind of a further column, by its type in the manifest."""
     if pd.api.types.is_integer_dtype(column):
         return "int"
     return "float" if pd.api.types.is_float_dtype(column) else "text"

@@ -19,12 +19,12 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.fetch import SkippedFile
 from podium.sources.archive import checked_digest, name_of
-from podium.sources.download import address, without_secrets
 from podium.sources.filesystems import copy_many, copy_pinned
 from podium.sources.headers import upright_size
 from podium.sources.listing import Listing, Prepared, SourceImage
 from podium.sources.locations import downloaded, downloads, is_address, local_path, pinned, watched_path
 from podium.sources.many import download_many
+from podium.sources.remote import address, without_secrets
 from podium.sources.rows import RowImage, Rows, checked_box, read_rows
 
 _WEB = ("http", "https")
@@ -139,6 +139,12 @@ def _base(layout: Layout, dataset: CsvDataset) -> str:
 
 
 def _read(table: Path, dataset: CsvDataset, base: str) -> Rows:
+    """The rows of the table.
+
+    Raises:
+        ParamsError: the encoding is not known.
+        DataError: the table cannot be used.
+    """
     try:
         codec = codecs.lookup(dataset.encoding).name
     except LookupError as error:
@@ -176,6 +182,7 @@ def _on_disk(rows: Rows, base: Path) -> tuple[Rows, dict[str, Path]]:
 
 
 def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that the disk cannot hold is none."""
     try:
         return path.is_file()
     except OSError:  # a name too long for this disk
@@ -189,6 +196,7 @@ def _kept_as(path: str) -> str:
 
 
 def _address(base: str, path: str, written: str) -> str:
+    """Where a photograph is downloaded from: the whole address in the row, or its path below `base` with its query."""
     if is_address(written):
         return written
     if address(base).scheme not in _WEB:

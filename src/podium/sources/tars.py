@@ -40,6 +40,11 @@ class _Headers:
         self.close = stream.close
 
     def read(self, size: int = -1) -> bytes:
+        """Reads a header.
+
+        Raises:
+            DataError: more is asked for than any header has.
+        """
         if not 0 <= size <= _CHUNK:
             raise damaged(self._name, "", f"a header claims {size:,} bytes")
         return self._stream.read(size)
@@ -65,6 +70,11 @@ class TarMembers(Members):
             raise damaged(self._name, "", one_line(error)) from error
 
     def _add(self, member: tarfile.TarInfo, check: Limits) -> None:
+        """Notes a member's name and place.
+
+        Raises:
+            DataError: it is no regular file, its name is unsafe, or it is beyond a limit.
+        """
         name = safe_member(self._name, member.name)
         if member.isdir():
             self.folders.append(name)

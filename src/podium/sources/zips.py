@@ -95,6 +95,11 @@ def _stored_name(info: zipfile.ZipInfo) -> str:
 
 
 def _refuse_unsafe(archive: str, name: str, info: zipfile.ZipInfo) -> None:
+    """Refuses what cannot be read as a regular file.
+
+    Raises:
+        DataError: the member is encrypted, a link or a device.
+    """
     if info.flag_bits & _ENCRYPTED_FLAGS:
         raise DataError(f"{archive}: member {name!r} is encrypted: pack the archive again without a password")
     if stat.S_IFMT(info.external_attr >> 16) not in _REGULAR:

@@ -92,6 +92,7 @@ def test_a_model_s_own_recipe_is_shown(project):
     [
         (("--model", "nobody"), "model 'nobody' is not in params.yaml", 1),
         (("--out", "picture.jpg"), "ends in .png", 2),
+        (("--out", "pictures/of/today.png"), "there is no folder pictures/of: make it first", 2),
         (("--images", "0"), "--images", 2),
     ],
 )
@@ -100,6 +101,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(project, arguments, said, c
     assert done.exit_code == code
     assert said in done.output
     assert one_line(done.output)
+    assert not (project / "pictures").exists()
 
 
 def test_without_prepared_images_it_says_what_to_run(project):

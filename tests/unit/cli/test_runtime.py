@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from podium.analysis.trial_run import Speed, quicker
-from podium.cli.runtime import SETTINGS, Measured, with_runtime
+from podium.cli.runtime import SETTINGS, Measured
 from podium.core.config.params import load
 from tests.small_splits import ARCHITECTURE, SIZE, write_project
 from tests.unit.cli.calls import one_line, podium
@@ -148,23 +148,3 @@ def test_a_section_on_one_line_is_left_to_people(small):
     assert result.exit_code == 1
     assert "set there by hand dtype: bfloat16, channels_last: false" in result.stderr
     assert small.params.read_text(encoding="utf-8") == text
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("runtime:\n  dtype: float32\n", "runtime:\n  dtype: bfloat16\n"),
-        ("a: 1\nruntime:\n  dtype: float32   # x\nb: 2\n", "a: 1\nruntime:\n  dtype: bfloat16  # x\nb: 2\n"),
-        (
-            "runtime:  # how\n\n  # why\n    threads: 2\n",
-            "runtime:  # how\n    dtype: bfloat16\n\n  # why\n    threads: 2\n",
-        ),
-        ("runtime:\r\n  dtype: float32\r\nb: 2\r\n", "runtime:\r\n  dtype: bfloat16\r\nb: 2\r\n"),
-        ("x:\n  dtype: float32\nruntime:\n  dtype: a\n", "x:\n  dtype: float32\nruntime:\n  dtype: bfloat16\n"),
-        ("runtime:\n  dtype: float32\ny:\n  dtype: b\n", "runtime:\n  dtype: bfloat16\ny:\n  dtype: b\n"),
-        ("runtime: {}\n", None),
-        ("x: 1\n", None),
-    ],
-)
-def test_only_the_section_is_edited_however_it_is_written(text, expected):
-    assert with_runtime(text, {"dtype": "bfloat16"}) == expected

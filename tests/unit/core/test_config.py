@@ -61,6 +61,21 @@ MISTAKES = [
     # a warm-up that does not end, under the key that was set
     (set_at("train", "warmup_epochs", 6), ["train.warmup_epochs: a warm-up of 6 epochs", "(6 epochs)"]),
     (set_at("models", "resnet18", "train", {"epochs": 1, "warmup_epochs": 2}), ["models.resnet18.train.warmup_epochs"]),
+    # values that may be tried, but not with one another
+    (
+        set_at(
+            "tune",
+            "search",
+            {
+                "train.sampling": {"choices": ["shuffle", "balanced"]},
+                "train.loss.class_weights": {"choices": ["none", "balanced"]},
+            },
+        ),
+        [
+            "train.loss.class_weights balanced, train.sampling balanced cannot be tried together",
+            "leave one of them out",
+        ],
+    ),
     # a range with values that no recipe could take
     (set_at("tune", "search", "train.epochs", {"low": 1, "high": 3}), ["tune.search.train.epochs", "cannot be search"]),
     (set_at("tune", "search", "weights", {"choices": ["none", "a.b"]}), ["tune.search.weights cannot be searched"]),

@@ -1,7 +1,9 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +212,27 @@ def test_entries_of_other_trials_make_room_within_the_budget(prepared, tmp_path)
     assert [path for path in entries if path.is_dir()] == entries[-1:]
 
 
+def test_trials_side_by_side_do_not_remove_what_another_writes(prepared, tmp_path):
+    """Each has an entry of its own, and the budget holds less than two of them."""
+    prefix = plan().prefix
+    needed = (2 * TRAIN + VAL) * 2 * prefix(torch.zeros(1, 3, SIZE, SIZE)).numel() / 2**30
+
+    def study(seed: int) -> list[torch.Tensor]:
+        made = []
+        for trial in range(4):
+            features = Features(replace(source(prepared), seed=10 * trial + seed), prefix, tmp_path, 1.5 * needed)
+            for epoch in (0, 1):
+                features.prepare(epoch)
+                made.append(features.train(np.arange(TRAIN), epoch))
+        return made
+
+    with ThreadPoolExecutor(3) as pool:
+        beside = list(pool.map(study, range(3)))
+    shutil.rmtree(tmp_path)
+    for seed, made in enumerate(beside):
+        assert all(torch.equal(one, other) for one, other in zip(made, study(seed), strict=True))
+
+
 def test_a_view_is_whole_or_not_there_after_a_kill(prepared, tmp_path):
     """A child is killed while it writes the second view; the first is not computed again."""
     code = f"""
@@ -232,19 +255,23 @@ features.prepare(1)
     first = (features.entry / "view-000.npy").stat().st_mtime_ns
     features.prepare(1)
     assert (features.entry / "view-000.npy").stat().st_mtime_ns == first
-    left = sorted(path.name for path in features.entry.iterdir() if path.suffix != ".lock")
-    assert left == ["unchanged.npy", "view-000.npy", "view-001.npy"]  # nor anything half-written
+    left = {path.name for path in features.entry.iterdir()}
+    names = ("unchanged", "view-000", "view-001")
+    assert left == {f"{name}.{end}" for name in names for end in ("npy", "sha256")}  # nor anything half-written
 
 
-def test_a_damaged_file_is_named(prepared, tmp_path):
+@pytest.mark.parametrize("damage", ["a byte flipped", "cut short", "gone"])
+def test_a_damaged_file_is_named(prepared, tmp_path, damage):
     features = Features(source(prepared), plan().prefix, tmp_path, 1.0)
     features.prepare(0)
     path = features.entry / "view-000.npy"
-    path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(DataError, match=r"view-000\.npy.*delete"):
-        Features(source(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
-    np.save(path, np.zeros((TRAIN, 3), np.uint16))
-    with pytest.raises(DataError, match=r"view-000\.npy.*damaged.*delete"):
+    kept = bytearray(path.read_bytes())
+    kept[len(kept) // 2] ^= 1
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(kept if damage == "a byte flipped" else kept[:-7])
+    with pytest.raises(DataError, match=r"view-000\.npy.*(damaged|cannot be read).*delete"):
         Features(source(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
 
 
@@ -254,7 +281,7 @@ def test_old_entries_go_when_a_model_is_trained(prepared, tmp_path):
     old.prepare(0)
     new.prepare(0)
     keep_only(tmp_path, new.entry)
-    assert list(tmp_path.iterdir()) == [new.entry]
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [new.entry]
     keep_only(tmp_path, None)
-    assert list(tmp_path.iterdir()) == []
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
     keep_only(tmp_path / "never made", None)

@@ -75,6 +75,13 @@ def test_where_nothing_is_searched_one_trial_tells_all(tmp_path_factory):
     assert [result.parameters for result in results] == [{}]
 
 
+@pytest.mark.parametrize(
+    ("spans", "trials"), [(SPANS, 8), ({}, 1), ({"attention": Choices(choices=("none", "se", "cbam"))}, 3)]
+)
+def test_the_budget_is_what_there_is_to_try(spans, trials):
+    assert study(spans).budget == trials * EPOCHS
+
+
 @pytest.mark.parametrize("together", [1, 2])
 def test_where_few_values_can_be_chosen_none_is_tried_twice(tmp_path_factory, together):
     def by_words(number, parameters, report) -> None:

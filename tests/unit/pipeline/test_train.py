@@ -27,9 +27,10 @@ from podium.models.averaging import Average
 from podium.models.features import Features
 from podium.models.inference import load_classifier
 from podium.models.learner import Learner
-from podium.models.watcher import Ending, Unwatched, unwatched
+from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import train
 from tests.cards import no_weights
+from tests.small_jobs import unwatched
 from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")

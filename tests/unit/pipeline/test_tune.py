@@ -14,8 +14,9 @@ from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.training import EpochResult, TuningResult
-from podium.models.watcher import Ending, Unwatched, unwatched
+from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import tune
+from tests.small_jobs import unwatched
 from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project
 
 STUDY = TUNE.model_copy(update={"trials": 5})

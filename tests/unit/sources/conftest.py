@@ -1,13 +1,13 @@
 """A real HTTP server on the loopback: ranges, validators, and connections that break where a test says."""
 
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from tests.servers import answering
 from tests.site import Site, open_site
 
 
@@ -88,14 +88,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture(scope="session")
 def _running_server() -> Iterator[FileServer]:
     server = FileServer()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-    server.port = http.server_address[1]
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with answering(_handler(server)) as server.port:
+        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.download import Remote, download, download_to, without_secrets
+from podium.sources.download import download, download_to
+from podium.sources.remote import Remote, without_secrets
 from tests.unit.sources.conftest import FileServer
 
 DATA = Random(0).randbytes(300_000)

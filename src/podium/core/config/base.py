@@ -2,19 +2,32 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+
+def _no_truth_value(given: object) -> object:
+    """What was given, unless it is a truth value: those are whole numbers to Python, and would pass for 0 and 1."""
+    if isinstance(given, bool):
+        raise ValueError("takes a number, not true or false (which yes, no, on and off mean too)")
+    return given
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Severity = Literal["critical", "warning"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+PositiveFloat = Annotated[Number, Field(gt=0)]
+PositiveInt = Annotated[Whole, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, unknown keys and numbers without end refused."""
+    """A part of `params.yaml`: frozen, unknown keys and numbers without end refused.
+
+    Its numbers are `Whole` or `Number`, bare or with bounds: these refuse truth values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

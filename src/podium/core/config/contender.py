@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from podium.core.config.base import PositiveInt, Section, Sha256
+from podium.core.config.base import Number, PositiveInt, Section, Sha256
 from podium.core.config.recipe import Train
 from podium.core.config.tuning import Span, Value
 
@@ -17,7 +17,7 @@ _FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 class Head(Section):
     """From features to logits. `pooling` or `hidden` replace the architecture's own head; dropout also sets its."""
 
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     hidden: tuple[PositiveInt, ...] = ()
     pooling: Literal["own", "avg", "max", "avgmax"] = "own"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.core.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split
+from podium.core.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Whole
 
 Text = Annotated[str, Field(min_length=1)]
 _KAGGLE = re.compile(r"\w[\w.\-]*/\w[\w.\-]*(/versions/[1-9][0-9]*)?", re.ASCII)
@@ -193,7 +193,7 @@ class Fetch(Section):
     """Limits of downloading and unpacking, and the licences that pretrained weights may have."""
 
     timeout_seconds: PositiveFloat = 30.0
-    retries: Annotated[int, Field(ge=0)] = 5
+    retries: Annotated[Whole, Field(ge=0)] = 5
     connections: PositiveInt = 8
     max_files: PositiveInt = 2_000_000
     max_bytes: PositiveInt = 64 * 2**30

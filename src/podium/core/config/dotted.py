@@ -34,18 +34,21 @@ def field_at(key: str, section: str) -> Any:
 
 
 def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
-    """The contender with some values replaced.
+    """The contender with some values replaced, and checked anew.
+
+    A value inside a section that is null, such as `train.early_stopping.patience`, makes that section. What pydantic
+    finds wrong is raised as it is: the caller knows whose fault it is and what to do.
 
     Args:
         contender: complete.
-        values: by dotted key; numbers of whole-number keys are rounded.
+        values: by dotted key; a whole-number key takes the nearest whole number.
 
     Returns:
-        A new, checked contender.
+        A new contender.
 
     Raises:
         ParamsError: there is no such key.
-        pydantic.ValidationError: a value is out of its range.
+        pydantic.ValidationError: a value is out of its range, or does not go with another one.
     """
     document = contender.model_dump()
     for key, value in values.items():

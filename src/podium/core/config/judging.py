@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from podium.core.config.base import Fraction, Name, PositiveFloat, PositiveInt, Section
+from podium.core.config.base import Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Whole
 
 Condition = Literal[
     "image_size",
@@ -28,14 +28,14 @@ class Evaluate(Section):
     low_confidence: Fraction = 0.5
     calibration_bins: PositiveInt = 15
     bootstrap_samples: PositiveInt = 2000
-    mistakes: Annotated[int, Field(ge=0)] = 24
+    mistakes: Annotated[Whole, Field(ge=0)] = 24
 
 
 class Compare(Section):
     """How the winner is chosen. `accept` names conditions in which contenders may differ; the report says so."""
 
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     accept: tuple[Condition, ...] = ()
 
 
@@ -52,4 +52,4 @@ class Promote(Section):
     minimum_macro_f1: Fraction
     minimum_recall: dict[str, Fraction] = {}
     maximum_latency_seconds: PositiveFloat
-    holder_significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    holder_significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05

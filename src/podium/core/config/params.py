@@ -1,13 +1,14 @@
 """`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
 
 from collections.abc import Mapping
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from podium.core.config.base import Name, Section
+from podium.core.config.base import Name, Section, Whole
 from podium.core.config.contender import Contender, Model
 from podium.core.config.dataset import Dataset, Fetch
 from podium.core.config.dotted import field_at, inside, typed, with_values
@@ -20,6 +21,7 @@ from podium.core.config.tuning import Choices, Range, Span, Tune, Value
 from podium.core.config.validate import Validate
 from podium.core.errors import ParamsError
 
+_MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
 _NOT_SEARCHED = ("architecture", "weights", "train.epochs", "train.views")
 
 
@@ -27,7 +29,7 @@ class Params(Section):
     """The whole of `params.yaml`."""
 
     experiment: Name
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
     runtime: Runtime
     dataset: Dataset
     fetch: Fetch
@@ -43,12 +45,14 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _model_sections_fit_the_recipe(self) -> Self:
+        """What no section can tell alone: each model's overrides, ranges and warm starts over the common recipe."""
         for name, model in self.models.items():
             contender = self.contender(name)
             own = {"warmup_epochs", "epochs"} & set(model.train)
             _check_warmup(contender.train, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
             for key, span in {**self.tune.search, **model.search}.items():
                 _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
+            _check_together("tune.search", {**self.tune.search, **model.search}, contender)
             for number, values in enumerate(model.warm_start):
                 _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), contender)
         return self
@@ -133,6 +137,7 @@ def load(path: Path) -> Params:
 
 
 def _check_warmup(recipe: Train, where: str) -> None:
+    """Refuses a warm-up as long as the run; `where` is the key to blame."""
     if recipe.warmup_epochs >= recipe.epochs:
         raise ParamsError(
             f"{where}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
@@ -141,6 +146,7 @@ def _check_warmup(recipe: Train, where: str) -> None:
 
 
 def _typed_span(contender: Contender, key: str, span: Span) -> Span:
+    """The span with its choices as values of the key's own type; a range stays as it is."""
     if isinstance(span, Range):
         return span
     return Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
@@ -169,9 +175,25 @@ def _check_search(section: str, key: str, span: Span, contender: Contender) -> N
         _check_warmup(changed.train, where)
 
 
+def _check_together(section: str, search: Mapping[str, Span], contender: Contender) -> None:
+    """Refuses values that may be tried, but not with one another; the middle of a study is late to say so."""
+    ends = [(span.low, span.high) if isinstance(span, Range) else span.choices for span in search.values()]
+    for values in islice(product(*ends), _MOST_COMBINATIONS):
+        together = ", ".join(f"{key} {value}" for key, value in zip(search, values, strict=True))
+        try:
+            changed = with_values(contender, dict(zip(search, values, strict=True)))
+        except ValidationError as error:
+            raise ParamsError(
+                f"{section}: {together} cannot be tried together ({first_problem(error, Contender, '')}): "
+                "leave one of them out"
+            ) from error
+        _check_warmup(changed.train, f"{section} ({together})")
+
+
 def _check_warm_start(
     where: str, values: Mapping[str, Value], search: Mapping[str, Span], contender: Contender
 ) -> None:
+    """Refuses values of keys that are not searched, or outside of what is searched."""
     for key, value in values.items():
         if key not in search:
             raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it, or search it")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.core.config.base import Fraction, PositiveFloat, PositiveInt, Section
+from podium.core.config.base import Fraction, Number, PositiveFloat, PositiveInt, Section, Whole
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[Number, Field(gt=0, le=1)]
 
 
 class CentreCrop(Section):
@@ -48,7 +48,7 @@ class Clahe(Section):
 
     step: Literal["clahe"] = "clahe"
     clip_limit: PositiveFloat = 2.0
-    tiles: Annotated[int, Field(ge=1, le=64)] = 8
+    tiles: Annotated[Whole, Field(ge=1, le=64)] = 8
 
 
 class Denoise(Section):
@@ -85,8 +85,8 @@ Step = Annotated[CentreCrop | BoxCrop | Equalise | Clahe | Denoise | Grey | Hsv 
 class Preprocess(Section):
     """Decoding, cropping, resizing, steps, grouping duplicates, splitting."""
 
-    image_size: Annotated[int, Field(ge=8, le=2048)]
-    pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    image_size: Annotated[Whole, Field(ge=8, le=2048)]
+    pad_value: Annotated[Whole, Field(ge=0, le=255)] = 114
     fill: Literal["grey", "corners"] = "grey"
     train_placement: Literal["centre", "random"] = "centre"
     minimum_box_side: PositiveInt = 1

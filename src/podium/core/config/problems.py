@@ -109,4 +109,5 @@ def _is_named(option: Any, tag: str) -> bool:
 
 
 def _is_section(annotation: Any) -> bool:
+    """Whether it has keys of its own; else it is a single value, a list or a mapping."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)

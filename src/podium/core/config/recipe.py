@@ -4,20 +4,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.core.config.base import Fraction, PositiveFloat, PositiveInt, Section
+from podium.core.config.base import Fraction, Number, PositiveFloat, PositiveInt, Section
 
-NotNegative = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
 
 
 class RandAugment(Section):
     """Random operations one after the other on each image (Cubuk et al. 2020)."""
 
     operations: PositiveInt = 2
-    magnitude: Annotated[float, Field(ge=0, le=10)] = 5.0
+    magnitude: Annotated[Number, Field(ge=0, le=10)] = 5.0
 
 
 class Augment(Section):
-    """Random changes of each training image; 0, false or null = off.
+    """Random changes of each training image; 0 (of `flip` false, of `randaugment` null) = off.
 
     Each image draws its own strength up to the one given. `shift`, `perspective` (of a corner, in or out) and `elastic`
     are shares of the side; `crop_area` is the smallest share of the area that is kept; `rotation` is in degrees to
@@ -28,15 +28,15 @@ class Augment(Section):
 
     flip: bool = True
     shift: Fraction = 0.08
-    crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    perspective: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    crop_area: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    rotation: Annotated[Number, Field(ge=0, le=180)] = 0.0
+    zoom: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    perspective: Annotated[Number, Field(ge=0, le=0.2)] = 0.0
     elastic: Fraction = 0.0
-    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    saturation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    brightness: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    contrast: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    saturation: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
     noise: Fraction = 0.0
     blur: NotNegative = 0.0
     erasing: Fraction = 0.0
@@ -49,7 +49,7 @@ class Loss(Section):
     """What is minimised. `group_weight` adds the cross entropy of the coarse classes (`dataset.groups`)."""
 
     kind: Literal["cross_entropy", "focal", "bce"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     gamma: NotNegative = 2.0
     alpha: PositiveFloat = 1.0
@@ -76,15 +76,15 @@ class Train(Section):
     micro_batch_size: PositiveInt | None = None
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "lamb"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     weight_decay: NotNegative = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     schedule: Literal["cosine", "linear", "step", "plateau", "constant"] = "cosine"
     warmup_epochs: NotNegative = 0.5
     step_epochs: PositiveInt = 30
-    step_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    step_factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     clip_norm: PositiveFloat | None = None
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[Number, Field(gt=0, lt=1)] | None = None
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     unfreeze_every: PositiveInt | None = None
     views: PositiveInt | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from podium.core.config.base import PositiveInt, Section
+from podium.core.config.base import Number, PositiveInt, Section, Whole
 
 CHANGES_NO_BYTE = frozenset(("workers", "trials_at_once"))
 
@@ -17,6 +17,6 @@ class Runtime(Section):
     channels_last: bool = False
     compile: bool = False
     threads: PositiveInt = 2
-    cache_gib: Annotated[float, Field(ge=0)] = 8.0
-    workers: Annotated[int, Field(ge=0)] = 2
+    cache_gib: Annotated[Number, Field(ge=0)] = 8.0
+    workers: Annotated[Whole, Field(ge=0)] = 2
     trials_at_once: PositiveInt = 1

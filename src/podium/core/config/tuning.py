@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from podium.core.config.base import PositiveInt, Section
+from podium.core.config.base import Number, PositiveInt, Section
 
 Value = bool | int | float | str
 """What a searched key may be given."""
@@ -14,8 +14,8 @@ Value = bool | int | float | str
 class Range(Section):
     """Numbers between two ends; `log` draws their logarithm uniformly; keys of whole numbers get whole numbers."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
 
     @model_validator(mode="after")

@@ -9,13 +9,14 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from podium.core.config.base import Fraction, PositiveInt, Section, Severity
+from podium.core.config.base import Fraction, Number, PositiveInt, Section, Severity, Whole
 
 LONGEST_BECAUSE = 250
 """Characters; all of them together fit in one tag of MLflow (8,000)."""
 
 
 def _one_line(text: str) -> str:
+    """Line breaks become spaces: a reason is shown within a sentence."""
     return " ".join(text.split())
 
 
@@ -100,7 +101,7 @@ class ShareRejected(Critical):
 class Ratio(Advisory):
     """`maximum`: largest / smallest."""
 
-    maximum: Annotated[float, Field(ge=1)]
+    maximum: Annotated[Number, Field(ge=1)]
 
 
 class ImageSide(Advisory):
@@ -120,16 +121,16 @@ class ImageQuality(Advisory):
 
     maximum: Fraction = 0.05
     dark: Fraction | None = 0.08
-    blurred: Annotated[float, Field(ge=0)] | None = 15.0
+    blurred: Annotated[Number, Field(ge=0)] | None = 15.0
     uniform: Fraction | None = 0.03
-    aspect: Annotated[float, Field(ge=1)] | None = 4.0
+    aspect: Annotated[Number, Field(ge=1)] | None = 4.0
 
 
 class SplitDrift(Advisory):
     """`maximum`: Kolmogorov-Smirnov distance; `significance`: false discovery rate below which one is no accident."""
 
     maximum: Fraction = 0.1
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    significance: Annotated[Number, Field(gt=0, lt=1)] = 0.01
 
 
 class Shortcut(Advisory):
@@ -145,7 +146,7 @@ class Probes(Section):
     that sees only the border sees.
     """
 
-    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    folds: Annotated[Whole, Field(ge=2, le=20)] = 5
     images_per_class: PositiveInt = 1000
     border: PositiveInt = 8
 

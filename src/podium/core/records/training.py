@@ -26,7 +26,8 @@ class EpochResult(Record):
 class TuningResult(Record):
     """`artifacts/tuning/<model>/best.json`: what the study chose, by dotted key. `val_loss` is the best trial's.
 
-    `images_budget` is what every architecture may see, `images_seen` what this one saw (pruning ends trials early).
+    `images_budget` is what the study might see, less where few values were to be tried; `images_seen` what it saw
+    (pruning ends trials early).
     `at_the_edge` names keys whose chosen value lies at an end of its range: the best may lie beyond.
     """
 

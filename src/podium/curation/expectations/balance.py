@@ -17,6 +17,7 @@ def source_balance(evidence: Evidence, validate: Validate) -> Figures:
 
 
 def _balance(evidence: Evidence, column: str, maximum: float) -> Figures:
+    """Largest / smallest of the values of a column of the manifest."""
     values: pd.Series = evidence.columns(column)[column]
     sizes = sorted((int(count), str(name)) for name, count in values.value_counts().items())
     (least, small), (most, large) = sizes[0], sizes[-1]

@@ -86,12 +86,14 @@ def split_drift(evidence: Evidence, validate: Validate) -> Figures:
 
 
 def _drift(name: str, gap: _Gap, adjusted: float, settings: SplitDrift) -> MeasureDrift:
+    """What is reported of a measure; `adjusted` is its p-value beside those of all others."""
     distance, p_value = round(gap.distance, 10), float(f"{adjusted:.3g}")
     drifts = distance > settings.maximum and p_value < settings.significance
     return MeasureDrift(measure=name, distance=distance, p_value=p_value, threshold=settings.maximum, drifts=drifts)
 
 
 def _gap(train: pd.Series, test: pd.Series) -> _Gap:
+    """The two-sample Kolmogorov-Smirnov test of one measure."""
     method = "exact" if len(train) * len(test) <= _EXACT else "asymp"
     found = stats.ks_2samp(train.to_numpy(np.float64), test.to_numpy(np.float64), method=method)
     return _Gap(float(found.statistic), float(found.pvalue), float(found.statistic_location), found.statistic_sign < 0)

@@ -95,6 +95,7 @@ def write_data_docs(evidence: Evidence, validate: Validate, folder: Path) -> Pat
 
 
 def _context() -> EphemeralDataContext:
+    """Great Expectations without files of its own and without progress bars."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
@@ -141,6 +142,7 @@ def _exception(result: ExpectationValidationResult) -> str:
 def _result(
     id: str, evidence: Evidence, validate: Validate, figures: Figures | None, verdict: _Verdict
 ) -> ExpectationResult:
+    """One of our results from the library's verdict; `figures` is None for the schema, which has none."""
     found: Offending = NOBODY
     if not verdict.success:
         found = figures.images(verdict.broken) if figures else schema.images(evidence)
@@ -156,6 +158,7 @@ def _result(
 
 
 def _not_checked(id: str, evidence: Evidence, validate: Validate, reason: str) -> ExpectationResult:
+    """A result that fails because nothing could be looked at, and says why."""
     return _told(
         id,
         evidence,
@@ -169,6 +172,7 @@ def _not_checked(id: str, evidence: Evidence, validate: Validate, reason: str) -
 
 
 def _told(id: str, evidence: Evidence, validate: Validate, **seen: object) -> ExpectationResult:
+    """A result with what the catalogue and the params say of its expectation; `seen` are its other fields."""
     entry, settings = CATALOGUE[id], validate.entry(id)
     return ExpectationResult.model_validate(
         {

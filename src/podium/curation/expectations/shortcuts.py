@@ -29,6 +29,11 @@ def source_shortcut(evidence: Evidence, validate: Validate) -> Figures:
 
 
 def _probe(probe: Probe | None, maximum: float, more: str = "") -> Figures:
+    """A probe held against its limit; `more` is said behind what was observed.
+
+    Raises:
+        CannotCheck: the probe was not run.
+    """
     if probe is None or probe.note:
         raise CannotCheck(probe.note if probe else "the probe was not run")
     return Figures(

@@ -55,4 +55,5 @@ def _cells(evidence: Evidence) -> dict[tuple[str, str], int]:
 
 
 def _of(label: str, split: str) -> str:
+    """A class and a split as one name."""
     return f"{label!r} in {split}"

@@ -6,7 +6,6 @@ the drawn object alone, and is computed for the whole batch at once on the devic
 
 from podium.data.augment.applying import apply, normalise
 from podium.data.augment.change import Augmentation, unchanged
-from podium.data.augment.colour import Triple
 from podium.data.augment.drawing import draw
 
-__all__ = ["Augmentation", "Triple", "apply", "draw", "normalise", "unchanged"]
+__all__ = ["Augmentation", "apply", "draw", "normalise", "unchanged"]

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from podium.core.channels import Triple
 from podium.data.augment.change import Augmentation, Floats, Integers
-from podium.data.augment.colour import Triple, coloured, coloured_bytes, grey, offsets
+from podium.data.augment.colour import coloured, coloured_bytes, grey, offsets
 from podium.data.augment.geometry import moved, resampled, resamples
 from podium.data.augment.hashing import normal
 from podium.data.augment.tones import toned
@@ -69,6 +70,7 @@ def _float32(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _applied(images: torch.Tensor, change: Augmentation, mean: Triple, std: Triple) -> torch.Tensor:
+    """`apply` of checked arguments, without autocast: every change in its turn."""
     images = toned(images, change)
     added = offsets(change, grey(images), mean, std)
     pixels = resampled(images, change) if resamples(change) else moved(images, change)

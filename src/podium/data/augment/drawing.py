@@ -26,6 +26,7 @@ def draw(settings: Augment, random: np.random.Generator, count: int, image_size:
     """
 
     def spread(width: float) -> Floats:
+        """A number for each image, uniform in [-width, width]."""
         return width * random.uniform(-1, 1, count)
 
     reach = round(settings.shift * image_size)

@@ -100,6 +100,7 @@ def homographies(change: Augmentation, height: int, width: int) -> Floats:
 
 
 def _eye(count: int) -> Floats:
+    """Identity matrices, shape (count, 3, 3)."""
     return np.tile(np.eye(3), (count, 1, 1))
 
 

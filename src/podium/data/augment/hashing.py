@@ -65,6 +65,7 @@ def _draws(seeds: Integers, stream: Stream, count: int, device: torch.device) ->
 
 
 def _column(words: NDArray[np.uint32], device: torch.device) -> torch.Tensor:
+    """One word an image on the device, int32, shape (N, 1), of the same bits."""
     return torch.from_numpy(words.view(np.int32)[:, None]).to(device)
 
 

@@ -60,14 +60,17 @@ def add_random_operations(
     signed = strength * np.where(random.random(shape) < 0.5, -1.0, 1.0)
 
     def chosen(operation: Operation) -> Flags:
+        """Which images drew the operation, shape (N,)."""
         flags: Flags = (drawn == OPERATIONS.index(operation)).any(axis=1)
         return flags
 
     def total(operation: Operation) -> Floats:
+        """The signed strengths of its draws added up, shape (N,); 0 where it was not drawn."""
         sums: Floats = np.where(drawn == OPERATIONS.index(operation), signed, 0).sum(axis=1)
         return sums
 
     def factor(operation: Operation) -> Floats:
+        """The factors of its draws multiplied, shape (N,); 1 where it was not drawn."""
         factors: Floats = np.where(drawn == OPERATIONS.index(operation), 1 + _FACTOR * signed, 1).prod(axis=1)
         return factors
 

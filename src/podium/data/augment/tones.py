@@ -30,6 +30,7 @@ def toned(images: torch.Tensor, change: Augmentation) -> torch.Tensor:
 
 
 def _touched(change: Augmentation) -> NDArray[np.bool_]:
+    """Which images have a value to change, shape (N,)."""
     touched = np.zeros(len(change), np.bool_)
     for flags in (change.autocontrast, change.equalize):
         touched |= False if flags is None else flags
@@ -43,6 +44,7 @@ def _tables(pixels: torch.Tensor, change: Augmentation, touched: NDArray[np.bool
     values = torch.arange(256, device=pixels.device).expand(len(pixels), 3, 256)
 
     def column(wanted: NDArray[np.generic]) -> torch.Tensor:
+        """What was drawn for the touched images, on the device, shape (M, 1, 1)."""
         return torch.from_numpy(wanted[touched]).to(pixels.device)[:, None, None]
 
     tables = values

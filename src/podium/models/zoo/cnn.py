@@ -5,11 +5,11 @@ from collections import OrderedDict
 import timm
 from torch import nn
 
+from podium.core.channels import Triple
+
 NAME = "cnn"
 _WIDTHS = (32, 64, 128, 256)
 _SIDE = 64
-
-Triple = tuple[float, float, float]
 
 
 class Cnn(nn.Sequential):

@@ -7,6 +7,7 @@ from typing import Protocol
 import timm
 from torch import nn
 
+from podium.core.channels import Triple
 from podium.core.errors import ModelError
 from podium.models.zoo import cnn, timm_family, torchvision_family
 
@@ -25,8 +26,6 @@ STUDIES = (
     "convnext_tiny",
 )
 """The architectures of the five studies."""
-
-Triple = tuple[float, float, float]
 
 
 class Family(Protocol):

@@ -4,9 +4,8 @@ import timm
 from timm.models.vgg import VGG
 from torch import nn
 
+from podium.core.channels import Triple
 from podium.core.errors import ModelError, one_line
-
-Triple = tuple[float, float, float]
 
 
 def whole(name: str, classes: int, dropout: float) -> nn.Module:

@@ -8,12 +8,12 @@ from torch import nn
 from torchvision import models
 from torchvision.models import VGG, AlexNet, GoogLeNet, ResNet
 
+from podium.core.channels import Triple
+
 NAME = "torchvision"
 _MODULES = ("alexnet", "vgg", "googlenet", "resnet")
 _HALF = (0.5, 0.5, 0.5)
 _SIDE = 224
-
-Triple = tuple[float, float, float]
 
 
 @cache

@@ -14,8 +14,9 @@ from podium.core.config.contender import Model
 from podium.core.config.dataset import Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
-from podium.sources.download import Keys, Remote, address, download, download_to, without_secrets
+from podium.sources.download import download, download_to
 from podium.sources.locations import downloads, local_path, pinned, recorded
+from podium.sources.remote import Keys, Remote, address, without_secrets
 from podium.sources.weights.hub import from_hub, source_of, stated_sha256
 from podium.sources.weights.published import HubFile, Published
 
@@ -94,6 +95,7 @@ def bring(layout: Layout, wanted: Wanted, fetch: Fetch, pause_seconds: float = 1
 
 
 def _published(layout: Layout, wanted: Wanted, weights: Published, fetch: Fetch, pause_seconds: float) -> Arrived:
+    """Published weights: from the hub, from torch's own cache, or downloaded."""
     sha256 = wanted.model.weights_sha256
     if isinstance(weights.place, HubFile):
         path = from_hub(weights.place, sha256, fetch)
@@ -108,6 +110,7 @@ def _published(layout: Layout, wanted: Wanted, weights: Published, fetch: Fetch,
 
 
 def _delete(path: Path) -> str:
+    """What to do about a downloaded file with another digest."""
     return f"delete {path} and run the stage again"
 
 
@@ -119,6 +122,12 @@ def _torch_hub() -> Path:
 
 
 def _below_data(layout: Layout, wanted: Wanted) -> Path:
+    """The file that `data:...` names.
+
+    Raises:
+        ParamsError: it leaves data/.
+        DataError: it is not there.
+    """
     weights = wanted.model.weights
     inside = PurePosixPath(unicodedata.normalize("NFC", weights.removeprefix("data:")))
     if inside.is_absolute() or ".." in inside.parts or not inside.parts:
@@ -130,6 +139,11 @@ def _below_data(layout: Layout, wanted: Wanted) -> Path:
 
 
 def _local(layout: Layout, wanted: Wanted, location: str) -> Arrived:
+    """The file that `file:...` names.
+
+    Raises:
+        DataError: it is not there.
+    """
     path = local_path(layout, location, wanted.keys.location)
     if not path.is_file():
         raise DataError(f"{path}, the weights of model {wanted.name}, does not exist: correct {wanted.keys.location}")

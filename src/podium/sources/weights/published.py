@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from podium.core.channels import Triple
 from podium.core.errors import ModelError
 from podium.sources.weights.pretraining import UNKNOWN, of_enum, of_tag
 
@@ -18,8 +19,6 @@ _HALF: Final = (0.5, 0.5, 0.5)
 # Podium does, they want it straight away.
 _NORMALISED_BY_HALVES: Final = ("googlenet", "inception_v3")
 _UNFIT: Final = "IMAGENET1K_FEATURES"  # vgg16 without a classifier: its place is filled with NaN
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ def matched(architectures: Sequence[str]) -> tuple[Proposal, ...]:
 
 
 def _sizes(found: Sequence[Published]) -> dict[int, None]:
+    """Image sizes in the order of the weights, each once: the keys."""
     return dict.fromkeys(each.image_size for each in found)
 
 
@@ -123,6 +123,7 @@ def _of_size(found: Sequence[Published], image_size: int) -> tuple[Published, ..
 
 
 def _of_timm(architecture: str) -> tuple[Published, ...]:
+    """What timm lists for an architecture, its default first."""
     import timm
 
     if not timm.is_model(architecture):
@@ -152,6 +153,7 @@ def _of_timm(architecture: str) -> tuple[Published, ...]:
 
 
 def _of_torchvision(architecture: str) -> tuple[Published, ...]:
+    """What torchvision lists for an architecture, the newest first; it states no licences."""
     from torchvision import models
 
     if architecture not in models.list_models(module=models):

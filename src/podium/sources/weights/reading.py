@@ -116,6 +116,7 @@ def read_state_dict(path: Path, shown: str) -> "dict[str, torch.Tensor]":
 
 
 def _is_plain(value: object) -> bool:
+    """Whether it is a dense tensor of real numbers that has all of its bytes."""
     import torch
 
     return (

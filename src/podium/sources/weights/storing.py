@@ -75,6 +75,11 @@ def _chosen(name: str, model: Model, fetch: Fetch) -> Published | None:
 
 
 def _refuse_unpinned(came: Sequence[tuple[Wanted, Arrived]]) -> None:
+    """Refuses published weights whose digest the params do not give.
+
+    Raises:
+        DataError: there are some; it holds all their digests. Or one is not what its source states.
+    """
     missing = []
     for wanted, file in came:
         if wanted.model.weights_sha256 is None:
@@ -93,6 +98,11 @@ def _refuse_unpinned(came: Sequence[tuple[Wanted, Arrived]]) -> None:
 
 
 def _check(wanted: Wanted, file: Arrived, digest: str) -> None:
+    """Holds the digest of a file that came against its pin.
+
+    Raises:
+        DataError: it is another one; it says whether the source changed or the file was damaged.
+    """
     if digest == wanted.model.weights_sha256:
         return
     upstream = bool(file.stated) and digest.startswith(file.stated)
@@ -104,6 +114,7 @@ def _check(wanted: Wanted, file: Arrived, digest: str) -> None:
 
 
 def _record_of_none(model: Model) -> WeightsRecord:
+    """`weights.json` of a model that starts from random weights."""
     return WeightsRecord(
         architecture=model.architecture,
         weights="none",
@@ -168,6 +179,7 @@ def _is_native(path: Path, weights: Published | None) -> bool:
 
 
 def _write_tensors(path: Path, tensors: "dict[str, torch.Tensor]", weights: Published | None) -> None:
+    """Writes tensors under the names that their network has; of weights that are not published, as they came."""
     from podium.data.tensors import save_weights
 
     if weights is not None:
