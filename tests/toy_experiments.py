@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.scratch import ROOT, Scratch, commit, copy_project
-from podium.core.config.contender import Network
+from podium.core.config.contender import Network, is_file
 from podium.core.files import sha256_file
 from tests.fake_openimages import BOXES, World, box, photograph
 
@@ -43,7 +43,7 @@ def build(root: Path, name: str) -> Scratch:
     params = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))
     _shrink(params)
     params["dataset"] = _dataset(project.root / "data", params["dataset"])
-    _make_weights(project.root / "data", params["models"])
+    make_weights(project.root / "data", params["models"])
     text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
     (project.root / "params.yaml").write_text(text, encoding="utf-8")
     commit(project)
@@ -120,27 +120,36 @@ def _jpeg(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
-    """Random weights in place of published ones, with the same licence and pretraining, pinned by digest."""
+def make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
+    """Puts random weights in place of those that models ask for, pinned by digest.
+
+    Args:
+        data: the project's folder of data; gets the files.
+        models: sections of a params file, changed in place. Published weights keep their licence and pretraining; a
+            name that is not published fails here as it would with `fetch`.
+    """
     from podium.sources.weights.published import published
 
     known: dict[str, str] = {}
-    for model in models.values():
+    for name, model in models.items():
         weights = model.get("weights", "none")
         if weights == "none":
             continue
+        if is_file(weights):
+            model["weights_licence"] = "cc0-1.0"
+        else:
+            said = {each.name: each for each in published(model["architecture"])}
+            assert weights in said, (
+                f"models.{name}: {weights} is not published for {model['architecture']} (there are: {', '.join(said)})"
+            )
+            model["weights_pretraining"] = said[weights].pretraining
+            model.setdefault("weights_licence", said[weights].licence)
         file = data / f"{weights.split(':')[-1]}.safetensors"
         if weights not in known:
             _write(
                 file, Network.model_validate({k: model[k] for k in ("architecture", "attention", "head") if k in model})
             )
             known[weights] = sha256_file(file)
-        said = {each.name: each for each in published(model["architecture"])}.get(weights)
-        if said is not None:
-            model["weights_pretraining"] = said.pretraining
-            model.setdefault("weights_licence", said.licence)
-        else:
-            model["weights_licence"] = "cc0-1.0"
         model.update(weights=f"data:{file.name}", weights_sha256=known[weights])
 
 

@@ -68,6 +68,28 @@ def boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
+def pieces(count: int, limit: int, least: int = 1, number: int = 0) -> list[tuple[int, int]]:
+    """Where the parts of a batch that are computed one after the other begin and end.
+
+    None is above the limit. One that would be below `least` takes images of the piece before it, and where that has no
+    more to give (limit 2, least 2, an odd batch) the two share an image: it begins before the other ends.
+
+    Args:
+        count: images of the batch.
+        limit: images at once, at least 1.
+        least: images at once that a network needs, at most `limit`; a batch of fewer is one piece.
+        number: pieces wanted at least; those that are missing hold the last images once more.
+
+    Returns:
+        (begin, end) pairs that cover 0..count.
+    """
+    found = [(begin, min(begin + limit, count)) for begin in range(0, count, limit)]
+    if len(found) > 1 and count - found[-1][0] < least:
+        before, last = found[-2][0], count - least
+        found[-2:] = [(before, max(last, before + least)), (last, count)]
+    return found + [(max(0, count - least), count)] * (number - len(found))
+
+
 def ahead(read: Callable[[Piece], Read], pieces: Iterable[Piece]) -> Iterator[Read]:
     """Reads pieces one after the other, the next one by a thread of its own while the present one is worked on.
 

@@ -27,8 +27,6 @@ from podium.models.learner import Learner, below
 from podium.models.memory import memory_named_in_errors
 from podium.models.schedules import Schedule, should_stop
 
-_NAMED = 8  # images of a batch that an error message names
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -103,7 +101,7 @@ class _Run:
         steps = self._schedule.steps_per_epoch
         done = len(self._progress.history) * steps
         with show_progress(job.label, recipe.epochs * steps, unit="steps", done=done, transient=True) as advance:
-            while len(self._progress.history) < recipe.epochs and not should_stop(self._progress.val_losses, recipe):
+            while len(self._progress.history) < recipe.epochs and not self._stops_early():
                 started = time.perf_counter()
                 row = self._epoch(self._progress.val_losses, advance)
                 if row.val_loss < min(self._progress.val_losses, default=math.inf):
@@ -125,6 +123,9 @@ class _Run:
             stopped_early=len(history) < recipe.epochs,
             features=self._feed.features.entry if self._feed.features else None,
         )
+
+    def _stops_early(self) -> bool:
+        return should_stop(self._progress.val_losses, self._job.recipe, self._learner.all_learn_from)
 
     def _save(self) -> None:
         """Saves all that is needed to go on; the best weights only where they are not the present ones."""
@@ -155,7 +156,8 @@ class _Run:
         train_loss, train_accuracy = figures.means()
         val_loss, val_accuracy = self._validate()
         step = (epoch + 1) * self._schedule.steps_per_epoch
-        _check(self._job, val_loss, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
+        if not math.isfinite(val_loss):
+            raise _diverged(self._job, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
         return EpochResult(
             epoch=epoch + 1,
             step=step,
@@ -206,16 +208,12 @@ class _Figures:
         while len(self._waiting) > left:
             step, rows, rate, arrived = self._waiting.pop(0)
             loss, right = arrived()
-            where = f"step {step + 1} (epoch {self._epoch + 1}, learning rate {rate:.3g})"
-            _check(self._job, loss, f"loss is {loss} at {where}, images {self._names(rows)}")
+            if not math.isfinite(loss):
+                where = f"step {step + 1} (epoch {self._epoch + 1}, learning rate {rate:.3g})"
+                names = ", ".join(self._job.train.index["image_id"].iloc[rows])
+                raise _diverged(self._job, f"loss is {loss} at {where}, images {names}")
             self._sums = [self._sums[0] + loss * len(rows), self._sums[1] + right * len(rows)]
 
-    def _names(self, rows: NDArray[np.int64]) -> str:
-        names = ", ".join(self._job.train.index["image_id"].iloc[rows[:_NAMED]])
-        more = len(rows) - _NAMED
-        return f"{names} and {more} more" if more > 0 else names
 
-
-def _check(job: Job, loss: float, what: str) -> None:
-    if not math.isfinite(loss):
-        raise Diverged(f"{job.label}: the {what}: lower train.learning_rate or lengthen train.warmup_epochs")
+def _diverged(job: Job, what: str) -> Diverged:
+    return Diverged(f"{job.label}: the {what}: lower train.learning_rate or lengthen train.warmup_epochs")

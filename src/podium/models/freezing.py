@@ -16,6 +16,7 @@ from podium.core.config.contender import Contender, From
 from podium.core.config.problems import nearest
 from podium.core.errors import ModelError
 from podium.models import units
+from podium.models.cutting import split
 from podium.models.units import Chain
 
 
@@ -67,7 +68,7 @@ class Plan:
         if not units.has_parameters(module, before):
             stage_of = _depths(found, found.names[0], aside=True)
             return cls(None, module, None, (), _of_parameters(module, stage_of), stage_of, recipe.unfreeze_every)
-        prefix, tail = units.split(module, found, first, _example(image_size, next(module.parameters()).device))
+        prefix, tail = split(module, found, first, _example(image_size, next(module.parameters()).device))
         module.requires_grad_(False)
         tail.requires_grad_(True)
         prefix.eval()

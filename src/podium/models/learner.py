@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import timm.layers
 import torch
@@ -65,8 +66,8 @@ class Learner:
                 f"{job.label}: batch normalisation learns from two images or more at a time, but train.batch_size or "
                 f"train.micro_batch_size is {wanted}: raise it"
             )
-        self.room = Room(job.label, wanted, least=least, may_halve=world.size == 1)
-        self._room_to_judge = Room(job.label, wanted, may_halve=world.size == 1)
+        self.room = Room(job.label, wanted, recipe.batch_size, least=least, may_halve=world.size == 1)
+        self._room_to_judge = Room(job.label, wanted, recipe.batch_size, may_halve=world.size == 1)
         self.ready_made = False
         self._job = job
         self._loss = LossFunction.of(recipe.loss, job.train.labels, job.groups, job.compute.device)
@@ -82,6 +83,11 @@ class Learner:
     def best_guess(self) -> nn.Module:
         """What is validated and kept of the tail: the average of its weights where there is one."""
         return self.plan.tail if self._average is None else self._average.module
+
+    @property
+    def all_learn_from(self) -> int:
+        """The first epoch, from 0, in which all of the tail learns: no stage waits to be unfrozen any more."""
+        return (self.plan.unfreeze_every or 0) * max(self.plan.depth.values(), default=0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that learning has changed, by name; tensors are not copies."""
@@ -124,7 +130,7 @@ class Learner:
             group["lr"] = rate * group["scale"]
         _copy(self._buffers, self._buffers_before)
         figures = self.room.within(
-            len(batch),
+            self._largest_part(batch),
             lambda at_once: self._gradient(batch, at_once),
             undo=lambda: _copy(self._buffers_before, self._buffers),
         )
@@ -147,7 +153,7 @@ class Learner:
 
         def measured(at_once: int) -> torch.Tensor:
             figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-            for begin, end in loader.boundaries(len(batch), at_once):
+            for begin, end in loader.pieces(len(batch), at_once):
                 logits = self._outputs(self._judged, batch.x[begin:end])[0]
                 losses = F.cross_entropy(logits, batch.labels[begin:end], reduction="none")
                 figures += _sums(losses, logits.argmax(1) == batch.labels[begin:end])
@@ -169,9 +175,9 @@ class Learner:
         self._optimizer.zero_grad()
         images = len(batch.rows)
         figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-        for begin, end in loader.boundaries(len(batch), at_once):
-            piece = batch.piece(begin, end)
-            with self._kept_here(end < len(batch)):
+        pieces = self._pieces(batch, at_once)
+        for position, piece in enumerate(pieces, 1):
+            with self._kept_here(position < len(pieces)):
                 logits, *auxiliary = self._outputs(self._learning, piece.x)
                 losses = self._losses(logits, piece)
                 for other in auxiliary:
@@ -180,6 +186,27 @@ class Learner:
             right = logits.argmax(1) == piece.labels
             figures += _sums(losses.detach(), right if piece.counts is None else right * piece.counts)
         return figures / images
+
+    def _largest_part(self, batch: Batch) -> int:
+        """Images of the batch in the process that has the most of them."""
+        return max(len(batch), -(-len(batch.rows) // self._job.world.size))
+
+    def _pieces(self, batch: Batch, at_once: int) -> list[Batch]:
+        """The micro-batches: every image counts once, also one that is in two of them.
+
+        All processes have as many, because those of SyncBatchNorm wait for each other in each.
+        """
+        most = -(-self._largest_part(batch) // at_once)
+        pieces, counted = [], 0
+        for begin, end in loader.pieces(len(batch), at_once, self.room.least, most):
+            piece = batch.piece(begin, end)
+            if begin < counted:
+                counts = torch.ones_like(piece.labels, dtype=torch.float32) if piece.counts is None else piece.counts
+                again = torch.arange(begin, end, device=counts.device) < counted
+                piece = replace(piece, counts=counts.masked_fill(again, 0))
+            pieces.append(piece)
+            counted = end
+        return pieces
 
     def _losses(self, logits: torch.Tensor, piece: Batch) -> torch.Tensor:
         """The loss of each image: of its label, or of two labels by their shares."""

@@ -37,29 +37,32 @@ class Room:
     """How many images are computed at once: halved, with a notice, whenever memory is not enough for them.
 
     Attributes:
-        images: at most so many at once.
+        images: at most so many at once; as many as a batch has, or more, is no limit.
+        least: images without which the network cannot be computed.
     """
 
-    def __init__(self, label: str, images: int, *, least: int = 1, may_halve: bool = True) -> None:
+    def __init__(self, label: str, images: int, batch_size: int, *, least: int = 1, may_halve: bool = True) -> None:
         """Starts with as many as are wanted.
 
         Args:
             label: of the run, for the notice.
             images: at least `least`.
-            least: images without which the network cannot be computed.
+            batch_size: images of a batch; the last batch of an epoch may have one more (see `loader.boundaries`).
+            least: see the attributes.
             may_halve: False where other processes wait for the same number of computations.
         """
         self.images = images
+        self._unlimited = batch_size
         self._label = label
-        self._least = least
+        self.least = least
         self._may_halve = may_halve
 
     def within(self, count: int, work: Callable[[int], Result], undo: Callable[[], None] | None = None) -> Result:
         """Does some work, again and again until memory is enough for it.
 
         Args:
-            count: images the work is about.
-            work: is given the number of images to compute at once.
+            count: images the work is about, at least 1.
+            work: is given the number of images to compute at once, at most `count`.
             undo: brings back the state before `work`, where a failed attempt leaves another.
 
         Returns:
@@ -70,14 +73,15 @@ class Room:
             RuntimeError: the same, as torch says it; or anything else that went wrong.
         """
         while True:
+            tried = count if self.images >= self._unlimited else min(self.images, count)
             try:
-                return work(self.images)
+                return work(tried)
             except (MemoryError, RuntimeError) as error:
-                tried = min(self.images, count)
-                if tried // 2 < self._least or not self._may_halve or not _is_out_of_memory(error):
+                if tried <= self.least or not self._may_halve or not _is_out_of_memory(error):
                     raise
             # outside of the handler, which holds on to the tensors of the failed attempt
-            self.images = tried // 2
+            self.images = max(self.least, tried // 2)
+            self._unlimited = self.images + 1  # of a batch of 3, halved where batches are of 2, 2 is a limit
             if undo is not None:
                 undo()
             if torch.cuda.is_available():

@@ -47,6 +47,7 @@ def stretched(recipe: Train, epochs: int) -> Train:
             "epochs": epochs,
             "warmup_epochs": recipe.warmup_epochs * share,
             "step_epochs": max(1, round(recipe.step_epochs * share)),
-            "unfreeze_every": recipe.unfreeze_every and max(1, round(recipe.unfreeze_every * share)),
+            # at least one more stage joins in, or all trials would try the head alone
+            "unfreeze_every": recipe.unfreeze_every and max(1, min(round(recipe.unfreeze_every * share), epochs - 1)),
         }
     )

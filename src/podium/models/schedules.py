@@ -82,20 +82,26 @@ def cuts(val_losses: Sequence[float]) -> int:
     return count
 
 
-def should_stop(val_losses: Sequence[float], recipe: Train) -> bool:
+def should_stop(val_losses: Sequence[float], recipe: Train, all_learn_from: int = 0) -> bool:
     """Whether early stopping ends the run.
 
     Args:
         val_losses: one per finished epoch.
         recipe: its `early_stopping`; never stops where that is null.
+        all_learn_from: the first epoch, from 0, in which no stage waits to be unfrozen; those before it are not counted
+            as bad, because what was to make them better had not begun to learn.
 
     Returns:
-        True when the last `patience` epochs were not better than the best before them by more than `min_delta`.
+        True when the last `patience` epochs, all of them from `all_learn_from` on, were not better than the best before
+        them by more than `min_delta`.
     """
     rule = recipe.early_stopping
     if rule is None:
         return False
     best, bad = math.inf, 0
-    for loss in val_losses:
-        best, bad = (loss, 0) if loss < best - rule.min_delta else (best, bad + 1)
+    for epoch, loss in enumerate(val_losses):
+        if loss < best - rule.min_delta:
+            best, bad = loss, 0
+        elif epoch >= all_learn_from:
+            bad += 1
     return bad >= rule.patience

@@ -1,8 +1,14 @@
 """A network as an ordered chain of units, so that its front can be frozen and its back trained alone.
 
 Units are a network's children, with plain Sequentials (and timm's heads, which are chains too) opened. That they form
-a chain is not taken on trust: `split` runs both halves one after the other and the whole network on an example, and
-refuses a boundary where the logits differ by a bit. So one mechanism serves timm, torchvision and our own networks.
+a chain is not taken on trust: `cutting.split` proves it wherever a network is cut. So one mechanism serves timm,
+torchvision and our own networks.
+
+Transformers and the like have no feature maps and are more than their children one after the other: they add position
+embeddings, say. timm computes them in two methods, `forward_features` and `forward_head`, and so the head is what the
+second one calls. Before it, every block of a repeated sequence is a stage of its own: blocks have the same resolution,
+so there is no other place to part them, and rates that fall from layer to layer are published block by block (BEiT,
+Bao et al. 2022). The embedding is the first stage; a norm behind the last block goes with that block.
 """
 
 import copy
@@ -23,9 +29,10 @@ from podium.models.zoo.families import image_size
 BACKBONE = "backbone."
 """How the names of a composed network's units start, but for those of its attention and its head."""
 
-_OPENED = (nn.Sequential, ClassifierHead, NormMlpClassifierHead)
-_WRONG_INPUT = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+WRONG_INPUT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What networks raise for an input that does not fit."""
+
+_OPENED: tuple[type[nn.Module], ...] = (nn.Sequential, ClassifierHead, NormMlpClassifierHead)
 _SAME_IN_TRAINING = (
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, SelectAdaptivePool2d),
     *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Flatten, nn.Identity),
@@ -37,12 +44,14 @@ class Chain:
     """The units of a network in the order in which they are called.
 
     Attributes:
-        stages: units by stage, at least one each; the last stage is the head. Empty where there are no feature maps.
+        stages: units by stage, at least one each; the last stage is the head. Empty where there is no such order.
         aside: units that evaluation never calls, such as the auxiliary classifiers of GoogLeNet.
+        by_methods: whether the network has no feature maps and its head is what its method `forward_head` calls.
     """
 
     stages: tuple[tuple[str, ...], ...]
     aside: tuple[str, ...]
+    by_methods: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,12 +70,7 @@ def unit_names(module: nn.Module) -> list[str]:
     Returns:
         Dotted names of submodules, none of which holds another.
     """
-    composed = isinstance(module, Composed)
-    return [
-        name
-        for child, part in module.named_children()
-        for name in _opened(part, child, whole=composed and f"{child}." == BACKBONE)
-    ]
+    return _names(module, _OPENED)
 
 
 def chain(module: nn.Module, network: Network) -> Chain:
@@ -75,6 +79,7 @@ def chain(module: nn.Module, network: Network) -> Chain:
     A stage begins where the resolution of the feature map falls, at the architecture's usual image size: at a toy
     size the last maps could all be one pixel. A stage without parameters joins the one before. The last stage is the
     head: all that follows the last feature map of more than one pixel, with attention that was added to a backbone.
+    Without feature maps, stages are the embedding, each block, and the head, as this module's first lines say.
 
     Args:
         module: the network that `network` describes; left as it was.
@@ -95,43 +100,10 @@ def chain(module: nn.Module, network: Network) -> Chain:
     if any(len(shapes[name]) == 3 for name in called[end:]):  # a transformer's sequence (N, tokens, C)
         end = 0
     body = _joined(module, _by_resolution(called[:end], sides))
-    found = [*body, called[end:]] if body else []
-    return Chain(tuple(tuple(stage) for stage in found), tuple(name for name in names if name not in shapes))
-
-
-def split(module: nn.Module, found: Chain, first: str, example: torch.Tensor) -> tuple[nn.Sequential, nn.Module]:
-    """Cuts a network in two: what comes before a unit, and the rest.
-
-    Args:
-        module: a network; left as it was.
-        found: its chain.
-        first: the first unit of the second half.
-        example: float32, shape (N, 3, H, W), where the network is; a size that it takes.
-
-    Returns:
-        Both halves share all parameters and buffers with `module`. The second is the same network with the units of
-        the first replaced by Identity, so its tensors have the same names. Units aside with parameters are missing in
-        it: GoogLeNet's auxiliary classifiers teach what is before them, and that does not learn.
-
-    Raises:
-        ModelError: there is no such unit, or the halves one after the other do not give the network's very logits.
-    """
-    if first not in found.names:
-        raise ModelError(f"the network has no unit {first!r}: its units are {', '.join(found.names)}")
-    before = found.names[: found.names.index(first)]
-    prefix = nn.Sequential(*(module.get_submodule(name) for name in before))
-    tail = _without(module, before, found.aside)
-    with _evaluating(module), _evaluating(tail), torch.no_grad():
-        try:
-            equal = torch.equal(tail(prefix(example)), module(example))
-        except _WRONG_INPUT:  # a half got what it was not made for
-            equal = False
-    if not equal:
-        raise ModelError(
-            f"the network is not a chain at {first!r}: its two halves give other logits than the whole: "
-            "name another unit in `trainable: {from: ...}`, or use `trainable: all`"
-        )
-    return prefix, tail
+    aside = tuple(name for name in names if name not in shapes)
+    if not body or _lists(module, aside):  # a list is never called itself, but what is in it may be
+        return _by_methods(module, side)
+    return Chain(_tuples([*body, called[end:]]), aside)
 
 
 def after_fixed(module: nn.Module, names: Sequence[str]) -> str:
@@ -162,13 +134,93 @@ def no_chain(network: Network) -> str:
     )
 
 
-def _opened(part: nn.Module, name: str, whole: bool = False) -> Iterator[str]:
+def has_two_methods(module: nn.Module) -> bool:
+    """Whether a network is computed in two steps, as timm's are: `forward_features`, then `forward_head`."""
+    return all(callable(getattr(module, method, None)) for method in ("forward_features", "forward_head"))
+
+
+def same(x: torch.Tensor, **_ignored: object) -> torch.Tensor:
+    """Instead of a method of a network that is not to do anything."""
+    return x
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A module of its own that shares parameters, buffers and children."""
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    return shallow
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; every part then has the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _names(module: nn.Module, opened: Sequence[type[nn.Module]]) -> list[str]:
+    composed = isinstance(module, Composed)
+    return [
+        name
+        for child, part in module.named_children()
+        for name in _opened(part, child, opened, whole=composed and f"{child}." == BACKBONE)
+    ]
+
+
+def _opened(part: nn.Module, name: str, opened: Sequence[type[nn.Module]], whole: bool = False) -> Iterator[str]:
     children = list(part.named_children())
-    if children and (whole or type(part) in _OPENED):
+    if children and (whole or type(part) in opened):
         for child, inner in children:
-            yield from _opened(inner, f"{name}.{child}")
+            yield from _opened(inner, f"{name}.{child}", opened)
     else:
         yield name
+
+
+def _by_methods(module: nn.Module, side: int) -> Chain:
+    """The chain of a network without feature maps; no stages where timm's two methods do not compute it.
+
+    What learns but is never called itself (a table of positions, say) is used by methods on the way to the blocks, so
+    it belongs to the first stage.
+    """
+    if not has_two_methods(module):
+        return Chain((), tuple(unit_names(module)))
+    names = _names(module, (*_OPENED, nn.ModuleList))
+    headless = copied(module)
+    vars(headless)["forward_head"] = same
+    before = list(_output_shapes(headless, names, side))
+    called = _output_shapes(module, names, side)
+    head = [name for name in called if name not in before]
+    never = [name for name in names if name not in called]
+    learning = [name for name in never if has_parameters(module, [name])]
+    body = _joined(module, _by_block([*learning, *before]))
+    if not body or not has_parameters(module, head):
+        return Chain((), tuple(names))
+    return Chain(_tuples([*body, head]), tuple(name for name in never if name not in learning), by_methods=True)
+
+
+def _tuples(stages: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(stage) for stage in stages)
+
+
+def _lists(module: nn.Module, names: Sequence[str]) -> list[str]:
+    """Those of some units that are lists of something that learns."""
+    of = [name for name in names if isinstance(module.get_submodule(name), nn.ModuleList)]
+    return [name for name in of if has_parameters(module, [name])]
+
+
+def _by_block(names: Sequence[str]) -> list[list[str]]:
+    """Groups of units; a group begins at every unit that is one of several of a name, such as `blocks.3`."""
+    groups: list[list[str]] = []
+    for name in names:
+        if not groups or name.rpartition(".")[2].isdigit():
+            groups.append([])
+        groups[-1].append(name)
+    return groups
 
 
 def _by_resolution(names: Sequence[str], sides: Mapping[str, int]) -> list[list[str]]:
@@ -216,9 +268,9 @@ def _output_shapes(module: nn.Module, names: Sequence[str], side: int) -> dict[s
         for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers())
     }
     try:
-        with _evaluating(module), torch.no_grad():
+        with evaluating(module), torch.no_grad():
             torch.func.functional_call(module, tensors, (torch.zeros(1, 3, side, side, device="meta"),))
-    except _WRONG_INPUT as error:
+    except WRONG_INPUT as error:
         raise ModelError(
             f"the network does not take images of {side} px, for which its architecture was made "
             f"({one_line(error)}): choose another architecture"
@@ -236,51 +288,3 @@ def _side(shape: torch.Size) -> int:
     if shape[2] == shape[3]:
         return shape[2]
     return shape[1] if shape[1] == shape[2] else 0
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; every part then has the mode it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def _without(module: nn.Module, before: Sequence[str], aside: Sequence[str]) -> nn.Module:
-    """The network with some units as Identity and those aside gone; the containers on the way to them are copies."""
-    tail = _copied(module)
-    copies = {id(tail)}
-
-    def owner_of(name: str) -> tuple[nn.Module, str]:
-        *path, leaf = name.split(".")
-        owner = tail
-        for step in path:
-            inner = owner.get_submodule(step)
-            if id(inner) not in copies:
-                inner = _copied(inner)
-                copies.add(id(inner))
-                owner._modules[step] = inner
-            owner = inner
-        return owner, leaf
-
-    for name in before:
-        owner, leaf = owner_of(name)
-        owner._modules[leaf] = nn.Identity()
-    for name in aside if before else ():
-        owner, leaf = owner_of(name)
-        if has_parameters(owner, [leaf]):
-            owner._modules[leaf] = None
-            if hasattr(owner, "aux_logits"):  # torchvision's networks then return plain logits in training as well
-                owner.aux_logits = False  # type: ignore[assignment]  # a plain attribute of theirs
-    return tail
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    """A module of its own that shares parameters, buffers and children."""
-    shallow = copy.copy(module)
-    shallow._modules = dict(module._modules)
-    return shallow

@@ -36,7 +36,7 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
     Raises:
         DataError: images or weights are missing, damaged, unsafe, not pinned, of a licence that is not allowed, or not
             what their sha256 says; nothing is written.
-        ParamsError: a key does not fit the source.
+        ParamsError: a key does not fit the source, or an architecture is unknown; nothing was downloaded.
     """
     with replacing_folder(layout.weights) as weights:
         write_weights(layout, weights, models, fetch)

@@ -10,6 +10,7 @@ from podium.core.config.params import load
 from podium.core.errors import ParamsError
 
 VALID = yaml.safe_load((Path(__file__).parents[3] / "experiments" / "sample.yaml").read_text())
+WIDE = {"low": 0.1, "high": 0.2}
 FOLDER = {"source": "folder", "name": "a", "location": "data/a", "licence": "x"}
 
 
@@ -44,6 +45,15 @@ MISTAKES = [
         set_at("tune", "search", {"train.learning_rat": {"low": 0.1, "high": 1.0}}),
         ["'train.learning_rat'", "did you mean 'train.learning_rate'?"],
     ),
+    # the right word, but not all of the way to it, and a misspelt word without the way to it
+    (set_at("tune", "search", {"learning_rate": WIDE}), ["'learning_rate' is", "did you mean 'train.learning_rate'?"]),
+    (set_at("tune", "search", {"train.flip": WIDE}), ["'train.flip' is", "did you mean 'train.augment.flip'?"]),
+    (set_at("tune", "search", {"head.kind": WIDE}), ["'head.kind' is", "did you mean 'train.loss.kind'?"]),
+    (set_at("tune", "search", {"flipp": WIDE}), ["'flipp' is", "did you mean 'train.augment.flip'?"]),
+    (
+        set_at("models", "resnet18", "search", {"patience": WIDE}),
+        ["models.resnet18.search: 'patience' is", "'train.early_stopping.patience'?"],
+    ),
     (
         set_at("tune", "search", {"train.optimizer": {"low": 0.1, "high": 1.0}}),
         ["tune.search.train.optimizer is not a number", "{choices: [...]}"],
@@ -61,6 +71,20 @@ MISTAKES = [
     # a warm-up that does not end, under the key that was set
     (set_at("train", "warmup_epochs", 6), ["train.warmup_epochs: a warm-up of 6 epochs", "(6 epochs)"]),
     (set_at("models", "resnet18", "train", {"epochs": 1, "warmup_epochs": 2}), ["models.resnet18.train.warmup_epochs"]),
+    # stages that would wait for longer than the run; where only the head learns nothing waits
+    (set_at("train", "unfreeze_every", 6), ["train.unfreeze_every: the stage", "after 6 epochs", "the run has 6"]),
+    (
+        set_at("models", "resnet18", "train", {"epochs": 2, "warmup_epochs": 0, "unfreeze_every": 3}),
+        ["models.resnet18.train.unfreeze_every: the stage", "after 3 epochs", "the run has 2", "`trainable: head`"],
+    ),
+    (
+        set_at("tune", "search", "train.unfreeze_every", {"low": 1, "high": 6}),
+        ["tune.search.train.unfreeze_every: the stage", "after 6 epochs"],
+    ),
+    (
+        set_at("tune", {"trials": 3, "epochs": 2, "startup_trials": 4, "search": {}}),
+        ["tune: startup_trials (4) is more than trials (3)", "drawn by chance"],
+    ),
     # values that may be tried, but not with one another
     (
         set_at(
@@ -104,7 +128,45 @@ MISTAKES = [
         set_at("tune", "search", "attention", {"choices": ["se", "se"]}),
         ["tune.search.attention: choices lists 'se' more than once"],
     ),
-    (set_at("tune", "search", "attention", {"choices": ["se"]}), ["tune.search.attention.choices", "at least 2"]),
+    (set_at("tune", "search", "attention", {"choices": ["se"]}), ["tune.search.attention: choices lists 1", "least 2"]),
+    (
+        set_at("tune", "search", "train.ema_decay", {"choices": [None, 0.9]}),
+        ["tune.search.train.ema_decay.choices[0]: takes a finite number, a word or a truth value (given None)"],
+    ),
+    (
+        set_at("models", "resnet18", "search", {"train.ema_decay": {"choices": [0.9, {"low": 1}]}}),
+        ["models.resnet18.search.train.ema_decay.choices[1]: takes a finite number, a word or a truth value"],
+    ),
+    (
+        set_at("models", "resnet18", "warm_start", [{"train.learning_rate": None}]),
+        ["models.resnet18.warm_start[0].train.learning_rate: takes a finite number, a word or a truth value"],
+    ),
+    # neither a range nor choices; null leaves a key out where a model says it
+    (set_at("tune", "search", "train.learning_rate", [0.1, 1]), ["learning_rate: takes {low, high, log} or {choices:"]),
+    (
+        set_at("tune", "search", "train.learning_rate", None),
+        ["tune.search.train.learning_rate: takes {low, high, log}"],
+    ),
+    (
+        set_at("models", "resnet18", "search", {"train.learning_rat": None}),
+        [
+            "models.resnet18.search: null leaves a key of tune.search out, but 'train.learning_rat' is not there",
+            "did you mean 'train.learning_rate'?",
+        ],
+    ),
+    # what learns
+    (
+        set_at("models", "resnet18", "trainable", ["layer4", "fc"]),
+        ["models.resnet18.trainable: takes all, head, last_"],
+    ),
+    (set_at("models", "resnet18", "trainable", "layer4"), ["last_stage or {from: layer3} (given 'layer4')"]),
+    (set_at("models", "resnet18", "trainable", None), ["last_stage or {from: layer3} (given None)"]),
+    (set_at("models", "resnet18", "trainable", {"form": "layer3"}), ["trainable.form'; did you mean 'from'?"]),
+    (set_at("models", "resnet18", "trainable", {"from": 3}), ["models.resnet18.trainable.from: ", "valid string"]),
+    (
+        set_at("tune", "search", "trainable", {"choices": ["head", "layer3"]}),
+        ["tune.search.trainable: takes all, head, last_stage or {from: layer3} (given 'layer3')"],
+    ),
     (
         set_at("tune", "search", "attention", {"choice": ["se"]}),
         ["'tune.search.attention.choice'", "did you mean 'choices'?"],
@@ -171,6 +233,15 @@ MISTAKES = [
         ["dataset.limit_per_class.trian: ", "'train', 'val' or 'test'"],
     ),
     (set_at("dataset", "limit_per_class", {"val": 0}), ["dataset.limit_per_class.val: ", "(given 0)"]),
+    # words about weights that there are none of
+    (
+        set_at("models", "resnet18", "weights", "none"),
+        ["models.resnet18: weights_sha256, weights_pretraining tells of weights, but weights is `none`: remove it"],
+    ),
+    (
+        set_at("models", "resnet18", {"architecture": "resnet18", "weights_licence": "mit"}),
+        ["models.resnet18: weights_licence tells of weights, but weights is `none`"],
+    ),
     # weights that are not pinned
     (set_at("models", "resnet18", {"architecture": "resnet18", "weights": "data:w"}), ["weights_sha256 is missing"]),
     (
@@ -228,6 +299,58 @@ def test_a_model_s_own_ranges_lie_on_top_of_the_common_ones(tmp_path):
     params = load(write(tmp_path, set_at("models", "resnet18", "search", {"attention": {"choices": ["none", "se"]}})))
     assert sorted(params.search("resnet18")) == ["attention", "train.learning_rate"]
     assert sorted(params.search("convnext_atto")) == ["train.learning_rate"]
+
+
+def test_a_model_leaves_a_common_range_out_with_null(tmp_path):
+    common = {"train.learning_rate": WIDE, "train.weight_decay": WIDE}
+    own = {"train.learning_rate": None, "head.dropout": WIDE}
+
+    def change(values):
+        values["tune"]["search"] = common
+        values["models"]["resnet18"]["search"] = own
+
+    params = load(write(tmp_path, change))
+    assert sorted(params.search("resnet18")) == ["head.dropout", "train.weight_decay"]
+    assert sorted(params.search("convnext_atto")) == sorted(common)
+
+
+def test_what_is_left_out_is_neither_checked_for_that_model_nor_open_to_a_warm_start(tmp_path):
+    def change(values):
+        values["tune"]["search"] = {"train.warmup_epochs": {"low": 0, "high": 3}}
+        values["models"]["resnet18"] |= {"train": {"epochs": 2}, "search": {"train.warmup_epochs": None}}
+
+    assert load(write(tmp_path, change)).search("resnet18") == {}
+
+    def warm(values):
+        change(values)
+        values["models"]["resnet18"]["warm_start"] = [{"train.warmup_epochs": 1}]
+
+    with pytest.raises(ParamsError, match=r"warm_start\[0\]: 'train.warmup_epochs' is not searched"):
+        load(write(tmp_path, warm))
+
+
+def test_a_common_range_that_every_model_leaves_out_is_still_one_of_a_key(tmp_path):
+    def change(values):
+        values["tune"]["search"] = {"train.learning_rat": WIDE}
+        for model in values["models"].values():
+            model["search"] = {"train.learning_rat": None}
+
+    with pytest.raises(ParamsError, match="tune.search: 'train.learning_rat' is not a key of a model's section"):
+        load(write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_at("train", "unfreeze_every", 5),
+        set_at("models", {"a": {"architecture": "resnet18", "trainable": "head", "train": {"unfreeze_every": 9}}}),
+        set_at("models", {"a": {"architecture": "vgg", "trainable": {"from": "x"}, "train": {"unfreeze_every": 9}}}),
+        set_at("tune", {"trials": 2, "epochs": 2, "startup_trials": 2, "search": {}}),
+        set_at("tune", {"trials": 1, "epochs": 2, "search": {}}),  # to try the rest out
+    ],
+)
+def test_what_only_looks_too_long_is_taken(tmp_path, change):
+    load(write(tmp_path, change))
 
 
 def test_choices_and_warm_starts_have_the_types_of_their_keys(tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import numpy as np
@@ -59,6 +60,30 @@ def test_batches_cover_every_image_once_and_none_but_an_only_one_has_a_single_im
     assert sizes[-1] <= batch_size + 1
     if batch_size > 1 and count > 1:
         assert min(sizes) > 1
+
+
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(1, 2))
+def test_pieces_cover_a_batch_within_the_limit_and_share_an_image_only_where_they_must(count, limit, least):
+    limit = max(limit, least)
+    pieces = loader.pieces(count, limit, least)
+    sizes = [end - begin for begin, end in pieces]
+    assert max(sizes) <= limit
+    assert min(sizes) >= min(least, count)
+    shared = [max(0, before - begin) for (_, before), (begin, _) in itertools.pairwise(pieces)]
+    assert sorted({i for begin, end in pieces for i in range(begin, end)}) == list(range(count))
+    must = limit == least == 2 and count % 2 and count > 1  # an odd number is no sum of twos
+    assert sum(shared) == sum(sizes) - count == bool(must)
+    assert len(pieces) == -(-count // limit)
+
+
+@given(st.integers(1, 100), st.integers(1, 32), st.integers(1, 2))
+def test_parts_of_one_batch_are_cut_into_as_many_pieces(count, limit, least):
+    limit = max(limit, least)
+    wanted = len(loader.pieces(count + 1, limit, least))
+    pieces = loader.pieces(count, limit, least, wanted)
+    assert len(pieces) == wanted
+    assert max(end - begin for begin, end in pieces) <= limit
+    assert {i for begin, end in pieces for i in range(begin, end)} == set(range(count))
 
 
 @given(st.lists(st.integers()))

@@ -129,6 +129,28 @@ def test_early_stopping_is_remembered_by_a_checkpoint(prepared, tmp_path):
     assert again.stopped_early
 
 
+def test_early_stopping_waits_until_all_stages_learn_also_after_a_resume(prepared, tmp_path):
+    recipe = RECIPE.model_copy(
+        update={"epochs": 30, "unfreeze_every": 2, "early_stopping": EarlyStopping(patience=3, min_delta=99.0)}
+    )
+    module = network()
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+    def dying(row, seconds) -> None:
+        raise InterruptedError
+
+    for _ in range(6):
+        with pytest.raises(InterruptedError):
+            fit(job(prepared, recipe), network(), dying, Checkpoint(tmp_path))
+    resumed = fit(job(prepared, recipe), network(), ignore, Checkpoint(tmp_path))
+    whole = fit(job(prepared, recipe), module, ignore)
+    assert not [name for name, parameter in module.named_parameters() if torch.equal(parameter, before[name])]
+    stages = 6  # conv1, layer1 to layer4, fc: the last of them learns from epoch 10 (from 0) on
+    assert len(whole.progress.history) == 2 * (stages - 1) + 3
+    assert resumed.progress.history == whole.progress.history
+    assert whole.stopped_early
+
+
 def test_a_checkpoint_holds_no_pickle_and_a_damaged_one_is_named(prepared, tmp_path):
     fit(job(prepared), network(), ignore, Checkpoint(tmp_path))
     (file,) = tmp_path.iterdir()
@@ -145,9 +167,9 @@ def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
     with pytest.raises(Diverged, match=r"^train small: the loss is (nan|inf) at step 2 ") as told:
         fit(job(prepared, wild), network(), ignore)
     split = open_for_fitting(prepared, "train")
-    rows = loader.order(split.labels, "shuffle", 0, 0)[10:18]
+    rows = loader.order(split.labels, "shuffle", 0, 0)[10:20]
     named = ", ".join(split.index["image_id"].iloc[rows])
-    assert f"(epoch 1, learning rate 1e+30), images {named} and 2 more: lower train.learning_rate" in str(told.value)
+    assert f"(epoch 1, learning rate 1e+30), images {named}: lower train.learning_rate" in str(told.value)
 
 
 def test_dropout_is_drawn_per_step(prepared):
@@ -243,6 +265,36 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(prepared, micro
     second = one_step(prepared, parts, **recipe, micro_batch_size=micro_batch_size)
     assert second == pytest.approx(first, rel=1e-6)
     assert torch.allclose(whole.main.weight, parts.main.weight, rtol=1e-5, atol=1e-7)
+
+
+def test_an_image_that_fills_up_a_micro_batch_for_batch_norm_counts_once(prepared):
+    class Normed(OneHead):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor):
+            return self.main(self.norm(x.mean((2, 3))))
+
+    module = Normed()
+    learned = fit(
+        job(
+            prepared,
+            Train(
+                epochs=1, batch_size=15, micro_batch_size=2, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL,
+            ),
+        ),
+        Normed(),
+        ignore,
+    )  # fmt: skip
+    x, labels = all_images(prepared)
+    total = 0.0
+    for batch in (0, 15):
+        for begin in (*range(batch, batch + 14, 2), batch + 13):
+            logits = module(x[begin : begin + 2])
+            losses = F.cross_entropy(logits, labels[begin : begin + 2], reduction="none")
+            total += losses[1 if begin == batch + 13 else 0 :].sum().item()
+    assert learned.progress.history[0].train_loss == pytest.approx(total / 30, rel=1e-5)
 
 
 def test_gradients_are_clipped_to_their_norm(prepared):

@@ -30,6 +30,7 @@ from tests.small_splits import RECIPE, SIZE, write_prepared
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 CHANGES = Augment(flip=True, shift=0.1, brightness=0.2, contrast=0.2)
 ROUNDING = 2.0**-8  # of a bfloat16: half of its last place, relative
+SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2}  # a transformer
 TRAIN, VAL = 37, 11  # no multiples of the batches they are computed in
 
 
@@ -69,9 +70,11 @@ def exactly(given: Source, prefix: nn.Module, rows: np.ndarray, epoch: int) -> t
         return prefix(given.compute.place_batch(apply(pixels, change, MEAN, STD)))
 
 
-def trained(given: Source, inputs, epochs: int = 4) -> tuple[dict[str, torch.Tensor], list[float]]:
+def trained(
+    given: Source, inputs, epochs: int = 4, followed: Plan | None = None
+) -> tuple[dict[str, torch.Tensor], list[float]]:
     """The tail's weights and the losses after some epochs from `inputs(plan, rows, epoch)`."""
-    followed = plan(compute=given.compute)
+    followed = followed or plan(compute=given.compute)
     optimizer = optimiser(followed.tail, RECIPE, followed.depth)
     losses = []
     for epoch in range(epochs):
@@ -124,6 +127,35 @@ def test_training_from_kept_inputs_equals_the_uncached_loop_with_the_same_views(
     _, cached = trained(given, from_disk)
     _, plain = trained(given, lambda followed, rows, epoch: exactly(given, followed.prefix, rows, epoch))
     assert cached[-1] < 0.7 * cached[0]  # it learns
+    np.testing.assert_allclose(cached, plain, rtol=0.01)
+
+
+def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_maps(prepared, tmp_path):
+    """Values (tokens, channels) are kept; the same tolerance as above."""
+    from timm.models import VisionTransformer
+
+    given = source(prepared, Runtime(threads=1, channels_last=True))
+
+    def followed() -> Plan:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            vit = VisionTransformer(dynamic_img_size=True, img_size=SIZE, patch_size=8, num_classes=3, **SMALL)
+        what = Contender(architecture="test_vit", trainable="last_stage", train=RECIPE)
+        return Plan.of(given.compute.place(vit), what, SIZE)
+
+    def from_disk(followed: Plan, rows: np.ndarray, epoch: int) -> torch.Tensor:
+        features = Features(given, followed.prefix, tmp_path, 1.0)
+        assert features.entry is not None
+        x = features.train(rows, epoch)
+        torch.testing.assert_close(x, exactly(given, followed.prefix, rows, epoch), rtol=ROUNDING, atol=1e-5)
+        assert x.shape == (len(rows), 17, 32)
+        return x
+
+    _, cached = trained(given, from_disk, followed=followed())
+    _, plain = trained(
+        given, lambda followed, rows, epoch: exactly(given, followed.prefix, rows, epoch), followed=followed()
+    )
+    assert cached[-1] < cached[0]
     np.testing.assert_allclose(cached, plain, rtol=0.01)
 
 

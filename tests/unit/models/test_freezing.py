@@ -15,6 +15,7 @@ from podium.models.optimisers import optimiser
 from tests.small_splits import RECIPE
 
 SIZE = 32
+SIDES = {"test_vit": 160, "mixer_s32_224": 224, "test_vit_relpos": 160}  # these take no other
 
 
 def contender(architecture: str = "test_resnet", trainable: object = "all", attention: str = "none", **recipe: object):
@@ -25,7 +26,7 @@ def contender(architecture: str = "test_resnet", trainable: object = "all", atte
 
 def planned(what: Contender) -> tuple[nn.Module, Plan]:
     module = zoo.create(what, 3, 0)
-    return module, Plan.of(module, what, SIZE)
+    return module, Plan.of(module, what, SIDES.get(what.architecture, SIZE))
 
 
 def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> None:
@@ -35,7 +36,8 @@ def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> No
         plan.learn(epoch)
         for step in range(2):
             generator = torch.Generator().manual_seed(10 * epoch + step)
-            x = torch.rand(4, 3, SIZE, SIZE, generator=generator)
+            side = SIDES.get(what.architecture, SIZE)
+            x = torch.rand(4, 3, side, side, generator=generator)
             with torch.no_grad():
                 x = x if plan.prefix is None else plan.prefix(x)
             out = plan.tail(x)
@@ -63,6 +65,10 @@ LEARNS = [
     ("torchvision/googlenet", "last_stage", ("inception5", "fc.")),
     ("torchvision/resnet18", From(**{"from": "layer4.1"}), ("layer4.1.", "fc.")),
     ("cnn", "last_stage", ("features.block4.", "fc.")),
+    ("test_vit", "head", ("head.",)),
+    ("test_vit", "last_stage", ("blocks.5.", "norm.", "head.")),
+    ("test_vit", From(**{"from": "blocks.4"}), ("blocks.4.", "blocks.5.", "norm.", "head.")),
+    ("test_vit_relpos", "head", ("fc_norm.", "head.")),
 ]
 
 
@@ -77,6 +83,12 @@ def test_only_what_may_learn_moves_and_nothing_of_the_rest_not_even_running_stat
     assert all(name.startswith(learns) for name in moved)
     assert all(name in moved for name, _ in module.named_parameters() if name.startswith(learns) and "bias" not in name)
     assert {name for name, p in module.named_parameters() if p.requires_grad} == set(plan.depth)
+    again = zoo.create(what, 3, 1)
+    again.load_state_dict(module.state_dict())
+    side = SIDES.get(architecture, SIZE)
+    x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(again.eval()(x), plan.tail.eval()(plan.prefix.eval()(x)))
 
 
 def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_named():
@@ -169,12 +181,37 @@ def test_a_name_that_is_no_unit_is_refused_with_the_nearest():
         planned(contender(trainable=From(**{"from": "lay"})))
 
 
+def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_the_patches():
+    what = contender("test_vit", layer_decay=0.5, unfreeze_every=1)
+    module, plan = planned(what)
+    assert plan.tail is module
+    assert {plan.depth[name] for name in ("pos_embed", "cls_token", "patch_embed.proj.weight")} == {7}
+    assert [plan.depth[f"blocks.{number}.mlp.fc1.weight"] for number in range(6)] == [6, 5, 4, 3, 2, 1]
+    assert (plan.depth["norm.weight"], plan.depth["head.weight"]) == (1, 0)
+    before = state(module)
+    steps(module, plan, what, epochs=2)
+    assert {".".join(name.split(".")[:2]) for name in changed(module, before) if "bias" not in name} == {
+        "head.weight", "norm.weight", "blocks.5",
+    }  # fmt: skip
+
+
+class Tokens(nn.Module):
+    """A sequence of patches without the two methods of timm's networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.head = nn.Conv2d(3, 4, 8, 8), nn.LayerNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.patches(x).flatten(2).mT).mean(1))
+
+
 @pytest.mark.parametrize("recipe", [{"trainable": "head"}, {"layer_decay": 0.5}, {"unfreeze_every": 1}], ids=str)
 def test_a_network_without_a_chain_learns_whole_or_is_refused(recipe):
-    vit = zoo.create(contender("test_vit"), 3, 0)
-    assert Plan.of(vit, contender("test_vit"), 160).tail is vit
+    module = Tokens()
+    assert Plan.of(module, contender("test_vit"), 160).tail is module
     with pytest.raises(ModelError, match="test_vit has no chain.*trainable: all"):
-        Plan.of(vit, contender("test_vit", **recipe), 160)
+        Plan.of(module, contender("test_vit", **recipe), 160)
 
 
 def test_a_cut_inside_a_head_that_flattens_on_the_way_is_refused():

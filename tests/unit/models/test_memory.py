@@ -1,10 +1,16 @@
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from podium.core.errors import ModelError
+from podium.data import loader
 from podium.models.checkpoint import Checkpoint
 from podium.models.engine import fit
+from podium.models.memory import Room
 from tests.small_jobs import ignore, job
 from tests.small_splits import RECIPE, write_prepared
 
@@ -50,6 +56,60 @@ def test_the_micro_batch_is_halved_and_the_step_repeated_from_the_same_state(pre
     assert "for 4 images at once: goes on with 2" in told
     assert halved.progress.history == asked.progress.history
     assert all(torch.equal(halved.best[name], asked.best[name]) for name in asked.best)
+
+
+@pytest.mark.parametrize(("most", "left"), [(5, 3), (3, 3), (2, 2)])
+def test_an_odd_batch_is_halved_down_to_the_two_images_that_batch_norm_needs(prepared, most, left):
+    recipe = RECIPE.model_copy(update={"batch_size": 13})
+    module = Small(most=most)
+    halved = fit(job(prepared, recipe), module, ignore)
+    asked = fit(job(prepared, recipe.model_copy(update={"micro_batch_size": left})), Small(), ignore)
+    assert halved.progress.micro_batch_size == left
+    failed = 3 if left == 2 else 2 if most < 6 else 1
+    assert [tried > most for tried in module.tried].count(True) == failed
+    assert min(module.tried) == 2
+    assert halved.progress.history == asked.progress.history
+    with pytest.raises(ModelError, match="out of memory"):
+        fit(job(prepared, recipe), Small(most=1), ignore)
+
+
+def test_a_limit_holds_for_the_image_that_joins_the_last_batch_and_no_limit_leaves_it_there(tmp_path):
+    prepared = write_prepared(tmp_path / "prepared", train=17)
+    free, limited, least = Small(), Small(), Small(most=2)
+    fit(job(prepared), free, ignore)
+    fit(job(prepared, RECIPE.model_copy(update={"micro_batch_size": 4})), limited, ignore)
+    fit(job(prepared, RECIPE.model_copy(update={"batch_size": 2})), least, ignore)
+    assert free.tried == [8, 9] * RECIPE.epochs
+    assert limited.tried == [4, 4, 4, 3, 2] * RECIPE.epochs
+    assert least.tried == [2] * 7 + [3, 2, 2] + [2] * 9 * (RECIPE.epochs - 1)
+
+
+@given(st.integers(1, 64), st.integers(0, 1), st.integers(1, 64), st.integers(1, 2))
+@settings(deadline=None)
+def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits, least):
+    count = max(least, batch_size + joined)
+    room = Room("x", max(least, batch_size), batch_size, least=least)
+    tried = []
+
+    def work(at_once: int) -> int:
+        tried.append(at_once)
+        largest = max(end - begin for begin, end in loader.pieces(count, at_once, least))
+        if largest > fits:
+            raise torch.OutOfMemoryError(MESSAGE)
+        return largest
+
+    if fits < least:
+        with pytest.raises(torch.OutOfMemoryError):
+            room.within(count, work)
+        assert tried[-1] == least
+    else:
+        assert room.within(count, work) <= fits
+    assert tried[0] == count
+    assert all(fewer == max(least, more // 2) for more, fewer in itertools.pairwise(tried))
+    if fits >= least:
+        left = tried[-1]
+        assert room.within(count, work) <= left
+        assert tried[-1] == left  # and does not try again what was too much
 
 
 def test_validation_halves_too_and_leaves_training_as_it_is(prepared):

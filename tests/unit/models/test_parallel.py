@@ -23,6 +23,7 @@ from tests.small_splits import RUNTIME, contender, write_prepared, write_project
 
 REPOSITORY = Path(__file__).parents[3]
 WITHOUT_BATCH_NORM = "test_convnext"
+TRAIN, VAL = 31, 13  # images: parts of unequal size
 SCRIPT = """
     import sys
     from pathlib import Path
@@ -51,12 +52,12 @@ def two(tmp_path_factory) -> tuple[Path, str]:
     """A folder in which two processes have trained, and what they printed."""
     root = tmp_path_factory.mktemp("two")
     write_project(root / "project", WITHOUT_BATCH_NORM)
-    write_prepared(root / "prepared", train=31, val=13)
+    write_prepared(root / "prepared", train=TRAIN, val=VAL)
     (root / "script.py").write_text(textwrap.dedent(SCRIPT))
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "script.py", str(root)],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -109,10 +110,11 @@ def test_a_step_of_two_processes_is_the_step_of_one(two, name, tmp_path):
     alone: Fitted = run(root / "prepared", name, tmp_path)
     told = [json.loads((root / f"{name} {rank}.json").read_text()) for rank in (0, 1)]
     assert told[0] == told[1]
-    losses = [[row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy] for row in alone.progress.history]
-    tolerance = 0.2 if name.startswith("batch norm") else 1e-3  # which sees the images of its own process only
-    for mine, theirs in zip(losses, told[0]["losses"], strict=True):
-        assert theirs == pytest.approx(mine, rel=tolerance)
+    # batch norm sees the images of its own process only; one image of validation may then be right or wrong by it
+    tolerance, of_val = (0.2, {"abs": 1 / VAL + 1e-9}) if name.startswith("batch norm") else (1e-3, {"rel": 1e-3})
+    for row, theirs in zip(alone.progress.history, told[0]["losses"], strict=True):
+        assert theirs[:3] == pytest.approx([row.train_loss, row.val_loss, row.train_accuracy], rel=tolerance)
+        assert theirs[3] == pytest.approx(row.val_accuracy, **of_val)
 
 
 def test_two_processes_resume_to_the_same_bytes(two):

@@ -11,6 +11,8 @@ def test_a_stretched_schedule_keeps_its_shares():
     short = stretched(recipe, 4)
     assert (short.epochs, short.step_epochs, short.warmup_epochs, short.unfreeze_every) == (4, 2, 0.4, 1)
     assert stretched(Train(epochs=20, batch_size=8), 4).unfreeze_every is None
+    late = Train(epochs=20, batch_size=8, unfreeze_every=19)
+    assert stretched(late, 2).unfreeze_every == 1  # a trial too comes to where the second stage learns
 
 
 def test_values_of_every_depth_are_replaced_and_the_rest_is_kept():

@@ -118,3 +118,11 @@ def test_early_stopping_waits_for_patience_epochs_without_min_delta(val_losses, 
     rule = recipe(early_stopping=EarlyStopping(patience=2, min_delta=0.05))
     assert should_stop(val_losses, rule) is stops
     assert should_stop(val_losses, recipe()) is False
+
+
+@given(st.lists(st.sampled_from([0.5, 0.6, 0.7, 0.8]), max_size=12), st.integers(0, 12), st.integers(1, 4))
+def test_epochs_before_all_stages_learn_are_not_counted_as_bad(val_losses, all_learn_from, patience):
+    rule = recipe(early_stopping=EarlyStopping(patience=patience))
+    stops = should_stop(val_losses, rule, all_learn_from)
+    late = val_losses[max(all_learn_from, len(val_losses) - patience) :]
+    assert stops == (len(late) == patience and min(late) >= min(val_losses[: -len(late)], default=math.inf))

@@ -1,12 +1,10 @@
 import pytest
-import timm
 import torch
 from torch import nn
 
 from podium.core.config.contender import Head, Network
-from podium.core.errors import ModelError
 from podium.models import units, zoo
-from podium.models.units import chain, split, unit_names
+from podium.models.units import chain, unit_names
 
 # what is written: first and last unit of the last stage, and of the head; every family and shape of head once
 STAGES = [
@@ -31,10 +29,6 @@ def empty(what: Network) -> nn.Module:
     """Without memory for its weights."""
     with torch.device("meta"):
         return zoo.create(what, 5, 0)
-
-
-def drawn(side: int) -> torch.Tensor:
-    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.mark.parametrize(("architecture", "last", "head"), STAGES)
@@ -75,92 +69,80 @@ def test_attention_and_a_head_of_our_own_are_the_head():
     assert all(name.startswith("backbone.") for stage in found[:-1] for name in stage)
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        network("test_resnet"),
-        network("test_convnext"),
-        network("test_efficientnet"),
-        network("torchvision/resnet18"),
-        network("torchvision/googlenet"),
-        network("cnn"),
-        network("test_resnet", attention="self", head=Head(hidden=(8,))),
-        network("torchvision/googlenet", attention="se"),
-    ],
-    ids=lambda what: f"{what.architecture}+{what.attention}",
-)
-def test_both_halves_give_the_very_logits_of_the_whole_at_every_stage(what):
-    module = zoo.create(what, 3, 0)
-    found = chain(module, what)
-    names = [name for name, _ in module.named_parameters()]
-    for stage in found.stages:
-        prefix, tail = split(module, found, stage[0], drawn(64))
-        own = dict(module.named_parameters())
-        assert all(parameter is own[name] for name, parameter in tail.named_parameters())
-        assert len([*prefix.parameters(), *tail.parameters()]) <= len(names)
-    assert [name for name, _ in module.named_parameters()] == names
+# without feature maps: number of stages, first stage, last one before the head, head
+BLOCKS = [
+    ("test_vit", 8, ("patch_embed", "norm_pre"), ("blocks.5", "norm"), ("fc_norm", "head")),
+    ("test_vit2", 10, ("patch_embed", "norm_pre"), ("blocks.7", "norm"), ("fc_norm", "head")),
+    (
+        "deit_tiny_distilled_patch16_224",
+        14,
+        ("patch_embed", "norm_pre"),
+        ("blocks.11", "norm"),
+        ("head_drop", "head_dist"),
+    ),
+    ("mixer_s32_224", 10, ("stem", "stem"), ("blocks.7", "norm"), ("head_drop", "head")),
+    ("eva02_tiny_patch14_224", 14, ("patch_embed", "norm_pre"), ("blocks.11", "norm"), ("fc_norm", "head")),  # a list
+    ("pit_ti_224", 2, ("patch_embed", "norm"), ("patch_embed", "norm"), ("head_drop", "head")),  # blocks within blocks
+]
 
 
-def test_training_the_second_half_equals_training_the_whole_with_its_first_half_in_evaluation_mode():
-    whole, halved = (zoo.create(network("test_resnet", head=Head(dropout=0.3)), 3, 0) for _ in range(2))
-    x, labels = drawn(64), torch.tensor([0, 2])
-    prefix, tail = split(halved, chain(halved, network("test_resnet")), "layer3.0", drawn(64))
-    tail.train()
-    prefix.eval()
-    whole.train()
-    for name in unit_names(whole)[: unit_names(whole).index("layer3.0")]:
-        whole.get_submodule(name).eval()
-    logits = []
-    for run in (lambda: whole(x), lambda: tail(prefix(x))):
-        torch.manual_seed(1)
-        logits.append(run())
-        nn.functional.cross_entropy(logits[-1], labels).backward()
-    assert torch.equal(*logits)
-    expected = dict(whole.named_parameters())
-    for name, parameter in tail.named_parameters():
-        assert torch.equal(parameter.grad, expected[name].grad), name
+@pytest.mark.parametrize(("architecture", "stages", "first", "last", "head"), BLOCKS, ids=[row[0] for row in BLOCKS])
+def test_without_feature_maps_stages_are_the_embedding_each_block_and_the_head(architecture, stages, first, last, head):
+    module = empty(network(architecture))
+    found = chain(module, network(architecture))
+    assert len(found.stages) == stages
+    ends = [(stage[0], stage[-1]) for stage in (found.stages[0], found.stages[-2], found.stages[-1])]
+    assert ends == [first, last, head]
+    units_of = {name for unit in found.names for name in _tensors(module, unit)}
+    in_no_unit = {name for name, _ in module.named_parameters()} - units_of
+    assert in_no_unit <= {"cls_token", "dist_token", "reg_token", "pos_embed"}
+    assert not any(_tensors(module, name) for name in found.aside)
 
 
-def test_auxiliary_classifiers_go_with_a_frozen_part():
-    what = network("torchvision/googlenet")
-    module = zoo.create(what, 3, 0)
-    found = chain(module, what)
-    assert found.aside == ("aux1", "aux2")
-    _, tail = split(module, found, "inception5a", drawn(64))
-    out = tail.train()(torch.rand(2, 832, 2, 2))
-    assert isinstance(out, torch.Tensor)
-    assert not any(name.startswith("aux") for name in tail.state_dict())
-    whole = module.train()(drawn(64))  # the network itself still has them
-    assert len([out for out in whole if out is not None]) == 3
+def _tensors(module: nn.Module, unit: str) -> list[str]:
+    return [f"{unit}.{name}" for name, _ in module.get_submodule(unit).named_parameters()]
 
 
-def test_a_transformer_has_no_chain_of_feature_maps():
-    what = network("test_vit")
-    module = timm.create_model("test_vit", num_classes=3)
-    assert chain(module, what).stages == ()
-
-
-class Skipping(nn.Module):
-    """Adds the input of its second unit to the output of its third: no chain there."""
+class Biased(nn.Module):
+    """Computed by timm's two methods, with a table that a method reads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.three = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
-        self.fc = nn.Linear(3, 2)
+        self.patches, self.table = nn.Conv2d(3, 4, 8, 8), nn.Embedding(1, 4)
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+        self.head = nn.Linear(4, 3)
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).mT + self.table.weight
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.mean(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.one(x)
-        return self.fc((self.three(self.two(y)) + y).mean((2, 3)))
+        return self.forward_head(self.forward_features(x))
 
 
-def test_a_boundary_at_which_the_halves_are_not_the_whole_is_refused():
-    module = Skipping()
-    found = chain(module, network("cnn"))
-    split(module, found, "two", drawn(16))
-    with pytest.raises(ModelError, match="not a chain at 'three'.*trainable: all"):
-        split(module, found, "three", drawn(16))
-    with pytest.raises(ModelError, match="no unit 'four'.*one, two, three, fc"):
-        split(module, found, "four", drawn(16))
+def test_what_learns_and_is_never_called_itself_is_in_the_first_stage():
+    expected = (("table", "patches"), ("blocks.0",), ("blocks.1",), ("head",))
+    assert chain(Biased(), network("test_vit")).stages == expected
+
+
+class Tokens(nn.Module):
+    """A sequence of patches without the two methods of timm's networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.head = nn.Conv2d(3, 4, 8, 8), nn.LayerNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.patches(x).flatten(2).mT).mean(1))
+
+
+def test_a_sequence_without_timm_s_methods_is_no_chain():
+    assert chain(Tokens(), network("test_vit")).stages == ()
 
 
 def test_pooling_in_front_counts_as_what_is_before_it_and_dropout_does_not():

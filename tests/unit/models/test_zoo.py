@@ -57,7 +57,9 @@ def test_a_pattern_finds_architectures_of_all_families():
     assert zoo.matching("resnet50.a1_in1k") == []
 
 
-@pytest.mark.parametrize(("architecture", "side"), [("cnn", 64), ("torchvision/vgg16", 224), ("test_resnet", 160)])
+@pytest.mark.parametrize(
+    ("architecture", "side"), [("cnn", 64), ("torchvision/vgg16", 224), ("test_resnet", 160), ("tv_resnet34", 224)]
+)
 def test_every_architecture_has_a_usual_image_size(architecture, side):
     assert zoo.image_size(architecture) == side
     figures = zoo.figures(architecture)

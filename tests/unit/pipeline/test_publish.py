@@ -209,7 +209,8 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
 
 def test_wiping_the_store_and_publishing_again_restores_everything(experiment, empty_store):
     stage = [sys.executable, "-m", "stages.publish"]
-    settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    repository = Path(__file__).parents[3]
+    settings = {**os.environ, "PYTHONPATH": f"{repository / 'src'}{os.pathsep}{repository}"}
     # twice in processes of its own: this one would go on reading the database that was deleted
     subprocess.run(stage, cwd=experiment.layout.root, env=settings, capture_output=True, check=True)
     (experiment.layout.root / "mlflow.db").unlink()

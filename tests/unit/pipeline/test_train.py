@@ -219,9 +219,10 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
                   watch=lambda *_: Dying())
         """
     )
+    repository = Path(__file__).parents[3]
     killed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": f"{repository / 'src'}{os.pathsep}{repository}"},
         capture_output=True,
         text=True,
         check=False,

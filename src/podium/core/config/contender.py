@@ -1,9 +1,10 @@
 """Params section `models`: the contenders. A network, where its first weights come from, what of it learns, and how."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from podium.core.config.base import Number, PositiveInt, Section, Sha256
 from podium.core.config.recipe import Train
@@ -38,6 +39,26 @@ class From(Section):
     from_: Text = Field(alias="from")
 
 
+_Reach = Literal["all", "head", "last_stage"]
+
+
+def _how_named(given: object) -> str | None:
+    """Which way of saying what learns is meant; None of anything else."""
+    if isinstance(given, Mapping | From):
+        return From.__name__
+    return "word" if given in get_args(_Reach) else None
+
+
+_Trainable = Annotated[
+    Annotated[_Reach, Tag("word")] | Annotated[From, Tag(From.__name__)],
+    Discriminator(
+        _how_named,
+        custom_error_type="trainable",
+        custom_error_message="takes all, head, last_stage or {from: layer3}",
+    ),
+]
+
+
 class _Weighted(Network):
     """A network with its first weights, and what of it learns.
 
@@ -50,11 +71,16 @@ class _Weighted(Network):
     weights_sha256: Sha256 | None = None
     weights_licence: Text | None = None
     weights_pretraining: Text | None = None
-    trainable: Literal["all", "head", "last_stage"] | From = "all"
+    trainable: _Trainable = "all"
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> Self:
         check_weights(self.weights, self.weights_sha256)
+        said = [key for key in ("weights_sha256", "weights_licence", "weights_pretraining") if getattr(self, key)]
+        if self.weights == "none" and said:
+            raise ValueError(
+                f"{', '.join(said)} tells of weights, but weights is `none`: remove it, or name the weights"
+            )
         return self
 
 
@@ -67,11 +93,12 @@ class Contender(_Weighted):
 class Model(_Weighted):
     """One entry of `models` as written: what differs from the common recipe, what is searched besides.
 
-    `warm_start` lists values that an earlier study found good; they are tried first.
+    A key that is null in `search` is left out of `tune.search` for this model. `warm_start` lists values that an
+    earlier study found good; they are tried first.
     """
 
     train: dict[str, Any] = {}
-    search: dict[str, Span] = {}
+    search: dict[str, Span | None] = {}
     warm_start: tuple[dict[str, Value], ...] = ()
 
 

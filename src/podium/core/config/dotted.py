@@ -1,10 +1,12 @@
 """A contender's values by dotted key (`train.loss.gamma`): which there are, of what type, and how to replace some."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from podium.core.config.contender import Contender
 from podium.core.config.problems import nearest
@@ -23,12 +25,10 @@ def field_at(key: str, section: str) -> Any:
         ParamsError: there is no such key.
     """
     current: Any = Contender
-    steps = key.split(".")
-    for number, step in enumerate(steps):
-        fields = current.model_fields if isinstance(current, type) and issubclass(current, BaseModel) else {}
+    for step in key.split("."):
+        fields = _fields(current)
         if step not in fields:
-            known = [".".join([*steps[:number], name]) for name in fields]
-            raise ParamsError(f"{section}: {key!r} is not a key of a model's section{nearest(key, known)}")
+            raise ParamsError(f"{section}: {key!r} is not a key of a model's section{_meant(key)}")
         current = _bare(fields[step].annotation)
     return current
 
@@ -88,6 +88,32 @@ def inside(span: Span, value: Value) -> bool:
     if isinstance(span, Choices):
         return value in span.choices
     return isinstance(value, int | float) and span.low <= value <= span.high
+
+
+def _meant(key: str) -> str:
+    """`; did you mean 'x'?`: a key of that name in another section, else the closest one, else the closest name."""
+    known = list(_keys(Contender))
+    by_name = {each.rpartition(".")[2]: each for each in known}
+    name = key.rpartition(".")[2]
+    if name in by_name:
+        return f"; did you mean {by_name[name]!r}?"
+    close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.75)
+    return nearest(key, known) or (f"; did you mean {by_name[close[0]]!r}?" if close else "")
+
+
+def _keys(section: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of all values within a section."""
+    for name, field in _fields(section).items():
+        inner = _bare(field.annotation)
+        if _fields(inner):
+            yield from _keys(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _fields(section: Any) -> Mapping[str, FieldInfo]:
+    """The keys of a section by name; none of what is no section."""
+    return section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else {}
 
 
 def _bare(annotation: Any) -> Any:

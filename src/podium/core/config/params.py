@@ -1,6 +1,7 @@
 """`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -46,13 +47,16 @@ class Params(Section):
     @model_validator(mode="after")
     def _model_sections_fit_the_recipe(self) -> Self:
         """What no section can tell alone: each model's overrides, ranges and warm starts over the common recipe."""
+        for key in self.tune.search:
+            field_at(key, "tune.search")  # also where every model leaves it out
         for name, model in self.models.items():
             contender = self.contender(name)
-            own = {"warmup_epochs", "epochs"} & set(model.train)
-            _check_warmup(contender.train, f"models.{name}.train.warmup_epochs" if own else "train.warmup_epochs")
-            for key, span in {**self.tune.search, **model.search}.items():
+            _check_lengths(contender, partial(_own_or_common, name, model))
+            _check_left_out(f"models.{name}.search", model.search, self.tune.search)
+            spans = self._spans(name)
+            for key, span in spans.items():
                 _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
-            _check_together("tune.search", {**self.tune.search, **model.search}, contender)
+            _check_together("tune.search", spans, contender)
             for number, values in enumerate(model.warm_start):
                 _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), contender)
         return self
@@ -75,10 +79,17 @@ class Params(Section):
             raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
     def search(self, model: str) -> dict[str, Span]:
-        """The common search ranges with the model's own on top, by dotted key of the model's section."""
+        """What a study of a model searches, by dotted key of its section: `tune.search`, with its own `search` on top.
+
+        A key that is null there is left out. Choices have the types of their keys.
+        """
         contender = self.contender(model)
-        spans = {**self.tune.search, **self.model(model).search}
-        return {key: _typed_span(contender, key, span) for key, span in spans.items()}
+        return {key: _typed_span(contender, key, span) for key, span in self._spans(model).items()}
+
+    def _spans(self, model: str) -> dict[str, Span]:
+        """The same with the choices as they are written."""
+        both = {**self.tune.search, **self.model(model).search}
+        return {key: span for key, span in both.items() if span is not None}
 
     def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
         """What a study of a model tries first, by dotted key, each value of its key's own type."""
@@ -136,13 +147,46 @@ def load(path: Path) -> Params:
         raise ParamsError(f"{path.name}: {first_problem(error, Params, '')}") from error
 
 
-def _check_warmup(recipe: Train, where: str) -> None:
-    """Refuses a warm-up as long as the run; `where` is the key to blame."""
+def _own_or_common(name: str, model: Model, key: str) -> str:
+    """Where a number of epochs is set: in the model's own recipe if that changes it or the length of the run."""
+    return f"models.{name}.train.{key}" if {key, "epochs"} & set(model.train) else f"train.{key}"
+
+
+def _always(place: str) -> Callable[[str], str]:
+    """The same place for every key: values that are only tried are to blame themselves."""
+    return lambda key: place
+
+
+def _check_lengths(contender: Contender, blamed: Callable[[str], str]) -> None:
+    """Refuses a warm-up as long as the run, and stages that would have to wait for longer than it.
+
+    Args:
+        contender: complete.
+        blamed: the place to blame for a key of the recipe.
+    """
+    recipe = contender.train
     if recipe.warmup_epochs >= recipe.epochs:
         raise ParamsError(
-            f"{where}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
+            f"{blamed('warmup_epochs')}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
             f"({recipe.epochs} epochs): lower it"
         )
+    every = recipe.unfreeze_every
+    # With `{from: ...}` only the network knows whether anything but a head would wait.
+    if every is not None and every >= recipe.epochs and contender.trainable in ("all", "last_stage"):
+        raise ParamsError(
+            f"{blamed('unfreeze_every')}: the stage before the head would begin after {every} epochs, but the run has "
+            f"{recipe.epochs}, so only the head would learn: lower it, or set `trainable: head`"
+        )
+
+
+def _check_left_out(section: str, own: Mapping[str, Span | None], common: Mapping[str, Span]) -> None:
+    """Refuses to leave out what is not searched anyway."""
+    for key, span in own.items():
+        if span is None and key not in common:
+            raise ParamsError(
+                f"{section}: null leaves a key of tune.search out, but {key!r} is not there{nearest(key, common)}: "
+                "remove it"
+            )
 
 
 def _typed_span(contender: Contender, key: str, span: Span) -> Span:
@@ -172,7 +216,7 @@ def _check_search(section: str, key: str, span: Span, contender: Contender) -> N
         except ValidationError as error:
             todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
             raise ParamsError(f"{first_problem(error, Contender, section)}: {todo}") from error
-        _check_warmup(changed.train, where)
+        _check_lengths(changed, _always(where))
 
 
 def _check_together(section: str, search: Mapping[str, Span], contender: Contender) -> None:
@@ -187,7 +231,7 @@ def _check_together(section: str, search: Mapping[str, Span], contender: Contend
                 f"{section}: {together} cannot be tried together ({first_problem(error, Contender, '')}): "
                 "leave one of them out"
             ) from error
-        _check_warmup(changed.train, f"{section} ({together})")
+        _check_lengths(changed, _always(f"{section} ({together})"))
 
 
 def _check_warm_start(

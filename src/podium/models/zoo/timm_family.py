@@ -7,6 +7,8 @@ from torch import nn
 from podium.core.channels import Triple
 from podium.core.errors import ModelError, one_line
 
+_DEFAULT_SIDE = 224  # pixels
+
 
 def whole(name: str, classes: int, dropout: float) -> nn.Module:
     """The network as timm builds it; `dropout` goes before its classifier."""
@@ -38,7 +40,7 @@ def features(name: str) -> nn.Module:
 def image_size(name: str) -> int:
     """The side, in pixels, that timm lists for its default weights; 224 where it lists none."""
     known = timm.get_pretrained_cfg(name)
-    return int(known.input_size[1]) if known is not None else timm.data.DEFAULT_IMAGE_SIZE
+    return int(known.input_size[1]) if known is not None else _DEFAULT_SIDE
 
 
 def normalisation(name: str) -> tuple[Triple, Triple]:

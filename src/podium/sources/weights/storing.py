@@ -16,6 +16,7 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.core.records.fetch import WeightsRecord
+from podium.sources.weights.architectures import check_architecture
 from podium.sources.weights.gates import licence_of, pretraining_of
 from podium.sources.weights.places import Arrived, Wanted, bring
 from podium.sources.weights.pretraining import UNKNOWN
@@ -43,11 +44,12 @@ def write_weights(
         pause_seconds: wait before the first retry of a broken connection; doubled each time, at most 60 s.
 
     Raises:
-        ParamsError: weights are unknown, belong to another architecture, or a key contradicts their source.
+        ParamsError: an architecture or weights are unknown, the weights belong to another architecture, or a key
+            contradicts their source.
         DataError: a file cannot be had, is not what its digest or its source says, may run code, or has a licence that
             is unknown or not allowed; published weights are not pinned (all missing digests are told at once).
     """
-    wanted = [Wanted(name, model, _chosen(name, model, fetch)) for name, model in models.items()]
+    wanted = [Wanted(name, model, chosen(name, model, fetch)) for name, model in models.items()]
     came = {each.name: bring(layout, each, fetch, pause_seconds) for each in wanted if each.model.weights != "none"}
     _refuse_unpinned([(each, came[each.name]) for each in wanted if each.name in came])
     for each in wanted:
@@ -57,8 +59,22 @@ def write_weights(
         record.write(folder / each.name / _RECORD)
 
 
-def _chosen(name: str, model: Model, fetch: Fetch) -> Published | None:
-    """What `weights` names, where it is published; its licence and architecture are checked before anything comes."""
+def chosen(name: str, model: Model, fetch: Fetch) -> Published | None:
+    """The published weights of a model, with all that can be checked of it before anything comes.
+
+    Args:
+        name: of the model.
+        model: its section.
+        fetch: licences allowed.
+
+    Returns:
+        None where `weights` is `none` or a file by its address.
+
+    Raises:
+        ParamsError: as `write_weights`.
+        DataError: nobody states the licence of the weights, or it is not an allowed one.
+    """
+    check_architecture(f"models.{name}.architecture", model.architecture)
     if model.weights == "none" or is_file(model.weights):
         return None
     choices = {each.name: each for each in published(model.architecture)}
