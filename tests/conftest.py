@@ -1,6 +1,11 @@
 """What every test relies on: no telemetry, and one small project that went through a real `dvc repro`."""
 
+import os
 import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -8,6 +13,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from podium.core.shell import silence_telemetry
 from tests.small_project import SmallProject, build
+from tests.warm_python import warm
 
 silence_telemetry()
 
@@ -30,6 +36,13 @@ class _ByFile(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
     """Tests run in two processes (`make test`)."""
     return _ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def warm_path() -> Iterator[str]:
+    """The PATH with a `python` that need not import torch for each of the stages."""
+    with TemporaryDirectory(prefix="podium-") as folder, warm(Path(folder) / "bin") as commands:
+        yield f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def draw_photographs(folder) -> None:
 
 
 @pytest.fixture(scope="module")
-def cropped(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
+def cropped(tmp_path_factory: pytest.TempPathFactory, warm_path: str) -> Scratch:
     project = copy_project(tmp_path_factory.mktemp("crops") / "project")
     draw_images(project.root / "data" / "photos")
     draw_photographs(project.root / "data" / "street")
@@ -67,7 +67,7 @@ def cropped(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
         }
     )
     commit(project)
-    done = project.run("dvc", "repro", timeout=900)
+    done = project.run("dvc", "repro", timeout=900, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

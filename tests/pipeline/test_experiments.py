@@ -1,10 +1,6 @@
 """Every experiment that is kept runs from its images to a registered winner, through the real `dvc repro`."""
 
 import json
-import os
-import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
@@ -12,7 +8,6 @@ import yaml
 from benchmarks.scratch import ROOT
 from podium.core.config.params import load
 from tests.toy_experiments import build
-from tests.warm_python import warm
 
 ACCEPTED = {
     "classic_cnns": ["pretraining"],
@@ -28,18 +23,11 @@ def test_no_experiment_is_left_out():
     assert {file.stem for file in (ROOT / "experiments").glob("*.yaml")} == set(ACCEPTED)
 
 
-@pytest.fixture(scope="module")
-def path():
-    """The PATH with a `python` that need not import torch for each of the stages."""
-    with TemporaryDirectory(prefix="podium-") as folder, warm(Path(folder) / "bin") as commands:
-        yield f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_an_experiment_runs_at_toy_size(name, tmp_path, path):
+def test_an_experiment_runs_at_toy_size(name, tmp_path, warm_path):
     project = build(tmp_path / "project", name)
     kept = load(ROOT / "experiments" / f"{name}.yaml")
-    done = project.run("dvc", "repro", timeout=1800, PATH=path)
+    done = project.run("dvc", "repro", timeout=1800, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     board = json.loads(project.read("reports/comparison/leaderboard.json"))
     assert {row["model"] for row in board["rows"]} == set(kept.models)

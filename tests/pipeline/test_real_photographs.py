@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_real_photographs_of_any_size_run_the_whole_road(tmp_path):
+def test_real_photographs_of_any_size_run_the_whole_road(tmp_path, warm_path):
     project = copy_project(tmp_path / "project")
     archive = ARCHIVE.resolve()
     project.change_params(
@@ -42,7 +42,7 @@ def test_real_photographs_of_any_size_run_the_whole_road(tmp_path):
     )
     (project.root / "data" / "README").write_text("the photographs lie elsewhere, pinned by their sha256\n")
     commit(project)
-    done = project.run("dvc", "repro", timeout=600)
+    done = project.run("dvc", "repro", timeout=600, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     board = json.loads(project.read("reports/comparison/leaderboard.json"))
     assert [row["model"] for row in board["rows"]] == ["small_resnet"]
@@ -79,7 +79,7 @@ def lay_out(folder: Path) -> None:
                 image.save(inside / f"foto ({number}) {'ñ' * (number % 4)}{ending}", FORMATS[ending])
 
 
-def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path):
+def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path, warm_path):
     project = copy_project(tmp_path / "project", with_sample=True)
     project.check("git", "init", "-q")
     project.check("dvc", "pull", "-q", "data.dvc")  # the embedded weights that this experiment starts from
@@ -88,7 +88,7 @@ def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path):
     params = project.root / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("data/photos", "data/my photos"), encoding="utf-8")
     commit(project)
-    done = project.run("dvc", "repro", timeout=900)
+    done = project.run("dvc", "repro", timeout=900, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = yaml.safe_load((project.root / "experiments" / "folder.yaml").read_text(encoding="utf-8"))
     in_force = yaml.safe_load(params.read_text(encoding="utf-8"))
