@@ -17,10 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -39,6 +39,8 @@ PADDING = 4
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMOOTHING, DECAY, WARM_UP_EPOCHS = 0.1, 0.05, 0.5
 Side = Literal["podium", "reference", "expert", "fastai"]
+Named = TypeVar("Named")
+Work = TypeVar("Work")
 
 
 @dataclass(frozen=True)
@@ -312,14 +314,20 @@ SIDES: dict[Side, Callable[[Task], Timed]] = {
 }
 
 
+def chosen(sides: Mapping[Named, Work], name: str) -> Work:
+    """The side of a name from the command line; ends with the known names where there is none."""
+    for known, work in sides.items():
+        if known == name:
+            return work
+    raise SystemExit(f"there is no side {name!r}: choose one of {', '.join(map(str, sides))}")
+
+
 def main(name: str, file: str) -> None:
-    """Runs a side in this process and prints what it took; ends with the known names where it is none of them."""
-    side = next((known for known in SIDES if known == name), None)
-    if side is None:
-        raise SystemExit(f"there is no side {name!r}: choose one of {', '.join(SIDES)}")
+    """Runs a side in this process and prints what it took."""
+    work = chosen(SIDES, name)
     task = Task(**json.loads(Path(file).read_text(encoding="utf-8")))
     torch.set_num_threads(task.threads)
-    print(json.dumps(asdict(SIDES[side](task))))
+    print(json.dumps(asdict(work(task))))
 
 
 if __name__ == "__main__":

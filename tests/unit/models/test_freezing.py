@@ -12,6 +12,7 @@ from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.freezing import Plan
 from podium.models.optimisers import optimiser
+from tests.small_networks import Tokens
 from tests.small_splits import RECIPE
 
 SIZE = 32
@@ -193,17 +194,6 @@ def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_t
     assert {".".join(name.split(".")[:2]) for name in changed(module, before) if "bias" not in name} == {
         "head.weight", "norm.weight", "blocks.5",
     }  # fmt: skip
-
-
-class Tokens(nn.Module):
-    """A sequence of patches without the two methods of timm's networks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches, self.norm, self.head = nn.Conv2d(3, 4, 8, 8), nn.LayerNorm(4), nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.patches(x).flatten(2).mT).mean(1))
 
 
 @pytest.mark.parametrize("recipe", [{"trainable": "head"}, {"layer_decay": 0.5}, {"unfreeze_every": 1}], ids=str)

@@ -5,6 +5,7 @@ from torch import nn
 from podium.core.config.contender import Head, Network
 from podium.models import units, zoo
 from podium.models.units import chain, unit_names
+from tests.small_networks import Tokens
 
 # what is written: first and last unit of the last stage, and of the head; every family and shape of head once
 STAGES = [
@@ -128,17 +129,6 @@ class Biased(nn.Module):
 def test_what_learns_and_is_never_called_itself_is_in_the_first_stage():
     expected = (("table", "patches"), ("blocks.0",), ("blocks.1",), ("head",))
     assert chain(Biased(), network("test_vit")).stages == expected
-
-
-class Tokens(nn.Module):
-    """A sequence of patches without the two methods of timm's networks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches, self.norm, self.head = nn.Conv2d(3, 4, 8, 8), nn.LayerNorm(4), nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.patches(x).flatten(2).mT).mean(1))
 
 
 def test_a_sequence_without_timm_s_methods_is_no_chain():
