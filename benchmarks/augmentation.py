@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from podium.core.config.recipe import Augment, RandAugment
+from podium.config.recipe import Augment, RandAugment
 from podium.data.augment import apply, draw, normalise
 from podium.data.randomness import generator
 
@@ -61,7 +61,7 @@ def ours(images: Tensor, augment: Augment | None) -> Callable[[int], Tensor]:
 
 def theirs(images: Tensor, name: str) -> Callable[[int], Tensor]:
     """The same recipe as torchvision's users write it: transforms of one image, then a batch of them."""
-    from torchvision.transforms import v2  # after podium, which mends some builds of torchvision
+    from torchvision.transforms import v2
 
     planes = list(images.permute(0, 3, 1, 2).contiguous())
     side = images.shape[1]

@@ -38,12 +38,11 @@ from benchmarks.sides import (
     share_of_rate,
     used_cpu_seconds,
 )
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Train
-from podium.core.config.runtime import Runtime
-from podium.core.config.tuning import Range, Tune
+from podium.config.contender import Contender
+from podium.config.recipe import Train
+from podium.config.runtime import Runtime
+from podium.config.tuning import Range, Tune
 from podium.core.errors import Diverged
-from podium.core.records.training import EpochResult
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
@@ -53,6 +52,7 @@ from podium.models.job import Cache, Job
 from podium.models.recipe import stretched, with_values
 from podium.models.search import Pruned, Study
 from podium.models.trials import TrialResult
+from podium.records.training import EpochResult
 
 RATE = "train.learning_rate"
 Side = Literal["podium-recipe", "plain-recipe", "podium-study", "plain-study"]

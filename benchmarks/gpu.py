@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.peak import matmul_flops
 from podium.analysis.trial_run import Speed, measure, quicker, random_images, trial_job
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Augment, Train
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.recipe import Augment, Train
+from podium.config.runtime import Runtime
 from podium.data import loader
 from podium.models import zoo
 from podium.models.job import Job

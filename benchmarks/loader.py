@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.photographs import FLOWERS, given, prepare
 from podium.analysis.trial_run import measure, trial_job
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Augment, Train
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.recipe import Augment, Train
+from podium.config.runtime import Runtime
 from podium.data import loader
 from podium.data.augment import apply, draw
 from podium.data.randomness import generator

@@ -11,9 +11,9 @@ import statistics
 
 from benchmarks.peak import matmul_flops
 from podium.analysis.trial_run import measure, random_images, trial_job
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Augment, Train
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.recipe import Augment, Train
+from podium.config.runtime import Runtime
 from podium.models import zoo
 
 TARGET = 0.5

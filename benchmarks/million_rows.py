@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.core.config.preprocess import Preprocess
-from podium.core.config.validate import Validate
-from podium.core.records.profile import MEASURES
+from podium.config.preprocess import Preprocess
+from podium.config.validate import Validate
+from podium.records.profile import MEASURES
 
 ROWS = (60_000, 1_000_000)
 SECONDS, GIBIBYTES = 90.0, 3.0  # of the largest set

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from podium.core.config.base import Split
-from podium.core.config.dataset import ArchiveDataset, Fetch
-from podium.core.config.preprocess import Preprocess
+from podium.config.base import Split
+from podium.config.dataset import ArchiveDataset, Fetch
+from podium.config.preprocess import Preprocess
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.pipeline import fetch, preprocess

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from podium.core.config.dataset import Fetch, FolderDataset
+from podium.config.dataset import Fetch, FolderDataset
 from podium.core.layout import Layout
 from podium.pipeline import fetch
 
@@ -25,7 +25,7 @@ TARGET = 1.3
 STAGE = """
 import sys
 from pathlib import Path
-from podium.core.config.preprocess import Preprocess
+from podium.config.preprocess import Preprocess
 from podium.core.layout import Layout
 from podium.pipeline import preprocess
 

@@ -33,7 +33,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.core.records.preprocess import Preprocessing
 from podium.curation.decoding import FEATURES, Feature, Job, RawImage, Reading, decode_all
 from podium.curation.placing import Packed, write_shards
 from podium.curation.scratch import Scratch, ScratchWriter
@@ -41,6 +40,7 @@ from podium.data import colour
 from podium.data.canvas import content
 from podium.data.images import decode, least_side
 from podium.data.raw import RawImages, RawWriter
+from podium.records.preprocess import Preprocessing
 
 SIDE = 224
 WORKERS = 2

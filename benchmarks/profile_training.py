@@ -17,8 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.sides import MEAN, STD, Task, recipe
 from podium.analysis.trial_run import random_images
-from podium.core.config.contender import Contender
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.runtime import Runtime
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.engine import fit

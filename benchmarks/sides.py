@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from podium.core.config.recipe import Augment, Loss, Train
+from podium.config.recipe import Augment, Loss, Train
 
 ARCHITECTURE = "resnet18"
 WORKERS = 2
@@ -140,8 +140,8 @@ def recipe(task: Task) -> Train:
 def _podium(task: Task) -> Timed:
     """The engine, with a checkpoint after every epoch."""
     from podium.analysis.trial_run import measure, trial_job
-    from podium.core.config.contender import Contender
-    from podium.core.config.runtime import Runtime
+    from podium.config.contender import Contender
+    from podium.config.runtime import Runtime
     from podium.data.shards import open_for_fitting
     from podium.models import zoo
     from podium.models.checkpoint import Checkpoint

@@ -2,9 +2,9 @@
 
 import sys
 
-from podium.core.config.params import Params
+from podium.config.params import Params
+from podium.console.shell import run_stage
 from podium.core.layout import Layout
-from podium.core.shell import run_stage
 
 
 def main(params: Params, layout: Layout) -> None:

@@ -1,10 +1,10 @@
 """A model card for tests that need one and are not about training."""
 
-from podium.core.config.contender import Head
-from podium.core.config.recipe import Train
-from podium.core.records.fetch import WeightsRecord
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
+from podium.config.contender import Head
+from podium.config.recipe import Train
+from podium.records.fetch import WeightsRecord
+from podium.records.preprocess import Preprocessing
+from podium.records.training import ModelCard
 
 
 def no_weights(architecture: str) -> WeightsRecord:

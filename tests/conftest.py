@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from podium.core.shell import silence_telemetry
+from podium.console.shell import silence_telemetry
+from podium.core import vision as _vision  # noqa: F401  # before a test imports torchvision or timm itself
 from tests.small_project import SmallProject, build
 from tests.warm_python import warm
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.core.records.profile import MEASURES, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from podium.curation.expectations.evidence import Evidence, Figures, Offending
 from podium.data.manifest import PREPARED_COLUMNS
+from podium.records.profile import MEASURES, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row
 
 LABELS = ("lemon", "orange", "귤")

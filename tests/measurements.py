@@ -1,6 +1,6 @@
 """A model's test results, for tests that need some and are not about measuring."""
 
-from podium.core.records.evaluation import Metrics
+from podium.records.evaluation import Metrics
 
 CONDITIONS = {
     "image_size": 64,

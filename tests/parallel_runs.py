@@ -5,14 +5,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Augment, Loss
-from podium.core.records.training import EpochResult
+from podium.config.contender import Contender
+from podium.config.recipe import Augment, Loss
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint
 from podium.models.engine import Fitted, fit
 from podium.models.job import Cache
 from podium.models.parallel import ALONE, World
+from podium.records.training import EpochResult
 from tests.small_jobs import ignore, job
 from tests.small_splits import RECIPE
 

@@ -10,9 +10,9 @@ import pandas as pd
 from PIL import Image
 
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
 from podium.data.raw import RawWriter
+from podium.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.sources.listing import WHOLE, Box
 
 

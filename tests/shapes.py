@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.profile import MEASURES
 from podium.curation.measures import measure
 from podium.data.manifest import image_id
 from podium.data.shards import PreparedSplit, finish_split, open_for_fitting
+from podium.records.preprocess import Preprocessing
+from podium.records.profile import MEASURES
 
 SIDE = 48
 SHAPES = ("cross", "disc", "ring", "square")

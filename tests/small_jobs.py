@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Augment, Train
-from podium.core.config.runtime import Runtime
-from podium.core.records.training import EpochResult
+from podium.config.contender import Contender
+from podium.config.recipe import Augment, Train
+from podium.config.runtime import Runtime
 from podium.data.shards import open_for_fitting
 from podium.models.compute import Compute
 from podium.models.job import Cache, Job
 from podium.models.parallel import ALONE, World
 from podium.models.watcher import Unwatched, Watcher
+from podium.records.training import EpochResult
 from tests.small_splits import RECIPE, RUNTIME, contender
 
 MEAN = STD = (0.5, 0.5, 0.5)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.core.config.contender import Contender, Head
-from podium.core.config.recipe import Loss, Train
-from podium.core.config.runtime import Runtime
-from podium.core.config.tuning import Range, Span, Tune, Value
+from podium.config.contender import Contender, Head
+from podium.config.recipe import Loss, Train
+from podium.config.runtime import Runtime
+from podium.config.tuning import Range, Span, Tune, Value
 from podium.core.layout import Layout
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import TuningResult
 from podium.data.shards import finish_split
+from podium.records.preprocess import Preprocessing
+from podium.records.training import TuningResult
 from tests.cards import no_weights
 
 CLASSES = ["apple", "banana", "cherry"]

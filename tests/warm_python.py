@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-IMPORTED = ("mlflow", "optuna", "torch", "torchvision", "timm", "sklearn.metrics", "matplotlib.pyplot", "scipy.stats")
+IMPORTED = ("mlflow", "optuna", "podium.core.vision", "sklearn.metrics", "matplotlib.pyplot", "scipy.stats")
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
@@ -55,7 +55,7 @@ def warm(folder: Path) -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Imports what stages need; then, for ever, forks once a request and answers with the exit code."""
-    from podium.core.shell import silence_telemetry
+    from podium.console.shell import silence_telemetry
 
     silence_telemetry()
     for module in IMPORTED:

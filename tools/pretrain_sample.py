@@ -147,7 +147,7 @@ def pretrain(plan: Plan, pictures: NDArray[np.uint8], seed: int, batch: int = 64
     Returns:
         The model and its accuracy on the pictures held out.
     """
-    import timm  # after podium, which defines the operators it needs
+    from podium.core.vision import timm
 
     torch.manual_seed(seed)
     classes = len(pictures)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from podium.core.config.params import Params, load
-from podium.core.config.runtime import CHANGES_NO_BYTE, Runtime
+from podium.config.params import Params, load
+from podium.config.runtime import CHANGES_NO_BYTE, Runtime
 
 ROOT = Path(__file__).parents[2]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from benchmarks.scratch import ROOT
-from podium.core.config.params import load
+from podium.config.params import load
 from tests.toy_experiments import build
 
 ACCEPTED = {

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from podium.core.config.params import Params, load
+from podium.config.params import Params, load
 from podium.core.layout import Layout
 from podium.registry import store as registry_store
 from tests.cards import a_card
@@ -111,7 +111,7 @@ def _picture(label: int, number: int) -> bytes:
 
 
 def _fetch(layout: Layout) -> None:
-    from podium.core.records.fetch import SkippedFile
+    from podium.records.fetch import SkippedFile
 
     images = [
         RawFile(f"{split}/{code}/{n}.png", label, _picture(code, n), split, occlusion=0.5 if n % 4 == 0 else 0.0)
@@ -123,14 +123,14 @@ def _fetch(layout: Layout) -> None:
 
 
 def _prepare(layout: Layout, params: Params) -> None:
-    from podium.core.records.preprocess import Preprocessing
-    from podium.core.records.profile import MEASURES
     from podium.curation.measures import measure
     from podium.curation.profile import describe
     from podium.data.images import read_image
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
     from podium.data.raw import RawImages
     from podium.data.shards import finish_split
+    from podium.records.preprocess import Preprocessing
+    from podium.records.profile import MEASURES
 
     raw, images = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS), RawImages(layout.raw)
     how = Preprocessing(image_size=SIZE, pad_value=params.preprocess.pad_value, max_pixels=10**6)
@@ -165,7 +165,7 @@ def _prepare(layout: Layout, params: Params) -> None:
 
 def _validate(layout: Layout) -> None:
     from podium.core.files import sha256_file
-    from podium.core.records.validate import ExpectationResult, ValidationReport
+    from podium.records.validate import ExpectationResult, ValidationReport
 
     result = ExpectationResult(
         id="class_balance",
@@ -187,11 +187,12 @@ def _validate(layout: Layout) -> None:
 def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     from safetensors.torch import save_file
 
+    from podium.config.runtime import runtime_identity
     from podium.core.files import sha256_file, sha256_text
-    from podium.core.identity import library_versions, runtime_identity
-    from podium.core.records.training import EpochResult, TuningResult
+    from podium.core.identity import library_versions
     from podium.data.shards import SplitRecord
     from podium.models import zoo
+    from podium.records.training import EpochResult, TuningResult
 
     contender = params.contender(name)
     splits = {split: SplitRecord.read(layout.prepared / split / "split.json") for split in IMAGES}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.core.config.recipe import Augment
+from podium.config.recipe import Augment
 
 if TYPE_CHECKING:
     from podium.analysis.lettering import Lettering

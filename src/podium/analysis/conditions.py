@@ -6,9 +6,9 @@ Depends on `core` only.
 from collections.abc import Collection, Sequence
 from typing import get_args
 
-from podium.core.config.judging import Condition
-from podium.core.records.evaluation import Conditions, Difference, Metrics
-from podium.core.records.training import ModelCard
+from podium.config.judging import Condition
+from podium.records.evaluation import Conditions, Difference, Metrics
+from podium.records.training import ModelCard
 
 TITLES: dict[Condition, str] = {
     "image_size": "image size",

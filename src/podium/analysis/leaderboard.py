@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from podium.analysis.conditions import differences, is_comparable, sentences
-from podium.core.config.judging import Condition
+from podium.config.judging import Condition
 from podium.core.errors import DataError
-from podium.core.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
+from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
 
 if TYPE_CHECKING:
     from rich.table import Table

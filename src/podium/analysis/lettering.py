@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.core.latin import latin
+from podium.console.pages import latin
 
 BASE_FAMILY = "DejaVu Sans"
 LONGEST = 28  # characters of a label; the middle of a longer one is left out

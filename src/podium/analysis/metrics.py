@@ -14,9 +14,9 @@ from podium.analysis.groups import coarse
 from podium.analysis.predictions import Predictions
 from podium.analysis.slices import slice_metrics
 from podium.analysis.statistics import bootstrap_confusion, confusion
-from podium.core.config.judging import Evaluate
-from podium.core.records.evaluation import ClassMetrics, GroupMetrics, Metrics
-from podium.core.records.training import ModelCard
+from podium.config.judging import Evaluate
+from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics
+from podium.records.training import ModelCard
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from podium.analysis.calibration import Reliability
 from podium.analysis.drawing import BLUE, GREY, LIGHT, ORANGE, figure_at
 from podium.analysis.lettering import Lettering
-from podium.core.records.evaluation import Interval, Metrics, SliceMetrics
+from podium.records.evaluation import Interval, Metrics, SliceMetrics
 
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 SLICE_TITLES = {

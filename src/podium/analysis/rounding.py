@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from podium.core.records.base import Record
+from podium.records.base import Record
 
 R = TypeVar("R", bound=Record)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.analysis.statistics import bootstrap_rate
-from podium.core.records.evaluation import SliceMetrics
+from podium.records.evaluation import SliceMetrics
 
 OCCLUSION = 0.1  # share of the object hidden, above which it counts as occluded
 CLUTTER = 0.2  # share of the surface covered, above which the background counts as busy

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.core.records.evaluation import Interval, PairedTest
+from podium.records.evaluation import Interval, PairedTest
 
 LEVEL = 0.95
 _CELLS_AT_ONCE = 4_000_000

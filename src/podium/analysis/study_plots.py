@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from podium.analysis.drawing import BLUE, GREY, LIGHT, ORANGE, figure_at
-from podium.core.config.tuning import Choices, Range, Span, Value
+from podium.config.tuning import Choices, Range, Span, Value
 
 _FAR = 8.0  # times the lowest loss, from which on losses are drawn in logs
 _COLUMNS = 3

@@ -17,15 +17,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from podium.core.config.contender import Contender
-from podium.core.config.runtime import Runtime
-from podium.core.records.preprocess import Preprocessing
+from podium.config.contender import Contender
+from podium.config.runtime import Runtime
 from podium.data.shards import PreparedSplit
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.feed import Feed
 from podium.models.job import Job
 from podium.models.learner import Learner
+from podium.records.preprocess import Preprocessing
 
 WARM_UP = 2
 """Steps that are not timed: kernels are chosen and memory is taken in them."""

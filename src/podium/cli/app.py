@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 
 from podium import __version__
 from podium.cli import data, experiment, models, preview, promotion, runtime
+from podium.console.shell import operating_system_said, silence_telemetry
 from podium.core.errors import PodiumError, PromotionRefused, told
-from podium.core.shell import operating_system_said, silence_telemetry
 
 
 class _Commands(TyperGroup):

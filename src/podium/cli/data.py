@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, print_json, project, table
-from podium.core.config.params import load
-from podium.core.config.validate import Validate
+from podium.config.params import load
+from podium.config.validate import Validate
+from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
-from podium.core.records.validate import ValidationReport
-from podium.core.terminal import console
+from podium.records.validate import ValidationReport
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, print_json, project, table
-from podium.core.config.params import Params, load
-from podium.core.config.problems import nearest
+from podium.config.params import Params, load
+from podium.config.problems import nearest
+from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import ParamsError, TrackingError
 from podium.core.files import replacing
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Decision, Leaderboard
-from podium.core.terminal import console
+from podium.records.evaluation import Decision, Leaderboard
 
 NEXT = (
     ("open MLflow", "make ui"),

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, print_json, table
-from podium.core.channels import Triple
+from podium.console.terminal import add_row, console, print_json, table
 from podium.core.errors import ModelError, UsageError
-from podium.core.terminal import console
+from podium.records.base import Triple
 
 if TYPE_CHECKING:
     from podium.models.zoo import Figures
@@ -122,7 +121,7 @@ def _flat(row: _Listed) -> dict[str, object]:
 
 def _one(architecture: str, as_json: bool) -> None:
     """Figures, units by stage, published weights."""
-    from podium.core.config.contender import Network
+    from podium.config.contender import Network
     from podium.models import zoo
     from podium.models.units import chain
     from podium.sources.weights.published import published

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.terminal import project
-from podium.core.config.params import load
-from podium.core.config.recipe import Augment
+from podium.config.params import load
+from podium.config.recipe import Augment
+from podium.console.terminal import project
 from podium.core.errors import UsageError
 from podium.core.files import replacing
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.cli.terminal import add_row, print_json, project, table
-from podium.core.config.params import load
-from podium.core.config.problems import nearest
+from podium.config.params import load
+from podium.config.problems import nearest
+from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import PromotionRefused, UsageError
-from podium.core.terminal import console
 
 if TYPE_CHECKING:
     from podium.registry.audit import AuditEntry

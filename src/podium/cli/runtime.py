@@ -8,16 +8,15 @@ import typer
 import yaml
 
 from podium.cli.params_text import with_runtime
-from podium.cli.terminal import add_row, print_json, project, table
-from podium.core.config.contender import Contender
-from podium.core.config.params import Params, load
-from podium.core.config.problems import nearest
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.params import Params, load
+from podium.config.problems import nearest
+from podium.config.runtime import Runtime
+from podium.console.progress import show_progress
+from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, ParamsError, UsageError
 from podium.core.files import replacing
 from podium.core.layout import Layout
-from podium.core.progress import show_progress
-from podium.core.terminal import console
 
 if TYPE_CHECKING:
     from podium.analysis.trial_run import Speed

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import yaml
 
-from podium.core.config.runtime import CHANGES_NO_BYTE, Runtime
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_text, sha256_tree
 
@@ -33,11 +32,6 @@ def fingerprint(parts: Mapping[str, object]) -> str:
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries that compute numbers; build suffixes such as `+cpu` are kept."""
     return {name: version(name) for name in _LIBRARIES}
-
-
-def runtime_identity(runtime: Runtime) -> dict[str, str | int | float | bool]:
-    """The runtime settings that change bytes: all but those that say how many processes share the work."""
-    return runtime.model_dump(exclude=set(CHANGES_NO_BYTE))
 
 
 def source_digest(root: Path, stage: str) -> str:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.core.records.preprocess import Preprocessing
 from podium.curation import measures, signatures
 from podium.curation.scratch import Scratch, ScratchWriter
 from podium.data import colour
@@ -32,6 +31,7 @@ from podium.data.canvas import content
 from podium.data.images import DecodedImage, decode, least_side, pixels_sha256
 from podium.data.raw import RawImages
 from podium.data.steps import WHOLE, Region, cropped
+from podium.records.preprocess import Preprocessing
 
 _BATCH = 32  # images; with more, one process waits longer for the last batch of another
 _WORTH_PROCESSES = 128  # fewer images are read sooner than processes start

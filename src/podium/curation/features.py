@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from skimage.feature import hog
 
 from podium.core.errors import DataError
-from podium.core.records.profile import MEASURES
 from podium.data.shards import PreparedSplit
+from podium.records.profile import MEASURES
 
 MOST_IMAGES = 20_000
 """Drawn in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""

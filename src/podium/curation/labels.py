@@ -7,9 +7,9 @@ and scikit-learn; import it at the point of use.
 import numpy as np
 from cleanlab.filter import find_label_issues
 
-from podium.core.records.profile import LabelCandidate, LabelNoise
 from podium.curation.cheap import LEAST_PICTURES, judge
 from podium.curation.features import Drawn
+from podium.records.profile import LabelCandidate, LabelNoise
 
 MOST_CANDIDATES = 100
 DOUBTFUL = 0.05

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from podium.core.config.base import SPLITS
-from podium.core.latin import with_latin
-from podium.core.pages import rendered
-from podium.core.records.profile import (
+from podium.config.base import SPLITS
+from podium.console.pages import rendered, with_latin
+from podium.curation.thumbnails import Thumbnails
+from podium.data.shards import PreparedSplit
+from podium.records.profile import (
     MEASURES,
     DuplicateGroup,
     FlaggedImage,
@@ -23,9 +24,7 @@ from podium.core.records.profile import (
     Shortcuts,
     Unusual,
 )
-from podium.core.records.validate import ExpectationResult, MeasureDrift, ValidationReport
-from podium.curation.thumbnails import Thumbnails
-from podium.data.shards import PreparedSplit
+from podium.records.validate import ExpectationResult, MeasureDrift, ValidationReport
 
 MOST_ROWS = 300  # of a list of files or groups; the files beside the page hold all
 _MOST_PICTURED, _MOST_MEMBERS = 40, 6  # groups of duplicates with pictures, and of these so many members

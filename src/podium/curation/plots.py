@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from podium.core.config.base import SPLITS
-from podium.core.pages import inlined
-from podium.core.records.profile import SPECTRUM_BANDS, Part, Profile
+from podium.config.base import SPLITS
+from podium.console.pages import inlined
 from podium.curation.profile import HISTOGRAMS
+from podium.records.profile import SPECTRUM_BANDS, Part, Profile
 
 COLOURS = ("#2563a8", "#d9772b", "#2c7a51", "#8a4f9e", "#5f6b76", "#b3362b")
 """Of sources, in their order; also train, val and test, in theirs. The page uses them in its legends."""

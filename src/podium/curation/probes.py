@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.core.records.profile import Probe, Shortcuts
 from podium.curation.cheap import LEAST_PICTURES, Judged, judge
 from podium.curation.features import Drawn, Features
+from podium.records.profile import Probe, Shortcuts
 
 MOST_GIVEAWAYS = 20
 _Z = 1.959964  # of a 95 % interval

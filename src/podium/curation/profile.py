@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.core.config.base import SPLITS
-from podium.core.records.profile import MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
+from podium.config.base import SPLITS
+from podium.records.profile import MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
 
 MOST_UNUSUAL = 18
 HISTOGRAMS = {"brightness": 1.0, "contrast": 0.5}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.core.records.profile import FlaggedImage, QualityFlag
+from podium.records.profile import FlaggedImage, QualityFlag
 
 MOST_WORST = 20
 

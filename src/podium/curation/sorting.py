@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
 from podium.curation.decoding import Reading
+from podium.records.fetch import SkippedFile
 
 REJECTED_COLUMNS = ("path", "label", "reason", "kind", "image_id")
 """Of `rejected.csv`. `kind` is `unreadable`, `too_small` (a box below the least size: a choice) or `skipped` (a file of

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from podium.core.config.base import SPLITS
-from podium.core.config.preprocess import Preprocess
+from podium.config.base import SPLITS
+from podium.config.preprocess import Preprocess
 from podium.core.errors import DataError
 
 _TRAIN, _VAL, _TEST = range(3)

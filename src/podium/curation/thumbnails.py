@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from podium.console.pages import inlined
 from podium.core.errors import DataError
-from podium.core.pages import inlined
 from podium.data.shards import PreparedSplit
 
 SIDE = 96  # pixels at most

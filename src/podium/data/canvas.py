@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.core.records.preprocess import Preprocessing
 from podium.data import colour
 from podium.data.steps import after_resizing, before_resizing
+from podium.records.preprocess import Preprocessing
 
 
 @dataclass(frozen=True)

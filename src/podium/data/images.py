@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from podium.core.errors import DataError, one_line
-from podium.core.records.preprocess import Preprocessing
 from podium.data import colour
 from podium.data.canvas import centred, content
 from podium.data.steps import WHOLE, Region, cropped, crops
+from podium.records.preprocess import Preprocessing
 
 # Formats with a signature at the start and a decoder inside Pillow: no plug-in that runs another program (EPS) or
 # that takes nearly any bytes for an image (TGA).

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from podium.core.errors import DataError
 from podium.core.files import replacing
-from podium.core.records.profile import MEASURES
+from podium.records.profile import MEASURES
 
 RAW_COLUMNS: dict[str, str] = {
     "image_id": "16 hex digits: hash of source, path and box",

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from podium.core.config.base import Split
+from podium.config.base import Split
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
-from podium.core.records.base import Record
-from podium.core.records.preprocess import Preprocessing
 from podium.data.manifest import read_parquet
+from podium.records.base import Record
+from podium.records.preprocess import Preprocessing
 
 SHARD_BYTES = 256 * 2**20
 

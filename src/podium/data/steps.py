@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.core.config.preprocess import (
+from podium.config.preprocess import (
     BoxCrop,
     CentreCrop,
     Clahe,

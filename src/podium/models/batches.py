@@ -18,11 +18,11 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Protocol
 
-from podium.core.config.tuning import Value
+from podium.config.tuning import Value
 from podium.core.errors import Diverged, ModelError
-from podium.core.records.training import EpochResult
 from podium.models.search import Pruned, Study
 from podium.models.trials import Journal, Listener, Objective, State, TrialResult
+from podium.records.training import EpochResult
 
 _POLL_SECONDS = 0.2
 Event = tuple[int, dict[str, Value] | EpochResult]

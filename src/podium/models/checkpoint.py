@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from podium.core.errors import ModelError
-from podium.core.records.base import Record
-from podium.core.records.training import EpochResult
 from podium.data.tensors import Tensors, save_weights
 from podium.models.parallel import ALONE, World
+from podium.records.base import Record
+from podium.records.training import EpochResult
 
 
 class Progress(Record):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.core.config.runtime import Runtime
+from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 
 

@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from podium.console.progress import Advance, show_progress
 from podium.core.errors import Diverged
-from podium.core.progress import Advance, show_progress
-from podium.core.records.training import EpochResult
 from podium.data.tensors import standalone
 from podium.models.checkpoint import Checkpoint, Progress
 from podium.models.feed import Batch, Feed
@@ -26,6 +25,7 @@ from podium.models.job import Job
 from podium.models.learner import Learner, below
 from podium.models.memory import memory_named_in_errors
 from podium.models.schedules import Schedule, should_stop
+from podium.records.training import EpochResult
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.core.channels import Triple
-from podium.core.config.recipe import Augment
+from podium.config.recipe import Augment
+from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import replacing, sha256_file, write_text
 from podium.core.identity import fingerprint
-from podium.core.progress import show_progress
 from podium.data import augment, loader
 from podium.data.augment import Augmentation
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit
 from podium.models.compute import Compute
+from podium.records.base import Triple
 
 BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
 

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from podium.core.config.contender import Contender, From
-from podium.core.config.problems import nearest
+from podium.config.contender import Contender, From
+from podium.config.problems import nearest
 from podium.core.errors import ModelError
 from podium.models import units
 from podium.models.cutting import split

@@ -7,8 +7,8 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from podium.core.config.tuning import Value
-from podium.core.records.training import EpochResult
+from podium.config.tuning import Value
+from podium.records.training import EpochResult
 
 EPOCH_COLUMNS = tuple(EpochResult.model_fields)
 

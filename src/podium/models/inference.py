@@ -14,14 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.core.config.runtime import Runtime
+from podium.config.runtime import Runtime
 from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
-from podium.core.records.training import ModelCard
 from podium.data.augment import normalise
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.memory import memory_named_in_errors
+from podium.records.training import ModelCard
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from podium.core.channels import Triple
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Train
+from podium.config.contender import Contender
+from podium.config.recipe import Train
 from podium.data.shards import PreparedSplit
 from podium.models.compute import Compute
 from podium.models.parallel import ALONE, World
+from podium.records.base import Triple
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-import timm.layers
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
@@ -12,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from podium.core.errors import ModelError
+from podium.core.vision import timm
 from podium.data import loader
 from podium.data.randomness import number
 from podium.models import optimisers

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-from timm.optim import Lamb
 from torch import nn, optim
 
-from podium.core.config.recipe import Train
+from podium.config.recipe import Train
+from podium.core.vision import timm
 from podium.data.tensors import Tensors
 
 _COUNT = "step"
@@ -66,7 +66,7 @@ def optimiser(module: nn.Module, recipe: Train, depth: Mapping[str, int]) -> opt
         case "rmsprop":
             return optim.RMSprop(given, lr=rate, momentum=recipe.momentum)
         case "lamb":
-            lamb: optim.Optimizer = Lamb(given, lr=rate, max_grad_norm=None)
+            lamb: optim.Optimizer = timm.optim.Lamb(given, lr=rate, max_grad_norm=None)
             return lamb
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from podium.core.config import dotted
-from podium.core.config.contender import Contender
-from podium.core.config.problems import first_problem
-from podium.core.config.recipe import Train
-from podium.core.config.tuning import Value
+from podium.config import dotted
+from podium.config.contender import Contender
+from podium.config.problems import first_problem
+from podium.config.recipe import Train
+from podium.config.tuning import Value
 from podium.core.errors import ParamsError
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from podium.core.config.recipe import Train
+from podium.config.recipe import Train
 from podium.core.errors import ParamsError
 
 PLATEAU_PATIENCE = 1

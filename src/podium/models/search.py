@@ -15,12 +15,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
-from podium.core.config import dotted
-from podium.core.config.contender import Contender
-from podium.core.config.tuning import Choices, Range, Span, Tune, Value
-from podium.core.records.training import EpochResult
+from podium.config import dotted
+from podium.config.contender import Contender
+from podium.config.tuning import Choices, Range, Span, Tune, Value
 from podium.data.randomness import number as seed_of
 from podium.models.trials import State, TrialResult
+from podium.records.training import EpochResult
 
 EDGE = 0.02
 """Share of a range, at either end, in which a chosen value makes one doubt the range."""

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from torch import nn
 
-from podium.core.channels import Triple
-from podium.core.config.contender import Contender
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender
+from podium.config.runtime import Runtime, runtime_identity
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.core.identity import library_versions, runtime_identity, source_digest
+from podium.core.identity import library_versions, source_digest
 from podium.core.layout import Layout
-from podium.core.records.fetch import WeightsRecord
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.job import Cache, Job
 from podium.models.parallel import ALONE, World
+from podium.records.base import Triple
+from podium.records.fetch import WeightsRecord
 
 PRETRAINED_CARD = "weights.json"
 PRETRAINED = "weights.safetensors"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from podium.core.config.tuning import Value
-from podium.core.records.base import Record
-from podium.core.records.training import EpochResult
+from podium.config.tuning import Value
+from podium.records.base import Record
+from podium.records.training import EpochResult
 
 State = Literal["finished", "pruned", "diverged"]
 

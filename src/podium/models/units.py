@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from timm.layers import ClassifierHead, NormMlpClassifierHead, SelectAdaptivePool2d
 from torch import nn
 
-from podium.core.config.contender import Network
+from podium.config.contender import Network
 from podium.core.errors import ModelError, one_line
+from podium.core.vision import timm
 from podium.models.zoo.composed import Composed
 from podium.models.zoo.families import image_size
 
@@ -32,9 +32,13 @@ BACKBONE = "backbone."
 WRONG_INPUT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What networks raise for an input that does not fit."""
 
-_OPENED: tuple[type[nn.Module], ...] = (nn.Sequential, ClassifierHead, NormMlpClassifierHead)
+_OPENED: tuple[type[nn.Module], ...] = (
+    nn.Sequential,
+    timm.layers.ClassifierHead,
+    timm.layers.NormMlpClassifierHead,
+)
 _SAME_IN_TRAINING = (
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, SelectAdaptivePool2d),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, timm.layers.SelectAdaptivePool2d),
     *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.Flatten, nn.Identity),
 )
 

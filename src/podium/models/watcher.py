@@ -6,8 +6,8 @@ MLflow's live view is one (`registry/tracking.py`); that is why its source is no
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from podium.core.config.tuning import Value
-from podium.core.records.training import EpochResult
+from podium.config.tuning import Value
+from podium.records.training import EpochResult
 
 Ending = Literal["finished", "pruned", "diverged", "failed"]
 """How a run ended; `diverged`: the loss was no number any more."""

@@ -9,13 +9,13 @@ from podium.analysis.leaderboard import decide, leaderboard_table, rank
 from podium.analysis.predictions import read_answers
 from podium.analysis.rounding import rounded
 from podium.analysis.statistics import mcnemar
-from podium.core.config.judging import Compare
+from podium.config.judging import Compare
+from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Metrics, PairedTest
-from podium.core.records.validate import ValidationReport
-from podium.core.terminal import console
+from podium.records.evaluation import Metrics, PairedTest
+from podium.records.validate import ValidationReport
 
 
 def run(layout: Layout, models: list[str], compare: Compare) -> None:

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from podium.analysis.metrics import measure
 from podium.analysis.predictions import Predictions, predictions_of, write_predictions
 from podium.analysis.rounding import rounded
-from podium.core.config.judging import Evaluate
-from podium.core.config.runtime import Runtime
+from podium.config.judging import Evaluate
+from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Metrics
-from podium.core.records.training import EpochResult, ModelCard
-from podium.core.times import add_times
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
+from podium.records.evaluation import Metrics
+from podium.records.times import add_times
+from podium.records.training import EpochResult, ModelCard
 
 if TYPE_CHECKING:
     from pathlib import Path

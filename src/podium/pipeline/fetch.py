@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Dataset, Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Dataset, Fetch
+from podium.console.progress import show_progress
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.progress import show_progress
 from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
 from podium.data.raw import RawWriter
 from podium.sources.listing import SourceImage

@@ -15,14 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from podium.core.config.preprocess import Preprocess
+from podium.config.preprocess import Preprocess
+from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import Layout
-from podium.core.progress import show_progress
-from podium.core.records.fetch import Sources
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.profile import Profile
 from podium.curation import duplicates, splits
 from podium.curation.decoding import Job, RawImage, Smallest, decode_all
 from podium.curation.measures import NAMES
@@ -32,6 +29,9 @@ from podium.curation.scratch import Scratch
 from podium.curation.sorting import Sorted
 from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, SCRATCH_COLUMNS, read_manifest, write_manifest
 from podium.data.shards import finish_split
+from podium.records.fetch import Sources
+from podium.records.preprocess import Preprocessing
+from podium.records.profile import Profile
 
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")
 

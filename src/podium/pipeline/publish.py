@@ -4,7 +4,7 @@ The files are the truth. Whatever MLflow lacks is rebuilt from them without trai
 asking costs three requests. Depends on the `registry` room.
 """
 
-from podium.core.config.params import Params
+from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.registry import registration, runs, store, study_runs
 from podium.registry.outcome import Outcome, read_outcome

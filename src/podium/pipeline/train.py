@@ -4,14 +4,12 @@ from pathlib import Path
 
 from torch import nn
 
+from podium.config.contender import Contender
+from podium.config.recipe import Train
+from podium.config.runtime import Runtime
 from podium.core import identity
-from podium.core.config.contender import Contender
-from podium.core.config.recipe import Train
-from podium.core.config.runtime import Runtime
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult, ModelCard, TuningResult
-from podium.core.times import add_times
 from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint, claimed, discard
@@ -23,6 +21,8 @@ from podium.models.parallel import joined
 from podium.models.recipe import with_values
 from podium.models.task import Task, open_task
 from podium.models.watcher import Ending, Watcher, WatcherFactory
+from podium.records.times import add_times
+from podium.records.training import EpochResult, ModelCard, TuningResult
 
 HISTORY = "history.csv"
 

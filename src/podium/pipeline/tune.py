@@ -6,14 +6,13 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+from podium.config.contender import Contender
+from podium.config.runtime import Runtime
+from podium.config.tuning import Range, Span, Tune, Value
 from podium.core import identity
-from podium.core.config.contender import Contender
-from podium.core.config.runtime import Runtime
-from podium.core.config.tuning import Range, Span, Tune, Value
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult, TuningResult
 from podium.models import batches
 from podium.models.checkpoint import claimed, discard
 from podium.models.engine import fit
@@ -23,6 +22,7 @@ from podium.models.search import Study
 from podium.models.task import Task, open_task
 from podium.models.trials import Report, TrialResult, winner
 from podium.models.watcher import Ending, Watcher, WatcherFactory
+from podium.records.training import EpochResult, TuningResult
 
 
 def run(

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
 from podium.core.layout import Layout
-from podium.core.records.profile import MEASURES, Profile
-from podium.core.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
 from podium.curation.expectations import schema
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.curation.expectations.evidence import Evidence
 from podium.curation.page import Findings, render
 from podium.data.manifest import read_manifest, read_parquet
 from podium.data.shards import PreparedSplit, open_for_fitting
+from podium.records.profile import MEASURES, Profile
+from podium.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
 
 _REJECTED_COLUMNS = ["path", "label", "reason", "kind", "image_id"]
 _NAMED = 3  # offending images in the message

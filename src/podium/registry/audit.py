@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from podium.core.errors import PromotionRefused, TrackingError
-from podium.core.records.base import Record
+from podium.records.base import Record
 from podium.registry.gates import GateResult
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.files import canonical_json, sha256_file, sha256_text
-from podium.core.records.evaluation import Metrics
-from podium.core.records.training import ModelCard
-from podium.core.records.validate import ValidationReport
+from podium.records.evaluation import Metrics
+from podium.records.training import ModelCard
+from podium.records.validate import ValidationReport
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from podium.core.records.evaluation import Interval
+from podium.records.evaluation import Interval
 
 
 def share(rate: float) -> str:

@@ -7,12 +7,12 @@ once and a forced promotion records what it overrode. torch is imported only by 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from podium.core.config.judging import Promote
+from podium.config.judging import Promote
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.base import Record
-from podium.core.records.evaluation import Metrics
+from podium.records.base import Record
+from podium.records.evaluation import Metrics
 from podium.registry import packaged_model
 from podium.registry.evidence import Evidence
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from podium.core.config.params import Params
+from podium.config.params import Params
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Decision, Leaderboard, Metrics
-from podium.core.records.fetch import Sources
-from podium.core.records.training import ModelCard, TuningResult
-from podium.core.records.validate import ValidationReport
-from podium.core.times import read_times
+from podium.records.evaluation import Decision, Leaderboard, Metrics
+from podium.records.fetch import Sources
+from podium.records.times import read_times
+from podium.records.training import ModelCard, TuningResult
+from podium.records.validate import ValidationReport
 from podium.registry.evidence import evidence_digest
 
 

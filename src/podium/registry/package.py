@@ -19,16 +19,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import podium
-from podium.core.config.runtime import Runtime
+from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
-from podium.core.records.base import Record
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
 from podium.data.images import cropped_file
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.data.steps import needs_opencv, region_of
+from podium.records.base import Record
+from podium.records.preprocess import Preprocessing
+from podium.records.training import ModelCard
 from podium.registry.evidence import FILES
 from podium.registry.packaged_model import golden_probabilities
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from podium.analysis.statistics import mcnemar
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records.evaluation import PairedTest
 from podium.data.images import cropped_file
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.data.raw import RawImages
 from podium.data.steps import region_of
+from podium.records.evaluation import PairedTest
 from podium.registry.evidence import Evidence
 
 CHUNK = 64  # images in memory at once

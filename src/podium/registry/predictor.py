@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
-from podium.core.config.runtime import Runtime
+from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.data.images import read_image
 from podium.models.inference import Classifier, load_classifier
@@ -66,7 +66,7 @@ def serving_runtime(folder: Path) -> Runtime:
     """How a package computes where it is served: as it was trained, on the CPU where there is no CUDA device."""
     import torch
 
-    from podium.core.records.training import ModelCard
+    from podium.records.training import ModelCard
 
     card = ModelCard.read(folder / "model.json")
     known = {key: value for key, value in card.runtime.items() if key in Runtime.model_fields}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from podium.core.config.params import Params
+from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.files import sha256_text
 from podium.core.layout import Layout

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, by_value, remedy, shared
+from podium.console.pages import inlined, rendered, with_latin
 from podium.core.files import write_text
-from podium.core.latin import with_latin
 from podium.core.layout import Layout
-from podium.core.pages import inlined, rendered
-from podium.core.records.evaluation import Interval
-from podium.core.records.profile import Profile
-from podium.core.records.validate import ExpectationResult
+from podium.records.evaluation import Interval
+from podium.records.profile import Profile
+from podium.records.validate import ExpectationResult
 from podium.registry import figures
 from podium.registry.figures import share
 from podium.registry.outcome import Entry, Outcome, git_commit

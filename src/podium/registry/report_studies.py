@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.core.config.dotted import inside
-from podium.core.config.tuning import Range
+from podium.config.dotted import inside
+from podium.config.tuning import Range
+from podium.console.pages import inlined
 from podium.core.errors import DataError
-from podium.core.pages import inlined
-from podium.core.records.training import TuningResult
+from podium.records.training import TuningResult
 from podium.registry.figures import written
 from podium.registry.outcome import Entry, Outcome
 from podium.registry.tables import read_table

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import sentences
-from podium.core.records.evaluation import Interval
-from podium.core.records.training import EpochResult
+from podium.records.evaluation import Interval
+from podium.records.training import EpochResult
 from podium.registry import store, tracking
 from podium.registry.outcome import Entry, Outcome
 from podium.registry.tables import read_table

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from podium.console.shell import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line
 from podium.core.layout import Layout
-from podium.core.shell import silence_telemetry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.core.records.training import TuningResult
+from podium.records.training import TuningResult
 from podium.registry import store, tracking
 from podium.registry.outcome import Entry, Outcome
 from podium.registry.report_studies import draw

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from podium.core.config.tuning import Value
+from podium.config.tuning import Value
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult
 from podium.models.watcher import Ending, Watcher, WatcherFactory
+from podium.records.training import EpochResult
 from podium.registry import store
 
 if TYPE_CHECKING:

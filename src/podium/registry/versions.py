@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from podium.core.config.params import Params
+from podium.config.params import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.registry import store

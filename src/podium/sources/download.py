@@ -18,11 +18,11 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
+from podium.console.progress import show_progress
 from podium.core.errors import DataError, one_line
 from podium.core.files import sha256_file, write_json
-from podium.core.progress import show_progress
-from podium.core.records.base import Record
+from podium.records.base import Record
 from podium.sources.remote import OF_DATASET, Keys, Remote, address
 from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 

@@ -11,10 +11,10 @@ from typing import Any
 import fsspec
 from filelock import FileLock
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
+from podium.console.progress import show_progress
 from podium.core.errors import DataError, one_line
 from podium.core.files import TEMPORARY, raise_if_full, replacing, sha256_file
-from podium.core.progress import show_progress
 from podium.sources.remote import OF_DATASET, Keys, without_secrets
 from podium.sources.retrying import Broken, persist
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.classfolders import arrange
 from podium.sources.listing import Listing
 from podium.sources.names import is_unicode, printable, reason_to_skip

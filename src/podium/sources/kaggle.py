@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from podium.core.config.dataset import Fetch, KaggleDataset
+from podium.config.dataset import Fetch, KaggleDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
 from podium.sources.archive import ArchiveSource, open_members

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from podium.core.config.problems import nearest
+from podium.config.problems import nearest
 from podium.core.errors import DataError
 from podium.sources.listing import SourceImage
 from podium.sources.names import collision_key

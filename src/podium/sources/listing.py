@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 
 
 @dataclass(frozen=True)

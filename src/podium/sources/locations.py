@@ -6,7 +6,7 @@ Stands on `core`, `remote` and `download`.
 import os
 from pathlib import Path
 
-from podium.core.config.dataset import ArchiveDataset, CsvDataset, Fetch, SampleDataset, SnapshotDataset
+from podium.config.dataset import ArchiveDataset, CsvDataset, Fetch, SampleDataset, SnapshotDataset
 from podium.core.errors import ParamsError
 from podium.core.layout import Layout
 from podium.sources.download import download

@@ -16,10 +16,10 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
+from podium.console.progress import Advance, show_progress
 from podium.core.errors import DataError, one_line
 from podium.core.files import TEMPORARY, raise_if_full
-from podium.core.progress import Advance, show_progress
 from podium.sources.remote import without_secrets
 from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
 

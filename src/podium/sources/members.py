@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.names import collision_key
 

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from podium.core.config.dataset import MergeDataset
+from podium.config.dataset import MergeDataset
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.data.manifest import RESERVED_COLUMNS
+from podium.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.sources.labels import grouped, mapped, refuse_twins
 from podium.sources.listing import Preparing, Source, SourceImage
 from podium.sources.selection import limited

@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from podium.core.config.dataset import Fetch, OpenImagesDataset
-from podium.core.config.problems import nearest
+from podium.config.dataset import Fetch, OpenImagesDataset
+from podium.config.problems import nearest
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.headers import orientation, turned
 from podium.sources.listing import Box, Listing, Prepared, SourceImage
 from podium.sources.many import download_many

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from podium.core.config.base import Split
-from podium.core.config.dataset import Fetch
+from podium.config.base import Split
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.download import download_to
 from podium.sources.names import reason_to_skip

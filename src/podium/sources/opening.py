@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 
-from podium.core.config.dataset import (
+from podium.config.dataset import (
     ArchiveDataset,
     CsvDataset,
     Dataset,

@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from podium.core.config.dataset import Fetch, SnapshotDataset
+from podium.config.dataset import Fetch, SnapshotDataset
 from podium.core.errors import DataError
-from podium.core.records.base import Record
-from podium.core.records.fetch import SourceRecord, Sources
 from podium.data.manifest import RAW_COLUMNS
+from podium.records.base import Record
+from podium.records.fetch import SourceRecord, Sources
 from podium.sources.archive import checked_digest, open_members
 from podium.sources.listing import Listing, SourceImage
 from podium.sources.members import Members

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
-from podium.core.config.dataset import BoxColumns, CsvDataset
-from podium.core.config.problems import nearest
+from podium.config.dataset import BoxColumns, CsvDataset
+from podium.config.problems import nearest
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.classfolders import SPLIT_FOLDERS
 from podium.sources.listing import WHOLE, Box, SourceImage
 from podium.sources.names import broken_rule, printable

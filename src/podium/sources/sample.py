@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.archive import ArchiveSource, checked_digest, name_of, open_members
 from podium.sources.listing import Listing, SourceImage
 from podium.sources.members import Members

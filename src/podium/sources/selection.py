@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from podium.core.config.base import Split
+from podium.config.base import Split
 from podium.core.errors import DataError
 from podium.sources.listing import SourceImage
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from podium.core.config.dataset import CsvDataset, Fetch
+from podium.config.dataset import CsvDataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.archive import checked_digest, name_of
 from podium.sources.filesystems import copy_many, copy_pinned
 from podium.sources.headers import upright_size

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.sources.members import Limits, Members, damaged
 from podium.sources.names import printable, safe_member

@@ -3,8 +3,8 @@
 import pytest
 
 from podium.analysis.conditions import conditions_of, differences, in_words, is_comparable, sentences, shared
-from podium.core.config.recipe import Train
-from podium.core.records.evaluation import Conditions
+from podium.config.recipe import Train
+from podium.records.evaluation import Conditions
 from tests.cards import a_card, no_weights
 from tests.measurements import CONDITIONS, some_metrics
 

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank, verdict
 from podium.core.errors import DataError
-from podium.core.records.evaluation import GroupMetrics, Interval, PairedTest
+from podium.records.evaluation import GroupMetrics, Interval, PairedTest
 from tests.measurements import some_metrics
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 
 from podium.analysis.metrics import class_report, log_loss, measure, top_k_accuracy
 from podium.analysis.predictions import predictions_of
-from podium.core.config.judging import Evaluate
+from podium.config.judging import Evaluate
 from tests.cards import a_card
 
 CLASSES = ("apple", "banana", "cherry")

@@ -11,7 +11,7 @@ from PIL import Image
 from podium.analysis import plots
 from podium.analysis.calibration import reliability
 from podium.analysis.lettering import legible
-from podium.core.records.evaluation import ClassMetrics, Interval, Metrics, SliceMetrics
+from podium.records.evaluation import ClassMetrics, Interval, Metrics, SliceMetrics
 
 HISTORY = pd.DataFrame(
     {

@@ -1,7 +1,7 @@
 """Floats in committed JSON."""
 
 from podium.analysis.rounding import rounded
-from podium.core.records.evaluation import Interval, SliceMetrics
+from podium.records.evaluation import Interval, SliceMetrics
 
 
 def test_ten_significant_digits_at_any_size_and_depth():

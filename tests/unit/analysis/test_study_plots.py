@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from podium.analysis.study_plots import StudyTables, course, parallel, slices
-from podium.core.config.tuning import Choices, Range, Span
+from podium.config.tuning import Choices, Range, Span
 
 RATE: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-1, log=True)}
 MIXED: dict[str, Span] = {

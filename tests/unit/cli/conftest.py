@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium.core.config.params import load
+from podium.config.params import load
 from tests.unit.cli.calls import change_gates
 from tests.unit.registry.promotions import gathered, register
 

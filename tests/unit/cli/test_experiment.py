@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from podium.core.config.judging import Compare
+from podium.config.judging import Compare
 from podium.pipeline import compare
 from tests.unit.cli.calls import change_gates, podium
 from tests.unit.registry.promotions import client_of

@@ -9,7 +9,7 @@ import yaml
 
 from podium.analysis.trial_run import Speed, quicker
 from podium.cli.runtime import SETTINGS, Measured
-from podium.core.config.params import load
+from podium.config.params import load
 from tests.small_splits import ARCHITECTURE, SIZE, write_project
 from tests.unit.cli.calls import one_line, podium
 

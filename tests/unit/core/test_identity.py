@@ -1,7 +1,7 @@
 """A fingerprint changes with what can change a result, and with nothing else."""
 
-from podium.core.config.runtime import Runtime
-from podium.core.identity import fingerprint, runtime_identity, source_digest
+from podium.config.runtime import Runtime, runtime_identity
+from podium.core.identity import fingerprint, source_digest
 
 DVC_YAML = """
 stages:

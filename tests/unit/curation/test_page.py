@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.core.records.profile import Profile
-from podium.core.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport
 from podium.curation.features import draw
 from podium.curation.labels import label_noise
 from podium.curation.page import Findings, render
@@ -23,6 +21,8 @@ from podium.curation.probes import shortcuts
 from podium.curation.profile import describe
 from podium.curation.quality import flags
 from podium.curation.thumbnails import Thumbnails
+from podium.records.profile import Profile
+from podium.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport
 from tests.shapes import Shapes, shape_pictures, write_shapes
 
 NAMES = {"cross": "<script>alert(1)</script>", "disc": "사과", "ring": "citrón", "square": "🍈"}

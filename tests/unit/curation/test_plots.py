@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.core.records.profile import MEASURES, Part, Spread
 from podium.curation.plots import COLOURS, sizes, spectra
+from podium.records.profile import MEASURES, Part, Spread
 
 
 def opened(uri: str) -> np.ndarray:

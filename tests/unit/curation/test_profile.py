@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podium.core.records.profile import MEASURES, Profile
 from podium.curation.measures import NAMES, measure
 from podium.curation.profile import MOST_UNUSUAL, describe, robust_deviations
 from podium.data.manifest import image_id
+from podium.records.profile import MEASURES, Profile
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(60, 200, (40, 16, 16, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.preprocess import Preprocess
+from podium.config.preprocess import Preprocess
 from podium.core.errors import DataError
 from podium.curation import splits
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from podium.core.records.preprocess import Preprocessing
 from podium.data import colour
 from podium.data.canvas import centred, content
 from podium.data.images import cropped_file, decode, read_image
 from podium.data.steps import Region, cropped
+from podium.records.preprocess import Preprocessing
 
 
 def png(image: Image.Image, profile: bytes) -> bytes:

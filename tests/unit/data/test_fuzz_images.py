@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.core.errors import DataError
-from podium.core.records.preprocess import Preprocessing
 from podium.data.images import read_image
+from podium.records.preprocess import Preprocessing
 from tests.damage import damaged, no_longer_than
 from tests.data.hard_images import READABLE, UNREADABLE
 

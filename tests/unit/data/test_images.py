@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.core.records.preprocess import Preprocessing
 from podium.data.canvas import fit
 from podium.data.images import cropped_file, decode, read_image
+from podium.records.preprocess import Preprocessing
 from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
 from tests.data.image_files import HEIGHT, WIDTH, encoded, jpeg, oriented, scene
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from podium.core.errors import DataError
-from podium.core.records.preprocess import Preprocessing
 from podium.data.shards import SplitRecord, finish_split, images_per_shard, open_for_fitting, open_for_testing
+from podium.records.preprocess import Preprocessing
 
 HOW = Preprocessing(image_size=4, pad_value=114, max_pixels=100)
 LABELS = ["orange", "lemon", "orange", "lemon", "귤"]

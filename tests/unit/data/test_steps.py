@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from podium.core.config.preprocess import Preprocess, Step
-from podium.core.records.preprocess import Preprocessing
+from podium.config.preprocess import Preprocess, Step
 from podium.data.steps import after_resizing, before_resizing, cropped, needs_opencv
+from podium.records.preprocess import Preprocessing
 
 RNG = np.random.default_rng(0)
 DULL = (100 + RNG.integers(0, 40, (40, 60, 3)) + np.linspace(0, 20, 60).astype(int)[:, None]).astype(np.uint8)
@@ -122,7 +122,7 @@ def test_reading_images_without_steps_imports_no_opencv() -> None:
     code = """
 import sys, io
 from PIL import Image
-from podium.core.records.preprocess import Preprocessing
+from podium.records.preprocess import Preprocessing
 from podium.data.images import read_image
 out = io.BytesIO()
 Image.new("RGB", (20, 10)).save(out, "PNG")

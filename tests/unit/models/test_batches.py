@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.tuning import Tune
+from podium.config.tuning import Tune
 from podium.core.errors import ModelError
 from podium.models import batches
 from podium.models.search import Study

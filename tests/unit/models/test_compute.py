@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from podium.core.config.runtime import Runtime
+from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.models.compute import Compute
 

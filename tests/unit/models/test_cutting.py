@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from podium.core.config.contender import Head, Network
+from podium.config.contender import Head, Network
 from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.cutting import split

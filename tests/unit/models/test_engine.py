@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from podium.core.config.contender import Head, Network
-from podium.core.config.recipe import Augment, EarlyStopping, Loss, Train
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Head, Network
+from podium.config.recipe import Augment, EarlyStopping, Loss, Train
+from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.data.augment import draw

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from podium.core.config.contender import Contender, Head
-from podium.core.config.recipe import Augment
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Contender, Head
+from podium.config.recipe import Augment
+from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.data import loader
 from podium.data.augment import apply, draw, normalise

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from podium.core.config.contender import Contender, From, Head
-from podium.core.config.recipe import Train
+from podium.config.contender import Contender, From, Head
+from podium.config.recipe import Train
 from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.freezing import Plan

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from podium.core.config.contender import Head, Network
-from podium.core.config.runtime import Runtime
+from podium.config.contender import Head, Network
+from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
 from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
+from podium.records.preprocess import Preprocessing
+from podium.records.training import ModelCard
 from tests.cards import a_card
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from timm.loss import BinaryCrossEntropy
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from podium.core.config.recipe import Loss
+from podium.config.recipe import Loss
 from podium.core.errors import ParamsError
 from podium.models.losses import LossFunction, balanced_weights
 

@@ -3,7 +3,7 @@ import torch
 from timm.optim import Lamb
 from torch import nn
 
-from podium.core.config.recipe import Train
+from podium.config.recipe import Train
 from podium.models import optimisers
 from podium.models.optimisers import optimiser
 

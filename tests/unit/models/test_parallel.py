@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
-from podium.core.records.training import ModelCard
 from podium.models.engine import Fitted
 from podium.models.parallel import joined, refuse_several_processes
 from podium.pipeline import train
+from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
 from tests.small_jobs import unwatched
 from tests.small_splits import RUNTIME, contender, write_prepared, write_project

@@ -1,6 +1,6 @@
 import pytest
 
-from podium.core.config.recipe import Train
+from podium.config.recipe import Train
 from podium.core.errors import ParamsError
 from podium.models.recipe import stretched, with_values
 from tests.small_splits import contender

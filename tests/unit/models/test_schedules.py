@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
 
-from podium.core.config.recipe import EarlyStopping, Train
+from podium.config.recipe import EarlyStopping, Train
 from podium.core.errors import ParamsError
 from podium.models.schedules import PLATEAU_PATIENCE, Schedule, cuts, should_stop
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from podium.core.config.recipe import Loss, Train
-from podium.core.config.tuning import Choices, Range, Span, Tune, Value
+from podium.config.recipe import Loss, Train
+from podium.config.tuning import Choices, Range, Span, Tune, Value
 from podium.models import batches
 from podium.models.search import Pruned, Study
 from podium.models.trials import TrialResult, winner

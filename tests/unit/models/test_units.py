@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from podium.core.config.contender import Head, Network
+from podium.config.contender import Head, Network
 from podium.models import units, zoo
 from podium.models.units import chain, unit_names
 from tests.small_networks import Tokens

@@ -1,7 +1,7 @@
 """Trials that train nothing, for tests of studies; worker processes import them from here."""
 
 from podium.core.errors import Diverged
-from podium.core.records.training import EpochResult
+from podium.records.training import EpochResult
 
 EPOCHS = 9
 

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from podium.analysis.predictions import predictions_of, write_predictions
-from podium.core.config.judging import Compare
+from podium.config.judging import Compare
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Decision, Interval, Leaderboard
-from podium.core.records.validate import ValidationReport
 from podium.pipeline import compare
+from podium.records.evaluation import Decision, Interval, Leaderboard
+from podium.records.validate import ValidationReport
 from tests.measurements import some_metrics
 
 IMAGES = 40

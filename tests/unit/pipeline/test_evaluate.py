@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.core.config.judging import Evaluate
-from podium.core.config.runtime import Runtime
+from podium.config.judging import Evaluate
+from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
-from podium.core.records.evaluation import Metrics
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
-from podium.core.times import read_times
 from podium.data.shards import SplitRecord, finish_split
 from podium.pipeline import evaluate
+from podium.records.evaluation import Metrics
+from podium.records.preprocess import Preprocessing
+from podium.records.times import read_times
+from podium.records.training import ModelCard
 from tests.cards import a_card
 
 CLASSES = ["lemon", "orange", "사과"]

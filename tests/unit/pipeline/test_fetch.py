@@ -17,14 +17,14 @@ import pytest
 from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Dataset, Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Dataset, Fetch
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord
 from podium.data.manifest import RAW_COLUMNS, image_id, read_manifest
 from podium.data.raw import RawImages, RawWriter
 from podium.pipeline import fetch
+from podium.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord
 
 NONE = {"small": Model(architecture="resnet10t")}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch, FolderDataset
-from podium.core.config.preprocess import Preprocess
-from podium.core.config.validate import Validate
+from podium.config.contender import Model
+from podium.config.dataset import Fetch, FolderDataset
+from podium.config.preprocess import Preprocess
+from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed, told
 from podium.core.layout import Layout
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest

@@ -7,19 +7,19 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from podium.core.config.preprocess import CentreCrop, Clahe, Preprocess
+from podium.config.preprocess import CentreCrop, Clahe, Preprocess
 from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.profile import MEASURES, Profile
 from podium.curation import profile
 from podium.data.images import cropped_file, read_image
 from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest, read_parquet
 from podium.data.shards import open_for_fitting, open_for_testing
 from podium.data.steps import region_of
 from podium.pipeline import preprocess
+from podium.records.fetch import SkippedFile
+from podium.records.preprocess import Preprocessing
+from podium.records.profile import MEASURES, Profile
 from podium.sources.listing import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw
 
@@ -208,7 +208,7 @@ def test_an_empty_raw_manifest_is_refused(tmp_path: Path) -> None:
 def test_progress_is_plain_lines_in_a_pipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.core.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("podium.console.progress.LINE_SECONDS", 0.0)
     prepare(tmp_path, files(CLASSES, 10))
 
     lines = capsys.readouterr().out.splitlines()

@@ -13,11 +13,11 @@ import pytest
 
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
-from podium.core.records.evaluation import Metrics
-from podium.core.records.training import EpochResult
-from podium.core.times import add_times
 from podium.models.watcher import Watcher
 from podium.pipeline import compare, publish
+from podium.records.evaluation import Metrics
+from podium.records.times import add_times
+from podium.records.training import EpochResult
 from podium.registry import outcome as outcomes
 from podium.registry import package, promotion
 from podium.registry import store as stores

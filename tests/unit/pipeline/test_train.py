@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from podium.core.config.contender import Network
-from podium.core.config.recipe import Augment, EarlyStopping, Loss, Train
+from podium.config.contender import Network
+from podium.config.recipe import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult, ModelCard
-from podium.core.times import read_times
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import checkpoint, zoo
@@ -29,6 +27,8 @@ from podium.models.inference import load_classifier
 from podium.models.learner import Learner
 from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import train
+from podium.records.times import read_times
+from podium.records.training import EpochResult, ModelCard
 from tests.cards import no_weights
 from tests.small_jobs import unwatched
 from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from podium.core.config.recipe import Train
-from podium.core.config.tuning import Choices, Range, Span, Value
+from podium.config.recipe import Train
+from podium.config.tuning import Choices, Range, Span, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult, TuningResult
 from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import tune
+from podium.records.training import EpochResult, TuningResult
 from tests.small_jobs import unwatched
 from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project
 

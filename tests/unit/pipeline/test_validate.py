@@ -6,17 +6,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from podium.core.config.preprocess import Preprocess
-from podium.core.config.validate import Validate
+from podium.config.preprocess import Preprocess
+from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import SkippedFile
-from podium.core.records.profile import LabelNoise
-from podium.core.records.validate import ValidationReport
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
 from podium.pipeline import preprocess, validate
+from podium.records.fetch import SkippedFile
+from podium.records.profile import LabelNoise
+from podium.records.validate import ValidationReport
 from tests.raw_images import RawFile, files, picture, png, write_raw
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 from mlflow import MlflowClient
 
-from podium.core.config.params import Params
+from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.core.records.training import ModelCard
+from podium.records.training import ModelCard
 from podium.registry import package, store
 from podium.registry.evidence import Evidence, read_evidence
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from podium.core.config.params import load
+from podium.config.params import load
 from podium.core.layout import Layout
-from podium.core.records.evaluation import ClassMetrics, Interval
-from podium.core.records.validate import ExpectationResult
 from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
 from podium.data.raw import RawWriter
 from podium.models.inference import load_classifier
+from podium.records.evaluation import ClassMetrics, Interval
+from podium.records.validate import ExpectationResult
 from podium.registry import gates
 from podium.registry.predictor import serving_runtime
 from tests.unit.registry.promotions import gathered

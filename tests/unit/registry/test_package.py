@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from podium.core.config.preprocess import CentreCrop, Grey
+from podium.config.preprocess import CentreCrop, Grey
 from podium.core.errors import ModelError
 from podium.core.layout import Layout
-from podium.core.records.preprocess import Preprocessing
-from podium.core.records.training import ModelCard
 from podium.data.images import decode
 from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
+from podium.records.preprocess import Preprocessing
+from podium.records.training import ModelCard
 from podium.registry import package
 
 MODEL = "tiny_resnet"

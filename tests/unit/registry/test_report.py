@@ -3,9 +3,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from podium.core.records.evaluation import Decision, Metrics
-from podium.core.times import add_times
 from podium.pipeline import compare
+from podium.records.evaluation import Decision, Metrics
+from podium.records.times import add_times
 from podium.registry import figures, report
 from podium.registry.outcome import read_outcome
 

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from podium.core.config.params import load
+from podium.config.params import load
 from podium.core.errors import DataError
-from podium.core.records.training import TuningResult
+from podium.records.training import TuningResult
 from podium.registry import report
 from podium.registry.outcome import Outcome, read_outcome
 from podium.registry.report_studies import draw, studies

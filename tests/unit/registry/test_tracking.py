@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podium.core.layout import Layout
-from podium.core.records.training import EpochResult
+from podium.records.training import EpochResult
 from podium.registry import store as stores
 from podium.registry import tracking
 from podium.registry.tracking import live_view

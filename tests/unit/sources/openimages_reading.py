@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podium.core.config.dataset import Fetch, OpenImagesDataset
+from podium.config.dataset import Fetch, OpenImagesDataset
 from podium.core.errors import DataError
 from podium.sources.listing import Listing
 from podium.sources.openimages import open_openimages

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.errors import DataError
-from podium.core.records.fetch import SkippedFile
+from podium.records.fetch import SkippedFile
 from podium.sources.classfolders import arrange
 
 # Each case: name -> (files, {path: (split, label)}, {skipped path: part of the reason}).

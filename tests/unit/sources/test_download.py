@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.download import download, download_to
 from podium.sources.remote import Remote, without_secrets
@@ -229,8 +229,8 @@ def test_secrets_are_cut_out_of_addresses_only() -> None:
 def test_a_pipe_sees_plain_lines(
     file_server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("podium.core.progress.LINE_SECONDS", 0.0)
-    monkeypatch.setattr("podium.core.progress.LINE_SHARE", 0.0)
+    monkeypatch.setattr("podium.console.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("podium.console.progress.LINE_SHARE", 0.0)
     get(file_server.url, SHA256, tmp_path, PATIENT)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "download: 300.0 kB of 300.0 kB (100%)"

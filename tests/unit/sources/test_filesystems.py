@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.filesystems import copy_many, copy_pinned
 

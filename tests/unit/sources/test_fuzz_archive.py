@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.archive import open_archive
 from tests.damage import damaged, no_longer_than

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.dataset import Fetch, SnapshotDataset
+from podium.config.dataset import Fetch, SnapshotDataset
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.sources.packed import ABOUT, TABLE, open_snapshot

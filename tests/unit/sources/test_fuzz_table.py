@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from podium.core.config.dataset import CsvDataset, Fetch
+from podium.config.dataset import CsvDataset, Fetch
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.sources.table import open_table

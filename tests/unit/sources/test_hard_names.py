@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.sources.archive import open_archive
 from podium.sources.folder import open_folder
 from podium.sources.names import reason_to_skip

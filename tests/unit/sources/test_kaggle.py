@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch, KaggleDataset, MergeDataset
+from podium.config.dataset import Fetch, KaggleDataset, MergeDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.layout import Layout
 from podium.pipeline import fetch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.many import download_many
 from tests.site import Site

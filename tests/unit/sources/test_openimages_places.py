@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.openimages import open_openimages
 from podium.sources.openimages_places import bucket_address

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from podium.core.config.dataset import OpenImagesDataset
+from podium.config.dataset import OpenImagesDataset
 from podium.core.errors import DataError
 from podium.sources.openimages import open_openimages
 from tests.fake_openimages import BOXES, CLASSES, PHOTOGRAPHS, box, small_world, world_of

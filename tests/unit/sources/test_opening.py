@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from podium.core.config.dataset import Dataset, Fetch, MergeDataset
+from podium.config.dataset import Dataset, Fetch, MergeDataset
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.core.records.fetch import Sources
+from podium.records.fetch import Sources
 from podium.sources.listing import Listing, SourceImage
 from podium.sources.merge import Origin, Part, describe, merge
 from podium.sources.opening import open_parts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.sample import open_sample
 

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Dataset, Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Dataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import Sources
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.pipeline import fetch
+from podium.records.fetch import Sources
 from podium.sources.snapshot import snapshot
 
 MODELS = {"small": Model(architecture="resnet10t")}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
-from podium.core.config.dataset import CsvDataset, Dataset, Fetch
+from podium.config.dataset import CsvDataset, Dataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.sources import merge

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures
 
 

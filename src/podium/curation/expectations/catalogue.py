@@ -5,9 +5,9 @@ Rule: light, so that a command line can explain an expectation at once. Depends 
 
 from dataclasses import dataclass
 
-from podium.core.config.base import Severity
-from podium.core.config.problems import nearest
-from podium.core.config.validate import Validate
+from podium.config.base import Severity
+from podium.config.problems import nearest
+from podium.config.validate import Validate
 from podium.core.errors import UsageError
 
 

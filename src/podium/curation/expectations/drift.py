@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from podium.core.config.validate import SplitDrift, Validate
-from podium.core.records.profile import MEASURES
-from podium.core.records.validate import MeasureDrift
+from podium.config.validate import SplitDrift, Validate
 from podium.curation.expectations.evidence import CannotCheck, Evidence, Figures, Offending
+from podium.records.profile import MEASURES
+from podium.records.validate import MeasureDrift
 
 _NAMED = 3  # measures told one by one
 _LISTED = 100  # paths looked up

@@ -14,13 +14,13 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context import EphemeralDataContext
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.core.errors import one_line
-from podium.core.records.validate import ExpectationResult
 from podium.curation.expectations import schema
 from podium.curation.expectations.catalogue import CATALOGUE, expected
 from podium.curation.expectations.evidence import NOBODY, Evidence, Figures, Offending
 from podium.curation.expectations.suites import Suite, figures_of, suites_of
+from podium.records.validate import ExpectationResult
 
 MOST_OFFENDING = 20
 

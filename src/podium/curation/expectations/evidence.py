@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from podium.core.errors import DataError
-from podium.core.records.profile import LabelNoise, QualityFlag, Shortcuts
-from podium.core.records.validate import MeasureDrift
+from podium.records.profile import LabelNoise, QualityFlag, Shortcuts
+from podium.records.validate import MeasureDrift
 
 
 class CannotCheck(DataError):

@@ -1,6 +1,6 @@
 """Suite `labels`: few labels look wrong. The candidates come from `curation.labels`."""
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import CannotCheck, Evidence, Figures, Offending
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures
 
 

@@ -1,6 +1,6 @@
 """Suite `licences`: every image may be used, and under what terms is known. Depends on pandas."""
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures
 
 UNKNOWN = frozenset({"", "-", "?", "n/a", "na", "none", "null", "other", "tbd", "unknown", "unspecified"})

@@ -1,6 +1,6 @@
 """Suite `quality`: few images are doubtful as pictures. The flags come from `curation.quality`."""
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import CannotCheck, Evidence, Figures, Offending
 
 

@@ -1,6 +1,6 @@
 """Suite `reading`: the images could be read. Depends on nothing but its neighbours."""
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures, offending
 
 

@@ -5,7 +5,7 @@ Depends on pandas.
 
 import pandas as pd
 
-from podium.core.config.base import SPLITS
+from podium.config.base import SPLITS
 from podium.curation.expectations.evidence import Evidence, Offending
 from podium.data.manifest import PREPARED_COLUMNS
 

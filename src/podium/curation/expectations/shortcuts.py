@@ -1,8 +1,8 @@
 """Suite `shortcuts`: nothing but the thing itself gives the label away. The numbers come from `curation.probes`."""
 
-from podium.core.config.validate import Validate
-from podium.core.records.profile import Probe
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import CannotCheck, Evidence, Figures, Offending
+from podium.records.profile import Probe
 
 
 def border_shortcut(evidence: Evidence, validate: Validate) -> Figures:

@@ -1,6 +1,6 @@
 """Suite `sizes`: images have enough pixels, on their own and for the size they are trained at. Depends on pandas."""
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures
 
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from podium.core.config.base import SPLITS
-from podium.core.config.validate import Validate
+from podium.config.base import SPLITS
+from podium.config.validate import Validate
 from podium.curation.expectations.evidence import Evidence, Figures, Offending
 
 _NAMED = 5  # gaps told one by one

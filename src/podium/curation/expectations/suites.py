@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import great_expectations.expectations as gxe
 import pandas as pd
 
-from podium.core.config.base import SPLITS
-from podium.core.config.validate import Validate
+from podium.config.base import SPLITS
+from podium.config.validate import Validate
 from podium.curation.expectations import (
     balance,
     drift,

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from podium.core.channels import Triple
 from podium.data.augment.change import Augmentation, Floats, Integers
 from podium.data.augment.colour import coloured, coloured_bytes, grey, offsets
 from podium.data.augment.geometry import moved, resampled, resamples
 from podium.data.augment.hashing import normal
 from podium.data.augment.tones import toned
+from podium.records.base import Triple
 
 
 def apply(images: torch.Tensor, change: Augmentation | None, mean: Triple, std: Triple) -> torch.Tensor:

@@ -7,8 +7,8 @@ such bounds, and cutting cannot be part of a matrix.
 import numpy as np
 import torch
 
-from podium.core.channels import Triple
 from podium.data.augment.change import Augmentation, Floats
+from podium.records.base import Triple
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as torchvision's rgb_to_grayscale
 _CHROMA = np.array([LUMA, [-0.299, -0.587, 0.886], [0.701, -0.587, -0.114]])  # luma, blue - luma, red - luma

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from podium.core.config.recipe import Augment
+from podium.config.recipe import Augment
 from podium.data.augment.change import Augmentation, Floats, Integers, unchanged
 from podium.data.augment.randaugment import add_random_operations
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from podium.core.config.recipe import RandAugment
+from podium.config.recipe import RandAugment
 from podium.data.augment.change import Augmentation, Flags, Floats
 
 Operation = Literal[

@@ -4,8 +4,9 @@ import math
 from typing import Literal
 
 import torch
-from timm.layers import create_attn
 from torch import nn
+
+from podium.core.vision import timm
 
 _HEADS = 8
 
@@ -43,5 +44,5 @@ def block(kind: Literal["none", "se", "cbam", "self"], channels: int) -> nn.Modu
         return nn.Identity()
     if kind == "self":
         return SelfAttention(channels)
-    made: nn.Module = create_attn(kind, channels)
+    made: nn.Module = timm.layers.create_attn(kind, channels)
     return made

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from podium.core.config.contender import Head, Network
+from podium.config.contender import Head, Network
 from podium.core.errors import ModelError
 from podium.data.randomness import number
 from podium.models.zoo.composed import compose

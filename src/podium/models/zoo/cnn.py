@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 
-import timm
 from torch import nn
 
-from podium.core.channels import Triple
+from podium.core.vision import timm
+from podium.records.base import Triple
 
 NAME = "cnn"
 _WIDTHS = (32, 64, 128, 256)

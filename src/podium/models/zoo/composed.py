@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 
-from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
-from podium.core.config.contender import Head, Network
+from podium.config.contender import Head, Network
+from podium.core.vision import timm
 from podium.models.zoo.attention import block
 
 
@@ -40,7 +40,7 @@ def _head(channels: int, head: Head, classes: int) -> nn.Sequential:
     for size in head.hidden:
         hidden.extend((nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(head.dropout)))
         width = size
-    pool = SelectAdaptivePool2d(pool_type="avg" if head.pooling == "own" else head.pooling, flatten=True)
+    pool = timm.layers.SelectAdaptivePool2d(pool_type="avg" if head.pooling == "own" else head.pooling, flatten=True)
     return nn.Sequential(
         OrderedDict(pool=pool, drop=nn.Dropout(head.dropout), hidden=hidden, fc=nn.Linear(width, classes))
     )

@@ -4,12 +4,12 @@ import difflib
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-import timm
 from torch import nn
 
-from podium.core.channels import Triple
 from podium.core.errors import ModelError
+from podium.core.vision import timm
 from podium.models.zoo import cnn, timm_family, torchvision_family
+from podium.records.base import Triple
 
 STUDIES = (
     "cnn",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from podium.core.config.contender import Network
+from podium.config.contender import Network
 from podium.models.zoo.building import create
 from podium.models.zoo.cost import count_parameters, flops
 from podium.models.zoo.families import image_size

@@ -1,11 +1,10 @@
 """timm's architectures, by timm's bare names."""
 
-import timm
-from timm.models.vgg import VGG
 from torch import nn
 
-from podium.core.channels import Triple
 from podium.core.errors import ModelError, one_line
+from podium.core.vision import timm
+from podium.records.base import Triple
 
 _DEFAULT_SIDE = 224  # pixels
 
@@ -25,7 +24,7 @@ def features(name: str) -> nn.Module:
         ModelError: pooling is a part of the network that cannot be left out.
     """
     module: nn.Module = timm.create_model(name, pretrained=False)
-    if isinstance(module, VGG):
+    if isinstance(module, timm.models.vgg.VGG):
         module.pre_logits = nn.Identity()
     try:
         module.reset_classifier(0, "")  # type: ignore[operator]  # every timm network has it, nn.Module does not say so

@@ -3,13 +3,12 @@
 from collections import OrderedDict
 from functools import cache
 
-import timm
 from torch import nn
-from torchvision import models
-from torchvision.models import VGG, AlexNet, GoogLeNet, ResNet
 
-from podium.core.channels import Triple
+from podium.core.vision import timm, torchvision
+from podium.records.base import Triple
 
+models = torchvision.models
 NAME = "torchvision"
 _MODULES = ("alexnet", "vgg", "googlenet", "resnet")
 _HALF = (0.5, 0.5, 0.5)
@@ -48,9 +47,9 @@ def classifiers(module: nn.Module) -> tuple[nn.Module, ...]:
 
     GoogLeNet's auxiliary ones count in full: torchvision's file holds no trained weights for them.
     """
-    if isinstance(module, AlexNet | VGG):
+    if isinstance(module, models.AlexNet | models.VGG):
         return (module.classifier[-1],)
-    names = ("fc", "aux1", "aux2") if isinstance(module, GoogLeNet) else ("fc",)
+    names = ("fc", "aux1", "aux2") if isinstance(module, models.GoogLeNet) else ("fc",)
     return tuple(module.get_submodule(name) for name in names)
 
 
@@ -71,11 +70,11 @@ def normalisation(name: str) -> tuple[Triple, Triple]:
 
 
 def _set_dropout(module: nn.Module, dropout: float) -> None:
-    if isinstance(module, ResNet):
+    if isinstance(module, models.ResNet):
         if dropout:  # it has none of its own: behind the pooling, where no tensor gets another name
             module.avgpool = nn.Sequential(module.avgpool, nn.Dropout(dropout))
         return
-    for child in module.get_submodule("dropout" if isinstance(module, GoogLeNet) else "classifier").modules():
+    for child in module.get_submodule("dropout" if isinstance(module, models.GoogLeNet) else "classifier").modules():
         if isinstance(child, nn.Dropout):
             child.p = dropout
 

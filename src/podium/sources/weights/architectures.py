@@ -62,13 +62,14 @@ def _registered(library: str, modules: tuple[str, ...]) -> set[str]:
 def _is_built(architecture: str) -> bool:
     """What the library itself says."""
     if architecture.startswith(TORCHVISION):
-        from torchvision import models
+        from podium.core.vision import torchvision
 
+        models = torchvision.models
         name = architecture.removeprefix(TORCHVISION)
         if name not in models.list_models(module=models):
             return False
         return models.get_model_builder(name).__module__.rpartition(".")[2] in _OF_TORCHVISION
-    import timm
+    from podium.core.vision import timm
 
     return "/" not in architecture and bool(timm.is_model(architecture))
 

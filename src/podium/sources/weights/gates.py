@@ -5,7 +5,7 @@ The source speaks first; the keys of a model say what the source leaves out and 
 
 from collections.abc import Sequence
 
-from podium.core.config.contender import Model
+from podium.config.contender import Model
 from podium.core.errors import DataError, ParamsError
 from podium.sources.weights.pretraining import UNKNOWN
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from podium.core.config.dataset import Fetch
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import raise_if_full, sha256_file
 from podium.sources.retrying import reason

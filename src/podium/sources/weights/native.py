@@ -6,11 +6,10 @@ class too many: for those the library's own loader is run, offline, on the verif
 
 from collections.abc import Mapping
 
-import timm
 import torch
-from torchvision import models
 
 from podium.core.errors import DataError
+from podium.core.vision import timm, torchvision
 from podium.sources.weights.published import TORCHVISION, Published
 
 _AUXILIARY = ("googlenet", "inception_v3")  # they warn unless told how to begin, and begin slowly
@@ -50,7 +49,7 @@ def native(weights: Published, tensors: Mapping[str, torch.Tensor]) -> dict[str,
         if weights.architecture.startswith(TORCHVISION):
             name = weights.architecture.removeprefix(TORCHVISION)
             begin = {"init_weights": False} if name in _AUXILIARY else {}
-            module = models.get_model(name, weights=None, **begin)
+            module = torchvision.models.get_model(name, weights=None, **begin)
             module.load_state_dict(dict(tensors))
         else:
             given = {"state_dict": dict(tensors)}

@@ -10,8 +10,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.sources.download import download, download_to

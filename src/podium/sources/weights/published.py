@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from podium.core.channels import Triple
 from podium.core.errors import ModelError
+from podium.records.base import Triple
 from podium.sources.weights.pretraining import UNKNOWN, of_enum, of_tag
 
 TORCHVISION: Final = "torchvision/"
@@ -124,7 +124,7 @@ def _of_size(found: Sequence[Published], image_size: int) -> tuple[Published, ..
 
 def _of_timm(architecture: str) -> tuple[Published, ...]:
     """What timm lists for an architecture, its default first."""
-    import timm
+    from podium.core.vision import timm
 
     if not timm.is_model(architecture):
         return ()
@@ -154,7 +154,9 @@ def _of_timm(architecture: str) -> tuple[Published, ...]:
 
 def _of_torchvision(architecture: str) -> tuple[Published, ...]:
     """What torchvision lists for an architecture, the newest first; it states no licences."""
-    from torchvision import models
+    from podium.core.vision import torchvision
+
+    models = torchvision.models
 
     if architecture not in models.list_models(module=models):
         return ()

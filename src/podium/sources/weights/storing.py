@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.core.config.contender import Model, is_file
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model, is_file
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.core.records.fetch import WeightsRecord
+from podium.records.fetch import WeightsRecord
 from podium.sources.weights.architectures import check_architecture
 from podium.sources.weights.gates import licence_of, pretraining_of
 from podium.sources.weights.places import Arrived, Wanted, bring

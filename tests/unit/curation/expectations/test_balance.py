@@ -1,4 +1,4 @@
-from podium.core.config.validate import Ratio, Validate
+from podium.config.validate import Ratio, Validate
 from podium.curation.expectations import balance
 from tests.evidence import evidence, judged, manifest
 

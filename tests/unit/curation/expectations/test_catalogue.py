@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from podium.core.config.validate import Critical, Validate
+from podium.config.validate import Critical, Validate
 from podium.core.errors import UsageError
 from podium.curation.expectations.catalogue import CATALOGUE, explain
 

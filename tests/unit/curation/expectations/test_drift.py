@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podium.core.config.validate import SplitDrift, Validate
-from podium.core.records.profile import MEASURES
+from podium.config.validate import SplitDrift, Validate
 from podium.curation.expectations import drift
 from podium.curation.expectations.evidence import CannotCheck
+from podium.records.profile import MEASURES
 from tests.evidence import evidence, judged, manifest, measures
 
 SETTINGS = SplitDrift(maximum=0.1, significance=0.01)

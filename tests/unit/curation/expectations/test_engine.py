@@ -4,12 +4,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from podium.core.config.validate import Validate
-from podium.core.records.profile import FlaggedImage, QualityFlag
-from podium.core.records.validate import ExpectationResult
+from podium.config.validate import Validate
 from podium.curation.expectations import drift, engine
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.curation.expectations.evidence import Evidence
+from podium.records.profile import FlaggedImage, QualityFlag
+from podium.records.validate import ExpectationResult
 from tests.evidence import evidence, manifest, measures, noise, probe, shortcuts
 
 PARAMS = Validate.model_validate(

@@ -1,6 +1,6 @@
 import pytest
 
-from podium.core.config.validate import Share, Validate
+from podium.config.validate import Share, Validate
 from podium.curation.expectations import labels
 from podium.curation.expectations.evidence import CannotCheck
 from tests.evidence import evidence, judged, noise

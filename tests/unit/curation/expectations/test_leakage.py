@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations import leakage
 from tests.evidence import evidence, judged, manifest
 

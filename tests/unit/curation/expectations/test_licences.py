@@ -1,6 +1,6 @@
 import pytest
 
-from podium.core.config.validate import Validate
+from podium.config.validate import Validate
 from podium.curation.expectations import licences
 from tests.evidence import evidence, judged, manifest
 

@@ -1,9 +1,9 @@
 import pytest
 
-from podium.core.config.validate import Validate
-from podium.core.records.profile import FlaggedImage, QualityFlag
+from podium.config.validate import Validate
 from podium.curation.expectations import quality
 from podium.curation.expectations.evidence import CannotCheck
+from podium.records.profile import FlaggedImage, QualityFlag
 from tests.evidence import evidence, judged
 
 

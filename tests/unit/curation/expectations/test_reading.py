@@ -1,4 +1,4 @@
-from podium.core.config.validate import ShareRejected, Validate
+from podium.config.validate import ShareRejected, Validate
 from podium.curation.expectations import reading
 from tests.evidence import evidence, judged
 

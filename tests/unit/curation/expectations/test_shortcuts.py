@@ -1,9 +1,9 @@
 import pytest
 
-from podium.core.config.validate import Shortcut, Validate
-from podium.core.records.profile import Shortcuts
+from podium.config.validate import Shortcut, Validate
 from podium.curation.expectations import shortcuts
 from podium.curation.expectations.evidence import CannotCheck
+from podium.records.profile import Shortcuts
 from tests import evidence as made
 
 PARAMS = Validate(border_shortcut=Shortcut(maximum=0.5), source_shortcut=Shortcut(maximum=0.5))

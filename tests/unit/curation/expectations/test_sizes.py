@@ -1,6 +1,6 @@
 import pytest
 
-from podium.core.config.validate import ImageSide, Share, Validate
+from podium.config.validate import ImageSide, Share, Validate
 from podium.curation.expectations import sizes
 from podium.curation.expectations.evidence import CannotCheck
 from tests.evidence import evidence, judged, manifest

@@ -1,4 +1,4 @@
-from podium.core.config.validate import MinimumRows, Validate
+from podium.config.validate import MinimumRows, Validate
 from podium.curation.expectations import splits
 from podium.curation.expectations.evidence import NOBODY
 from tests.evidence import evidence, judged, manifest

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.errors import ModelError, ParamsError
 from podium.core.layout import Layout
 from podium.models import zoo
@@ -83,8 +83,8 @@ def test_nothing_is_asked_of_the_hub_before_all_architectures_are_known(hub: Fak
 LIGHT = """
 import sys
 from pathlib import Path
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.layout import Layout
 from podium.sources.weights.storing import write_weights
 root = Path(sys.argv[1])

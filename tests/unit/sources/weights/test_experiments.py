@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from podium.core.config.contender import is_file
-from podium.core.config.params import load
+from podium.config.contender import is_file
+from podium.config.params import load
 from podium.core.errors import DataError, ParamsError
 from podium.sources.weights.storing import chosen
 from tests.toy_experiments import make_weights

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from podium.core.config.contender import Model
+from podium.config.contender import Model
 from podium.core.errors import DataError, ParamsError
 from podium.sources.weights.gates import allowed, licence_of, pretraining_of
 

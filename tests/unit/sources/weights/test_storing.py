@@ -16,12 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 from torchvision import models as torchvision_models
 
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ModelError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.core.records.fetch import WeightsRecord
 from podium.models.task import open_task
+from podium.records.fetch import WeightsRecord
 from podium.sources.weights.storing import write_weights
 from tests.fake_hub import COMMIT, HUB_FILE, TAG, FakeHub, digest
 from tests.site import Site
@@ -161,8 +161,8 @@ def test_what_is_no_address_is_refused(weights: str, layout: Layout) -> None:
 LIGHT = """
 import sys
 from pathlib import Path
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.layout import Layout
 from podium.sources.weights.storing import write_weights
 root = Path(sys.argv[1])
@@ -502,10 +502,10 @@ def test_what_was_fetched_is_all_that_training_needs(
 SCRIPT = """
 import sys
 from pathlib import Path
-from podium.core.shell import silence_telemetry
+from podium.console.shell import silence_telemetry
 silence_telemetry()
-from podium.core.config.contender import Model
-from podium.core.config.dataset import Fetch
+from podium.config.contender import Model
+from podium.config.dataset import Fetch
 from podium.core.errors import PodiumError
 from podium.core.layout import Layout
 from podium.sources.weights.storing import write_weights

@@ -1,0 +1,127 @@
+"""Params section `models`: the contenders. A network, where its first weights come from, what of it learns, and how."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from podium.config.base import Number, PositiveInt, Section, Sha256
+from podium.config.recipe import Train
+from podium.config.tuning import Span, Value
+
+Text = Annotated[str, Field(min_length=1)]
+_FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
+_FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
+
+
+class Head(Section):
+    """From features to logits. `pooling` or `hidden` replace the architecture's own head; dropout also sets its."""
+
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    hidden: tuple[PositiveInt, ...] = ()
+    pooling: Literal["own", "avg", "max", "avgmax"] = "own"
+
+
+class Network(Section):
+    """What is built: a timm name, `torchvision/<name>` or `cnn`; a block of attention on its features; a head."""
+
+    architecture: Text
+    attention: Literal["none", "se", "cbam", "self"] = "none"
+    head: Head = Head()
+
+
+class From(Section):
+    """The first unit that learns (`podium models NAME` lists them); all before it is frozen."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: Text = Field(alias="from")
+
+
+_Reach = Literal["all", "head", "last_stage"]
+
+
+def _how_named(given: object) -> str | None:
+    """Which way of saying what learns is meant; None of anything else."""
+    if isinstance(given, Mapping | From):
+        return From.__name__
+    return "word" if given in get_args(_Reach) else None
+
+
+_Trainable = Annotated[
+    Annotated[_Reach, Tag("word")] | Annotated[From, Tag(From.__name__)],
+    Discriminator(
+        _how_named,
+        custom_error_type="trainable",
+        custom_error_message="takes all, head, last_stage or {from: layer3}",
+    ),
+]
+
+
+class _Weighted(Network):
+    """A network with its first weights, and what of it learns.
+
+    `weights`: `none`; a timm tag in full (`resnet50.a1_in1k`); a torchvision enum (`ResNet50_Weights.IMAGENET1K_V2`);
+    or a file (`data:`, `file:`, `https:`, `s3:`). `weights_licence` and `weights_pretraining` are said where the
+    source does not say them.
+    """
+
+    weights: Text = "none"
+    weights_sha256: Sha256 | None = None
+    weights_licence: Text | None = None
+    weights_pretraining: Text | None = None
+    trainable: _Trainable = "all"
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> Self:
+        check_weights(self.weights, self.weights_sha256)
+        said = [key for key in ("weights_sha256", "weights_licence", "weights_pretraining") if getattr(self, key)]
+        if self.weights == "none" and said:
+            raise ValueError(
+                f"{', '.join(said)} tells of weights, but weights is `none`: remove it, or name the weights"
+            )
+        return self
+
+
+class Contender(_Weighted):
+    """A contender with its complete recipe: what a stage is given, and what a study may change."""
+
+    train: Train
+
+
+class Model(_Weighted):
+    """One entry of `models` as written: what differs from the common recipe, what is searched besides.
+
+    A key that is null in `search` is left out of `tune.search` for this model. `warm_start` lists values that an
+    earlier study found good; they are tried first.
+    """
+
+    train: dict[str, Any] = {}
+    search: dict[str, Span | None] = {}
+    warm_start: tuple[dict[str, Value], ...] = ()
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights` names a file by its address and no published set of weights."""
+    return weights.startswith(_FILE)
+
+
+def check_weights(weights: str, sha256: str | None) -> None:
+    """Refuses what can be told from the words alone; whether such weights are published is known to `fetch`.
+
+    Raises:
+        ValueError: a file has no digest, or it is neither a file by its address nor a name.
+    """
+    if weights == "none":
+        return
+    if is_file(weights):
+        if sha256 is None:
+            raise ValueError("weights_sha256 is missing: pinned weights need the sha256 of their file")
+        return
+    if re.fullmatch(r"\w+(\.\w[\w\-]*)?", weights) is None or weights.endswith(_FILE_NAMES):
+        raise ValueError(
+            f"weights must be `none`, a timm tag in full (resnet50.a1_in1k), a torchvision enum "
+            f"(ResNet50_Weights.IMAGENET1K_V2) or a file (data:, file:, https:, s3:), not {weights!r}; "
+            "`podium models NAME` lists those of an architecture"
+        )

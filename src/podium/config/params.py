@@ -1,0 +1,249 @@
+"""`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice, product
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from podium.config.base import Name, Section, Whole
+from podium.config.contender import Contender, Model
+from podium.config.dataset import Dataset, Fetch
+from podium.config.dotted import field_at, inside, typed, with_values
+from podium.config.judging import Compare, Evaluate, Promote, Publish
+from podium.config.preprocess import Preprocess
+from podium.config.problems import first_problem, nearest
+from podium.config.recipe import Train
+from podium.config.runtime import Runtime
+from podium.config.tuning import Choices, Range, Span, Tune, Value
+from podium.config.validate import Validate
+from podium.core.errors import ParamsError
+
+_MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
+_NOT_SEARCHED = ("architecture", "weights", "train.epochs", "train.views")
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    experiment: Name
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    runtime: Runtime
+    dataset: Dataset
+    fetch: Fetch
+    preprocess: Preprocess
+    validate_: Validate = Field(alias="validate")
+    models: dict[Name, Model] = Field(min_length=1)
+    tune: Tune
+    train: Train
+    evaluate: Evaluate
+    compare: Compare
+    publish: Publish
+    promote: Promote
+
+    @model_validator(mode="after")
+    def _model_sections_fit_the_recipe(self) -> Self:
+        """What no section can tell alone: each model's overrides, ranges and warm starts over the common recipe."""
+        for key in self.tune.search:
+            field_at(key, "tune.search")  # also where every model leaves it out
+        for name, model in self.models.items():
+            contender = self.contender(name)
+            _check_lengths(contender, partial(_own_or_common, name, model))
+            _check_left_out(f"models.{name}.search", model.search, self.tune.search)
+            spans = self._spans(name)
+            for key, span in spans.items():
+                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
+            _check_together("tune.search", spans, contender)
+            for number, values in enumerate(model.warm_start):
+                _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), contender)
+        return self
+
+    def contender(self, name: str) -> Contender:
+        """One contender, complete: its section over the common recipe.
+
+        Args:
+            name: a key of `models`.
+
+        Raises:
+            ParamsError: it is not in `models`, or an override is unknown or out of range.
+        """
+        model = self.model(name)
+        own = model.model_dump(exclude={"train", "search", "warm_start"})
+        try:
+            recipe = Train.model_validate(_laid_over(self.train.model_dump(), model.train))
+            return Contender.model_validate({**own, "train": recipe})
+        except ValidationError as error:
+            raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
+
+    def search(self, model: str) -> dict[str, Span]:
+        """What a study of a model searches, by dotted key of its section: `tune.search`, with its own `search` on top.
+
+        A key that is null there is left out. Choices have the types of their keys.
+        """
+        contender = self.contender(model)
+        return {key: _typed_span(contender, key, span) for key, span in self._spans(model).items()}
+
+    def _spans(self, model: str) -> dict[str, Span]:
+        """The same with the choices as they are written."""
+        both = {**self.tune.search, **self.model(model).search}
+        return {key: span for key, span in both.items() if span is not None}
+
+    def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
+        """What a study of a model tries first, by dotted key, each value of its key's own type."""
+        contender = self.contender(model)
+        return tuple(
+            {key: typed(contender, key, value) for key, value in values.items()}
+            for values in self.model(model).warm_start
+        )
+
+    def model(self, name: str) -> Model:
+        """One entry of `models`.
+
+        Raises:
+            ParamsError: there is none of that name.
+        """
+        if name not in self.models:
+            raise ParamsError(
+                f"model {name!r} is not in params.yaml{nearest(name, self.models)} (models: {', '.join(self.models)})"
+            )
+        return self.models[name]
+
+
+def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The common section with a model's own keys on top, within its sections too."""
+    both = dict(common)
+    for key, value in own.items():
+        inner = both.get(key)
+        both[key] = _laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def load(path: Path) -> Params:
+    """Reads and checks a params file.
+
+    Args:
+        path: `params.yaml` or a file of `experiments/`.
+
+    Returns:
+        Frozen, typed parameters.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or breaks a rule; the message names the key.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path} does not exist: run from the project's root, or restore it with git checkout")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path.name} is not YAML ({' '.join(str(error).split())}): correct that line") from error
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{path.name} must hold sections (dataset:, models:, ...), not {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParamsError(f"{path.name}: {first_problem(error, Params, '')}") from error
+
+
+def _own_or_common(name: str, model: Model, key: str) -> str:
+    """Where a number of epochs is set: in the model's own recipe if that changes it or the length of the run."""
+    return f"models.{name}.train.{key}" if {key, "epochs"} & set(model.train) else f"train.{key}"
+
+
+def _always(place: str) -> Callable[[str], str]:
+    """The same place for every key: values that are only tried are to blame themselves."""
+    return lambda key: place
+
+
+def _check_lengths(contender: Contender, blamed: Callable[[str], str]) -> None:
+    """Refuses a warm-up as long as the run, and stages that would have to wait for longer than it.
+
+    Args:
+        contender: complete.
+        blamed: the place to blame for a key of the recipe.
+    """
+    recipe = contender.train
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise ParamsError(
+            f"{blamed('warmup_epochs')}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
+            f"({recipe.epochs} epochs): lower it"
+        )
+    every = recipe.unfreeze_every
+    # With `{from: ...}` only the network knows whether anything but a head would wait.
+    if every is not None and every >= recipe.epochs and contender.trainable in ("all", "last_stage"):
+        raise ParamsError(
+            f"{blamed('unfreeze_every')}: the stage before the head would begin after {every} epochs, but the run has "
+            f"{recipe.epochs}, so only the head would learn: lower it, or set `trainable: head`"
+        )
+
+
+def _check_left_out(section: str, own: Mapping[str, Span | None], common: Mapping[str, Span]) -> None:
+    """Refuses to leave out what is not searched anyway."""
+    for key, span in own.items():
+        if span is None and key not in common:
+            raise ParamsError(
+                f"{section}: null leaves a key of tune.search out, but {key!r} is not there{nearest(key, common)}: "
+                "remove it"
+            )
+
+
+def _typed_span(contender: Contender, key: str, span: Span) -> Span:
+    """The span with its choices as values of the key's own type; a range stays as it is."""
+    if isinstance(span, Range):
+        return span
+    return Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
+
+
+def _check_search(section: str, key: str, span: Span, contender: Contender) -> None:
+    """Refuses a range with values that the model's section could not take."""
+    where = f"{section}.{key}"
+    if key.startswith(_NOT_SEARCHED):
+        raise ParamsError(
+            f"{where} cannot be searched: every trial has the same network, weights, views and epochs: remove it"
+        )
+    field = field_at(key, section)
+    if isinstance(span, Range):
+        if field not in (int, float):
+            raise ParamsError(f"{where} is not a number, so no range can be searched: give {{choices: [...]}}")
+        if field is int and not (span.low.is_integer() and span.high.is_integer()):
+            raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
+    for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
+        try:
+            changed = with_values(contender, {key: value})
+            _typed_span(contender, key, span)
+        except ValidationError as error:
+            todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
+            raise ParamsError(f"{first_problem(error, Contender, section)}: {todo}") from error
+        _check_lengths(changed, _always(where))
+
+
+def _check_together(section: str, search: Mapping[str, Span], contender: Contender) -> None:
+    """Refuses values that may be tried, but not with one another; the middle of a study is late to say so."""
+    ends = [(span.low, span.high) if isinstance(span, Range) else span.choices for span in search.values()]
+    for values in islice(product(*ends), _MOST_COMBINATIONS):
+        together = ", ".join(f"{key} {value}" for key, value in zip(search, values, strict=True))
+        try:
+            changed = with_values(contender, dict(zip(search, values, strict=True)))
+        except ValidationError as error:
+            raise ParamsError(
+                f"{section}: {together} cannot be tried together ({first_problem(error, Contender, '')}): "
+                "leave one of them out"
+            ) from error
+        _check_lengths(changed, _always(f"{section} ({together})"))
+
+
+def _check_warm_start(
+    where: str, values: Mapping[str, Value], search: Mapping[str, Span], contender: Contender
+) -> None:
+    """Refuses values of keys that are not searched, or outside of what is searched."""
+    for key, value in values.items():
+        if key not in search:
+            raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it, or search it")
+        try:
+            held = typed(contender, key, value)
+        except ValidationError as error:
+            raise ParamsError(f"{where}: {first_problem(error, Contender, '')}: correct it") from error
+        if not inside(search[key], held):
+            raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen that, or remove it")

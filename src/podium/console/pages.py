@@ -1,0 +1,73 @@
+"""HTML pages that need no other file: every text escaped, pictures inside. Imports Jinja where a page is made."""
+
+import base64
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+
+def rendered(
+    package: str, folder: str, template: str, filters: Mapping[str, Callable[..., Any]], context: Mapping[str, Any]
+) -> str:
+    """Renders a template.
+
+    Args:
+        package: that holds it.
+        folder: inside the package.
+        template: its file name.
+        filters: functions the template may call on a value, by name.
+        context: what the template names; a name it lacks is an error.
+
+    Returns:
+        The page.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package, folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(template).render(context)
+
+
+def inlined(data: bytes, kind: Literal["png", "jpeg"]) -> str:
+    """A picture as the address of an `<img>`.
+
+    Args:
+        data: a whole image file.
+        kind: its format.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def latin(text: str) -> str:
+    """A transliteration in printable ASCII.
+
+    Args:
+        text: in any script.
+
+    Returns:
+        `sagwa` for `사과`, `:melon:` for `🍈`. Scripts without upper and lower case are written in lower case.
+    """
+    from anyascii import anyascii
+
+    written = "".join(c for c in anyascii(text) if c.isprintable())
+    return written if text.lower() != text.upper() else written.lower()
+
+
+def with_latin(name: str) -> str:
+    """A name with its transliteration behind it, where it is not in Latin script.
+
+    Args:
+        name: a class name, in any script.
+
+    Returns:
+        `lemon`, `citrón` as they are; `사과 (sagwa)`, `🍈 (:melon:)`.
+    """
+    if all(c.isascii() or unicodedata.combining(c) or unicodedata.name(c, "").startswith("LATIN") for c in name):
+        return name
+    return f"{name} ({latin(name).strip()})"

@@ -1,0 +1,70 @@
+"""What commands share: where the project is, and how tables and JSON are printed, on a terminal or in a pipe."""
+
+import json
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+
+_QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+PIPE_WIDTH = 110  # columns where there is no terminal to ask
+
+
+def console() -> Console:
+    """Standard output as wide as the terminal; `PIPE_WIDTH` columns in a pipe unless COLUMNS says otherwise."""
+    found = Console(highlight=False, soft_wrap=False)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(highlight=False, soft_wrap=False, width=PIPE_WIDTH)
+
+
+def project() -> Layout:
+    """The project around the working directory, with MLflow told to be quiet.
+
+    Returns:
+        Paths below the nearest parent folder that has `params.yaml` and `dvc.yaml`.
+
+    Raises:
+        DataError: there is none.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return Layout(folder)
+    raise DataError(f"{here} is in no project: change into a folder with params.yaml and dvc.yaml, or below one")
+
+
+def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:
+    """An empty table in the one style of this command.
+
+    Args:
+        *columns: headings.
+        right: those with numbers, aligned right.
+        fold: those with sentences, which may take several lines; all others are kept on one.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=name not in fold,
+            overflow="fold" if name in fold else "ellipsis",
+        )
+    return made
+
+
+def add_row(to: Table, *cells: str | Text) -> None:
+    """Adds a row; text from people or from MLflow is shown as it is, never read as rich's markup."""
+    to.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output, for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,41 @@
+"""What every JSON document between two stages is made of. A reader and a writer share one definition.
+
+A rate is a fraction in [0, 1], a loss is in nats, a size is in pixels or bytes as named. No record holds a measured
+time, a date, a run id or a host name: the same inputs give the same bytes.
+"""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from podium.core.errors import DataError
+from podium.core.files import write_json
+
+Triple = tuple[float, float, float]
+"""One number a channel (red, green, blue), such as the mean or the deviation of pixels in [0, 1]."""
+
+
+class Record(BaseModel):
+    """A JSON document or a part of one: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def write(self, path: Path) -> None:
+        """Writes canonical JSON (sorted keys), whole or not at all."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads the document back.
+
+        Raises:
+            DataError: the file is missing or is not such a document.
+        """
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not a valid {cls.__name__}: delete it and run `dvc repro`") from error

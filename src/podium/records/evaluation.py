@@ -1,0 +1,160 @@
+"""What `evaluate` and `compare` leave: metrics, leaderboard, decision."""
+
+from typing import Literal
+
+from podium.config.judging import Condition
+from podium.records.base import Record
+
+
+class Interval(Record):
+    """A rate with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassMetrics(Record):
+    """One class on the test split; `support` counts its images."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class SliceMetrics(Record):
+    """Accuracy on a part of the test split with known truth (occluded, busy background, ...)."""
+
+    accuracy: Interval
+    images: int
+
+
+class GroupMetrics(Record):
+    """The coarse classes (`dataset.groups`) on the test split, told from the summed probabilities of their classes."""
+
+    accuracy: Interval
+    macro_f1: Interval
+    per_group: dict[str, ClassMetrics]
+
+
+class Conditions(Record):
+    """What a model was trained under; one field for each `Condition` of the params.
+
+    `pretraining` names the images its first weights have seen; `images_seen` is planned (epochs of the recipe times
+    training images), so that early stopping makes no difference; `tuning_images` is the budget of its study;
+    `train_split` and `val_split` are digests.
+    """
+
+    image_size: int
+    pretraining: str
+    images_seen: int
+    tuning_images: int
+    seed: int
+    dtype: str
+    processes: int
+    train_split: str
+    val_split: str
+
+
+class Metrics(Record):
+    """`reports/evaluation/<model>/metrics.json`: the test split, once.
+
+    `groups` is None where there are no coarse classes to tell apart.
+    """
+
+    model: str
+    architecture: str
+    fingerprint: str
+    conditions: Conditions
+    test_digest: str
+    images: int
+    accuracy: Interval
+    macro_f1: Interval
+    macro_precision: float
+    macro_recall: float
+    weighted_precision: float
+    weighted_recall: float
+    weighted_f1: float
+    loss: float
+    top_k: int
+    top_k_accuracy: float
+    mean_confidence: float
+    mean_confidence_correct: float | None
+    mean_confidence_wrong: float | None
+    low_confidence_threshold: float
+    low_confidence_count: int
+    ece: float
+    val_accuracy: float
+    val_loss: float
+    per_class: dict[str, ClassMetrics]
+    slices: dict[str, SliceMetrics]
+    groups: GroupMetrics | None
+    parameters: int
+    flops: int
+    weights_bytes: int
+    learning_rate: float
+    epochs: int
+    images_seen: int
+
+
+class Difference(Record):
+    """A condition in which the models differ, with its value for each; `accepted` where `compare.accept` names it."""
+
+    condition: Condition
+    values: dict[str, str | int]
+    accepted: bool
+
+
+class LeaderboardRow(Record):
+    """One model of the leaderboard, best first."""
+
+    rank: int
+    model: str
+    architecture: str
+    fingerprint: str
+    accuracy: Interval
+    macro_f1: Interval
+    group_accuracy: Interval | None
+    loss: float
+    learning_rate: float
+    epochs: int
+    images_seen: int
+    parameters: int
+    flops: int
+    weights_bytes: int
+
+
+class Leaderboard(Record):
+    """`reports/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
+
+    metric: Literal["accuracy", "macro_f1"]
+    test_digest: str
+    images: int
+    comparable: bool
+    differences: list[Difference]
+    rows: list[LeaderboardRow]
+
+
+class PairedTest(Record):
+    """Exact McNemar test between two models on the same images."""
+
+    first: str
+    second: str
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+class Decision(Record):
+    """`reports/comparison/decision.json`: who won and why, and whether the models met on equal conditions."""
+
+    winner: str
+    fingerprint: str
+    comparable: bool
+    differences: list[Difference]
+    tie: bool
+    rule: str
+    reason: str
+    test: PairedTest | None
+    validation_passed: bool

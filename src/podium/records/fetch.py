@@ -1,0 +1,75 @@
+"""What `fetch` leaves: where images and weights came from."""
+
+from podium.records.base import Record
+
+
+class SkippedFile(Record):
+    """A file of the source that is not used, and why. `image`: it ought to have been one, so it counts as rejected."""
+
+    path: str
+    reason: str
+    image: bool = False
+
+
+class SourceRecord(Record):
+    """One source: where its images came from. `licences` counts images; `photographs` may hold several of them each.
+
+    `labels` says for each class which classes of the source went into it, where a label map changed their name.
+    `snapshot` is the digest of the snapshot its images were read back from; None where they came from the source.
+    """
+
+    name: str
+    kind: str
+    location: str
+    sha256: str | None
+    snapshot: str | None
+    licence: str
+    licences: dict[str, int]
+    photographs: int
+    images: int
+    classes: list[str]
+    labels: dict[str, list[str]]
+    skipped: list[SkippedFile]
+
+
+class Sources(Record):
+    """`artifacts/raw/sources.json`: one entry a source; a merge has several. `shared` names the sources of a class."""
+
+    sources: list[SourceRecord]
+    shared: dict[str, list[str]]
+
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        """The files no source could use; of several sources, their paths start with the source's name."""
+        several = len(self.sources) > 1
+        return [
+            file.model_copy(update={"path": f"{source.name}/{file.path}"}) if several else file
+            for source in self.sources
+            for file in source.skipped
+        ]
+
+    @property
+    def classes(self) -> list[str]:
+        """All classes, sorted."""
+        return sorted({label for source in self.sources for label in source.classes})
+
+
+class WeightsRecord(Record):
+    """`artifacts/weights/<model>/weights.json`; the tensors lie beside it in `weights.safetensors` unless `none`.
+
+    `sha256` is that of the file as it came, `stored_sha256` that of `weights.safetensors`: another one where the file
+    was converted. `source` says where it came from (a hub's repository with its commit, an address, a path),
+    `pretraining` which images the weights have seen (`in1k`, `in12k_ft_in1k`, ...); `unknown` where nobody said. `mean`
+    and `std` (per channel, of values in [0, 1]) are what published weights expect; None: the architecture's own.
+    """
+
+    architecture: str
+    weights: str
+    sha256: str | None
+    stored_sha256: str | None = None
+    source: str
+    licence: str
+    pretraining: str
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    metadata: dict[str, str]

@@ -1,0 +1,223 @@
+"""What `preprocess` and `validate` say about the data: measures, duplicates, the profile, probes and candidates."""
+
+from typing import Literal
+
+from podium.config.base import Split
+from podium.records.base import Record
+
+SPECTRUM_BANDS = 8
+MEASURES: dict[str, str] = {
+    "aspect": "width / height of the content",
+    "brightness": "mean grey value, 0 black to 1 white",
+    "contrast": "standard deviation of the grey values, 0 to 0.5",
+    "red_mean": "mean of the red channel, 0 to 1",
+    "green_mean": "mean of the green channel, 0 to 1",
+    "blue_mean": "mean of the blue channel, 0 to 1",
+    "red_std": "standard deviation of the red channel, 0 to 0.5",
+    "green_std": "standard deviation of the green channel, 0 to 0.5",
+    "blue_std": "standard deviation of the blue channel, 0 to 0.5",
+    "saturation": "mean saturation (HSV), 0 grey to 1",
+    "hue_spread": "circular variance of the hue, weighted by saturation: 0 one hue to 1 all hues",
+    "colourfulness": "Hasler & Süsstrunk's measure: 0 grey, 33 moderately, 109 extremely colourful",
+    "sharpness": "variance of the Laplacian of the grey values (0..255); low is blurred or flat",
+    "entropy": "of the grey values, 0 to 8 bits",
+    "edge_density": "share of pixels on an edge (Canny)",
+    "glcm_contrast": "co-occurrence of grey levels: contrast, in squared steps of 32 levels",
+    "glcm_homogeneity": "co-occurrence of grey levels: homogeneity, 0 to 1",
+    "glcm_energy": "co-occurrence of grey levels: energy, 0 to 1",
+    **{
+        f"lbp_{number}": f"local binary patterns: share of pixels with pattern {number} of 10"
+        + (" (no uniform pattern)" if number == 9 else "")
+        for number in range(10)
+    },
+    "spectrum_ratio": "log10 of power in low over power in high spatial frequencies (below / above 1/8 cycle a pixel)",
+    **{
+        f"spectrum_{number}": f"log10 of the share of the power in frequencies "
+        f"{number / 16:g} to {(number + 1) / 16:g} cycles a pixel"
+        for number in range(SPECTRUM_BANDS)
+    },
+}
+"""What is measured of every image's content (at the prepared size, without padding), in order, and what it means."""
+
+
+class DuplicateMember(Record):
+    """One image of a group of duplicates; `source_split` is empty where the source gave none."""
+
+    path: str
+    label: str
+    source_split: str
+    split: Split
+
+
+class DuplicateGroup(Record):
+    """Images that show the same picture, the first one first. `exact` when the pixels of all are the same.
+
+    `straddled`: the source gave its members different splits, so `moved` of them changed sides. `would_straddle`: a
+    draw image by image would have put it on two sides.
+    """
+
+    id: str
+    kind: Literal["exact", "near"]
+    members: list[DuplicateMember]
+    straddled: bool
+    moved: int
+    would_straddle: bool
+    conflicting_labels: bool
+
+
+class Spread(Record):
+    """How one number is spread over some images: mean, standard deviation and the 5, 50 and 95 % quantiles."""
+
+    mean: float
+    std: float
+    q05: float
+    q50: float
+    q95: float
+
+
+class Part(Record):
+    """Some of the images: a split, a class or a source.
+
+    `sizes` has width, height and shorter side of the originals in pixels, `measures` the keys of `MEASURES`.
+    `histograms` counts images by brightness and by contrast in twenty bins of equal width, of [0, 1] and of [0, 0.5].
+    """
+
+    images: int
+    sizes: dict[str, Spread]
+    measures: dict[str, Spread]
+    histograms: dict[str, list[int]]
+
+
+class Unusual(Record):
+    """An image of train or val far from the others in the space of measures.
+
+    `distance` is robust (see `curation.profile`); `most` names the measure that sets it apart the most, and `deviation`
+    says by how many robust standard deviations.
+    """
+
+    image_id: str
+    path: str
+    split: Split
+    distance: float
+    most: str
+    deviation: float
+
+
+class Profile(Record):
+    """`artifacts/prepared/profile.json`: what preprocess found. Numbers are images unless a name says otherwise.
+
+    `rejected` are images that could not be read, `too_small` boxes below the least size, `skipped` files of the source
+    that are no images to use. `channel_mean` and `channel_std` (red, green, blue, 0..1) are of the content of train
+    images, each image counting the same: offered for normalisation. Had images been drawn one by one,
+    `naive_groups_torn` groups of images that belong together (duplicates, crops of one photograph) would have been on
+    two sides, and `naive_test_twins` of `naive_test_images` test images would have had one of their group in train.
+    """
+
+    images: int
+    rejected: int
+    too_small: int
+    skipped: int
+    classes: list[str]
+    per_class_and_split: dict[str, dict[Split, int]]
+    per_split: dict[Split, int]
+    per_group: dict[str, int]
+    per_source: dict[str, int]
+    per_licence: dict[str, int]
+    rejected_by_reason: dict[str, int]
+    notes: dict[str, int]
+    duplicates: list[DuplicateGroup]
+    groups_straddled: int
+    images_moved: int
+    groups_would_straddle: int
+    groups_conflicting: int
+    naive_groups_torn: int
+    naive_test_images: int
+    naive_test_twins: int
+    channel_mean: list[float]
+    channel_std: list[float]
+    splits: dict[Split, Part]
+    by_class: dict[str, Part]
+    by_source: dict[str, Part]
+    unusual: list[Unusual]
+
+
+class FlaggedImage(Record):
+    """An image that a quality flag names, with its value of the flag's measure."""
+
+    image_id: str
+    path: str
+    split: Split
+    value: float
+
+
+class QualityFlag(Record):
+    """One kind of doubtful image. `worst` holds at most 20 of `count`, the worst first."""
+
+    name: Literal["dark", "blurred", "uniform", "odd_aspect"]
+    sentence: str
+    threshold: float
+    count: int
+    worst: list[FlaggedImage]
+
+
+class LabelCandidate(Record):
+    """An image whose label looks wrong to a cheap model that was not fitted on it. Probabilities are in [0, 1]."""
+
+    image_id: str
+    path: str
+    split: Split
+    label: str
+    suggested: str
+    probability_label: float
+    probability_suggested: float
+
+
+class LabelNoise(Record):
+    """Candidates for wrong labels among train and val, the most doubtful first; at most 100 of `count`.
+
+    `images` were judged, in `folds` folds, by a model of cross-validated `accuracy`; `share` is `count / images`.
+    `note` is empty, or says why nothing was judged (then the numbers are 0).
+    """
+
+    images: int
+    classes: int
+    folds: int
+    accuracy: float
+    chance: float
+    count: int
+    share: float
+    candidates: list[LabelCandidate]
+    note: str = ""
+
+
+class Probe(Record):
+    """Whether something can be predicted from what should not tell it; balanced accuracy over cross-validated folds.
+
+    `low` and `high` bound its 95 % interval. `excess` is (balanced accuracy - chance) / (1 - chance): 0 at chance, 1
+    when always right; below 0 it is worse than chance. `giveaways` are paths of images predicted rightly with the most
+    confidence, at most 20. `note` is empty, or says why it was not run (then the numbers are 0).
+    """
+
+    predicted: str
+    seen: str
+    images: int
+    classes: int
+    balanced_accuracy: float
+    low: float
+    high: float
+    chance: float
+    excess: float
+    giveaways: list[str]
+    note: str = ""
+
+
+class Shortcuts(Record):
+    """The label from a border of the image alone, or from its aspect ratio, and the source from the whole image.
+
+    The border is that of the image as models see it. Padding in it tells the aspect ratio, so a border is a shortcut of
+    its own only where it tells more than `label_from_aspect`.
+    """
+
+    label_from_border: Probe
+    label_from_aspect: Probe
+    source_from_image: Probe

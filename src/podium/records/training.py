@@ -1,0 +1,89 @@
+"""What `tune` and `train` leave: epochs, the chosen recipe, the card of a model."""
+
+from typing import Literal
+
+from podium.config.base import Split
+from podium.config.contender import From, Head, Network
+from podium.config.recipe import Train
+from podium.config.tuning import Value
+from podium.records.base import Record
+from podium.records.fetch import WeightsRecord
+from podium.records.preprocess import Preprocessing
+
+
+class EpochResult(Record):
+    """One row of `history.csv`. Losses in nats per image, accuracies as fractions."""
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class TuningResult(Record):
+    """`artifacts/tuning/<model>/best.json`: what the study chose, by dotted key. `val_loss` is the best trial's.
+
+    `images_budget` is what the study might see, less where few values were to be tried; `images_seen` what it saw
+    (pruning ends trials early).
+    `at_the_edge` names keys whose chosen value lies at an end of its range: the best may lie beyond.
+    """
+
+    model: str
+    parameters: dict[str, Value]
+    trial: int
+    val_loss: float
+    val_accuracy: float
+    trials: int
+    pruned: int
+    epochs_per_trial: int
+    images_budget: int
+    images_seen: int
+    at_the_edge: list[str]
+    fingerprint: str
+
+
+class ModelCard(Record):
+    """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`.
+
+    `recipe` is the one followed, with what was `tuned`. `tuning_images` is the budget of its study. `micro_batch_size`
+    is below the batch where memory was not enough. `cached_prefix`: a frozen prefix was computed once per view.
+    """
+
+    model: str
+    architecture: str
+    attention: Literal["none", "se", "cbam", "self"]
+    head: Head
+    classes: list[str]
+    groups: dict[str, str]
+    preprocessing: Preprocessing
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    parameters: int
+    flops: int
+    weights_bytes: int
+    weights_sha256: str
+    pretrained: WeightsRecord
+    trainable: Literal["all", "head", "last_stage"] | From
+    recipe: Train
+    learning_rate: float
+    tuned: dict[str, Value]
+    tuning_images: int
+    epochs: int
+    best_epoch: int
+    images_seen: int
+    micro_batch_size: int
+    cached_prefix: bool
+    stopped_early: bool
+    seed: int
+    runtime: dict[str, str | int | float | bool]
+    versions: dict[str, str]
+    data_digests: dict[Split, str]
+    fingerprint: str
+
+    @property
+    def network(self) -> Network:
+        """What has to be built to load the weights."""
+        return Network(architecture=self.architecture, attention=self.attention, head=self.head)

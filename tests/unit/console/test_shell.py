@@ -1,0 +1,67 @@
+"""A stage ends with one line and the right exit code."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from podium.config.params import Params
+from podium.console.shell import run_stage
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+
+ROOT = Layout(Path(__file__).parents[3])
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT.root)
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_1(capsys):
+    def main(params: Params, layout: Layout) -> None:
+        raise DataError("data/x is missing: run dvc pull")
+
+    assert run_stage(main, []) == 1
+    assert capsys.readouterr().err == "error: data/x is missing: run dvc pull\n"
+
+
+def test_an_error_stays_one_line_whatever_a_file_is_called(capsys):
+    def main(params: Params, layout: Layout) -> None:
+        raise DataError("two\nlines \x1b[2J\u2028 사과 🍐.jpg is empty: remove it")
+
+    assert run_stage(main, []) == 1
+    assert capsys.readouterr().err == "error: two\\nlines \\x1b[2J\\u2028 사과 🍐.jpg is empty: remove it\n"
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1(capsys):
+    def main(params: Params, layout: Layout) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "artifacts/x")
+
+    assert run_stage(main, []) == 1
+    assert "no space left on the device while writing artifacts/x" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_named_before_the_stage_starts(capsys):
+    def main(params: Params, layout: Layout, model: str) -> None:
+        raise RuntimeError
+
+    assert run_stage(main, ["--model", "resnet81"]) == 1
+    assert "did you mean 'resnet18'?" in capsys.readouterr().err
+
+
+def test_wrong_usage_is_exit_code_2(capsys):
+    def main(params: Params, layout: Layout, model: str) -> None:
+        raise RuntimeError
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(main, [])
+    assert caught.value.code == 2
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    def main(params: Params, layout: Layout) -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        run_stage(main, [])
