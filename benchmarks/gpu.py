@@ -12,7 +12,7 @@ import time
 import torch
 
 from benchmarks.peak import matmul_flops
-from podium.analysis.trial_run import Speed, measure, quicker, random_images, trial_job
+from benchmarks.trial_steps import Speed, measure, quicker, random_images, trial_job
 from podium.config.contender import Contender
 from podium.config.recipe import Augment, Train
 from podium.config.runtime import Runtime

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.photographs import FLOWERS, given, prepare
-from podium.analysis.trial_run import measure, trial_job
+from benchmarks.trial_steps import measure, trial_job
 from podium.config.contender import Contender
 from podium.config.recipe import Augment, Train
 from podium.config.runtime import Runtime

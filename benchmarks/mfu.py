@@ -10,7 +10,7 @@ import json
 import statistics
 
 from benchmarks.peak import matmul_flops
-from podium.analysis.trial_run import measure, random_images, trial_job
+from benchmarks.trial_steps import measure, random_images, trial_job
 from podium.config.contender import Contender
 from podium.config.recipe import Augment, Train
 from podium.config.runtime import Runtime

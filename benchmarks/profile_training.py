@@ -16,7 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.sides import MEAN, STD, Task, recipe
-from podium.analysis.trial_run import random_images
+from benchmarks.trial_steps import random_images
 from podium.config.contender import Contender
 from podium.config.runtime import Runtime
 from podium.models import zoo

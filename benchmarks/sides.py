@@ -139,7 +139,7 @@ def recipe(task: Task) -> Train:
 
 def _podium(task: Task) -> Timed:
     """The engine, with a checkpoint after every epoch."""
-    from podium.analysis.trial_run import measure, trial_job
+    from benchmarks.trial_steps import measure, trial_job
     from podium.config.contender import Contender
     from podium.config.runtime import Runtime
     from podium.data.shards import open_for_fitting

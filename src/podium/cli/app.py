@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from podium import __version__
-from podium.cli import data, experiment, models, preview, promotion, runtime
+from podium.cli import data, experiment, models, preview, promotion
 from podium.console.shell import operating_system_said, silence_telemetry
 from podium.core.errors import PodiumError, PromotionRefused, told
 
@@ -67,7 +67,6 @@ def _common(
 app.command(epilog="Example: podium status --json")(experiment.status)
 app.command(epilog="Example: podium use folder")(experiment.use)
 app.command(epilog="Example: podium models --matched resnet50 convnext_tiny")(models.models)
-app.command(epilog="Example: podium runtime")(runtime.runtime)
 app.command(epilog="Example: podium preview-augment --images 8")(preview.preview_augment)
 app.command(epilog="Example: podium validate --explain duplicates_in_one_split")(data.validate)
 app.command(epilog="Example: podium snapshot produce-2026-11")(data.snapshot)

@@ -16,7 +16,7 @@ class Layout:
 
     @property
     def params(self) -> Path:
-        """The experiment in force; people write it, and so do `podium use` and `podium runtime --write`."""
+        """The experiment in force; people write it, and so does `podium use`."""
         return self.root / "params.yaml"
 
     @property

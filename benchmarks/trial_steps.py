@@ -1,4 +1,4 @@
-"""A few real training steps, timed: what `podium runtime` and the benchmarks of speed measure.
+"""A few real training steps, timed: what the benchmarks of speed measure.
 
 The steps are the engine's own, with loading, augmentation, loss and optimiser; nothing is kept of them.
 """
