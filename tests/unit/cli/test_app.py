@@ -21,9 +21,7 @@ def test_help_is_quick_and_needs_no_project(tmp_path):
     after = os.times()
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     assert done.returncode == 0
-    assert all(
-        command in done.stdout for command in ("status", "use", "models", "validate", "snapshot", "promote")
-    )
+    assert all(command in done.stdout for command in ("status", "use", "models", "validate", "snapshot", "promote"))
     assert seconds < 2  # of processor time; 0.3 on a quiet machine, torch or MLflow alone would cost more than 2
 
 
