@@ -80,7 +80,6 @@ def test_wrong_usage_exits_2_with_one_line(arguments, message):
         "status",
         "use",
         "models",
-        "runtime",
         "validate",
         "snapshot",
         "promote",
