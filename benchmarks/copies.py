@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from podium.core.errors import DataError
-from podium.data.images import decode
+from podium.data.decode import decode
 
 Change = Callable[[Image.Image], Image.Image]
 

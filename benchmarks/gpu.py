@@ -26,10 +26,10 @@ SIDE = 8192
 
 def reading_rate(job: Job) -> float:
     """Images per second that are read and copied to the device when nothing is computed."""
-    order = loader.order(job.train.labels, "shuffle", job.seed, 0)
-    pieces = [order[begin:end] for begin, end in loader.boundaries(len(order), job.recipe.batch_size)]
+    order = loader.epoch_order(job.train.labels, "shuffle", job.seed, 0)
+    pieces = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), job.recipe.batch_size)]
     start = time.perf_counter()
-    for staged in loader.ahead(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
+    for staged in loader.prefetch(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
         job.compute.fetched(staged)
     torch.cuda.synchronize()
     return len(order) / (time.perf_counter() - start)

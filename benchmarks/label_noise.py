@@ -16,8 +16,8 @@ import numpy as np
 from podium.core.layout import Layout
 from podium.curation import cheap, features, labels
 from podium.curation.features import Drawn
-from podium.data.manifest import read_parquet
 from podium.data.shards import open_for_fitting
+from podium.records.base import read_parquet
 
 SHARE, SEEDS = 0.03, 5
 LEAST_RECALL, LEAST_PRECISION = 0.6, 0.4

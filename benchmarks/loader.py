@@ -33,10 +33,10 @@ AUGMENT = Augment(shift=0.0, crop_area=0.35)
 
 def reading_seconds(job: Job, epoch: int) -> float:
     """Seconds a batch to read one epoch."""
-    order = loader.order(job.train.labels, "shuffle", job.seed, epoch)
-    pieces = [order[begin:end] for begin, end in loader.boundaries(len(order), job.recipe.batch_size)]
+    order = loader.epoch_order(job.train.labels, "shuffle", job.seed, epoch)
+    pieces = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), job.recipe.batch_size)]
     start = time.perf_counter()
-    for _ in loader.ahead(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
+    for _ in loader.prefetch(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
         pass
     return (time.perf_counter() - start) / len(pieces)
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.copies import CHANGES, pictures, watermarked
 from podium.curation import duplicates
-from podium.data.images import pixels_sha256
+from podium.data.decode import pixels_sha256
 
 ROOT = Path(__file__).parents[1]
 SETS = {"flowers": ("flowers-photos.zip", 0), "cifar10": ("cifar10-jpeg.zip", 4000), "sample": ("data/sample.zip", 0)}

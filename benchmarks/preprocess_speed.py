@@ -36,10 +36,9 @@ from PIL import Image
 from podium.curation.decoding import FEATURES, Feature, Job, RawImage, Reading, decode_all
 from podium.curation.placing import Packed, write_shards
 from podium.curation.scratch import Scratch, ScratchWriter
-from podium.data import colour
-from podium.data.canvas import content
-from podium.data.images import decode, least_side
-from podium.data.raw import RawImages, RawWriter
+from podium.data.decode import decode, to_srgb
+from podium.data.manifest import RawImages, RawWriter
+from podium.data.preprocess import least_side, resize
 from podium.records.preprocess import Preprocessing
 
 SIDE = 224
@@ -178,9 +177,9 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
         decoded = [decode(data, HOW.max_pixels, least_side(HOW)) for data in files]
         timed("pixels to NumPy", lambda one: np.asarray(one.image).size, decoded)
         arrays = [np.asarray(one.image) for one in decoded]
-        contents = timed("resizing", lambda pixels: content(pixels, HOW), arrays)
+        contents = timed("resizing", lambda pixels: resize(pixels, HOW), arrays)
         coloured = [(Image.fromarray(c.pixels), d.profile) for c, d in zip(contents, decoded, strict=True) if d.profile]
-        timed("colour profile to sRGB", lambda both: np.array(colour.to_srgb(*both)), coloured)
+        timed("colour profile to sRGB", lambda both: np.array(to_srgb(*both)), coloured)
         with ScratchWriter(scratch) as writer:
             pieces = [(writer, number, one.pixels) for number, one in enumerate(contents)]
             timed("store", lambda piece: piece[0].pixels(piece[1], piece[2]), pieces)

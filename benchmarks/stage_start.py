@@ -26,7 +26,7 @@ LIMIT = 6.0  # seconds
 ROUNDS = 3
 _STARTED = 86  # exit code of a stage that was stopped at its first piece of work
 FIRST_WORK = {
-    "fetch": ("podium.data.raw", "RawWriter.add", "the first image is packed"),
+    "fetch": ("podium.data.manifest", "RawWriter.add", "the first image is packed"),
     "preprocess": ("podium.curation.decoding", "Decoder.__call__", "the first images are decoded"),
     "validate": ("podium.curation.features", "draw", "images are drawn for the probes"),
     "tune": ("podium.models.engine", "_Run._epoch", "the first epoch of the first trial"),

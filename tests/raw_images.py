@@ -10,8 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
-from podium.data.raw import RawWriter
+from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
 from podium.records.fetch import SkippedFile, SourceRecord, Sources
 from podium.sources.listing import WHOLE, Box
 

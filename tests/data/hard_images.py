@@ -1,6 +1,6 @@
 """Image files that are hard to read, each with the reason why.
 
-The tables `READABLE`, `SIZED` and `UNREADABLE` are what `data/images.py` promises; files with hard names are in
+The tables `READABLE`, `SIZED` and `UNREADABLE` are what `data/decode.py` promises; files with hard names are in
 `hard_names`, archives in `hard_archives`. Every readable file shows the scene of `image_files`.
 """
 

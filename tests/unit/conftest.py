@@ -125,9 +125,8 @@ def _fetch(layout: Layout) -> None:
 def _prepare(layout: Layout, params: Params) -> None:
     from podium.curation.measures import measure
     from podium.curation.profile import describe
-    from podium.data.images import read_image
-    from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, read_manifest, write_manifest
-    from podium.data.raw import RawImages
+    from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest, write_manifest
+    from podium.data.preprocess import read_image
     from podium.data.shards import finish_split
     from podium.records.preprocess import Preprocessing
     from podium.records.profile import MEASURES

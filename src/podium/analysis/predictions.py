@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from podium.core.errors import DataError, ModelError
 from podium.core.files import replacing
-from podium.data.manifest import read_parquet
+from podium.records.base import read_parquet
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,10 @@ from PIL import Image
 from podium.core.errors import DataError
 from podium.curation import measures, signatures
 from podium.curation.scratch import Scratch, ScratchWriter
-from podium.data import colour
-from podium.data.canvas import content
-from podium.data.images import DecodedImage, decode, least_side, pixels_sha256
-from podium.data.raw import RawImages
-from podium.data.steps import WHOLE, Region, cropped
+from podium.data.decode import DecodedImage, decode, pixels_sha256, to_srgb
+from podium.data.manifest import RawImages
+from podium.data.preprocess import least_side, resize
+from podium.data.steps import WHOLE, Region, crop
 from podium.records.preprocess import Preprocessing
 
 _BATCH = 32  # images; with more, one process waits longer for the last batch of another
@@ -140,7 +139,7 @@ class Decoder:
             if image.region == WHOLE:
                 yield self._store(image.row, pixels, decoded, (decoded.width, decoded.height), writer)
                 continue
-            part = cropped(pixels, image.region)
+            part = crop(pixels, image.region)
             height, width = part.shape[:2]
             reason = _too_small(image.region, width, height, self._job.smallest)
             if reason:
@@ -169,13 +168,13 @@ class Decoder:
         Returns:
             What goes back to the stage; `sha256` and `phash` are empty and 0 where they were not asked for.
         """
-        made = content(pixels, self._job.preprocessing, decoded.profile)
+        made = resize(pixels, self._job.preprocessing, decoded.profile)
         writer.pixels(row, made.pixels)
         if "measures" in self._job.features:
             writer.measures(row, measures.measure(made.pixels))
         phash = 0
         if "signature" in self._job.features:
-            image = colour.to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
+            image = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
             phash = signatures.perceptual_hash(image)
             writer.signature(row, signatures.signature(image))
         return Reading(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.curation.scratch import forget, write_at
-from podium.data.canvas import Content, place
+from podium.data.preprocess import ResizedImage, paste
 from podium.data.shards import images_per_shard
 
 _AT_ONCE = 32  # images
@@ -44,11 +44,11 @@ class Packed:
     def __len__(self) -> int:
         return len(self.row)
 
-    def content(self, number: int) -> Content:
+    def content(self, number: int) -> ResizedImage:
         """One of them."""
         height, width = int(self.height[number]), int(self.width[number])
         pixels = self.pixels[self.row[number], : height * width * 3].reshape(height, width, 3)
-        return Content(pixels, self.fill[number])
+        return ResizedImage(pixels, self.fill[number])
 
 
 def random_place(image_id: str, seed: int, room: tuple[int, int]) -> tuple[int, int]:
@@ -116,5 +116,5 @@ def _squares(packed: Packed, places: NDArray[np.int64], numbers: range) -> NDArr
     """Some images, placed: uint8, shape (B, side, side, 3)."""
     block = np.empty((len(numbers), packed.side, packed.side, 3), np.uint8)
     for square, number in zip(block, numbers, strict=True):
-        place(packed.content(number), square, *places[number].tolist())
+        paste(packed.content(number), square, *places[number].tolist())
     return block

@@ -1,7 +1,6 @@
 """Which images make up the batches of an epoch, a pure function of (seed, epoch), and how they are read in time.
 
 One thread reads the next batch while the present one is computed; it changes no byte, because reading draws nothing.
-Depends on numpy alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 from podium.data.randomness import generator
 
 Sampling = Literal["shuffle", "balanced"]
-Piece = TypeVar("Piece")
+Key = TypeVar("Key")
 Read = TypeVar("Read")
 
 
-def order(labels: NDArray[np.int64], sampling: Sampling, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(labels: NDArray[np.int64], sampling: Sampling, seed: int, epoch: int) -> NDArray[np.int64]:
     """Which images one epoch takes, and in what order: as many as there are.
 
     Args:
@@ -47,7 +46,7 @@ def order(labels: NDArray[np.int64], sampling: Sampling, seed: int, epoch: int) 
     return random.permutation(np.concatenate(taken))
 
 
-def boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
+def batch_boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
     """Where the batches of an epoch begin and end.
 
     Every image is used: the last batch is smaller where `count` is no multiple. A last batch of one image would break
@@ -68,17 +67,17 @@ def boundaries(count: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
-def pieces(count: int, limit: int, least: int = 1, number: int = 0) -> list[tuple[int, int]]:
-    """Where the parts of a batch that are computed one after the other begin and end.
+def micro_batches(count: int, limit: int, least: int = 1, number: int = 0) -> list[tuple[int, int]]:
+    """Where the micro-batches of a batch, which are computed one after the other, begin and end.
 
-    None is above the limit. One that would be below `least` takes images of the piece before it, and where that has no
+    None is above the limit. One that would be below `least` takes images of the one before it, and where that has no
     more to give (limit 2, least 2, an odd batch) the two share an image: it begins before the other ends.
 
     Args:
         count: images of the batch.
         limit: images at once, at least 1.
-        least: images at once that a network needs, at most `limit`; a batch of fewer is one piece.
-        number: pieces wanted at least; those that are missing hold the last images once more.
+        least: images at once that a network needs, at most `limit`; a batch of fewer is one micro-batch.
+        number: micro-batches wanted at least; those that are missing hold the last images once more.
 
     Returns:
         (begin, end) pairs that cover 0..count.
@@ -90,20 +89,20 @@ def pieces(count: int, limit: int, least: int = 1, number: int = 0) -> list[tupl
     return found + [(max(0, count - least), count)] * (number - len(found))
 
 
-def ahead(read: Callable[[Piece], Read], pieces: Iterable[Piece]) -> Iterator[Read]:
-    """Reads pieces one after the other, the next one by a thread of its own while the present one is worked on.
+def prefetch(read: Callable[[Key], Read], keys: Iterable[Key]) -> Iterator[Read]:
+    """Reads one thing after the other, the next one by a thread of its own while the present one is worked on.
 
     Args:
         read: a pure function, so that it does not matter when and where it runs.
-        pieces: in the order wanted.
+        keys: of what is read, in the order wanted.
 
     Yields:
-        What `read` gave, in that order; what it raises is raised in the piece's turn.
+        What `read` gave, in that order; what it raises is raised in its turn.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as reader:
         following: Future[Read] | None = None
-        for piece in pieces:
-            ready, following = following, reader.submit(read, piece)
+        for key in keys:
+            ready, following = following, reader.submit(read, key)
             if ready is not None:
                 yield ready.result()
         if following is not None:

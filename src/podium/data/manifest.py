@@ -1,10 +1,13 @@
-"""The manifest: one row an image, primary key `image_id`. It is the spine every later stage reads.
+"""The manifest, one row an image (primary key `image_id`), and the photographs it points to, as the source gave them.
 
-`fetch` writes the raw manifest (what the source says), `preprocess` the prepared one (what was found in the pixels).
-Columns beyond the required ones are what the source knows (a box, occlusion, ...) and are carried along untouched.
+Photographs are packed in a few uncompressed zip shards, so that DVC sees tens of files; their bytes are never changed.
+The manifest is the spine every later stage reads: `fetch` writes the raw one (what the source says), `preprocess` the
+prepared one (what was found in the pixels). Columns beyond the required ones are what the source knows (a box,
+occlusion, ...) and are carried along untouched.
 """
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 
 from podium.core.errors import DataError
 from podium.core.files import replacing
+from podium.records.base import read_parquet
 from podium.records.profile import MEASURES
 
 RAW_COLUMNS: dict[str, str] = {
@@ -62,6 +66,9 @@ SCRATCH_COLUMNS = ("row", "content_width", "content_height", "fill")
 """What `preprocess` knows of an image while it works: where its pixels lie in the scratch, and their size and fill."""
 RESERVED_COLUMNS = frozenset({*RAW_COLUMNS, *PREPARED_COLUMNS, *SCRATCH_COLUMNS, *MEASURES, "naive_split"})
 """Names that a further column of a source may not have, since the tables made of the manifest have them already."""
+SHARD_IMAGES = 20_000
+SHARD_BYTES = 2**30
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def image_id(source: str, path: str, box: str = "") -> str:
@@ -101,30 +108,6 @@ def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> 
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Reads a Parquet file that a stage has written.
-
-    Args:
-        path: a `.parquet` file.
-        columns: the ones to read; all by default.
-
-    Returns:
-        Its rows; a column that the file lacks is left out.
-
-    Raises:
-        DataError: the file is missing, damaged or not Parquet.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    try:
-        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
-    except PermissionError:
-        raise
-    except (pa.ArrowException, OSError) as error:  # damage inside a file that starts well comes as OSError
-        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
-    return frame
-
-
 def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Reads a manifest.
 
@@ -150,3 +133,71 @@ def _check(path: Path, found: list[str], required: dict[str, str]) -> None:
         raise DataError(
             f"{path.name} lacks the column {missing[0]!r} ({required[missing[0]]}): delete it and run `dvc repro`"
         )
+
+
+class RawWriter:
+    """Packs images into `images-00000.zip`, ... in the order they come; the same order gives the same bytes."""
+
+    def __init__(self, folder: Path, shard_images: int = SHARD_IMAGES, shard_bytes: int = SHARD_BYTES) -> None:
+        """Opens no file yet; `shard_images` and `shard_bytes` are the most one shard holds."""
+        self._folder = folder
+        self._limits = (shard_images, shard_bytes)
+        self._count = 0
+        self._images = 0
+        self._bytes = 0
+        self._zip: zipfile.ZipFile | None = None
+
+    def add(self, photo_id: str, data: bytes) -> str:
+        """Stores one image.
+
+        Args:
+            photo_id: of the photograph, not stored before.
+            data: the file's bytes.
+
+        Returns:
+            Name of the shard it went into.
+        """
+        full = self._images >= self._limits[0] or self._bytes + len(data) > self._limits[1]
+        if self._zip is None or (full and self._images):
+            self.close()
+            self._zip = zipfile.ZipFile(self._folder / f"images-{self._count:05d}.zip", "w", zipfile.ZIP_STORED)
+            self._count, self._images, self._bytes = self._count + 1, 0, 0
+        self._zip.writestr(zipfile.ZipInfo(photo_id, _EPOCH), data)
+        self._images, self._bytes = self._images + 1, self._bytes + len(data)
+        return f"images-{self._count - 1:05d}.zip"
+
+    def close(self) -> None:
+        """Finishes the open shard."""
+        if self._zip is not None:
+            self._zip.close()
+            self._zip = None
+
+
+class RawImages:
+    """Reads raw images; one instance per process (open files are not shared)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, zipfile.ZipFile] = {}
+
+    def read(self, shard: str, photo_id: str) -> bytes:
+        """The bytes of one image.
+
+        Args:
+            shard: the raw manifest's `shard`.
+            photo_id: of the photograph.
+
+        Returns:
+            The file's bytes.
+
+        Raises:
+            DataError: the shard or the image is not there.
+        """
+        try:
+            if shard not in self._open:
+                self._open[shard] = zipfile.ZipFile(self._folder / shard)
+            return self._open[shard].read(photo_id)
+        except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{self._folder / shard} does not hold photograph {photo_id}: run `dvc repro -f fetch`"
+            ) from error

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from podium.config.base import Split
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
-from podium.data.manifest import read_parquet
-from podium.records.base import Record
+from podium.records.base import Record, read_parquet
 from podium.records.preprocess import Preprocessing
 
 SHARD_BYTES = 256 * 2**20

@@ -1,8 +1,8 @@
 """Optional preprocessing steps, the same for training, evaluation and serving: they are stored with the weights.
 
-Rule: crops are made on the upright image before it is resized; every other step works on the resized content, before
-padding, so that its cost does not depend on the original and the padding keeps its colour. Nothing is random. Depends
-on OpenCV, which is imported only where a step needs it: serving a model without steps does not.
+Rule: crops are made on the upright image before it is resized; every other step works on the resized image, before
+padding, so that its cost does not depend on the original and the padding keeps its colour. Nothing is random. OpenCV
+is imported only where a step needs it: serving a model without steps does not.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -37,7 +37,7 @@ def region_of(row: Mapping[Hashable, Any]) -> Region:
     return float(row["box_left"]), float(row["box_top"]), float(row["box_right"]), float(row["box_bottom"])
 
 
-def crops(steps: Sequence[Step]) -> bool:
+def has_crops(steps: Sequence[Step]) -> bool:
     """Whether a step needs the image before it is resized."""
     return any(isinstance(step, CentreCrop | BoxCrop) for step in steps)
 
@@ -47,7 +47,7 @@ def needs_opencv(steps: Sequence[Step]) -> bool:
     return any(not isinstance(step, CentreCrop | BoxCrop) for step in steps)
 
 
-def cropped(pixels: Pixels, region: Region) -> Pixels:
+def crop(pixels: Pixels, region: Region) -> Pixels:
     """The part of an image in a region, at least one pixel a side; borders that cut a pixel take it in.
 
     Args:
@@ -63,7 +63,7 @@ def cropped(pixels: Pixels, region: Region) -> Pixels:
     return pixels[rows, columns]
 
 
-def before_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
+def apply_crops(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
     """Makes the crops among the steps.
 
     Args:
@@ -77,15 +77,15 @@ def before_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
         match step:
             case CentreCrop():
                 margin = (1 - step.share) / 2
-                pixels = cropped(pixels, (margin, margin, 1 - margin, 1 - margin))
+                pixels = crop(pixels, (margin, margin, 1 - margin, 1 - margin))
             case BoxCrop():
-                pixels = cropped(pixels, (step.left, step.top, step.right, step.bottom))
+                pixels = crop(pixels, (step.left, step.top, step.right, step.bottom))
             case _:
                 pass
     return pixels
 
 
-def after_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
+def apply_steps(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
     """Makes the other steps.
 
     Args:
@@ -101,19 +101,19 @@ def after_resizing(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
 
     cv2.setNumThreads(1)  # images are spread over processes; and one thread adds in one order
     for step in steps:
-        pixels = _made(pixels, step)
+        pixels = _apply(pixels, step)
     return np.ascontiguousarray(pixels)
 
 
-def _made(pixels: Pixels, step: Step) -> Pixels:
+def _apply(pixels: Pixels, step: Step) -> Pixels:
     """One step on the resized content; crops, made before, leave it as it is."""
     import cv2
 
     match step:
         case Equalise():
-            return _on_brightness(pixels, cv2.equalizeHist)
+            return _change_lightness(pixels, cv2.equalizeHist)
         case Clahe():
-            return _on_brightness(pixels, cv2.createCLAHE(step.clip_limit, (step.tiles, step.tiles)).apply)
+            return _change_lightness(pixels, cv2.createCLAHE(step.clip_limit, (step.tiles, step.tiles)).apply)
         case Denoise(method="median"):
             return np.asarray(cv2.medianBlur(pixels, _MEDIAN_SIDE), np.uint8)
         case Denoise():
@@ -131,7 +131,7 @@ def _made(pixels: Pixels, step: Step) -> Pixels:
             return pixels
 
 
-def _on_brightness(pixels: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+def _change_lightness(pixels: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
     """Changes the lightness of CIE Lab and leaves the colour alone."""
     import cv2
 

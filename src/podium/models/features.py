@@ -206,7 +206,7 @@ class Features:
             show_progress(f"{self._source.label}: frozen layers, {what}", len(split), transient=True) as advance,
         ):
             np.lib.format.write_array_header_1_0(out, header)
-            for rows, images in loader.ahead(read, loader.boundaries(len(split), BATCH)):
+            for rows, images in loader.prefetch(read, loader.batch_boundaries(len(split), BATCH)):
                 values = self._through(images, None if changes is None else changes.take(rows))
                 values = values.permute(0, 2, 3, 1) if self._rearranged else values
                 out.write(values.contiguous().view(torch.uint16).cpu().numpy().data)

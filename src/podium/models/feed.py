@@ -97,7 +97,7 @@ class Feed:
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps, the same for any number of processes."""
-        return len(loader.boundaries(len(self.job.train), self.job.recipe.batch_size))
+        return len(loader.batch_boundaries(len(self.job.train), self.job.recipe.batch_size))
 
     def prepare(self, epoch: int) -> None:
         """Has what an epoch needs of the frozen prefix kept on disk, by the first process for all."""
@@ -117,8 +117,8 @@ class Feed:
         """
         job, recipe = self.job, self.job.recipe
         labels = job.train.labels
-        order = loader.order(labels, recipe.sampling, job.seed, epoch)
-        steps = [order[begin:end] for begin, end in loader.boundaries(len(order), recipe.batch_size)]
+        order = loader.epoch_order(labels, recipe.sampling, job.seed, epoch)
+        steps = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), recipe.batch_size)]
         inputs = self._activations(steps, epoch) if self.features else self._changed(steps, epoch)
         for number, (rows, (x, change)) in enumerate(zip(steps, inputs, strict=True)):
             step = epoch * len(steps) + number
@@ -134,11 +134,11 @@ class Feed:
         """This process's part of the validation images, unchanged."""
         job = self.job
         own = job.world.part(len(job.val))
-        parts = [own[begin:end] for begin, end in loader.boundaries(len(own), job.recipe.batch_size)]
+        parts = [own[begin:end] for begin, end in loader.batch_boundaries(len(own), job.recipe.batch_size)]
         if self.features:
             inputs = (self.features.val(rows) for rows in parts)
         else:
-            read = loader.ahead(lambda rows: job.compute.staged(job.val.images(rows)), parts)
+            read = loader.prefetch(lambda rows: job.compute.staged(job.val.images(rows)), parts)
             inputs = (job.compute.place_batch(self._normalised(pixels)) for pixels in read)
         for number, (rows, x) in enumerate(zip(parts, inputs, strict=True)):
             yield Batch(number, rows, x, self._on_device(job.val.labels[rows]))
@@ -157,7 +157,7 @@ class Feed:
         def read(rows: NDArray[np.int64]) -> torch.Tensor:
             return job.compute.staged(job.train.images(rows if whole else rows[self._part(len(rows))[0]]))
 
-        for number, (rows, staged) in enumerate(zip(steps, loader.ahead(read, steps), strict=True)):
+        for number, (rows, staged) in enumerate(zip(steps, loader.prefetch(read, steps), strict=True)):
             if view is not None:
                 change = view.take(rows)
             else:

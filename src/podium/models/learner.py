@@ -153,7 +153,7 @@ class Learner:
 
         def measured(at_once: int) -> torch.Tensor:
             figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-            for begin, end in loader.pieces(len(batch), at_once):
+            for begin, end in loader.micro_batches(len(batch), at_once):
                 logits = self._outputs(self._judged, batch.x[begin:end])[0]
                 losses = F.cross_entropy(logits, batch.labels[begin:end], reduction="none")
                 figures += _sums(losses, logits.argmax(1) == batch.labels[begin:end])
@@ -198,7 +198,7 @@ class Learner:
         """
         most = -(-self._largest_part(batch) // at_once)
         pieces, counted = [], 0
-        for begin, end in loader.pieces(len(batch), at_once, self.room.least, most):
+        for begin, end in loader.micro_batches(len(batch), at_once, self.room.least, most):
             piece = batch.piece(begin, end)
             if begin < counted:
                 counts = torch.ones_like(piece.labels, dtype=torch.float32) if piece.counts is None else piece.counts

@@ -16,8 +16,7 @@ from podium.config.dataset import Dataset, Fetch
 from podium.console.progress import show_progress
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, image_id, write_manifest
-from podium.data.raw import RawWriter
+from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
 from podium.sources.listing import SourceImage
 from podium.sources.merge import Origin, Part, describe, prepared
 from podium.sources.opening import open_parts

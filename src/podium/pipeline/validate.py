@@ -18,8 +18,9 @@ from podium.curation.expectations import schema
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.curation.expectations.evidence import Evidence
 from podium.curation.page import Findings, render
-from podium.data.manifest import read_manifest, read_parquet
+from podium.data.manifest import read_manifest
 from podium.data.shards import PreparedSplit, open_for_fitting
+from podium.records.base import read_parquet
 from podium.records.profile import MEASURES, Profile
 from podium.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
 

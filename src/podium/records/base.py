@@ -1,4 +1,4 @@
-"""What every JSON document between two stages is made of. A reader and a writer share one definition.
+"""What every document between two stages is made of. A reader and a writer share one definition.
 
 A rate is a fraction in [0, 1], a loss is in nats, a size is in pixels or bytes as named. No record holds a measured
 time, a date, a run id or a host name: the same inputs give the same bytes.
@@ -6,12 +6,15 @@ time, a date, a run id or a host name: the same inputs give the same bytes.
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from podium.core.errors import DataError
 from podium.core.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Triple = tuple[float, float, float]
 """One number a channel (red, green, blue), such as the mean or the deviation of pixels in [0, 1]."""
@@ -39,3 +42,30 @@ class Record(BaseModel):
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is not a valid {cls.__name__}: delete it and run `dvc repro`") from error
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
+    """Reads a Parquet file that a stage has written.
+
+    Args:
+        path: a `.parquet` file.
+        columns: the ones to read; all by default.
+
+    Returns:
+        Its rows; a column that the file lacks is left out.
+
+    Raises:
+        DataError: the file is missing, damaged or not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    try:
+        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # damage inside a file that starts well comes as OSError
+        raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
+    return frame

@@ -22,9 +22,8 @@ import podium
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
-from podium.data.images import cropped_file
-from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.data.raw import RawImages
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
+from podium.data.preprocess import crop_file
 from podium.data.steps import needs_opencv, region_of
 from podium.records.base import Record
 from podium.records.preprocess import Preprocessing
@@ -113,7 +112,7 @@ def golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
             raise DataError(f"test image {row['path']!r} is not in artifacts/raw: run `dvc repro`")
         where = known.loc[row["image_id"]].to_dict()
         photograph = raw.read(where["shard"], where["photo_id"])
-        data = cropped_file(photograph, region_of(where), card.preprocessing.max_pixels)
+        data = crop_file(photograph, region_of(where), card.preprocessing.max_pixels)
         size += len(data)
         if images and size > GOLDEN_BYTES:
             break

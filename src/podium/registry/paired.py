@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from podium.analysis.statistics import mcnemar
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.data.images import cropped_file
-from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.data.raw import RawImages
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
+from podium.data.preprocess import crop_file
 from podium.data.steps import region_of
 from podium.records.evaluation import PairedTest
 from podium.registry.evidence import Evidence
@@ -73,7 +72,7 @@ def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -
     names: list[str] = []
     for start in range(0, len(image_ids), CHUNK):
         rows = raw.loc[list(image_ids[start : start + CHUNK])].to_dict("records")
-        files = [cropped_file(images.read(row["shard"], row["photo_id"]), region_of(row), most) for row in rows]
+        files = [crop_file(images.read(row["shard"], row["photo_id"]), region_of(row), most) for row in rows]
         probabilities = predict_bytes(classifier, files)
         names += [classifier.card.classes[i] for i in probabilities.argmax(axis=1)]
     return names

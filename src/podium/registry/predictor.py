@@ -1,7 +1,7 @@
 """The packaged classifier behind `mlflow models serve`: image files in, labels and probabilities out.
 
 Preprocessing and weights come from the package alone. A bad image is the caller's error: a clean 400 that names the
-row. Depends on `data.images`, `models.inference` and MLflow's pyfunc; it travels inside the package (`code/podium`).
+row. It travels inside the package (`code/podium`).
 """
 
 import base64
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError
-from podium.data.images import read_image
+from podium.data.preprocess import read_image
 from podium.models.inference import Classifier, load_classifier
 
 COLUMN = "image"

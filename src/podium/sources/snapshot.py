@@ -22,8 +22,7 @@ from podium.console.progress import show_progress
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import replacing, sha256_file
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.data.raw import RawImages
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.records.fetch import Sources
 from podium.sources.names import IMAGE_SUFFIXES
 from podium.sources.packed import ABOUT, COLUMNS, TABLE, Kind, SnapshotRecord

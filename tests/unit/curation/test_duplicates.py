@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.copies import CHANGES, cropped, encoded, watermarked
 from podium.curation import duplicates
-from podium.data.images import pixels_sha256
+from podium.data.decode import pixels_sha256
 
 SIDE = 96
 

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from torchvision.transforms.v2 import functional as tv
 
 from podium.data.augment import apply, normalise, unchanged
-from podium.data.augment.hashing import normal, uniform
+from podium.data.randomness import counter_normal, counter_uniform
 from tests.unit.data.augmented import changed, images, planes, smooth
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -163,14 +163,14 @@ def test_noise_has_its_deviation_and_is_independent():
 def test_hashed_numbers_are_normal_and_uniform(seed):
     seeds = np.array([seed, (seed + 1) % 2**32])
     for numbers, law in [
-        (normal(seeds, "noise", 4001, CPU), "norm"),
-        (uniform(seeds, "elastic", 4001, CPU) / 2 + 0.5, "uniform"),
+        (counter_normal(seeds, "noise", 4001, CPU), "norm"),
+        (counter_uniform(seeds, "elastic", 4001, CPU) / 2 + 0.5, "uniform"),
     ]:
         assert numbers.shape == (2, 4001)
         for one in numbers.double().numpy():
             assert kstest(one, law).pvalue > 1e-6
         assert abs(np.corrcoef(*numbers)[0, 1]) < 0.1
-    assert not torch.equal(uniform(seeds, "noise", 50, CPU), uniform(seeds, "elastic", 50, CPU))
+    assert not torch.equal(counter_uniform(seeds, "noise", 50, CPU), counter_uniform(seeds, "elastic", 50, CPU))
 
 
 def test_erased_boxes_become_the_mean_colour():

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as tv
 from podium.config.recipe import Augment
 from podium.data.augment import draw, unchanged
 from podium.data.augment.geometry import homographies
-from podium.data.augment.hashing import uniform
+from podium.data.randomness import counter_uniform
 from tests.unit.data.augmented import changed, images, planes, smooth
 
 SIDE = 24
@@ -95,7 +95,9 @@ def test_perspective_is_torchvision_s():
 
 def test_elastic_bends_along_cubic_splines():
     pixels, amplitude = smooth(1), 0.08
-    lattice = uniform(np.array([5]), "elastic", 98, torch.device("cpu")).reshape(2, 7, 7).double().numpy() * amplitude
+    lattice = (
+        counter_uniform(np.array([5]), "elastic", 98, torch.device("cpu")).reshape(2, 7, 7).double().numpy() * amplitude
+    )
     places = (np.arange(SIDE) + 0.5) / SIDE * 4
     down_and_right = BSpline(np.arange(-3.0, 8.0), np.moveaxis(lattice, 1, 0), 3)(places)  # (rows, 2, 7)
     right, down = np.moveaxis(

@@ -10,7 +10,7 @@ from scipy.stats import beta, kstest
 
 from podium.config.recipe import Augment, RandAugment
 from podium.data.augment import Augmentation, apply, draw, unchanged
-from podium.data.augment.randaugment import OPERATIONS, add_random_operations
+from podium.data.augment.parameters import OPERATIONS, add_random_operations
 from tests.unit.data.augmented import images
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

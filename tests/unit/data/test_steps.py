@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from podium.config.preprocess import Preprocess, Step
-from podium.data.steps import after_resizing, before_resizing, cropped, needs_opencv
+from podium.data.steps import apply_crops, apply_steps, crop, needs_opencv
 from podium.records.preprocess import Preprocessing
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def brightness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def test_equalising_spreads_the_brightness_over_the_whole_range() -> None:
     for step in ({"step": "equalise"}, {"step": "clahe", "clip_limit": 40.0, "tiles": 1}):
-        made = after_resizing(DULL, steps(step))
+        made = apply_steps(DULL, steps(step))
         assert np.ptp(brightness(DULL)) < 80
         assert np.ptp(brightness(made)) > 180
 
@@ -36,7 +36,7 @@ def test_denoising_takes_noise_away_and_keeps_edges() -> None:
     flat[:, 20:] = 200
     noisy = np.clip(flat.astype(int) + RNG.normal(0, 8, flat.shape), 0, 255).astype(np.uint8)
     for step in ({"step": "denoise"}, {"step": "denoise", "method": "non_local_means", "strength": 10.0}):
-        made = after_resizing(noisy, steps(step))
+        made = apply_steps(noisy, steps(step))
         assert made[:, :15].std() < 0.6 * noisy[:, :15].std()
         assert made[:, 25:].mean() - made[:, :15].mean() > 130
 
@@ -44,21 +44,21 @@ def test_denoising_takes_noise_away_and_keeps_edges() -> None:
 def test_sharpening_raises_local_contrast() -> None:
     soft = np.repeat(np.linspace(0, 255, 40).astype(np.uint8)[None, :, None], 30, 0).repeat(3, 2)
     soft[:, 20:] = np.maximum(soft[:, 20:], 180)
-    made = after_resizing(soft, steps({"step": "sharpen", "amount": 1.0}))
+    made = apply_steps(soft, steps({"step": "sharpen", "amount": 1.0}))
     assert np.abs(np.diff(made.astype(int), axis=1)).max() > np.abs(np.diff(soft.astype(int), axis=1)).max()
 
 
 def test_grey_has_three_equal_channels_and_hsv_puts_hue_first() -> None:
-    grey = after_resizing(DULL, steps({"step": "grey"}))
+    grey = apply_steps(DULL, steps({"step": "grey"}))
     assert (grey[..., 0] == grey[..., 1]).all()
     assert np.abs(grey[..., 0] - brightness(DULL)).max() <= 1
     red = np.full((4, 4, 3), (200, 0, 0), np.uint8)
-    assert after_resizing(red, steps({"step": "hsv"}))[0, 0].tolist() == [0, 255, 200]
+    assert apply_steps(red, steps({"step": "hsv"}))[0, 0].tolist() == [0, 255, 200]
 
 
 def test_steps_are_made_in_their_order() -> None:
-    one = after_resizing(DULL, steps({"step": "grey"}, {"step": "hsv"}))
-    other = after_resizing(DULL, steps({"step": "hsv"}, {"step": "grey"}))
+    one = apply_steps(DULL, steps({"step": "grey"}, {"step": "hsv"}))
+    other = apply_steps(DULL, steps({"step": "hsv"}, {"step": "grey"}))
     assert (one[..., 0] == 0).all()
     assert not np.array_equal(one, other)
 
@@ -66,10 +66,10 @@ def test_steps_are_made_in_their_order() -> None:
 def test_crops_keep_fractions_of_the_image() -> None:
     pixels = np.arange(100 * 80 * 3, dtype=np.int64).reshape(80, 100, 3).astype(np.uint8)
     np.testing.assert_array_equal(
-        before_resizing(pixels, steps({"step": "centre_crop", "share": 0.5})), pixels[20:60, 25:75]
+        apply_crops(pixels, steps({"step": "centre_crop", "share": 0.5})), pixels[20:60, 25:75]
     )
     np.testing.assert_array_equal(
-        before_resizing(pixels, steps({"step": "box_crop", "left": 0.1, "top": 0.5})), pixels[40:, 10:]
+        apply_crops(pixels, steps({"step": "box_crop", "left": 0.1, "top": 0.5})), pixels[40:, 10:]
     )
 
 
@@ -80,7 +80,7 @@ def test_crops_keep_fractions_of_the_image() -> None:
 def test_a_region_is_never_empty_and_lies_inside(
     size: tuple[int, int], edges: tuple[float, float, float, float]
 ) -> None:
-    part = cropped(np.zeros((*size, 3), np.uint8), edges)
+    part = crop(np.zeros((*size, 3), np.uint8), edges)
     assert 1 <= part.shape[0] <= size[0]
     assert 1 <= part.shape[1] <= size[1]
 
@@ -89,7 +89,7 @@ def test_a_region_is_never_empty_and_lies_inside(
 def test_a_box_on_pixel_borders_keeps_them(width: int, data: st.DataObject) -> None:
     left = data.draw(st.integers(0, width - 1))
     right = data.draw(st.integers(left + 1, width))
-    part = cropped(np.arange(width).astype(np.uint8)[None, :, None], (left / width, 0.0, right / width, 1.0))
+    part = crop(np.arange(width).astype(np.uint8)[None, :, None], (left / width, 0.0, right / width, 1.0))
     assert part.shape[1] == right - left
 
 
@@ -123,7 +123,7 @@ def test_reading_images_without_steps_imports_no_opencv() -> None:
 import sys, io
 from PIL import Image
 from podium.records.preprocess import Preprocessing
-from podium.data.images import read_image
+from podium.data.preprocess import read_image
 out = io.BytesIO()
 Image.new("RGB", (20, 10)).save(out, "PNG")
 read_image(out.getvalue(), Preprocessing(image_size=8, pad_value=0, max_pixels=1000))

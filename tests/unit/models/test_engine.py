@@ -43,7 +43,7 @@ def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
     for epoch in range(2):
         module.train()
         total = 0.0
-        for rows in np.split(loader.order(split.labels, "shuffle", 0, epoch), [8, 16, 24]):
+        for rows in np.split(loader.epoch_order(split.labels, "shuffle", 0, epoch), [8, 16, 24]):
             x = (torch.from_numpy(split.images(rows)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
             loss = F.cross_entropy(module(x), torch.from_numpy(split.labels[rows]), label_smoothing=0.2)
             optimizer.zero_grad()
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
     with pytest.raises(Diverged, match=r"^train small: the loss is (nan|inf) at step 2 ") as told:
         fit(job(prepared, wild), network(), ignore)
     split = open_for_fitting(prepared, "train")
-    rows = loader.order(split.labels, "shuffle", 0, 0)[10:20]
+    rows = loader.epoch_order(split.labels, "shuffle", 0, 0)[10:20]
     named = ", ".join(split.index["image_id"].iloc[rows])
     assert f"(epoch 1, learning rate 1e+30), images {named}: lower train.learning_rate" in str(told.value)
 
@@ -221,7 +221,7 @@ def one_step(prepared, module: nn.Module, **changes: object) -> float:
 
 def all_images(prepared) -> tuple[torch.Tensor, torch.Tensor]:
     split = open_for_fitting(prepared, "train")
-    rows = loader.order(split.labels, "shuffle", 0, 0)
+    rows = loader.epoch_order(split.labels, "shuffle", 0, 0)
     x = (torch.from_numpy(split.images(rows)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     return x, torch.from_numpy(split.labels[rows])
 

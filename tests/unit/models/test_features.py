@@ -79,8 +79,8 @@ def trained(
     losses = []
     for epoch in range(epochs):
         followed.learn(epoch)
-        order = loader.order(given.train.labels, "shuffle", 0, epoch)
-        for begin, end in loader.boundaries(TRAIN, 8):
+        order = loader.epoch_order(given.train.labels, "shuffle", 0, epoch)
+        for begin, end in loader.batch_boundaries(TRAIN, 8):
             rows = order[begin:end]
             with given.compute.autocast():
                 logits = followed.tail(inputs(followed, rows, epoch))

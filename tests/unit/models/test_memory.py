@@ -93,7 +93,7 @@ def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits,
 
     def work(at_once: int) -> int:
         tried.append(at_once)
-        largest = max(end - begin for begin, end in loader.pieces(count, at_once, least))
+        largest = max(end - begin for begin, end in loader.micro_batches(count, at_once, least))
         if largest > fits:
             raise torch.OutOfMemoryError(MESSAGE)
         return largest

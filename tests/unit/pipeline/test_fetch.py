@@ -21,8 +21,7 @@ from podium.config.contender import Model
 from podium.config.dataset import Dataset, Fetch
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, image_id, read_manifest
-from podium.data.raw import RawImages, RawWriter
+from podium.data.manifest import RAW_COLUMNS, RawImages, RawWriter, image_id, read_manifest
 from podium.pipeline import fetch
 from podium.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord
 

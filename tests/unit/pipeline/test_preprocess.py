@@ -12,11 +12,12 @@ from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.curation import profile
-from podium.data.images import cropped_file, read_image
-from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest, read_parquet
+from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest
+from podium.data.preprocess import crop_file, read_image
 from podium.data.shards import open_for_fitting, open_for_testing
 from podium.data.steps import region_of
 from podium.pipeline import preprocess
+from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile
 from podium.records.preprocess import Preprocessing
 from podium.records.profile import MEASURES, Profile
@@ -290,7 +291,7 @@ def test_crops_go_through_with_their_photograph_on_one_side_and_serving_sees_the
     for split in (open_for_testing(layout.prepared), open_for_fitting(layout.prepared, "train")):
         pixels = split.images(np.arange(len(split)))
         for row, (image_id, path) in enumerate(zip(split.index["image_id"], split.index["path"], strict=True)):
-            file = cropped_file(by_path[path], region_of(boxes.loc[image_id].to_dict()), 10**6)
+            file = crop_file(by_path[path], region_of(boxes.loc[image_id].to_dict()), 10**6)
             served = read_image(file, how).pixels
             if split.name == "test":
                 np.testing.assert_array_equal(pixels[row], served)
@@ -345,6 +346,6 @@ def test_a_photograph_used_whole_and_in_part_is_read_as_serving_reads_each(tmp_p
     test = open_for_testing(layout.prepared)
     boxes = read_manifest(layout.manifest, PREPARED_COLUMNS).set_index("image_id")
     for row, (image_id, path) in enumerate(zip(test.index["image_id"], test.index["path"], strict=True)):
-        file = cropped_file(by_path[path], region_of(boxes.loc[image_id].to_dict()), 10**7)
+        file = crop_file(by_path[path], region_of(boxes.loc[image_id].to_dict()), 10**7)
         np.testing.assert_array_equal(test.images(np.array([row]))[0], read_image(file, test.preprocessing).pixels)
     assert set(test.index["label"]) == {"a", "b"}

@@ -9,8 +9,7 @@ import pytest
 
 from podium.config.params import load
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
-from podium.data.raw import RawWriter
+from podium.data.manifest import RAW_COLUMNS, RawWriter, read_manifest, write_manifest
 from podium.models.inference import load_classifier
 from podium.records.evaluation import ClassMetrics, Interval
 from podium.records.validate import ExpectationResult

@@ -11,7 +11,7 @@ import pytest
 from podium.config.preprocess import CentreCrop, Grey
 from podium.core.errors import ModelError
 from podium.core.layout import Layout
-from podium.data.images import decode
+from podium.data.decode import decode
 from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
 from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard

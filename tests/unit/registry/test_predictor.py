@@ -21,8 +21,7 @@ def classifier(experiment):
 
 @pytest.fixture
 def png(experiment):
-    from podium.data.manifest import RAW_COLUMNS, read_manifest
-    from podium.data.raw import RawImages
+    from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 
     row = read_manifest(experiment.layout.raw / "manifest.parquet", RAW_COLUMNS).iloc[0]
     return RawImages(experiment.layout.raw).read(row["shard"], row["photo_id"])

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from podium.core.layout import Layout
-from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.data.raw import RawImages
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.pipeline import fetch
 from podium.sources.openimages import open_openimages
 from tests.fake_openimages import BY, box, shuffled, small_world, world_of

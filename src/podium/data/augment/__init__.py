@@ -1,11 +1,10 @@
-"""Random changes of a batch as one explicit, frozen object (`draw`), and the pure function that applies them (`apply`).
+"""Augmentation of a batch: `draw` gives one explicit, frozen object, and `apply`, a pure function, applies it.
 
 What is drawn hangs on the generator alone, never on a worker or on earlier draws. The result hangs on the images and
-the drawn object alone, and is computed for the whole batch at once on the device it lies on. Depends on numpy, torch.
+the drawn object alone, and is computed for the whole batch at once on the device it lies on.
 """
 
-from podium.data.augment.applying import apply, normalise
-from podium.data.augment.change import Augmentation, unchanged
-from podium.data.augment.drawing import draw
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import Augmentation, draw, unchanged
 
 __all__ = ["Augmentation", "apply", "draw", "normalise", "unchanged"]

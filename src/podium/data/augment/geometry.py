@@ -9,92 +9,92 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from podium.data.augment.change import Augmentation, Floats, Integers
-from podium.data.augment.hashing import uniform
+from podium.data.augment.parameters import Augmentation, Floats, Integers
+from podium.data.randomness import counter_uniform
 
 _SPANS = 4  # of the elastic field, a side: smaller ones look like ripples, larger ones like a shift
 _CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # (x, y), in the order of `perspective`
 
 
-def resamples(change: Augmentation) -> bool:
-    """Whether pixels must be interpolated; else `moved` does with `flip` and `shift`."""
-    wanted = (change.crop, change.zoom, change.shear, change.rotation, change.perspective, change.elastic)
+def needs_warp(params: Augmentation) -> bool:
+    """Whether pixels must be interpolated; else `flip_and_shift` does with `flip` and `shift`."""
+    wanted = (params.crop, params.zoom, params.shear, params.rotation, params.perspective, params.elastic)
     return any(values is not None for values in wanted)
 
 
-def moved(images: torch.Tensor, change: Augmentation) -> torch.Tensor:
+def flip_and_shift(images: torch.Tensor, params: Augmentation) -> torch.Tensor:
     """Flips, then shifts.
 
     Args:
         images: uint8, shape (N, H, W, 3).
-        change: drawn for N images; its `flip` and `shift` are used.
+        params: drawn for N images; its `flip` and `shift` are used.
 
     Returns:
         uint8, shape (N, H, W, 3).
     """
-    if not (change.flip.any() or change.shift.any()):
+    if not (params.flip.any() or params.shift.any()):
         return images
     count, height, width, channels = images.shape
-    rows = _mirrored(np.arange(height) - change.shift[:, :1], height)
-    columns = _mirrored(np.arange(width) - change.shift[:, 1:], width)
-    columns = np.where(change.flip[:, None], width - 1 - columns, columns)
+    rows = _reflect(np.arange(height) - params.shift[:, :1], height)
+    columns = _reflect(np.arange(width) - params.shift[:, 1:], width)
+    columns = np.where(params.flip[:, None], width - 1 - columns, columns)
     first = torch.from_numpy((np.arange(count)[:, None] * height + rows) * width).to(images.device)
     pixels = first[:, :, None] + torch.from_numpy(columns).to(images.device)[:, None, :]
     return images.reshape(-1, channels).index_select(0, pixels.view(-1)).view(images.shape)
 
 
-def _mirrored(places: Integers, size: int) -> Integers:
+def _reflect(places: Integers, size: int) -> Integers:
     """Brings places beyond [0, size) back by mirroring at the edges: -1 is 0, size is size - 1, and so on."""
     places = places % (2 * size)
     return np.where(places < size, places, 2 * size - 1 - places)
 
 
-def resampled(images: torch.Tensor, change: Augmentation) -> torch.Tensor:
-    """Crops, zooms, shears, rotates, tilts, bends, flips and shifts, with one interpolation.
+def warp(images: torch.Tensor, params: Augmentation) -> torch.Tensor:
+    """All of the geometry (affine, perspective, elastic, flip, shift) with one interpolation.
 
     Args:
         images: uint8, shape (N, H, W, 3).
-        change: drawn for N images.
+        params: drawn for N images.
 
     Returns:
         float32, shape (N, 3, H, W), of values in [0, 255].
     """
     height, width = images.shape[1:3]
-    places = _places(homographies(change, height, width), height, width, images.device)
-    if change.elastic is not None:
-        places += _bent(change.elastic, change.seed, height, width, images.device)
+    places = _sampling_grid(homographies(params, height, width), height, width, images.device)
+    if params.elastic is not None:
+        places += _elastic_field(params.elastic, params.seed, height, width, images.device)
     pixels, grid = images.permute(0, 3, 1, 2).float(), places.permute(0, 2, 3, 1)
     return functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def homographies(change: Augmentation, height: int, width: int) -> Floats:
+def homographies(params: Augmentation, height: int, width: int) -> Floats:
     """The way back from each place of the result to its place in the image.
 
     Forwards a point goes through crop, zoom, shear, rotation, perspective, flip and shift in turn.
 
     Args:
-        change: drawn for N images.
+        params: drawn for N images.
         height: pixels.
         width: pixels.
 
     Returns:
         float64, shape (N, 3, 3), for columns (x, y, 1) with x and y from -1 to 1 between the image's outer edges.
     """
-    count = len(change)
+    count = len(params)
     back = _eye(count)
-    if change.crop is not None:
-        top, left, high, wide = change.crop.T
+    if params.crop is not None:
+        top, left, high, wide = params.crop.T
         back[:, 0, 0], back[:, 0, 2] = wide, 2 * left + wide - 1
         back[:, 1, 1], back[:, 1, 2] = high, 2 * top + high - 1
     # zoom, shear and rotation are of square pixels, whatever the shape of the image
     stretch = np.diag([width, height, 1.0])
-    back = back @ np.linalg.inv(stretch) @ _turned_back(change) @ stretch
-    if change.perspective is not None:
-        back = back @ _untilted(change.perspective)
+    back = back @ np.linalg.inv(stretch) @ _inverse_affine(params) @ stretch
+    if params.perspective is not None:
+        back = back @ _perspective_matrices(params.perspective)
     home = _eye(count)
-    home[:, 0, 0] = np.where(change.flip, -1.0, 1.0)
-    home[:, 0, 2] = -2 * change.shift[:, 1] / width * home[:, 0, 0]
-    home[:, 1, 2] = -2 * change.shift[:, 0] / height
+    home[:, 0, 0] = np.where(params.flip, -1.0, 1.0)
+    home[:, 0, 2] = -2 * params.shift[:, 1] / width * home[:, 0, 0]
+    home[:, 1, 2] = -2 * params.shift[:, 0] / height
     composed: Floats = back @ home
     return composed
 
@@ -104,27 +104,27 @@ def _eye(count: int) -> Floats:
     return np.tile(np.eye(3), (count, 1, 1))
 
 
-def _turned_back(change: Augmentation) -> Floats:
+def _inverse_affine(params: Augmentation) -> Floats:
     """Undoes zoom, then shear, then rotation, shape (N, 3, 3), for y pointing down."""
-    back = _eye(len(change))
-    if change.zoom is not None:
-        back[:, 0, 0] = back[:, 1, 1] = 1 / change.zoom
-    if change.shear is not None:
-        down, right = change.shear.T
-        sheared = _eye(len(change))  # to the right, then down: its determinant is 1 whatever the two are
+    back = _eye(len(params))
+    if params.zoom is not None:
+        back[:, 0, 0] = back[:, 1, 1] = 1 / params.zoom
+    if params.shear is not None:
+        down, right = params.shear.T
+        sheared = _eye(len(params))  # to the right, then down: its determinant is 1 whatever the two are
         sheared[:, 0, 0] = 1 + right * down
         sheared[:, 0, 1], sheared[:, 1, 0] = -right, -down
         back = back @ sheared
-    if change.rotation is not None:
-        angle = np.deg2rad(change.rotation)
-        turned = _eye(len(change))
-        turned[:, 0, 0] = turned[:, 1, 1] = np.cos(angle)
-        turned[:, 0, 1], turned[:, 1, 0] = -np.sin(angle), np.sin(angle)
-        back = back @ turned
+    if params.rotation is not None:
+        angle = np.deg2rad(params.rotation)
+        rotated = _eye(len(params))
+        rotated[:, 0, 0] = rotated[:, 1, 1] = np.cos(angle)
+        rotated[:, 0, 1], rotated[:, 1, 0] = -np.sin(angle), np.sin(angle)
+        back = back @ rotated
     return back
 
 
-def _untilted(inwards: Floats) -> Floats:
+def _perspective_matrices(inwards: Floats) -> Floats:
     """The homographies, shape (N, 3, 3), that bring the displaced corners back: eight linear equations for each."""
     x, y = (_CORNERS - 2 * _CORNERS * inwards[:, :, ::-1]).transpose(2, 0, 1)
     to_x, to_y = np.broadcast_to(_CORNERS.T[:, None, :], (2, *x.shape))
@@ -135,23 +135,23 @@ def _untilted(inwards: Floats) -> Floats:
     return np.concatenate([solved[..., 0], np.ones((len(x), 1))], axis=1).reshape(-1, 3, 3)
 
 
-def _places(back: Floats, height: int, width: int, device: torch.device) -> torch.Tensor:
+def _sampling_grid(back: Floats, height: int, width: int, device: torch.device) -> torch.Tensor:
     """Where each pixel comes from, float32, shape (N, 2, H, W): x, then y, from -1 to 1 between the outer edges."""
     x, y = (torch.from_numpy(_centres(size)).float().to(device) for size in (width, height))
-    tilted = not (back[:, 2] == (0.0, 0.0, 1.0)).all()
-    used = torch.from_numpy(back[:, : 3 if tilted else 2].astype(np.float32)).to(device)[..., None, None]
+    projective = not (back[:, 2] == (0.0, 0.0, 1.0)).all()
+    used = torch.from_numpy(back[:, : 3 if projective else 2].astype(np.float32)).to(device)[..., None, None]
     sums = used[:, :, 0] * x + (used[:, :, 1] * y[:, None] + used[:, :, 2])
-    return sums[:, :2] / sums[:, 2:] if tilted else sums  # where nothing is tilted all divisors are 1
+    return sums[:, :2] / sums[:, 2:] if projective else sums  # where nothing is projective all divisors are 1
 
 
-def _bent(amplitude: Floats, seeds: Integers, height: int, width: int, device: torch.device) -> torch.Tensor:
-    """A smooth random displacement, float32, shape (N, 2, H, W), in the units of `_places`.
+def _elastic_field(amplitude: Floats, seeds: Integers, height: int, width: int, device: torch.device) -> torch.Tensor:
+    """A smooth random displacement, float32, shape (N, 2, H, W), in the units of `_sampling_grid`.
 
     Random vectors on a coarse lattice, interpolated by cubic B-splines: free-form deformation (Rueckert et al. 1999).
     The splines' weights are positive and sum to 1, so no pixel moves further than the lattice's vectors.
     """
     points = _SPANS + 3
-    lattice = uniform(seeds, "elastic", 2 * points**2, device).view(-1, 2, points, points)
+    lattice = counter_uniform(seeds, "elastic", 2 * points**2, device).view(-1, 2, points, points)
     longest = torch.from_numpy((2 * amplitude).astype(np.float32)).to(device)[:, None, None, None]
     down, right = (torch.from_numpy(_splines(size)).to(device) for size in (height, width))
     return down @ (lattice * longest) @ right.T

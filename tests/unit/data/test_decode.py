@@ -1,18 +1,29 @@
 import hashlib
 import io
+import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 from podium.core.errors import DataError
-from podium.data.canvas import fit
-from podium.data.images import cropped_file, decode, read_image
+from podium.data.decode import PROFILE_CONVERTED, PROFILE_IGNORED, decode
+from podium.data.preprocess import crop_file, pad, read_image, resize
+from podium.data.steps import Region, crop
 from podium.records.preprocess import Preprocessing
+from tests.damage import damaged, no_longer_than
 from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
 from tests.data.image_files import HEIGHT, WIDTH, encoded, jpeg, oriented, scene
 
 SMALL = Preprocessing(image_size=12, pad_value=114, max_pixels=1_000_000)
+
+
+def square(pixels: NDArray[np.uint8], how: Preprocessing = SMALL) -> NDArray[np.uint8]:
+    """The pixels as a model sees them."""
+    return pad(resize(pixels, how), how.image_size)
 
 
 @pytest.mark.parametrize("case", READABLE, ids=lambda case: case.name)
@@ -63,7 +74,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_they_are_decoded() -> N
     ],
 )
 def test_fit_keeps_the_aspect_and_pads_evenly(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
-    pixels = fit(Image.new("RGB", size, (10, 20, 30)), SMALL)
+    pixels = square(np.asarray(Image.new("RGB", size, (10, 20, 30))))
 
     left, top, right, bottom = box
     expected = np.full((12, 12, 3), 114, dtype=np.uint8)
@@ -75,7 +86,7 @@ def test_fit_keeps_the_aspect_and_pads_evenly(size: tuple[int, int], box: tuple[
 def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 
-    np.testing.assert_array_equal(fit(Image.fromarray(pixels), SMALL), pixels)
+    np.testing.assert_array_equal(square(pixels), pixels)
 
 
 def test_width_and_height_are_those_after_turning() -> None:
@@ -148,15 +159,109 @@ def test_corners_fill_the_rest_with_the_median_of_the_four_corner_colours() -> N
     pixels = np.full((6, 12, 3), 50, np.uint8)
     pixels[0, 0], pixels[0, -1], pixels[-1, 0], pixels[-1, -1] = (10, 0, 0), (20, 0, 0), (30, 0, 90), (200, 0, 90)
 
-    square = fit(Image.fromarray(pixels), SMALL.model_copy(update={"fill": "corners"}))
+    cornered = square(pixels, SMALL.model_copy(update={"fill": "corners"}))
 
-    assert square[0, 0].tolist() == [25, 0, 45]
-    np.testing.assert_array_equal(square[3:9], pixels)
+    assert cornered[0, 0].tolist() == [25, 0, 45]
+    np.testing.assert_array_equal(cornered[3:9], pixels)
 
 
 def test_a_cropped_file_is_the_part_of_the_upright_photograph() -> None:
-    file = cropped_file(oriented(6), (0.5, 0.0, 1.0, 1.0), 10**6)
+    file = crop_file(oriented(6), (0.5, 0.0, 1.0, 1.0), 10**6)
 
     upright = np.asarray(decode(oriented(6), 10**6).image)
     np.testing.assert_array_equal(np.asarray(decode(file, 10**6).image), upright[:, WIDTH // 2 :])
-    assert cropped_file(oriented(6), (0.0, 0.0, 1.0, 1.0), 10**6) == oriented(6)
+    assert crop_file(oriented(6), (0.0, 0.0, 1.0, 1.0), 10**6) == oriented(6)
+
+
+def png(image: Image.Image, profile: bytes) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", icc_profile=profile)
+    return out.getvalue()
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+PATCH = Image.new("RGB", (4, 4), (200, 100, 50))
+
+
+def swapped_primaries() -> bytes:
+    """The sRGB profile with red and green primaries swapped: a wide gamut that is easy to tell."""
+    swapped = SRGB.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
+    assert swapped != SRGB
+    return swapped
+
+
+def test_a_profile_is_applied_and_said() -> None:
+    decoded = decode(png(PATCH, swapped_primaries()), 1000)
+
+    pixel = np.asarray(decoded.srgb)[0, 0].astype(int)
+    assert np.abs(pixel - (100, 200, 50)).max() <= 3
+    assert decoded.note == PROFILE_CONVERTED
+
+
+def test_srgb_itself_changes_no_pixel() -> None:
+    decoded = decode(png(PATCH, SRGB), 1000)
+
+    assert np.asarray(decoded.srgb)[0, 0].tolist() == [200, 100, 50]
+    assert decoded.note == ""
+
+
+@pytest.mark.parametrize("profile", [b"garbage", SRGB[:200], LAB], ids=["garbage", "cut off", "of other values"])
+def test_a_profile_that_does_not_fit_is_ignored_with_a_note(profile: bytes) -> None:
+    decoded = decode(png(PATCH, profile), 1000)
+
+    assert np.asarray(decoded.srgb)[0, 0].tolist() == [200, 100, 50]
+    assert decoded.note == PROFILE_IGNORED
+
+
+def test_a_crop_handed_on_as_a_file_is_read_with_the_photographs_colours() -> None:
+    photograph = png(PATCH, swapped_primaries())
+    how = Preprocessing(image_size=4, pad_value=0, max_pixels=1000)
+    left: Region = (0.0, 0.0, 0.5, 1.0)
+
+    read = read_image(crop_file(photograph, left, how.max_pixels), how)
+
+    decoded = decode(photograph, how.max_pixels)
+    made = resize(crop(np.asarray(decoded.image), left), how, decoded.profile)
+    np.testing.assert_array_equal(read.pixels, pad(made, how.image_size))
+    assert np.abs(read.pixels[0, 1].astype(int) - (100, 200, 50)).max() <= 3
+
+
+def test_the_same_values_under_another_profile_are_another_image() -> None:
+    how = Preprocessing(image_size=4, pad_value=0, max_pixels=1000)
+
+    def sha256(profile: bytes) -> str:
+        return read_image(png(PATCH, profile), how).sha256
+
+    assert sha256(SRGB) == sha256(b"") == sha256(b"garbage")
+    assert sha256(swapped_primaries()) != sha256(SRGB)
+
+
+HOW = Preprocessing(image_size=12, pad_value=114, max_pixels=1_000_000)
+FILES = [case.make() for case in (*READABLE, *UNREADABLE) if case.name != "empty file"]
+SIGNATURES = [b"", *{file[:24] for file in FILES}]
+
+
+def read_or_refused(data: bytes) -> None:
+    try:
+        with no_longer_than(20), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged metadata makes Pillow warn
+            pixels = read_image(data, HOW).pixels
+    except DataError as error:
+        assert str(error).startswith("unreadable: ")
+        assert "\n" not in str(error)
+        assert str(error).encode()
+    else:
+        assert pixels.shape == (12, 12, 3) and pixels.dtype == np.uint8
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(SIGNATURES)), st.binary(max_size=400))
+def test_random_bytes_behind_any_signature_are_refused(signature: bytes, rest: bytes) -> None:
+    read_or_refused(signature + rest)
+
+
+@settings(max_examples=400, deadline=None)
+@given(damaged(FILES))
+def test_a_damaged_image_is_read_or_refused(data: bytes) -> None:
+    read_or_refused(data)

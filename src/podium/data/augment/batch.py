@@ -1,4 +1,4 @@
-"""Pixels to a network's input, with the changes of an `Augmentation` on the way."""
+"""Pixels to a network's input, augmented on the way: a pure function of the images and an `Augmentation`."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,24 +7,29 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from podium.data.augment.change import Augmentation, Floats, Integers
-from podium.data.augment.colour import coloured, coloured_bytes, grey, offsets
-from podium.data.augment.geometry import moved, resampled, resamples
-from podium.data.augment.hashing import normal
-from podium.data.augment.tones import toned
+from podium.data.augment.colour import (
+    adjust_brightness_contrast,
+    adjust_colour,
+    apply_lookup_tables,
+    colour_offsets,
+    mean_grey,
+)
+from podium.data.augment.geometry import flip_and_shift, needs_warp, warp
+from podium.data.augment.parameters import Augmentation, Floats, Integers
+from podium.data.randomness import counter_normal
 from podium.records.base import Triple
 
 
-def apply(images: torch.Tensor, change: Augmentation | None, mean: Triple, std: Triple) -> torch.Tensor:
+def apply(images: torch.Tensor, params: Augmentation | None, mean: Triple, std: Triple) -> torch.Tensor:
     """Changes and normalises a batch, on the device it lies on.
 
     A pure function: the same arguments give the same result, under autocast too, and nothing given is changed. In
-    turn: tones, geometry, blur, colour with normalisation, noise, erasing, mixing. What is off costs nothing; while
-    only flips, shifts, brightness and contrast are on, images are moved as bytes and the rest is one multiply-add.
+    turn: lookup tables, geometry, blur, colour with normalisation, noise, erasing, mixing. What is off costs nothing;
+    while only flips, shifts, brightness and contrast are on, pixels stay bytes and the rest is one multiply-add.
 
     Args:
         images: uint8, shape (N, H, W, 3).
-        change: drawn for N images; None = only normalise.
+        params: drawn for N images; None = only normalise.
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
 
@@ -32,14 +37,14 @@ def apply(images: torch.Tensor, change: Augmentation | None, mean: Triple, std: 
         float32, shape (N, 3, H, W), in channels_last memory.
 
     Raises:
-        ValueError: `change` is of another number of images.
+        ValueError: `params` is of another number of images.
     """
-    if change is None:
+    if params is None:
         return normalise(images, mean, std, images.device)
-    if len(change) != len(images):
-        raise ValueError(f"{len(images)} images and changes of {len(change)}: they must be drawn for the same batch")
-    with _float32(images.device):
-        return _applied(images, change, mean, std)
+    if len(params) != len(images):
+        raise ValueError(f"{len(images)} images and changes of {len(params)}: they must be drawn for the same batch")
+    with _without_autocast(images.device):
+        return _augment(images, params, mean, std)
 
 
 def normalise(
@@ -63,28 +68,28 @@ def normalise(
     return torch.addcmul(added, values, factor, out=values).permute(0, 3, 1, 2)
 
 
-def _float32(device: torch.device) -> AbstractContextManager[object]:
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Switches autocast off: it would round the matrices to bfloat16."""
     kind = device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
-def _applied(images: torch.Tensor, change: Augmentation, mean: Triple, std: Triple) -> torch.Tensor:
+def _augment(images: torch.Tensor, params: Augmentation, mean: Triple, std: Triple) -> torch.Tensor:
     """`apply` of checked arguments, without autocast: every change in its turn."""
-    images = toned(images, change)
-    added = offsets(change, grey(images), mean, std)
-    pixels = resampled(images, change) if resamples(change) else moved(images, change)
-    if change.blur is not None:
-        pixels = _blurred(_planes(pixels), change.blur)
-    if pixels.dtype == torch.uint8 and change.saturation is None and change.hue is None:
-        result = coloured_bytes(pixels, change, added, std)
+    images = apply_lookup_tables(images, params)
+    added = colour_offsets(params, mean_grey(images), mean, std)
+    pixels = warp(images, params) if needs_warp(params) else flip_and_shift(images, params)
+    if params.blur is not None:
+        pixels = _blur(_planes(pixels), params.blur)
+    if pixels.dtype == torch.uint8 and params.saturation is None and params.hue is None:
+        result = adjust_brightness_contrast(pixels, params, added, std)
     else:
-        result = coloured(_planes(pixels), change, added, std)
-    if change.noise is not None:
-        result = _noisy(result, change.noise, change.seed, std)
-    if change.erased is not None:
-        _erase(result, change.erased)
-    return _mixed(result, change) if change.mixes else result
+        result = adjust_colour(_planes(pixels), params, added, std)
+    if params.noise is not None:
+        result = _add_noise(result, params.noise, params.seed, std)
+    if params.erased is not None:
+        _erase(result, params.erased)
+    return _mix(result, params) if params.mixes else result
 
 
 def _planes(pixels: torch.Tensor) -> torch.Tensor:
@@ -92,7 +97,7 @@ def _planes(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.permute(0, 3, 1, 2).float().contiguous() if pixels.dtype == torch.uint8 else pixels
 
 
-def _blurred(pixels: torch.Tensor, sigma: Floats) -> torch.Tensor:
+def _blur(pixels: torch.Tensor, sigma: Floats) -> torch.Tensor:
     """Gaussian blur, cut at three standard deviations, of float32 planes (N, 3, H, W): along rows, then columns.
 
     Every image has a kernel of its own; all are as wide as the widest of the batch, with zeros beyond their own end.
@@ -111,10 +116,12 @@ def _blurred(pixels: torch.Tensor, sigma: Floats) -> torch.Tensor:
     return functional.conv2d(across, kernels.transpose(2, 3), groups=groups).view(pixels.shape)
 
 
-def _noisy(result: torch.Tensor, noise: Floats, seeds: Integers, std: Triple) -> torch.Tensor:
+def _add_noise(result: torch.Tensor, noise: Floats, seeds: Integers, std: Triple) -> torch.Tensor:
     """Adds independent Gaussian noise to each value, in place."""
     count, channels, height, width = result.shape
-    drawn = normal(seeds, "noise", height * width * channels, result.device).view(count, height, width, channels)
+    drawn = counter_normal(seeds, "noise", height * width * channels, result.device).view(
+        count, height, width, channels
+    )
     scale = torch.from_numpy((noise[:, None] / np.array(std)).astype(np.float32)).to(result.device)
     return result.addcmul_(drawn.permute(0, 3, 1, 2), scale[:, :, None, None])
 
@@ -129,16 +136,16 @@ def _erase(result: torch.Tensor, boxes: Integers) -> None:
         result[row, :, top : top + height, left : left + width] = 0.0
 
 
-def _mixed(result: torch.Tensor, change: Augmentation) -> torch.Tensor:
+def _mix(result: torch.Tensor, params: Augmentation) -> torch.Tensor:
     """Pastes a box of the partner (cutmix), or blends with it (mixup)."""
-    partners = result[torch.from_numpy(change.partner).to(result.device)]
-    if change.pasted is not None:
-        return torch.where(_boxes(change.pasted, result), partners, result)
-    share = torch.from_numpy(change.share.astype(np.float32)).to(result.device)[:, None, None, None]
+    partners = result[torch.from_numpy(params.partner).to(result.device)]
+    if params.pasted is not None:
+        return torch.where(_box_mask(params.pasted, result), partners, result)
+    share = torch.from_numpy(params.share.astype(np.float32)).to(result.device)[:, None, None, None]
     return torch.lerp(partners, result, share)
 
 
-def _boxes(boxes: Integers, like: torch.Tensor) -> torch.Tensor:
+def _box_mask(boxes: Integers, like: torch.Tensor) -> torch.Tensor:
     """Which pixels lie in each image's box: bool, shape (N, 1, H, W)."""
     height, width = like.shape[2:]
     top, left, high, wide = torch.from_numpy(boxes).to(like.device)[:, :, None].unbind(1)

@@ -1,25 +1,30 @@
-"""From the bytes of an image file to the pixels a model sees; training and serving both come through here.
+"""From the bytes of an image file to upright 8-bit RGB pixels, and from their colour profile to sRGB.
 
 Rule: what cannot be read faithfully is refused with a reason, and what had to be done to read it is said in `note`.
-Depends on Pillow, NumPy and `podium.core` only, because the served model carries this module along; `canvas` makes the
-square.
+sRGB is what screens and pretrained weights expect: phones write Display P3, whose values read as sRGB are up to 74 of
+255 levels off.
 """
 
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from podium.core.errors import DataError, one_line
-from podium.data import colour
-from podium.data.canvas import centred, content
-from podium.data.steps import WHOLE, Region, cropped, crops
-from podium.records.preprocess import Preprocessing
 
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
+
+PROFILE_CONVERTED = "colour profile to sRGB"
+PROFILE_IGNORED = "colour profile ignored"
+_AS_SRGB = 3  # levels of 255 within which a profile counts as sRGB itself; there are many writings of it
+_CUBE_SIDE = 9  # of the cube of colours a profile is tried on
 # Formats with a signature at the start and a decoder inside Pillow: no plug-in that runs another program (EPS) or
 # that takes nearly any bytes for an image (TGA).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
@@ -28,7 +33,6 @@ _NO_FIXED_RANGE = ("I", "F")
 _RGB = ("RGB", "RGBA", "RGBX", "P", "PA")  # modes whose colours a profile of RGB values describes
 _ORIENTATION = 0x0112  # EXIF tag
 _ON_ITS_SIDE = 5  # this orientation and those above swap width and height
-_LEAST_REDUCED = 512  # pixels of the longer side that finding near duplicates wants to see
 # What Pillow's decoders were seen to raise on damaged files; OSError includes UnidentifiedImageError.
 _DECODER_ERRORS = (
     OSError,
@@ -62,66 +66,14 @@ class DecodedImage:
     @property
     def srgb(self) -> Image.Image:
         """The image with its profile applied."""
-        return colour.to_srgb(self.image, self.profile) if self.profile else self.image
-
-
-@dataclass(frozen=True)
-class ReadImage:
-    """One image file as a model sees it.
-
-    Attributes:
-        pixels: uint8, shape (S, S, 3), RGB.
-        width: pixels of the decoded original, after EXIF orientation.
-        height: likewise.
-        sha256: of the decoded image's size, RGB pixels and colour profile (`pixels_sha256`), 64 hex digits.
-        note: what was done to read it; empty for a plain image.
-    """
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    sha256: str
-    note: str
-
-
-def read_image(data: bytes, preprocessing: Preprocessing) -> ReadImage:
-    """Decodes an image file and brings it to the size the models take, in the middle of the square.
-
-    Args:
-        data: the bytes of a JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 or PPM file.
-        preprocessing: size, padding, steps, and the most pixels an original may have.
-
-    Returns:
-        Pixels, and what is known of the original.
-
-    Raises:
-        DataError: the file cannot be read; the message starts with `unreadable: `.
-    """
-    decoded = decode(data, preprocessing.max_pixels, least_side(preprocessing))
-    pixels = np.asarray(decoded.image)
-    return ReadImage(
-        pixels=centred(content(pixels, preprocessing, decoded.profile), preprocessing.image_size),
-        width=decoded.width,
-        height=decoded.height,
-        sha256=pixels_sha256(pixels, decoded.profile),
-        note=decoded.note,
-    )
-
-
-def least_side(preprocessing: Preprocessing) -> int | None:
-    """Pixels of the longer side that a whole photograph must keep when it is decoded at a reduced size.
-
-    At least twice the side of the square, so that most of the reduction is left to the resizing filter; None (full
-    size) where a step crops.
-    """
-    return None if crops(preprocessing.steps) else max(2 * preprocessing.image_size, _LEAST_REDUCED)
+        return to_srgb(self.image, self.profile) if self.profile else self.image
 
 
 def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedImage:
     """Decodes an image file to upright 8-bit RGB.
 
     Animated and multi-page files give their first frame, transparency is laid on white, 16-bit values keep their
-    upper 8 bits, EXIF orientation is applied. A colour profile is handed on: `content` applies it to fewer pixels.
+    upper 8 bits, EXIF orientation is applied. A colour profile is handed on: `resize` applies it to fewer pixels.
 
     Args:
         data: the bytes of an image file.
@@ -156,7 +108,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
             upright = ImageOps.exif_transpose(opened) if turned else opened
             image, notes = _to_rgb(upright, "adobe" in opened.info or opened.format != "JPEG")
             profile = (opened.info.get("icc_profile") or b"") if opened.mode in _RGB else b""
-            said = colour.note(profile)
+            said = profile_note(profile)
             notes += [said] if said else []
     except UnidentifiedImageError as error:
         raise DataError(f"unreadable: not an image of a known format ({', '.join(_FORMATS)})") from error
@@ -168,35 +120,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
         notes.append(f"EXIF orientation {orientation}")
         if orientation >= _ON_ITS_SIDE:
             width, height = height, width
-    return DecodedImage(image, width, height, ", ".join(notes), profile if said == colour.CONVERTED else b"")
-
-
-def cropped_file(data: bytes, region: Region, max_pixels: int) -> bytes:
-    """A region of a photograph as an image file of its own, for whoever takes files: serving reads the same pixels.
-
-    Args:
-        data: the bytes of the photograph's file.
-        region: fractions of its upright width and height.
-        max_pixels: as for `decode`.
-
-    Returns:
-        `data` itself for the whole photograph, otherwise a PNG of the upright part, or a TIFF where the photograph
-        has a profile to apply: the part has it too.
-
-    Raises:
-        DataError: the photograph cannot be read.
-    """
-    if region == WHOLE:
-        return data
-    decoded = decode(data, max_pixels)
-    part = cropped(np.asarray(decoded.image), region)
-    out = BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(part))
-    if decoded.profile:  # Pillow reads no PNG with a profile of more than 1 MiB
-        image.save(out, "TIFF", compression="tiff_deflate", icc_profile=decoded.profile)
-    else:
-        image.save(out, "PNG")
-    return out.getvalue()
+    return DecodedImage(image, width, height, ", ".join(notes), profile if said == PROFILE_CONVERTED else b"")
 
 
 def pixels_sha256(image: Image.Image | NDArray[np.uint8], profile: bytes = b"") -> str:
@@ -239,3 +163,57 @@ def _to_rgb(image: Image.Image, adobe: bool) -> tuple[Image.Image, list[str]]:
         return layered.convert("RGB"), []
     white = Image.new("RGBA", layered.size, "white")
     return Image.alpha_composite(white, layered).convert("RGB"), ["alpha on white"]
+
+
+def profile_note(profile: bytes) -> str:
+    """What there is to say of an ICC profile of RGB values; empty where it is sRGB, or there is none (no bytes).
+
+    `PROFILE_CONVERTED` where `to_srgb` applies it, `PROFILE_IGNORED` where it is damaged or is not one of RGB values.
+    """
+    if not profile:
+        return ""
+    known = _build_transform(profile)
+    if known is None:
+        return PROFILE_IGNORED
+    return "" if known.is_srgb else PROFILE_CONVERTED
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Applies a profile for which `profile_note` says `PROFILE_CONVERTED`; others leave the image as it is.
+
+    Args:
+        image: RGB.
+        profile: the bytes of an ICC profile.
+
+    Returns:
+        The image in sRGB.
+    """
+    known = _build_transform(profile)
+    return image if known is None or known.is_srgb else known.transform.apply(image)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """A transform, and whether it changes next to nothing."""
+
+    transform: "ImageCmsTransform"
+    is_srgb: bool
+
+
+@lru_cache(maxsize=32)  # building one takes milliseconds, and photographs of one camera share theirs
+def _build_transform(profile: bytes) -> _Profile | None:
+    """How a profile is applied; None where it is damaged or is not one of RGB values."""
+    from PIL import ImageCms
+
+    try:
+        opened = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if opened.profile.xcolor_space.strip() != "RGB":
+            return None
+        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        levels = np.linspace(0, 255, _CUBE_SIDE).astype(np.uint8)
+        cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_CUBE_SIDE, -1, 3)
+        tried = np.asarray(transform.apply(Image.fromarray(cube)))
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):  # what Pillow raises for what is no profile
+        return None
+    largest = np.abs(tried.astype(np.int16) - cube.astype(np.int16)).max()
+    return _Profile(transform, bool(largest <= _AS_SRGB))
