@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint ui clean
+.PHONY: help install repro test lint coverage ui clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -44,9 +44,12 @@ lint: $(VENV)/.installed-dev  ## style, types and import rules
 test: lint  ## lint, then the whole test suite
 	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+coverage: $(VENV)/.installed-dev  ## the tests once more, counting the lines they reach; a report, no gate
+	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+
 ui: install  ## the MLflow UI on http://127.0.0.1:5000 (PORT=... for another port)
 	$(RUN) mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT)
 
 clean:  ## remove what can be rebuilt: results, caches, work in progress; keeps .venv, data/ and MLflow's store
-	rm -rf artifacts .podium reports/report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf artifacts .podium reports/report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
