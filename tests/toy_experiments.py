@@ -128,7 +128,7 @@ def make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
         models: sections of a params file, changed in place. Published weights keep their licence and pretraining; a
             name that is not published fails here as it would with `fetch`.
     """
-    from podium.sources.weights.published import published
+    from podium.weights.published import list_published
 
     known: dict[str, str] = {}
     for name, model in models.items():
@@ -138,7 +138,7 @@ def make_weights(data: Path, models: Mapping[str, dict[str, Any]]) -> None:
         if is_file(weights):
             model["weights_licence"] = "cc0-1.0"
         else:
-            said = {each.name: each for each in published(model["architecture"])}
+            said = {each.name: each for each in list_published(model["architecture"])}
             assert weights in said, (
                 f"models.{name}: {weights} is not published for {model['architecture']} (there are: {', '.join(said)})"
             )

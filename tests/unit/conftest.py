@@ -6,6 +6,7 @@ files are made once per session and copied, and so are MLflow's tables.
 
 import io
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from podium.core.layout import Layout
 from podium.registry import store as registry_store
 from tests.cards import a_card
 from tests.raw_images import RawFile, write_raw
+from tests.site import Site, open_site
 
 MLFLOW_SETTINGS = (
     "MLFLOW_TRACKING_URI",
@@ -274,3 +276,11 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
         at_the_edge=[],
         fingerprint=sha256_text(f"tune {name}"),
     ).write(tuning / "best.json")
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A web site with nothing on it yet."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with open_site() as running:
+        yield running

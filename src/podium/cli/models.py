@@ -12,7 +12,7 @@ from podium.records.base import Triple
 
 if TYPE_CHECKING:
     from podium.models.zoo import Figures
-    from podium.sources.weights.published import Proposal, Published
+    from podium.weights.published import Proposal, Published
 
 AT_MOST = 40  # architectures that are built to be counted: more would take long
 _ATTENTION = "Each takes attention (none, se, cbam, self) and a head with its own pooling and hidden layers."
@@ -95,9 +95,9 @@ def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
 def _listed(architecture: str, counted: bool) -> _Listed:
     """A row of the list; building the network to count it is what takes time, so only if `counted`."""
     from podium.models import zoo
-    from podium.sources.weights.published import published
+    from podium.weights.published import list_published
 
-    weights = published(architecture)
+    weights = list_published(architecture)
     return _Listed(
         architecture=architecture,
         image_size=zoo.image_size(architecture),
@@ -124,12 +124,12 @@ def _one(architecture: str, as_json: bool) -> None:
     from podium.config.contender import Network
     from podium.models import zoo
     from podium.models.units import chain
-    from podium.sources.weights.published import published
+    from podium.weights.published import list_published
 
     costs = zoo.figures(architecture)
     mean, std = zoo.normalisation(architecture)
     stages = chain(zoo.without_values(architecture), Network(architecture=architecture)).stages
-    weights = published(architecture)
+    weights = list_published(architecture)
     if as_json:
         print_json(
             {
@@ -184,13 +184,13 @@ def _matched(architectures: Sequence[str], as_json: bool) -> None:
         ModelError: one is unknown or has no weights, or none have seen the same images.
     """
     from podium.models import zoo
-    from podium.sources.weights.published import matched
+    from podium.weights.published import match_weights
 
     if len(architectures) < 2:
         raise UsageError("--matched takes two or more architectures: podium models --matched resnet50 convnext_tiny")
     for architecture in architectures:
         zoo.image_size(architecture)  # refuses an unknown one, with the nearest names
-    proposals = matched(architectures)
+    proposals = match_weights(architectures)
     if as_json:
         print_json([_proposed(proposal, architectures) for proposal in proposals])
         return

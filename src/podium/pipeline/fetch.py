@@ -20,7 +20,7 @@ from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifes
 from podium.sources.listing import SourceImage
 from podium.sources.merge import Origin, Part, describe, prepared
 from podium.sources.opening import open_parts
-from podium.sources.weights.storing import write_weights
+from podium.weights.writer import write_weights
 
 
 def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:

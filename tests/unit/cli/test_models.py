@@ -5,7 +5,7 @@ import json
 import pytest
 
 from podium.models import zoo
-from podium.sources.weights.published import published
+from podium.weights.published import list_published
 from tests.unit.cli.calls import one_line, podium
 
 
@@ -36,8 +36,8 @@ def test_scripts_read_the_same_list():
     assert list(listed) == list(zoo.STUDIES)
     row = listed["resnet18"]
     assert (row["parameters"], row["flops"], row["image_size"]) == (11_689_512, 3_628_146_688, 224)
-    assert row["weights"] == len(published("resnet18"))
-    assert row["licences"] == sorted({each.licence for each in published("resnet18")})
+    assert row["weights"] == len(list_published("resnet18"))
+    assert row["licences"] == sorted({each.licence for each in list_published("resnet18")})
 
 
 def test_a_pattern_finds_timm_s_names_and_torchvision_s():
@@ -59,7 +59,7 @@ def test_one_architecture_is_shown_with_its_units_and_weights():
     assert "11,689,512 with 1,000 classes" in text
     assert "layer4.0 layer4.1" in text
     assert "global_pool fc" in text
-    for each in published("resnet18"):
+    for each in list_published("resnet18"):
         assert f"{each.name} " in text
     document = json.loads(shown("resnet18", "--json"))
     assert document["stages"][-1] == ["global_pool", "fc"]

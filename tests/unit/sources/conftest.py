@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from tests.servers import answering
-from tests.site import Site, open_site
 
 
 @dataclass
@@ -98,11 +97,3 @@ def file_server(_running_server: FileServer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     _running_server.__dict__.update(FileServer(port=_running_server.port).__dict__)
     return _running_server
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A web site with nothing on it yet."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with open_site() as running:
-        yield running

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from podium.sources.opening import open_parts
 from podium.sources.rows import read_rows
 from podium.sources.table import TableSource, open_table
 from tests.data.hard_tables import HARD_ROWS, HARD_TABLES, HardRow, HardTable
-from tests.site import Site, open_site
+from tests.site import Site
 
 BOX = {"left": "l", "top": "t", "right": "r", "bottom": "b"}
 FETCH = Fetch(retries=0, connections=3)
@@ -44,13 +43,6 @@ def digest(data: bytes) -> str:
 def layout(tmp_path: Path) -> Layout:
     (tmp_path / "data").mkdir()
     return Layout(tmp_path)
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with open_site() as running:
-        yield running
 
 
 def lay(layout: Layout, table: str | bytes, *names: str) -> None:

@@ -1,24 +1,37 @@
-"""What timm and torchvision publish for an architecture: names, licences, pretraining, sizes, addresses.
+"""What timm and torchvision offer: which architectures there are, and the weights published for each.
 
-Read from the installed libraries, never from the network. timm and torchvision are imported where they are asked.
-Stands on `core`.
+Asked of the installed libraries, never of the network. They take seconds to import, so they are imported where a
+function asks them.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from podium.core.errors import ModelError
+from podium.core.errors import ModelError, ParamsError
 from podium.records.base import Triple
-from podium.sources.weights.pretraining import UNKNOWN, of_enum, of_tag
 
+UNKNOWN: Final = "unknown"
 TORCHVISION: Final = "torchvision/"
+_OWN: Final = "cnn"
+_BUILT_OF_TORCHVISION: Final = ("alexnet", "googlenet", "resnet", "vgg")  # its modules; the others are not built
 _HUB_FILE: Final = "model.safetensors"
 _HALF: Final = (0.5, 0.5, 0.5)
 # With their weights torchvision turns on a transform from ImageNet's normalisation to this one; built without, as
 # Podium does, they want it straight away.
 _NORMALISED_BY_HALVES: Final = ("googlenet", "inception_v3")
 _UNFIT: Final = "IMAGENET1K_FEATURES"  # vgg16 without a classifier: its place is filled with NaN
+_SETS: Final = frozenset(
+    (
+        *("in1k", "in12k", "in21k", "in22k", "inw21k"),  # ImageNet and its winter 2021 edition
+        *("jft", "ig1b", "yfcc15m", "yfcc100m", "cc12m", "sa1b", "webli", "merged2b", "m30m", "m38m"),
+        *("laion400m", "laion2b", "laiona", "datacomp1b", "datacompxl", "dfn2b", "dfn5b", "dfndr2b"),
+        *("lvd142m", "lvd1689m", "sat493m", "openai"),  # openai: the unpublished 400 million pairs of CLIP
+    )
+)
+_HIDDEN: Final = frozenset(("swag", "seer", "ssld", "fcmae", "bamboo", "indomain"))  # methods with images of their own
+_TUNED: Final = "ft"
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Published:
         name: as `models.<name>.weights` says it.
         architecture: as `models.<name>.architecture` says it.
         licence: as the library states it, `unknown` where it does not.
-        pretraining: canonical (`pretraining.py`).
+        pretraining: canonical (`pretraining_of_tag`).
         image_size: pixels a side in training.
         mean, std: of every channel of images in [0, 1], as the weights expect them.
         place: where the file is: on the hub, or at an https address.
@@ -69,7 +82,59 @@ class Proposal:
     choices: tuple[tuple[Published, ...], ...]
 
 
-def published(architecture: str) -> tuple[Published, ...]:
+def check_architecture(key: str, architecture: str) -> None:
+    """Refuses an architecture that no later stage could build.
+
+    Args:
+        key: whose value it is, such as `models.resnet18.architecture`.
+        architecture: a timm name without tag, `torchvision/<name>`, or one of Podium's own.
+
+    Raises:
+        ParamsError: there is none of that name (the nearest are given), or it has the tag of weights.
+    """
+    if architecture == _OWN:  # needs no library
+        return
+    from podium.core.vision import timm
+
+    if architecture in _built_of_torchvision():
+        return
+    if "/" in architecture or not timm.is_model(architecture):
+        raise ParamsError(
+            f"{key} {architecture!r} is not known{_nearest(architecture)}: `podium models` lists the usual ones, "
+            "`podium models 'resnet*'` those that match a pattern"
+        )
+    bare = architecture.partition(".")[0]
+    if bare != architecture:
+        raise ParamsError(
+            f"{key} {architecture!r} names weights too: write {bare!r} there, and the tag in full under weights"
+        )
+
+
+def _built_of_torchvision() -> list[str]:
+    """Torchvision's architectures that Podium builds, under its names for them, sorted."""
+    from podium.core.vision import torchvision
+
+    models = torchvision.models
+    return [
+        TORCHVISION + name
+        for name in models.list_models(module=models)
+        if models.get_model_builder(name).__module__.rpartition(".")[2] in _BUILT_OF_TORCHVISION
+    ]
+
+
+def _nearest(architecture: str) -> str:
+    """The same name in another library first, then similar ones."""
+    from podium.core.vision import timm
+
+    names = [_OWN, *_built_of_torchvision(), *timm.list_models()]
+    bare = architecture.rpartition("/")[2].partition(".")[0]
+    same = [name for name in names if name.rpartition("/")[2] == bare]
+    near = difflib.get_close_matches(architecture, names, n=3, cutoff=0.4)
+    found = list(dict.fromkeys([*same, *near]))[:3]
+    return f"; did you mean {', '.join(found)}?" if found else ""
+
+
+def list_published(architecture: str) -> tuple[Published, ...]:
     """All published weights of an architecture.
 
     Args:
@@ -83,7 +148,7 @@ def published(architecture: str) -> tuple[Published, ...]:
     return _of_timm(architecture)
 
 
-def matched(architectures: Sequence[str]) -> tuple[Proposal, ...]:
+def match_weights(architectures: Sequence[str]) -> tuple[Proposal, ...]:
     """Weights with equal pretraining, so that a comparison of architectures is one of architectures.
 
     Args:
@@ -95,7 +160,7 @@ def matched(architectures: Sequence[str]) -> tuple[Proposal, ...]:
     Raises:
         ModelError: nothing is published for one of them.
     """
-    all_of = [published(architecture) for architecture in architectures]
+    all_of = [list_published(architecture) for architecture in architectures]
     for architecture, found in zip(architectures, all_of, strict=True):
         if not found:
             raise ModelError(
@@ -142,7 +207,7 @@ def _of_timm(architecture: str) -> tuple[Published, ...]:
                 name=name,
                 architecture=architecture,
                 licence=said.license or UNKNOWN,
-                pretraining=of_tag(said.tag),
+                pretraining=pretraining_of_tag(said.tag),
                 image_size=said.input_size[-1],
                 mean=said.mean,
                 std=said.std,
@@ -170,7 +235,7 @@ def _of_torchvision(architecture: str) -> tuple[Published, ...]:
                     name=str(weights),
                     architecture=TORCHVISION + architecture,
                     licence=UNKNOWN,
-                    pretraining=of_enum(weights.name),
+                    pretraining=pretraining_of_enum(weights.name),
                     image_size=expects.crop_size[0],
                     mean=_HALF if halves else tuple(expects.mean),
                     std=_HALF if halves else tuple(expects.std),
@@ -178,3 +243,40 @@ def _of_torchvision(architecture: str) -> tuple[Published, ...]:
                 )
             )
     return tuple(found)
+
+
+def pretraining_of_tag(tag: str) -> str:
+    """Which images weights have seen, read from their name: timm's only statement of it.
+
+    Canonical: the sets in the order in which they were seen, joined by `_ft_`. `in21k` and `in22k` are two cuts of
+    ImageNet by different people and are kept apart.
+
+    Args:
+        tag: what follows the architecture's name, such as `fb_in22k_ft_in1k`.
+
+    Returns:
+        The canonical name, `in22k_ft_in1k`; `unknown` where the tag leaves a set out.
+    """
+    words = tag.split("_")
+    seen: list[str] = []
+    for word in words:
+        if word in _HIDDEN or (word == _TUNED and not seen):
+            return UNKNOWN
+        if word in _SETS:
+            seen.append(word)
+    return "_ft_".join(seen) or UNKNOWN
+
+
+def pretraining_of_enum(member: str) -> str:
+    """Pretraining of a torchvision enum's member.
+
+    Args:
+        member: such as `IMAGENET1K_V2`.
+
+    Returns:
+        `in1k`, unless the member tells of other images.
+    """
+    name, *words = member.lower().split("_")
+    if name != "imagenet1k" or _HIDDEN & set(words):
+        return UNKNOWN
+    return "in1k"

@@ -12,9 +12,18 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torchvision import models
 
 from podium.core.errors import DataError
-from podium.sources.weights.reading import is_pickled, read_metadata, read_shapes, read_state_dict
+from podium.weights.published import list_published
+from podium.weights.state_dict import (
+    convert_tensors,
+    fits_network,
+    is_pickled,
+    read_metadata,
+    read_shapes,
+    read_state_dict,
+)
 
 STATE = {"conv.weight": torch.arange(6, dtype=torch.float16).reshape(2, 3), "bn.count": torch.tensor(3)}
 
@@ -160,3 +169,34 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(
         read_state_dict(path, "w.pth")
     except DataError as error:
         assert "\n" not in str(error)
+
+
+# --- the names of a network -------------------------------------------------------------------------------------------
+
+
+def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def test_a_file_of_the_networks_own_tensors_is_recognised(tensors: dict[str, torch.Tensor]) -> None:
+    [weights] = list_published("test_resnet")
+    assert fits_network(weights, shapes(tensors))
+    less = {name: tensor for name, tensor in tensors.items() if name != "fc.bias"}
+    assert not fits_network(weights, shapes(less))
+    assert not fits_network(weights, shapes(tensors | {"fc.bias": torch.zeros(3)}))
+
+
+def test_counters_that_old_torchvision_files_lack_are_filled_in() -> None:
+    weights = list_published("torchvision/resnet18")[0]
+    state = dict(models.resnet18(weights=None).state_dict())
+    old = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    found = convert_tensors(weights, old)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "torchvision/squeezenet1_1"])
+def test_tensors_of_another_network_are_refused_in_one_line(architecture: str) -> None:
+    with pytest.raises(DataError, match=f"does not fit {architecture} of the installed library") as caught:
+        convert_tensors(list_published(architecture)[0], {"conv.weight": torch.zeros(3)})
+    assert "\n" not in str(caught.value)

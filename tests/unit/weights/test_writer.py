@@ -22,7 +22,7 @@ from podium.core.errors import DataError, ModelError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.models.task import open_task
 from podium.records.fetch import WeightsRecord
-from podium.sources.weights.storing import write_weights
+from podium.weights.writer import check_licence, check_pretraining, is_allowed, write_weights
 from tests.fake_hub import COMMIT, HUB_FILE, TAG, FakeHub, digest
 from tests.site import Site
 from tests.small_splits import RUNTIME, contender, write_project
@@ -36,7 +36,7 @@ def from_file(weights: str, data: bytes, **keys: str) -> Model:
     return Model(architecture="resnet18", weights=weights, weights_sha256=digest(data), **keys)
 
 
-def from_hub(sha256: str | None, **keys: str) -> Model:
+def model_from_hub(sha256: str | None, **keys: str) -> Model:
     return Model(architecture="test_resnet", weights=TAG, weights_sha256=sha256, **keys)
 
 
@@ -164,18 +164,18 @@ from pathlib import Path
 from podium.config.contender import Model
 from podium.config.dataset import Fetch
 from podium.core.layout import Layout
-from podium.sources.weights.storing import write_weights
+from podium.weights.writer import write_weights
 root = Path(sys.argv[1])
 models = {
-    "a": Model(architecture="resnet18", weights="data:w.safetensors", weights_sha256=sys.argv[2]),
-    "b": Model(architecture="resnet18"),
+    "a": Model(architecture="cnn", weights="data:w.safetensors", weights_sha256=sys.argv[2]),
+    "b": Model(architecture="cnn"),
 }
 write_weights(Layout(root), root, models, Fetch())
 print(*sys.modules.keys() & {"torch", "timm", "torchvision", "huggingface_hub", "fsspec"})
 """
 
 
-def test_a_safetensors_file_needs_no_heavy_library(layout: Layout, safetensors: bytes) -> None:
+def test_a_network_of_ones_own_needs_no_heavy_library(layout: Layout, safetensors: bytes) -> None:
     (layout.data / "w.safetensors").write_bytes(safetensors)
     command = [sys.executable, "-c", LIGHT, str(layout.root), digest(safetensors)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "\n"
@@ -230,7 +230,7 @@ def test_one_flipped_bit_stops_it_with_both_digests(
     site.files["/w.safetensors"] = bad
     hub.sent[HUB_FILE] = bad
     weights = {"data": "data:w.safetensors", "file": "file:data/w.safetensors", "http": f"{site.url}/w.safetensors"}
-    model = from_hub(digest(good)) if kind == "hub" else from_file(weights[kind], good)
+    model = model_from_hub(digest(good)) if kind == "hub" else from_file(weights[kind], good)
     said = f"has sha256 {digest(bad)}, but models.a.weights_sha256 asks for {digest(good)}"
     with pytest.raises(DataError, match=said) as caught:
         written(layout, {"a": model})
@@ -261,14 +261,14 @@ def test_a_download_that_was_changed_on_disk_is_fetched_again(
 def test_a_tampered_file_in_the_hubs_cache_is_named_with_its_path(
     hub: FakeHub, layout: Layout, published_bytes: bytes
 ) -> None:
-    model = from_hub(digest(published_bytes))
+    model = model_from_hub(digest(published_bytes))
     written(layout, {"a": model})
     [blob] = (p for p in Path(layout.root.parent / "hub-cache").rglob("blobs/*") if p.is_file())
     blob.write_bytes(flipped(published_bytes))
     with pytest.raises(DataError, match=f"asks for {digest(published_bytes)}: delete {re.escape(str(blob))} and run"):
         written(layout, {"b": model})
     with pytest.raises(DataError, match=f"its source says {digest(published_bytes)}.*delete {re.escape(str(blob))}"):
-        written(layout, {"c": from_hub(None)})  # no digest of tampered bytes is proposed
+        written(layout, {"c": model_from_hub(None)})  # no digest of tampered bytes is proposed
     blob.unlink()
     written(layout, {"d": model})
     assert record(layout, "d").sha256 == digest(published_bytes)
@@ -279,7 +279,7 @@ def test_a_file_that_changed_upstream_fails_closed(hub: FakeHub, layout: Layout,
     hub.files[HUB_FILE] = changed = flipped(published_bytes)
     said = f"has sha256 {digest(changed)}, but models.a.weights_sha256 asks for {pin}: it was changed at its source, or"
     with pytest.raises(DataError, match=said):
-        written(layout, {"a": from_hub(pin)})
+        written(layout, {"a": model_from_hub(pin)})
 
 
 def test_all_missing_digests_are_told_at_once(
@@ -287,9 +287,9 @@ def test_all_missing_digests_are_told_at_once(
 ) -> None:
     data = serve_squeezenet(site, monkeypatch, tmp_path)
     models = {
-        "one": from_hub(None),
+        "one": model_from_hub(None),
         "two": Model(architecture="torchvision/squeezenet1_1", weights=SQUEEZENET, weights_licence="bsd-3-clause"),
-        "pinned": from_hub(digest(published_bytes)),
+        "pinned": model_from_hub(digest(published_bytes)),
     }
     with pytest.raises(DataError, match="published weights must be pinned by their digest: write") as caught:
         written(layout, models)
@@ -312,7 +312,7 @@ def test_all_missing_digests_are_told_at_once(
 def test_a_timm_tag_comes_from_the_hub_with_its_papers(
     hub: FakeHub, layout: Layout, published_bytes: bytes, tensors: dict[str, torch.Tensor]
 ) -> None:
-    written(layout, {"a": from_hub(digest(published_bytes))})
+    written(layout, {"a": model_from_hub(digest(published_bytes))})
     assert record(layout) == WeightsRecord(
         architecture="test_resnet",
         weights=TAG,
@@ -363,7 +363,7 @@ def serve_squeezenet(site: Site, monkeypatch: pytest.MonkeyPatch, folder: Path) 
 
     The network is one that Podium does not build: what it builds of torchvision has files of 45 MB and more.
     """
-    monkeypatch.setattr("podium.sources.weights.storing.check_architecture", lambda key, architecture: None)
+    monkeypatch.setattr("podium.weights.writer.check_architecture", lambda key, architecture: None)
     torch.manual_seed(2)
     state = torchvision_models.squeezenet1_1(weights=None).state_dict()
     torch.save(state, folder / "squeezenet.pth", _use_new_zipfile_serialization=False)  # as old as torchvision's
@@ -453,7 +453,7 @@ def test_a_licence_that_is_not_allowed_is_refused_before_anything_comes(hub: Fak
     with pytest.raises(DataError, match=r"nobody states the licence of ResNet18_W.*write it to models\.a\.weights_lic"):
         written(layout, {"a": Model(architecture="torchvision/resnet18", weights="ResNet18_Weights.IMAGENET1K_V1")})
     with pytest.raises(ParamsError, match=r"models\.a\.weights_pretraining is 'in12k', but .* says 'in1k'"):
-        written(layout, {"a": from_hub(None, weights_pretraining="in12k")})
+        written(layout, {"a": model_from_hub(None, weights_pretraining="in12k")})
     assert hub.requests == []
 
 
@@ -478,7 +478,7 @@ def test_what_was_fetched_is_all_that_training_needs(
 ) -> None:
     layout = write_project(tmp_path)
     shutil.rmtree(layout.weights)
-    written(layout, {"small": from_hub(digest(published_bytes))})
+    written(layout, {"small": model_from_hub(digest(published_bytes))})
     for cache in (tmp_path / "hub-cache", layout.work):
         shutil.rmtree(cache, ignore_errors=True)
 
@@ -508,7 +508,7 @@ from podium.config.contender import Model
 from podium.config.dataset import Fetch
 from podium.core.errors import PodiumError
 from podium.core.layout import Layout
-from podium.sources.weights.storing import write_weights
+from podium.weights.writer import write_weights
 root = Path(sys.argv[1])
 root.mkdir(parents=True, exist_ok=True)
 for architecture in sys.argv[3:]:
@@ -541,3 +541,59 @@ def test_the_hubs_variables_hold_and_nothing_is_sent_but_for_the_file(
     assert again.read_bytes() == stored.with_name("weights.json").read_bytes()
     assert "refused: timm/test_convnext.r160_in1k is not in the hub's cache and HF_HUB_OFFLINE is" in offline.stdout
     assert hub.requests == [] and offline.stderr == ""
+
+
+# --- licence and pretraining ------------------------------------------------------------------------------------------
+
+
+ALLOWED = ("apache-2.0", "MIT")
+
+
+def stated(licence: str | None = None, pretraining: str | None = None) -> Model:
+    return Model(
+        architecture="resnet18",
+        weights="resnet18.a1_in1k",
+        weights_licence=licence,
+        weights_pretraining=pretraining,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "expected"),
+    [
+        ("Apache-2.0", None, "Apache-2.0"),
+        ("apache-2.0", "APACHE-2.0", "apache-2.0"),
+        ("unknown", "mit", "mit"),
+    ],
+)
+def test_a_licence_is_the_sources_or_the_keys(said: str, given: str | None, expected: str) -> None:
+    assert check_licence("a", stated(given), said, ALLOWED) == expected
+
+
+def test_a_licence_that_nobody_states_is_refused_with_the_key_to_write_it_to() -> None:
+    for given in (None, "Unknown"):
+        with pytest.raises(DataError, match=r"nobody states the licence of resnet18\.a1_in1k.*models\.a\.weights_lic"):
+            check_licence("a", stated(given), "unknown", ALLOWED)
+
+
+def test_a_licence_that_is_not_listed_is_refused_whoever_states_it() -> None:
+    said = re.escape("have licence cc-by-nc-4.0, but fetch.licences_allowed lists apache-2.0, MIT: use other weights")
+    for given, source in ((None, "cc-by-nc-4.0"), ("cc-by-nc-4.0", "unknown")):
+        with pytest.raises(DataError, match=said):
+            check_licence("a", stated(given), source, ALLOWED)
+
+
+def test_a_key_never_overrules_the_source() -> None:
+    with pytest.raises(ParamsError, match=r"models\.a\.weights_licence is 'mit', but the source .* says 'apache-2.0'"):
+        check_licence("a", stated("mit"), "apache-2.0", ALLOWED)
+    with pytest.raises(ParamsError, match=r"models\.a\.weights_pretraining is 'in1k', but .* says 'in22k_ft_in1k'"):
+        check_pretraining("a", stated(None, "in1k"), "in22k_ft_in1k")
+
+
+def test_pretraining_may_stay_unknown() -> None:
+    assert check_pretraining("a", stated(), "unknown") == "unknown"
+    assert check_pretraining("a", stated(None, "shapes"), "unknown") == "shapes"
+
+
+def test_unknown_is_never_allowed_even_when_it_is_listed() -> None:
+    assert is_allowed("mit", ALLOWED) and not is_allowed("unknown", ("unknown",)) and not is_allowed("mit", ())

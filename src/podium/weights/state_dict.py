@@ -1,6 +1,6 @@
-"""Opening a weights file without running anything in it: safetensors, or a state dict that torch reads as data only.
+"""Tensors of a weights file, read without running anything in it, and under the names their network has.
 
-torch and safetensors are imported where they are needed. Stands on `core` and `data`.
+torch, timm and safetensors are imported where a function needs them.
 """
 
 import re
@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from podium.core.errors import DataError, one_line
+from podium.weights.published import TORCHVISION, Published
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ _NESTED: Final = ("state_dict", "model")
 _ASKED_FOR: Final = re.compile(r"GLOBAL ([\w.]+)")
 _WHY: Final = "opening a pickle can run any code"
 _PARALLEL: Final = "module."
+_AUXILIARY: Final = ("googlenet", "inception_v3")  # they warn unless told how to begin, and begin slowly
 
 
 def is_pickled(path: Path, name: str, shown: str) -> bool:
@@ -127,3 +129,60 @@ def _is_plain(value: object) -> bool:
         and not value.is_quantized
         and not value.is_complex()
     )
+
+
+def fits_network(weights: Published, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a file is known to hold the tensors of its network, no more and no less.
+
+    Args:
+        weights: what was published.
+        shapes: of the file's tensors, by name.
+
+    Returns:
+        Never True for torchvision's: some of its networks cannot be built without computing.
+    """
+    if weights.architecture.startswith(TORCHVISION):
+        return False
+    import torch
+
+    from podium.core.vision import timm
+
+    with torch.device("meta"):  # nothing is computed and no memory is taken
+        module = timm.create_model(weights.name, pretrained=False)
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} == dict(shapes)
+
+
+def convert_tensors(weights: Published, tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """The state of the network after its library has loaded the tensors.
+
+    Most files on the hub hold exactly that. Some carry old names, buffers no longer stored or a classifier with a class
+    too many: for those the library's own loader is run, offline, on the verified tensors.
+
+    Args:
+        weights: what was published.
+        tensors: those of the file.
+
+    Returns:
+        By name; of the network's dtype, float32.
+
+    Raises:
+        DataError: the library cannot load them.
+    """
+    from podium.core.vision import timm, torchvision
+
+    try:
+        if weights.architecture.startswith(TORCHVISION):
+            name = weights.architecture.removeprefix(TORCHVISION)
+            begin = {"init_weights": False} if name in _AUXILIARY else {}
+            module = torchvision.models.get_model(name, weights=None, **begin)
+            module.load_state_dict(dict(tensors))
+        else:
+            given = {"state_dict": dict(tensors)}
+            module = timm.create_model(weights.name, pretrained=True, pretrained_cfg_overlay=given)
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:  # what strangers' tensors lead to
+        said = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{weights.name} does not fit {weights.architecture} of the installed library ({said}): use other weights "
+            "or another version of it"
+        ) from error
+    return dict(module.state_dict())

@@ -1,0 +1,1 @@
+"""Pretrained weights as pinned inputs: found, downloaded, verified, converted, described."""
