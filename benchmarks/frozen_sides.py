@@ -40,7 +40,7 @@ from benchmarks.sides import (
 )
 from podium.config.contender import Contender
 from podium.config.recipe import Train
-from podium.config.runtime import Runtime
+from podium.config.runtime import Resources, Runtime
 from podium.config.tuning import Range, Tune
 from podium.core.errors import Diverged
 from podium.data.shards import open_for_fitting
@@ -189,7 +189,7 @@ def _podium_study(frozen: Frozen) -> Spent:
 def _fitted(frozen: Frozen, contender: Contender, folder: Path, told: Callable[[EpochResult], None]) -> Fitted:
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
-    cache = Cache(folder, runtime.cache_gib, {})
+    cache = Cache(folder, Resources().cache_gib, {})
     job = Job("podium", train, val, contender, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
     return fit(job, frozen.network(), lambda row, seconds: told(row))
 

@@ -6,7 +6,7 @@ that point: Python, every import, params, opening the inputs. The files are in t
 takes before it starts a stage is not in the figure. The quickest of three counts: whatever else the machine does only
 adds to it. The processor seconds beside it hardly depend on that.
 
-Decoding runs in the stage's own process here (`runtime.workers: 0`), so the start of worker processes is left out.
+Decoding runs in the stage's own process here (`resources.workers: 0`), so the start of worker processes is left out.
 """
 
 import json
@@ -43,7 +43,7 @@ def finished_project(root: Path) -> Scratch:
     from tests import small_project
 
     project = small_project.build(root)
-    project.change_params(runtime={"workers": 0})
+    project.change_params(resources={"workers": 0})
     project.check("dvc", "repro", timeout=900)
     return project
 

@@ -11,7 +11,7 @@ def main(params: Params, layout: Layout) -> None:
     """Prepares the three splits."""
     from podium.pipeline import preprocess
 
-    preprocess.run(layout, params.preprocess, params.seed, workers=params.runtime.workers)
+    preprocess.run(layout, params.preprocess, params.seed, workers=params.resources.workers)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
         model,
         contender=params.contender(model),
         runtime=params.runtime,
+        resources=params.resources,
         seed=params.seed,
         watch=live_view(layout, params.experiment),
     )

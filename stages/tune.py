@@ -13,7 +13,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     from podium.pipeline import tune
     from podium.registry.tracking import live_view
 
-    refuse_several_processes("tune", "runtime.trials_at_once runs trials side by side")
+    refuse_several_processes("tune", "resources.trials_at_once runs trials side by side")
     tune.run(
         layout,
         model,
@@ -22,6 +22,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
         warm_start=params.warm_start(model),
         tune=params.tune,
         runtime=params.runtime,
+        resources=params.resources,
         seed=params.seed,
         watch=live_view(layout, params.experiment),
     )

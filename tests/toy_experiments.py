@@ -52,7 +52,8 @@ def build(root: Path, name: str) -> Scratch:
 
 def _shrink(params: dict[str, Any]) -> None:
     """Sets sizes and numbers of a params file that a small machine can do, in place."""
-    params["runtime"].update(device="cpu", threads=1, workers=0)
+    params["runtime"].update(device="cpu", threads=1)
+    params["resources"].update(workers=0)
     params["preprocess"].update(image_size=SIDE)
     params["tune"].update(trials=1, epochs=1)
     params["train"].update(epochs=1)

@@ -9,64 +9,16 @@ import pytest
 import yaml
 
 from podium.config.params import Params, load
-from podium.config.runtime import CHANGES_NO_BYTE, Runtime
+from podium.core.identity import CHANGES_NO_RESULT, LIBRARIES, stage_imports
+from podium.pipeline.code import STAGES as CODE_STAGES
 
 ROOT = Path(__file__).parents[2]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = list(DVC)
-# A watcher is told what happens and answers nothing (models/watcher.py), so MLflow's live view cannot change a byte:
-# the one import of tune and train that is not a dep. Everything it leads to is not one either.
-WATCHERS = {"podium.registry.tracking"}
-# Runs on every import of the package and holds nothing but the version and the schemas torchvision may lack.
-EXEMPT = {ROOT / "src/podium/__init__.py"}
 
 
 def body(stage: str) -> dict:
     return DVC[stage].get("do", DVC[stage])
-
-
-def module_file(name: str) -> Path | None:
-    base = ROOT / "src" / Path(*name.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def imported_modules(file: Path) -> set[str]:
-    """Every podium module a file imports, at its top or inside a function, parents included."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == "podium":
-                parts = name.split(".")
-                found.update(".".join(parts[: i + 1]) for i in range(len(parts)))
-    return {name for name in found if module_file(name) is not None}
-
-
-def reachable_files(stage: str) -> set[Path]:
-    pending, seen = [ROOT / "stages" / f"{stage}.py"], set()
-    while pending:
-        file = pending.pop()
-        if file in seen:
-            continue
-        seen.add(file)
-        names = imported_modules(file)
-        if stage in {"tune", "train"}:
-            names = {n for n in names if n not in WATCHERS and n != "podium.registry"}
-        pending.extend(found for n in names if (found := module_file(n)) is not None)
-    # The rooms' __init__ files hold a docstring only (tested below), so a room that is only passed through is free.
-    return {f for f in seen if f.name != "__init__.py"} - EXEMPT
-
-
-def code_deps(stage: str) -> list[Path]:
-    return [ROOT / d for d in body(stage)["deps"] if d.startswith(("src/", "stages/"))]
 
 
 def test_a_stage_is_a_script_a_module_and_an_entry_point_of_the_same_name():
@@ -87,25 +39,39 @@ def test_a_stage_is_a_script_a_module_and_an_entry_point_of_the_same_name():
 def test_every_stage_but_none_other_has_its_params_section():
     fields = {f.alias or n for n, f in Params.model_fields.items()}
     # `dataset` is what to fetch, `promote` is read by the command line.
-    others = {"experiment", "seed", "runtime", "dataset", "models", "promote"}
-    assert fields == others | set(STAGES)
+    others = {"experiment", "seed", "runtime", "resources", "dataset", "models", "promote"}
+    assert fields == others | set(STAGES) - {"code"}
     assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == [
         f.alias or n for n, f in Params.model_fields.items()
     ], "params.yaml is not in the order of the Params class"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_cover_every_import_of_a_stage(stage):
-    deps = code_deps(stage)
-    uncovered = [f for f in reachable_files(stage) if not any(f == d or d in f.parents for d in deps)]
-    assert not uncovered, f"{stage} imports what dvc.yaml does not list: {uncovered}"
+def test_every_stage_depends_on_its_code():
+    for stage in STAGES:
+        listed = f"artifacts/code/{stage}.json" in body(stage).get("deps", [])
+        assert listed == (stage in CODE_STAGES), stage
+    assert set(STAGES) == {*CODE_STAGES, "code", "publish"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_code_dep_of_a_stage_is_imported(stage):
-    files = reachable_files(stage)
-    unused = [d for d in code_deps(stage) if not any(f == d or d in f.parents for f in files)]
-    assert not unused, f"dvc.yaml lists what {stage} does not import: {unused}"
+def test_what_changes_no_result_is_there():
+    for name in CHANGES_NO_RESULT:
+        base = ROOT / "src" / Path(*name.split("."))
+        assert base.with_suffix(".py").is_file() or base.is_dir(), f"{name} is gone: take it off the list"
+
+
+# Libraries that stages import and whose version changes no byte of a result. A new one is put here or in
+# `identity.LIBRARIES`, which is a decision about reruns.
+CHANGE_NO_BYTE = {
+    *("filelock", "requests", "urllib3", "fsspec", "huggingface_hub", "kagglehub", "kagglesdk"),  # bytes are pinned
+    *("pydantic", "pydantic_core", "yaml"),  # params, checked and handed on
+    *("rich", "threadpoolctl", "jinja2"),
+}
+
+
+def test_every_library_a_stage_imports_is_known_to_change_results_or_not_to():
+    own = {"podium", "stages", *sys.stdlib_module_names}
+    found = {name.partition(".")[0] for stage in CODE_STAGES for name in stage_imports(ROOT, stage)}
+    assert not found - own - set(LIBRARIES) - CHANGE_NO_BYTE
 
 
 FRONTS = {"podium.data.augment", "podium.models.zoo"}  # several modules that are used as one
@@ -138,17 +104,10 @@ def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
             read |= uses.get(node.attr, {node.attr})
     if stage == "publish":
         read = {"experiment", "seed", "runtime", "dataset", "models", "publish", "promote"}
-    tracked = {p.split(".")[0] for p in body(stage)["params"]}
-    # `experiment` only names MLflow's experiment for the watcher; the number of workers changes no byte.
-    free = {"tune": {"experiment"}, "train": {"experiment"}, "preprocess": {"runtime"}}.get(stage, set())
-    assert tracked == read - free
-
-
-@pytest.mark.parametrize("stage", ["tune", "train", "evaluate"])
-def test_dvc_tracks_what_of_the_runtime_changes_bytes(stage):
-    changing = {f"runtime.{key}" for key in Runtime.model_fields if key not in CHANGES_NO_BYTE}
-    unused = {"evaluate": {"runtime.cache_gib", "runtime.compile"}}.get(stage, set())
-    assert {p for p in body(stage)["params"] if p.startswith("runtime")} == changing - unused
+    tracked = {p.split(".")[0] for p in body(stage).get("params", [])}
+    # `experiment` only names MLflow's experiment for the live view; resources change no byte.
+    free = {"experiment"} if stage in {"tune", "train"} else set()
+    assert tracked == read - free - {"resources"}
 
 
 def test_tune_and_train_cannot_see_the_test_split():

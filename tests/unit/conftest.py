@@ -99,7 +99,8 @@ def _write_params(layout: Layout) -> None:
     raw["preprocess"]["image_size"] = SIZE
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
     raw["evaluate"].update(bootstrap_samples=50, mistakes=4, batch_size=16)
-    raw["runtime"].update(threads=1, workers=0)
+    raw["runtime"].update(threads=1)
+    raw["resources"].update(workers=0)
     layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
 
 
@@ -188,7 +189,6 @@ def _validate(layout: Layout) -> None:
 def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     from safetensors.torch import save_file
 
-    from podium.config.runtime import runtime_identity
     from podium.core.files import sha256_file, sha256_text
     from podium.core.identity import library_versions
     from podium.data.shards import SplitRecord
@@ -223,7 +223,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
         best_epoch=2,
         images_seen=18,
         seed=params.seed,
-        runtime=runtime_identity(params.runtime),
+        runtime=params.runtime.model_dump(),
         versions=library_versions(),
         data_digests={"train": splits["train"].digest, "val": splits["val"].digest},
         fingerprint=sha256_text(f"train {name}"),

@@ -89,6 +89,16 @@ class Contender(_Weighted):
 
     train: Train
 
+    @classmethod
+    def of(cls, model: "Model", common: Train) -> Self:
+        """A model's section over the common recipe, within the recipe's sections too.
+
+        Raises:
+            ValidationError: an override is unknown or out of range.
+        """
+        recipe = Train.model_validate(_merge(common.model_dump(), model.train))
+        return cls.model_validate({**model.model_dump(exclude={"train", "search", "warm_start"}), "train": recipe})
+
 
 class Model(_Weighted):
     """One entry of `models` as written: what differs from the common recipe, what is searched besides.
@@ -100,6 +110,19 @@ class Model(_Weighted):
     train: dict[str, Any] = {}
     search: dict[str, Span | None] = {}
     warm_start: tuple[dict[str, Value], ...] = ()
+
+    def spans(self, common: Mapping[str, Span]) -> dict[str, Span]:
+        """What a study searches: `tune.search` with the model's own `search` on top, without what is null there."""
+        return {key: span for key, span in {**common, **self.search}.items() if span is not None}
+
+
+def _merge(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The common section with a model's own keys on top, within its sections too."""
+    both = dict(common)
+    for key, value in own.items():
+        inner = both.get(key)
+        both[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def is_file(weights: str) -> bool:

@@ -1,7 +1,7 @@
 """A contender's values by dotted key (`train.loss.gamma`): which there are, of what type, and how to replace some."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -81,6 +81,21 @@ def typed(contender: Contender, key: str, value: Value) -> Value:
     if held is None:
         raise ParamsError(f"{key} holds no single number, word or truth value, so it cannot be searched: remove it")
     return held
+
+
+def typed_spans(contender: Contender, spans: Mapping[str, Span]) -> dict[str, Span]:
+    """Spans with their choices as values of their keys' own types; a range stays as it is."""
+    return {
+        key: Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
+        if isinstance(span, Choices)
+        else span
+        for key, span in spans.items()
+    }
+
+
+def typed_values(contender: Contender, warm_start: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value], ...]:
+    """What a study tries first, each value of its key's own type."""
+    return tuple({key: typed(contender, key, value) for key, value in values.items()} for values in warm_start)
 
 
 def inside(span: Span, value: Value) -> bool:

@@ -1,5 +1,6 @@
 """`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice, product
@@ -12,16 +13,17 @@ from pydantic import Field, ValidationError, model_validator
 from podium.config.base import Name, Section, Whole
 from podium.config.contender import Contender, Model
 from podium.config.dataset import Dataset, Fetch
-from podium.config.dotted import field_at, inside, typed, with_values
+from podium.config.dotted import field_at, inside, typed, typed_spans, typed_values, with_values
 from podium.config.judging import Compare, Evaluate, Promote, Publish
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
 from podium.config.recipe import Train
-from podium.config.runtime import Runtime
-from podium.config.tuning import Choices, Range, Span, Tune, Value
+from podium.config.runtime import Resources, Runtime
+from podium.config.tuning import Range, Span, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
+_LOG = logging.getLogger(__name__)
 _MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
 _NOT_SEARCHED = ("architecture", "weights", "train.epochs", "train.views")
 
@@ -31,7 +33,8 @@ class Params(Section):
 
     experiment: Name
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-    runtime: Runtime
+    runtime: Runtime = Runtime()
+    resources: Resources = Resources()
     dataset: Dataset
     fetch: Fetch
     preprocess: Preprocess
@@ -70,11 +73,8 @@ class Params(Section):
         Raises:
             ParamsError: it is not in `models`, or an override is unknown or out of range.
         """
-        model = self.model(name)
-        own = model.model_dump(exclude={"train", "search", "warm_start"})
         try:
-            recipe = Train.model_validate(_laid_over(self.train.model_dump(), model.train))
-            return Contender.model_validate({**own, "train": recipe})
+            return Contender.of(self.model(name), self.train)
         except ValidationError as error:
             raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
@@ -83,21 +83,15 @@ class Params(Section):
 
         A key that is null there is left out. Choices have the types of their keys.
         """
-        contender = self.contender(model)
-        return {key: _typed_span(contender, key, span) for key, span in self._spans(model).items()}
+        return typed_spans(self.contender(model), self._spans(model))
 
     def _spans(self, model: str) -> dict[str, Span]:
         """The same with the choices as they are written."""
-        both = {**self.tune.search, **self.model(model).search}
-        return {key: span for key, span in both.items() if span is not None}
+        return self.model(model).spans(self.tune.search)
 
     def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
         """What a study of a model tries first, by dotted key, each value of its key's own type."""
-        contender = self.contender(model)
-        return tuple(
-            {key: typed(contender, key, value) for key, value in values.items()}
-            for values in self.model(model).warm_start
-        )
+        return typed_values(self.contender(model), self.model(model).warm_start)
 
     def model(self, name: str) -> Model:
         """One entry of `models`.
@@ -110,15 +104,6 @@ class Params(Section):
                 f"model {name!r} is not in params.yaml{nearest(name, self.models)} (models: {', '.join(self.models)})"
             )
         return self.models[name]
-
-
-def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The common section with a model's own keys on top, within its sections too."""
-    both = dict(common)
-    for key, value in own.items():
-        inner = both.get(key)
-        both[key] = _laid_over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return both
 
 
 def load(path: Path) -> Params:
@@ -142,9 +127,29 @@ def load(path: Path) -> Params:
     if not isinstance(raw, Mapping):
         raise ParamsError(f"{path.name} must hold sections (dataset:, models:, ...), not {type(raw).__name__}")
     try:
-        return Params.model_validate(raw)
+        return Params.model_validate(_with_moved_keys(raw, path.name))
     except ValidationError as error:
         raise ParamsError(f"{path.name}: {first_problem(error, Params, '')}") from error
+
+
+def _with_moved_keys(raw: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+    """The file's content with keys of the version before where they belong now, after a notice."""
+    runtime, resources = raw.get("runtime"), raw.get("resources", {})
+    if not isinstance(runtime, Mapping) or not isinstance(resources, Mapping):
+        return raw  # refused below, by name
+    moved = [key for key in Resources.model_fields if key in runtime]
+    if not moved:
+        return raw
+    _LOG.warning(
+        "%s: %s is now in the section `resources`: move it there; the next version refuses the old place",
+        file,
+        ", ".join(f"runtime.{key}" for key in moved),
+    )
+    return {
+        **raw,
+        "runtime": {key: value for key, value in runtime.items() if key not in moved},
+        "resources": {**{key: runtime[key] for key in moved}, **resources},
+    }
 
 
 def _own_or_common(name: str, model: Model, key: str) -> str:
@@ -189,13 +194,6 @@ def _check_left_out(section: str, own: Mapping[str, Span | None], common: Mappin
             )
 
 
-def _typed_span(contender: Contender, key: str, span: Span) -> Span:
-    """The span with its choices as values of the key's own type; a range stays as it is."""
-    if isinstance(span, Range):
-        return span
-    return Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
-
-
 def _check_search(section: str, key: str, span: Span, contender: Contender) -> None:
     """Refuses a range with values that the model's section could not take."""
     where = f"{section}.{key}"
@@ -212,7 +210,7 @@ def _check_search(section: str, key: str, span: Span, contender: Contender) -> N
     for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
         try:
             changed = with_values(contender, {key: value})
-            _typed_span(contender, key, span)
+            typed_spans(contender, {key: span})
         except ValidationError as error:
             todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
             raise ParamsError(f"{first_problem(error, Contender, section)}: {todo}") from error

@@ -1,4 +1,4 @@
-"""Params section `runtime`: how numbers are computed."""
+"""Params sections `runtime`, how numbers are computed, and `resources`, what may be used for it."""
 
 from typing import Annotated, Literal
 
@@ -6,22 +6,24 @@ from pydantic import Field
 
 from podium.config.base import Number, PositiveInt, Section, Whole
 
-CHANGES_NO_BYTE = frozenset(("workers", "trials_at_once"))
-
 
 class Runtime(Section):
-    """How numbers are computed. All but `CHANGES_NO_BYTE` is part of every fingerprint."""
+    """How numbers are computed; part of every fingerprint."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False
     threads: PositiveInt = 2
-    cache_gib: Annotated[Number, Field(ge=0)] = 8.0
+
+
+class Resources(Section):
+    """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
+
+    `workers` decode images (0 decodes in the stage's own process), `trials_at_once` train side by side in a study,
+    `cache_gib` is the disk, per model, for the activations of frozen layers.
+    """
+
     workers: Annotated[Whole, Field(ge=0)] = 2
     trials_at_once: PositiveInt = 1
-
-
-def runtime_identity(runtime: Runtime) -> dict[str, str | int | float | bool]:
-    """The runtime settings that change bytes: all but those that say how many processes share the work."""
-    return runtime.model_dump(exclude=set(CHANGES_NO_BYTE))
+    cache_gib: Annotated[Number, Field(ge=0)] = 8.0

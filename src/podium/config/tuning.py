@@ -69,7 +69,7 @@ class Tune(Section):
     """The study every architecture gets: the same budget of images, the same engine.
 
     `trials` times `epochs` is the budget; what pruning saves is spent on further trials. `together` trials are asked
-    for at once: it decides what they can know of each other, `runtime.trials_at_once` only how many run side by side.
+    for at once: it decides what they can know of each other, `resources.trials_at_once` only how many run side by side.
     """
 
     trials: PositiveInt

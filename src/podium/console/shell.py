@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podium.config.params import load
+from podium.console.reruns import say_why
 from podium.core.errors import DataError, PodiumError, told
 from podium.core.files import raise_if_full
 from podium.core.layout import Layout
@@ -45,7 +46,8 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         params = load(layout.params)
         if per_model:
             params.model(given["model"])
-        main(params, layout, **given)
+        with say_why(layout, Path(inspect.getfile(main)).stem, given.get("model")):
+            main(params, layout, **given)
     except PodiumError as error:
         print(f"error: {told(error)}", file=sys.stderr)
         return error.exit_code

@@ -1,20 +1,69 @@
-"""Fingerprints: which data, parameters, source code and library versions a result came from.
+"""Identity: which data, parameters, source code and library versions a result came from.
 
 A fingerprint names checkpoints and studies, tags MLflow runs and registered versions, and is what `publish` looks up.
-The source code of a stage is what `dvc.yaml` lists under its `deps`, so that there is one list, not two.
+The code of a stage is the modules it really imports, each by the digest of its syntax tree, and the versions of the
+libraries that compute its numbers: so an edit reruns what it can change, and a comment reruns nothing.
 """
 
-from collections.abc import Mapping
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
 from podium.core.errors import DataError
-from podium.core.files import canonical_json, sha256_text, sha256_tree
+from podium.core.files import canonical_json, sha256_text
 
-_CODE = ("src/", "stages/")
-_LIBRARIES = ("numpy", "timm", "torch", "torchvision")
+CHANGES_NO_RESULT = (
+    "podium.console",  # what people see while a stage runs
+    "podium.core.errors",  # what they are told when it stops
+    "podium.config.params",  # hands each stage its sections; what is in them is in the modules of the sections
+    "podium.registry.tracking",  # shows a run in MLflow while it goes on, and is given nothing it could change
+)
+"""Modules and rooms that no result depends on. Everything else that a stage imports is part of its code."""
+
+LIBRARIES = {
+    "PIL": "pillow",
+    "cleanlab": "cleanlab",
+    "cv2": "opencv-python-headless",
+    "great_expectations": "great-expectations",
+    "imagehash": "imagehash",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "optuna": "optuna",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "timm": "timm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+}
+"""Libraries whose version can change a byte of a result, by the name they are imported under."""
+
+_PACKAGE = Path(__file__).parents[1]
+_RECORDED = ("numpy", "timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class Code:
+    """What computes a stage's results.
+
+    Attributes:
+        modules: digest of the syntax tree by module name, 16 hex digits.
+        libraries: version by the name of the distribution.
+    """
+
+    modules: Mapping[str, str]
+    libraries: Mapping[str, str]
+
+    def json(self) -> dict[str, dict[str, str]]:
+        """Both as JSON."""
+        return {"modules": dict(self.modules), "libraries": dict(self.libraries)}
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:
@@ -30,25 +79,145 @@ def fingerprint(parts: Mapping[str, object]) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Installed versions of the libraries that compute numbers; build suffixes such as `+cpu` are kept."""
-    return {name: version(name) for name in _LIBRARIES}
+    """Installed versions of the libraries that train and predict; build suffixes such as `+cpu` are kept."""
+    return {name: version(name) for name in _RECORDED}
 
 
-def source_digest(root: Path, stage: str) -> str:
-    """Digest of the source code a stage depends on, as declared in `dvc.yaml`.
+def stage_code(root: Path, stage: str) -> Code:
+    """The modules a stage's script imports, directly or through others, and the libraries these import.
+
+    Imports inside functions count; those under `if TYPE_CHECKING` do not, nor do packages that hold a docstring only.
+
+    Args:
+        root: the project's root, with the stages' scripts; modules are those of the package that runs.
+        stage: a stage name without `@model`.
+
+    Raises:
+        DataError: there is no such script.
+    """
+    modules = _modules(root, stage)
+    tops = {name.partition(".")[0] for module in modules.values() for name in module.imports}
+    return Code(
+        modules={name: module.digest for name, module in sorted(modules.items()) if not module.empty},
+        libraries={name: version(name) for name in sorted(LIBRARIES[top] for top in tops & LIBRARIES.keys())},
+    )
+
+
+def stage_imports(root: Path, stage: str) -> set[str]:
+    """Every name that the modules of a stage import, from this project, the standard library and others.
 
     Args:
         root: the project's root.
         stage: a stage name without `@model`.
 
-    Returns:
-        64 hex digits.
-
     Raises:
-        DataError: `dvc.yaml` has no such stage, or a listed file is missing.
+        DataError: there is no such script.
     """
-    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    if stage not in stages:
-        raise DataError(f"dvc.yaml has no stage {stage!r}; its stages: {', '.join(stages)}")
-    body = stages[stage].get("do", stages[stage])
-    return sha256_tree([root / dep for dep in body["deps"] if dep.startswith(_CODE)], root)
+    return {name for module in _modules(root, stage).values() for name in module.imports}
+
+
+def _modules(root: Path, stage: str) -> dict[str, "_Module"]:
+    """A stage's script and every module of this project that it imports, directly or through others, by name."""
+    script = root / "stages" / f"{stage}.py"
+    if not script.is_file():
+        raise DataError(f"{script} does not exist: restore it with git checkout")
+    found: dict[str, _Module] = {}
+    pending = [(f"stages.{stage}", script)]
+    while pending:
+        name, file = pending.pop()
+        if name not in found:
+            found[name] = _module(file, file.stat().st_mtime_ns)
+            pending.extend(_own_modules(found[name].imports))
+    return found
+
+
+def _own_modules(imports: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """The modules of this project among what a module imports, with the packages that they lie in."""
+    for name in imports:
+        parts = name.split(".")
+        if parts[0] != "podium":
+            continue
+        for end in range(2, len(parts) + 1):  # `podium` itself holds the version, which changes no result
+            own = ".".join(parts[:end])
+            base = _PACKAGE.joinpath(*parts[1:end])
+            if any(f"{own}.".startswith(f"{free}.") for free in CHANGES_NO_RESULT):
+                break
+            for file in (base.with_suffix(".py"), base / "__init__.py"):
+                if file.is_file():
+                    yield own, file
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What one file imports, the digest of what it does, and the templates it renders."""
+
+    imports: tuple[str, ...]
+    syntax: str
+    templates: tuple[Path, ...]
+    empty: bool
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over the syntax and the templates."""
+        return sha256_text(self.syntax + "".join(file.read_text(encoding="utf-8") for file in self.templates))[:16]
+
+
+@cache
+def _module(file: Path, changed: int) -> _Module:
+    tree = ast.parse(file.read_bytes(), filename=str(file))
+    digest = hashlib.sha256()
+    for part in _syntax(tree):
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return _Module(
+        imports=tuple(_imports(tree)),
+        syntax=digest.hexdigest(),
+        templates=tuple(_templates(tree, file.parent)),
+        empty=not _statements(tree),
+    )
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Every imported name with its dots, `from a import b` as `a.b`; not those that only a type checker follows."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from _imports(other)
+        else:
+            yield from _imports(node)
+
+
+def _templates(tree: ast.AST, folder: Path) -> Iterator[Path]:
+    """The templates a module renders: files, no modules, in folders beside it that it names in a string."""
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in named):
+        yield from sorted(path for path in place.rglob("*.j2") if path.is_file())
+
+
+def _syntax(node: ast.AST) -> Iterator[str]:
+    """A syntax tree as words, without docstrings and places.
+
+    `ast.dump` and `ast.unparse` differ between Python versions; node names and the fields that are not empty do not.
+    """
+    yield type(node).__name__
+    for name, value in ast.iter_fields(node):
+        children = _statements(node) if name == "body" and isinstance(value, list) else value
+        if children is None or children == []:
+            continue
+        yield name
+        for child in children if isinstance(children, list) else [children]:
+            if isinstance(child, ast.AST):
+                yield from _syntax(child)
+            else:
+                yield repr(child)
+    yield "end"
+
+
+def _statements(node: ast.AST) -> list[ast.stmt]:
+    """The body of a module, class or function without bare strings: docstrings, also those of attributes."""
+    body: list[ast.stmt] = getattr(node, "body", [])
+    return [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]

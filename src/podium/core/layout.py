@@ -24,6 +24,11 @@ class Layout:
         """What people put there for `fetch`: folders, archives, tables; `podium snapshot` writes its archive here."""
         return self.root / "data"
 
+    # code
+    def code(self, stage: str) -> Path:
+        """What computes a stage's results: modules with digests, libraries with versions; written by code."""
+        return self.root / "artifacts" / "code" / f"{stage}.json"
+
     # fetch
     @property
     def raw(self) -> Path:
@@ -124,6 +129,10 @@ class Layout:
     def features(self, model: str) -> Path:
         """What frozen layers give for the training images of one model: kept for its next trial or training run."""
         return self.work / "features" / model
+
+    def last_inputs(self, stage: str, model: str | None) -> Path:
+        """What a stage read when it last ran to its end here: says why it runs again, decides nothing."""
+        return self.work / "inputs" / f"{stage}{f'@{model}' if model else ''}.json"
 
     def times(self, fingerprint: str) -> Path:
         """Measured seconds of one fingerprint (a JSON file): shown by publish, never hashed."""

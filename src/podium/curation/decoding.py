@@ -219,7 +219,7 @@ def decode_all(job: Job, images: Sequence[RawImage], workers: int) -> Iterator[l
     except BrokenProcessPool as error:
         raise DataError(
             "a process that decodes images was killed, mostly for want of memory: "
-            "lower runtime.workers or preprocess.max_pixels and run `dvc repro` again"
+            "lower resources.workers or preprocess.max_pixels and run `dvc repro` again"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

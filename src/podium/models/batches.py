@@ -106,7 +106,7 @@ class _SideBySide:
             if isinstance(error, BrokenProcessPool):
                 raise ModelError(
                     "a process that ran trials was ended from outside, perhaps for want of memory: "
-                    "lower runtime.trials_at_once, or run the stage again to go on"
+                    "lower resources.trials_at_once, or run the stage again to go on"
                 ) from error
             raise error
 

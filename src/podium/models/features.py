@@ -95,7 +95,7 @@ class Features:
         if self.entry is None and budget_gib > 0:
             print(
                 f"{source.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
-                f"runtime.cache_gib ({budget_gib:g}): it is computed again in every epoch",
+                f"resources.cache_gib ({budget_gib:g}): it is computed again in every epoch",
                 flush=True,
             )
 

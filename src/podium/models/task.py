@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import nn
 
 from podium.config.contender import Contender
-from podium.config.runtime import Runtime, runtime_identity
+from podium.config.runtime import Resources, Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.core.identity import library_versions, source_digest
+from podium.core.identity import stage_code
 from podium.core.layout import Layout
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
@@ -79,7 +79,7 @@ class Task:
     @property
     def runtime_identity(self) -> dict[str, str | int | float | bool]:
         """What of the runtime changes bytes, with the number of processes that share the work."""
-        return {**runtime_identity(self.runtime), "processes": self.world.size}
+        return {**self.runtime.model_dump(), "processes": self.world.size}
 
     def identity(self, layout: Layout, stage: str) -> dict[str, object]:
         """The parts of a fingerprint that tune and train share.
@@ -95,8 +95,7 @@ class Task:
             "pretrained": self.pretrained.model_dump(mode="json", exclude={"source"}),
             "seed": self.seed,
             "runtime": self.runtime_identity,
-            "source": source_digest(layout.root, stage),
-            "versions": library_versions(),
+            "code": stage_code(layout.root, stage).json(),
         }
 
     def _check_pretrained(self, path: Path) -> None:
@@ -110,7 +109,14 @@ class Task:
 
 
 def open_task(
-    layout: Layout, model: str, contender: Contender, runtime: Runtime, seed: int, *, world: World = ALONE
+    layout: Layout,
+    model: str,
+    contender: Contender,
+    runtime: Runtime,
+    seed: int,
+    *,
+    resources: Resources = Resources(),  # noqa: B008 - frozen
+    world: World = ALONE,
 ) -> Task:
     """Opens train and val and checks that the network fits the images, before any time is spent.
 
@@ -120,6 +126,7 @@ def open_task(
         contender: its section.
         runtime: how to compute; sets torch's threads.
         seed: of the experiment.
+        resources: the disk for kept activations.
         world: the processes at work.
 
     Returns:
@@ -155,12 +162,11 @@ def open_task(
         world=world,
         cache=Cache(
             folder=layout.features(model),
-            gib=runtime.cache_gib,
+            gib=resources.cache_gib,
             identity={
                 "architecture": contender.architecture,
-                "runtime": {**runtime_identity(runtime), "cache_gib": None},
-                "source": source_digest(layout.root, "train"),  # in tune too, so that trials and training share it
-                "versions": library_versions(),
+                "runtime": runtime.model_dump(),
+                "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
             },
         ),
     )

@@ -6,7 +6,7 @@ from torch import nn
 
 from podium.config.contender import Contender
 from podium.config.recipe import Train
-from podium.config.runtime import Runtime
+from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
@@ -33,6 +33,7 @@ def run(
     *,
     contender: Contender,
     runtime: Runtime,
+    resources: Resources,
     seed: int,
     watch: WatcherFactory,
 ) -> None:
@@ -43,6 +44,7 @@ def run(
         model: a key of `models`.
         contender: its complete section, before tuned values.
         runtime: how to compute.
+        resources: what may be used for it.
         seed: of the experiment.
         watch: makes the watcher of this run.
 
@@ -50,7 +52,7 @@ def run(
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
     with joined(runtime.device) as world:
-        task = open_task(layout, model, contender, runtime, seed, world=world)
+        task = open_task(layout, model, contender, runtime, seed, resources=resources, world=world)
         tuned = TuningResult.read(layout.tuning(model) / "best.json")
         final = with_values(contender, tuned.parameters)
         fingerprint = identity.fingerprint({**task.identity(layout, "train"), "tuned": tuned.parameters})

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from podium.config.contender import Contender
-from podium.config.runtime import Runtime
+from podium.config.runtime import Resources, Runtime
 from podium.config.tuning import Range, Span, Tune, Value
 from podium.core import identity
 from podium.core.errors import ModelError
@@ -34,6 +34,7 @@ def run(
     warm_start: Sequence[Mapping[str, Value]],
     tune: Tune,
     runtime: Runtime,
+    resources: Resources,
     seed: int,
     watch: WatcherFactory,
 ) -> None:
@@ -47,6 +48,7 @@ def run(
         warm_start: values to try first.
         tune: trials and epochs, the same for every model.
         runtime: how to compute.
+        resources: what may be used for it.
         seed: of the experiment.
         watch: makes the watcher of this study.
 
@@ -54,7 +56,7 @@ def run(
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
     study = Study(contender, search, tune, seed, warm_start)
-    objective = _Objective(layout, model, contender, tune, runtime, seed)
+    objective = _Objective(layout, model, contender, tune, runtime, resources, seed)
     fingerprint = identity.fingerprint(
         {
             **objective.task.identity(layout, "tune"),
@@ -64,9 +66,9 @@ def run(
             "optuna": version("optuna"),
         }
     )
-    if runtime.trials_at_once > tune.together:
+    if resources.trials_at_once > tune.together:
         print(
-            f"tune {model}: runtime.trials_at_once is {runtime.trials_at_once}, but tune.together asks for only "
+            f"tune {model}: resources.trials_at_once is {resources.trials_at_once}, but tune.together asks for only "
             f"{tune.together} at once, so no more run side by side",
             flush=True,
         )
@@ -76,7 +78,7 @@ def run(
     listener = _Listener(model, tune, watcher)
     try:
         with claimed(folder):
-            results = batches.run(study, folder, objective, listener, runtime.trials_at_once)
+            results = batches.run(study, folder, objective, listener, resources.trials_at_once)
             with replacing_folder(layout.tuning(model)) as out:
                 _write(out, study, results, objective.task, fingerprint)
             discard(folder)
@@ -94,12 +96,13 @@ class _Objective:
     contender: Contender
     tune: Tune
     runtime: Runtime
+    resources: Resources
     seed: int
 
     @cached_property
     def task(self) -> Task:
         """Data and first weights of the study, opened on first use."""
-        return open_task(self.layout, self.model, self.contender, self.runtime, self.seed)
+        return open_task(self.layout, self.model, self.contender, self.runtime, self.seed, resources=self.resources)
 
     def __getstate__(self) -> dict[str, object]:
         """All but the task: its images are mapped from files, and would be copied."""

@@ -69,8 +69,7 @@ def serving_runtime(folder: Path) -> Runtime:
     from podium.records.training import ModelCard
 
     card = ModelCard.read(folder / "model.json")
-    known = {key: value for key, value in card.runtime.items() if key in Runtime.model_fields}
-    runtime = Runtime.model_validate({**known, "workers": 0})
+    runtime = Runtime.model_validate({key: value for key, value in card.runtime.items() if key in Runtime.model_fields})
     if runtime.device == "cuda" and not torch.cuda.is_available():
         return runtime.model_copy(update={"device": "cpu"})
     return runtime

@@ -1,38 +1,137 @@
 """A fingerprint changes with what can change a result, and with nothing else."""
 
-from podium.config.runtime import Runtime, runtime_identity
-from podium.core.identity import fingerprint, source_digest
+from pathlib import Path
 
-DVC_YAML = """
-stages:
-  train:
-    foreach: ${models}
-    do:
-      cmd: x
-      deps: [artifacts/prepared/train, stages/train.py, src/podium/models]
-  compare:
-    cmd: x
-    deps: [stages/compare.py]
-"""
+import pytest
+
+from podium.core import identity
+from podium.core.errors import DataError
+from podium.core.identity import Code, fingerprint, stage_code
+
+TRAIN = '''
+"""Stage train."""
+from podium.models import engine
+from podium.console.progress import show_progress
+'''
+ENGINE = '''
+"""The loop."""
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+if TYPE_CHECKING:
+    from podium.report import page
 
 
-def test_workers_are_not_part_of_it_and_threads_are():
-    assert runtime_identity(Runtime(workers=0)) == runtime_identity(Runtime(workers=4))
-    assert runtime_identity(Runtime(threads=1)) != runtime_identity(Runtime(threads=2))
+class Loop:
+    """What it is."""
+
+    steps = 3
+    """How many."""
+
+    def fit(self, rate: float = 1.0) -> float:
+        """Fits."""
+        from podium.data import loader  # at the point of use
+
+        return rate * loader.batches(self.steps)
+'''
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stage that imports an engine, which imports a loader inside a function; a report imported for types only."""
+    files = {
+        "stages/train.py": TRAIN,
+        "src/podium/models/engine.py": ENGINE,
+        "src/podium/models/__init__.py": '"""Models."""\n',
+        "src/podium/models/losses.py": "FOCAL = 2\n",
+        "src/podium/data/__init__.py": '"""Data."""\n',
+        "src/podium/data/loader.py": 'PAGES = "pages"\n\n\ndef batches(n): return n\n',
+        "src/podium/data/pages/page.html.j2": "<p>",
+        "src/podium/data/unread/page.html.j2": "<p>",
+        "src/podium/console/progress.py": "def show_progress(): ...\n",
+        "src/podium/report.py": "page = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(identity, "_PACKAGE", tmp_path / "src/podium")
+    return tmp_path
 
 
 def test_order_of_parts_does_not_matter():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 1})
 
 
-def test_source_is_what_the_stage_lists_in_dvc_yaml(tmp_path):
-    for name in ("stages/train.py", "stages/compare.py", "src/podium/models/engine.py", "src/podium/report.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
-    before = source_digest(tmp_path, "train")
-    (tmp_path / "src/podium/report.py").write_text("edited")
-    (tmp_path / "stages/compare.py").write_text("edited")
-    assert source_digest(tmp_path, "train") == before
-    (tmp_path / "src/podium/models/engine.py").write_text("edited")
-    assert source_digest(tmp_path, "train") != before
+def test_the_code_of_a_stage_is_the_modules_and_libraries_it_imports(project):
+    code = stage_code(project, "train")
+    assert list(code.modules) == ["podium.data.loader", "podium.models.engine", "stages.train"]
+    assert list(code.libraries) == ["numpy", "torch"]
+    assert code.libraries["numpy"] == identity.version("numpy")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("models/engine.py", "  # at the point of use", ""),
+        ("models/engine.py", "# at the point", "# elsewhere, at the point"),
+        (
+            "models/engine.py",
+            '"""Fits."""',
+            '"""Fits a network.\n\n        Args:\n            rate: of it.\n        """',
+        ),
+        ("models/engine.py", '"""How many."""', '"""Steps of an epoch."""'),
+        ("models/engine.py", '"""The loop."""\n', ""),
+        ("models/engine.py", "rate * loader", "(\n            rate\n            * loader"),
+        ("data/loader.py", "def batches(n): return n", "def batches(n):\n    return n"),
+        ("models/losses.py", "2", "3"),  # imported by nobody
+        ("report.py", "1", "2"),  # for the type checker only
+        ("console/progress.py", "...", "print(1)"),
+        ("models/__init__.py", "Models", "Networks"),
+        ("data/unread/page.html.j2", "<p>", "<b>"),
+    ],
+)
+def test_comments_docstrings_line_breaks_and_code_that_is_not_imported_change_nothing(project, file, old, new):
+    before = stage_code(project, "train")
+    edit(project, file, old, f"{new}.batches(self.steps)\n        )\n#" if new.startswith("(\n") else new)
+    assert stage_code(project, "train") == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "module"),
+    [
+        ("models/engine.py", "= 1.0", "= 2.0", "podium.models.engine"),
+        ("models/engine.py", "steps = 3", "steps = 3.0", "podium.models.engine"),
+        ("models/engine.py", "rate * loader", "rate / loader", "podium.models.engine"),
+        ("data/loader.py", "return n", "return -n", "podium.data.loader"),
+        ("data/loader.py", "(n)", "(n, m=None)", "podium.data.loader"),
+        ("data/pages/page.html.j2", "<p>", "<b>", "podium.data.loader"),  # the folder it names
+    ],
+)
+def test_code_of_an_imported_module_counts(project, file, old, new, module):
+    before = stage_code(project, "train").modules
+    edit(project, file, old, new)
+    after = stage_code(project, "train").modules
+    assert {name for name in after if after[name] != before[name]} == {module}
+
+
+def test_a_new_import_is_part_of_it(project):
+    edit(project, "models/engine.py", "import numpy as np", "import numpy\nfrom podium.models.losses import FOCAL")
+    assert "podium.models.losses" in stage_code(project, "train").modules
+
+
+def test_a_stage_without_script_is_named(project):
+    with pytest.raises(DataError, match=r"stages/tune\.py does not exist"):
+        stage_code(project, "tune")
+
+
+def test_it_is_written_as_modules_and_libraries():
+    assert Code({"a": "1"}, {"b": "2"}).json() == {"modules": {"a": "1"}, "libraries": {"b": "2"}}
+
+
+def edit(project: Path, file: str, old: str, new: str) -> None:
+    path = project / "src/podium" / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")

@@ -119,7 +119,7 @@ def test_trials_side_by_side_give_the_same_results_and_all_is_told(tmp_path_fact
     with pytest.raises(ModelError, match="the disk has gone"):
         batches.run(asked, folder, fragile, Ignoring(), at_once=3)
     assert {int(path.stem.removeprefix("trial-")) for path in folder.glob("*.json")} == {0, 1, 2, 3, 5}
-    with pytest.raises(ModelError, match=r"ended from outside.*runtime\.trials_at_once"):
+    with pytest.raises(ModelError, match=r"ended from outside.*resources\.trials_at_once"):
         batches.run(asked, folder, deadly, Ignoring(), at_once=2)
     listening = Listening()
     results = batches.run(asked, folder, objective, listening, at_once=3)

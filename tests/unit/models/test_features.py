@@ -229,7 +229,7 @@ def test_the_budget_decides_by_sizes_alone_and_says_what_it_does(prepared, tmp_p
     assert Features(given, prefix, tmp_path, needed).entry is not None
     assert capsys.readouterr().out == ""
     assert Features(given, prefix, tmp_path, 0.99 * needed).entry is None
-    assert "runtime.cache_gib" in capsys.readouterr().out
+    assert "resources.cache_gib" in capsys.readouterr().out
 
 
 def test_entries_of_other_trials_make_room_within_the_budget(prepared, tmp_path):

@@ -19,7 +19,7 @@ from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
 from tests.small_jobs import unwatched
-from tests.small_splits import RUNTIME, contender, write_prepared, write_project
+from tests.small_splits import RESOURCES, RUNTIME, contender, write_prepared, write_project
 
 REPOSITORY = Path(__file__).parents[3]
 WITHOUT_BATCH_NORM = "test_convnext"
@@ -33,7 +33,7 @@ SCRIPT = """
     from podium.models.watcher import Unwatched
     from podium.pipeline import train
     from tests.parallel_runs import run_all
-    from tests.small_splits import RUNTIME, contender
+    from tests.small_splits import RESOURCES, RUNTIME, contender
 
     class Telling(Unwatched):
         def epoch(self, row):
@@ -42,7 +42,7 @@ SCRIPT = """
     root = Path(sys.argv[1])
     with joined("cpu") as world:
         train.run(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
-                  runtime=RUNTIME, seed=0, watch=lambda *_: Telling())
+                  runtime=RUNTIME, resources=RESOURCES, seed=0, watch=lambda *_: Telling())
         run_all(root, world)
     """
 
@@ -69,7 +69,13 @@ def two(tmp_path_factory) -> tuple[Path, str]:
 def test_two_processes_train_what_one_trains(two, tmp_path):
     layout = write_project(tmp_path, WITHOUT_BATCH_NORM)
     train.run(
-        layout, "small", contender=contender(WITHOUT_BATCH_NORM, dropout=0.0), runtime=RUNTIME, seed=0, watch=unwatched
+        layout,
+        "small",
+        contender=contender(WITHOUT_BATCH_NORM, dropout=0.0),
+        runtime=RUNTIME,
+        resources=RESOURCES,
+        seed=0,
+        watch=unwatched,
     )
     ours, theirs = layout.model("small"), Layout(two[0] / "project").model("small")
     rows = [[float(cell) for cell in line.split(",")] for line in (ours / "history.csv").read_text().splitlines()[1:]]

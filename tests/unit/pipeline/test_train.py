@@ -31,7 +31,7 @@ from podium.records.times import read_times
 from podium.records.training import EpochResult, ModelCard
 from tests.cards import no_weights
 from tests.small_jobs import unwatched
-from tests.small_splits import RECIPE, RUNTIME, contender, write_project, write_tuned
+from tests.small_splits import RECIPE, RESOURCES, RUNTIME, contender, write_project, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")
 
@@ -61,7 +61,7 @@ def fit(
     layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched, section: Mapping[str, object] | None = None
 ) -> dict[str, str]:
     model = contender(recipe=recipe).model_copy(update=dict(section or {}))
-    train.run(layout, "small", contender=model, runtime=RUNTIME, seed=seed, watch=watch)
+    train.run(layout, "small", contender=model, runtime=RUNTIME, resources=RESOURCES, seed=seed, watch=watch)
     return digests(layout)
 
 
@@ -208,15 +208,15 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
         from podium.core.layout import Layout
         from podium.models.watcher import Unwatched
         from podium.pipeline import train
-        from tests.small_splits import RUNTIME, contender
+        from tests.small_splits import RESOURCES, RUNTIME, contender
 
         class Dying(Unwatched):
             def epoch(self, row):
                 if row.epoch == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), runtime=RUNTIME, seed=0,
-                  watch=lambda *_: Dying())
+        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), runtime=RUNTIME, resources=RESOURCES,
+                  seed=0, watch=lambda *_: Dying())
         """
     )
     repository = Path(__file__).parents[3]

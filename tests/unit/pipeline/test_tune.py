@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from podium.config.recipe import Train
+from podium.config.runtime import Resources
 from podium.config.tuning import Choices, Range, Span, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
@@ -17,11 +18,11 @@ from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import tune
 from podium.records.training import EpochResult, TuningResult
 from tests.small_jobs import unwatched
-from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, contender, write_project
+from tests.small_splits import RECIPE, RESOURCES, RUNTIME, SEARCH, TUNE, contender, write_project
 
 STUDY = TUNE.model_copy(update={"trials": 5})
 BATCHES = STUDY.model_copy(update={"together": 2})
-SIDE_BY_SIDE = RUNTIME.model_copy(update={"trials_at_once": 2})
+SIDE_BY_SIDE = Resources(trials_at_once=2)
 IMAGES = 30
 FILES = ("best.json", "history.csv", "trials.csv")
 
@@ -72,7 +73,7 @@ def study(
     recipe: Train = RECIPE,
     search: dict[str, Span] = SEARCH,
     settings=STUDY,
-    runtime=RUNTIME,
+    resources=RESOURCES,
     warm_start=(),
 ) -> dict[str, str]:
     tune.run(
@@ -82,7 +83,8 @@ def study(
         search=search,
         warm_start=warm_start,
         tune=settings,
-        runtime=runtime,
+        runtime=RUNTIME,
+        resources=resources,
         seed=0,
         watch=watch,
     )
@@ -120,6 +122,7 @@ def test_a_killed_study_goes_on_without_repeating_a_finished_trial(uninterrupted
 SIGKILLED = """
 import os, signal, sys
 from pathlib import Path
+from podium.config.runtime import Resources
 from podium.core.layout import Layout
 from tests.unit.pipeline.test_tune import BATCHES, SIDE_BY_SIDE, Listening, study
 
@@ -130,7 +133,7 @@ class Dying(Listening):
             os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    study(Layout(Path(sys.argv[1])), watch=lambda *_: Dying(), settings=BATCHES, runtime=SIDE_BY_SIDE)
+    study(Layout(Path(sys.argv[1])), watch=lambda *_: Dying(), settings=BATCHES, resources=SIDE_BY_SIDE)
 """
 
 
@@ -151,7 +154,7 @@ def test_side_by_side_and_killed_a_study_ends_like_one_in_one_process(tmp_path_f
     ended = {path.stem for path in (killed.work / "studies").glob("*/*.json")}
     assert {"trial-00000", "trial-00001"} < ended
     last = Listening()
-    assert study(killed, watch=lambda *_: last, settings=BATCHES, runtime=SIDE_BY_SIDE) == expected
+    assert study(killed, watch=lambda *_: last, settings=BATCHES, resources=SIDE_BY_SIDE) == expected
     assert not ended & {f"trial-{number:05d}" for number in last.started}
     assert list((killed.work / "studies").glob("*/")) == []
 
