@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.copies import CHANGES, pictures
-from podium.curation import duplicates
-from podium.curation.candidates import nearest
-from podium.curation.signatures import MIRROR, RECORD
+from podium.curation.near_duplicates import grouping
+from podium.curation.near_duplicates.signature import MIRROR, RECORD, SIGNATURE_BYTES, signature
 
 PLANTED = 1000
 TARGET_SECONDS, TARGET_GB = 300, 3
@@ -42,10 +41,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "signatures.bin"
         originals = _write(file, Path(folder) / "flowers-photos.zip", count)
-        signatures = np.memmap(file, np.uint8, "r", shape=(count, duplicates.SIGNATURE_BYTES))
+        signatures = np.memmap(file, np.uint8, "r", shape=(count, SIGNATURE_BYTES))
         rate, pairs = _search(signatures)
         began = time.monotonic()
-        found = duplicates.find([f"{row:016x}" for row in _shuffled(count)], signatures)
+        found = grouping.group_duplicates([f"{row:016x}" for row in _shuffled(count)], signatures)
         seconds = time.monotonic() - began
     planted = found.first[count - len(originals) :] == found.first[originals]
     sizes = np.bincount(found.first)
@@ -54,7 +53,7 @@ def main() -> int:
     verify = max(seconds - search, 0.0)
     print(
         f"find: {seconds:.0f} s (search {search:.0f} s, verification {verify:.0f} s of {pairs} pairs), "
-        f"peak {gigabytes:.2f} GB of which the mapped file has {count * duplicates.SIGNATURE_BYTES / 1e9:.2f}"
+        f"peak {gigabytes:.2f} GB of which the mapped file has {count * SIGNATURE_BYTES / 1e9:.2f}"
     )
     print(
         f"planted copies found: {planted.mean():.4f} of {len(planted)}; largest group {sizes.max()}, "
@@ -63,7 +62,7 @@ def main() -> int:
     for size in (1_000_000, 100_000_000):
         print(
             f"{size:>11,} pictures, from these parts: exact search {rate * size**2 / 3600:,.1f} h, verification "
-            f"{verify * size / count / 3600:,.1f} h, file {size * duplicates.SIGNATURE_BYTES / 1e9:,.0f} GB"
+            f"{verify * size / count / 3600:,.1f} h, file {size * SIGNATURE_BYTES / 1e9:,.0f} GB"
         )
     figure = {
         "seconds": round(seconds, 1),
@@ -96,7 +95,7 @@ def _search(signatures: NDArray[np.uint8]) -> tuple[float, int]:
     for count in (len(signatures) // 2, len(signatures)):
         vectors = signatures[:count].view(RECORD)[:, 0]["vector"].copy()
         began = time.monotonic()
-        pairs = len(nearest(vectors, MIRROR, duplicates.NEIGHBOURS, duplicates.LEAST_PRODUCT).first)
+        pairs = len(grouping.nearest_neighbours(vectors, MIRROR, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT).first)
         seconds = time.monotonic() - began
         rate = seconds / count**2
         print(f"search of {count:,}: {seconds:.1f} s, {rate * 1e9:.2f} ns per n^2, {pairs / count:.2f} pairs a picture")
@@ -112,14 +111,14 @@ def _write(file: Path, archive: Path, count: int) -> NDArray[np.int64]:
         x, y = image.width // 2, image.height // 2
         images += [image.crop((a, b, a + x, b + y)) for a in (0, x) for b in (0, y)]
     began = time.monotonic()
-    real = np.stack([duplicates.signature(image) for image in images]).view(RECORD)[:, 0]
+    real = np.stack([signature(image) for image in images]).view(RECORD)[:, 0]
     print(f"{len(real)} real signatures, {(time.monotonic() - began) / len(real) * 1e3:.1f} ms each")
     vectors = real["vector"].copy()
-    found = nearest(vectors, MIRROR, duplicates.NEIGHBOURS, duplicates.LEAST_PRODUCT)
+    found = grouping.nearest_neighbours(vectors, MIRROR, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT)
     print(f"search of the real {len(real):,}: {len(found.first) / len(real):.2f} pairs a picture")
     originals = rng.choice(whole, min(PLANTED, whole), replace=False)
     changes = list(CHANGES.values())
-    copies = np.stack([duplicates.signature(changes[n % len(changes)](images[at])) for n, at in enumerate(originals)])
+    copies = np.stack([signature(changes[n % len(changes)](images[at])) for n, at in enumerate(originals)])
     with file.open("wb") as stream:
         stream.write(real.tobytes())
         left = count - len(real) - len(copies)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from benchmarks.copies import CHANGES, pictures, watermarked
-from podium.curation import duplicates
+from podium.curation.near_duplicates import grouping
+from podium.curation.near_duplicates.signature import perceptual_hash, signature
 from podium.data.decode import pixels_sha256
 
 ROOT = Path(__file__).parents[1]
@@ -37,14 +38,14 @@ class Known:
 
     def __init__(self, images: list[Image.Image]) -> None:
         self.sha256 = [pixels_sha256(image) for image in images]
-        self.hashes = np.array([duplicates.perceptual_hash(image) for image in images], dtype=np.uint64)
-        self.signatures = np.stack([duplicates.signature(image) for image in images])
+        self.hashes = np.array([perceptual_hash(image) for image in images], dtype=np.uint64)
+        self.signatures = np.stack([signature(image) for image in images])
 
     def groups(self, more: "Known | None" = None) -> NDArray[np.int64]:
         """First image of the group of each picture, and of each of some more."""
         sha256 = self.sha256 + (more.sha256 if more else [])
         both = np.concatenate([self.signatures, more.signatures]) if more else self.signatures
-        return duplicates.find(sha256, both).first
+        return grouping.group_duplicates(sha256, both).first
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _say_merged(names: list[str], before: NDArray[np.int64], after: NDArray[np.i
 
 def _list_links(names: list[str], images: list[Image.Image], known: Known, sheet: Path | None) -> None:
     """Says which pictures of the set itself are linked; a person judges whether they show the same scene."""
-    links = duplicates.links(known.sha256, known.signatures)
+    links = grouping.duplicate_pairs(known.sha256, known.signatures)
     pairs = sorted(zip(links.first.tolist(), links.second.tolist(), links.mirrored.tolist(), strict=True))
     for number, (one, other, mirrored) in enumerate(pairs):
         print(f"link {number}: {names[one]} {names[other]}{' (mirrored)' if mirrored else ''}")

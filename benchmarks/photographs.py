@@ -66,7 +66,9 @@ def prepare(root: Path, archive: Path, image_size: int, limit: int | dict[Split,
     )
     fetch.run(layout, source, Fetch(), {})
     before = time.process_time()
-    preprocess.run(layout, Preprocess(image_size=image_size), seed=0, workers=0)  # here, so that it can be measured
+    preprocess.preprocess_dataset(
+        layout, Preprocess(image_size=image_size), seed=0, workers=0
+    )  # here, so that it can be measured
     cpu_seconds = time.process_time() - before
     originals = root / "originals"
     with zipfile.ZipFile(archive) as packed:

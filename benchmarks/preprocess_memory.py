@@ -30,7 +30,7 @@ from podium.core.layout import Layout
 from podium.pipeline import preprocess
 
 if __name__ == "__main__":
-    preprocess.run(Layout(Path(sys.argv[1])), Preprocess(image_size=32), seed=0, workers=2)
+    preprocess.preprocess_dataset(Layout(Path(sys.argv[1])), Preprocess(image_size=32), seed=0, workers=2)
 """
 
 

@@ -33,9 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.curation.decoding import FEATURES, Feature, Job, RawImage, Reading, decode_all
-from podium.curation.placing import Packed, write_shards
-from podium.curation.scratch import Scratch, ScratchWriter
+from podium.curation.decoding import FEATURES, DecodeJob, Feature, RawImage, Reading, decode_all
+from podium.curation.temporary_arrays import PackedImages, TemporaryArrays, TemporaryArraysWriter, write_shards
 from podium.data.decode import decode, to_srgb
 from podium.data.manifest import RawImages, RawWriter
 from podium.data.preprocess import least_side, resize
@@ -111,10 +110,10 @@ def baseline(pool: Pool, paths: list[str], target: Path) -> float:
     return time.perf_counter() - began
 
 
-def in_scratch(scratch: Scratch, readings: list[Reading]) -> Packed:
+def packed_images(arrays: TemporaryArrays, readings: list[Reading]) -> PackedImages:
     """What `write_shards` takes."""
-    return Packed(
-        pixels=scratch.pixels(),
+    return PackedImages(
+        pixels=arrays.pixels(),
         side=SIDE,
         row=np.array([r.row for r in readings]),
         height=np.array([r.content_height for r in readings]),
@@ -129,19 +128,19 @@ def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Fe
     The second process may come later, so the first fifth of the images is not timed but reckoned at the speed of the
     others; so is a batch that the other process may have been at.
     """
-    scratch = Scratch(work, len(images), SIDE)
-    scratch.allocate()
+    arrays = TemporaryArrays(work, len(images), SIDE)
+    arrays.allocate()
     start = time.perf_counter()
     readings: list[Reading] = []
     first, began, untimed = 0.0, start, 0
-    for batch in decode_all(Job(raw, scratch, HOW, features=features), images, WORKERS):
+    for batch in decode_all(DecodeJob(raw, arrays, HOW, features=features), images, WORKERS):
         readings += batch
         first = first or time.perf_counter() - start
         if not untimed and len(readings) >= len(images) / 5:
             began, untimed = time.perf_counter(), len(readings) + len(batch)
     decoding = (time.perf_counter() - began) * len(images) / (len(images) - untimed)
     began = time.perf_counter()
-    write_shards(work, in_scratch(scratch, readings), [], None)
+    write_shards(work, packed_images(arrays, readings), [], None)
     writing = time.perf_counter() - began
     for path in work.glob("images-*.npy"):
         path.unlink()
@@ -155,8 +154,8 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     chosen = images[:: 4 * TIMES_OVER]
-    scratch = Scratch(work, len(images), SIDE)
-    scratch.allocate()
+    arrays = TemporaryArrays(work, len(images), SIDE)
+    arrays.allocate()
     store = RawImages(raw)
     least: dict[str, float] = {}
 
@@ -176,16 +175,16 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
         timed("decode", lambda data: decode(data, HOW.max_pixels, least_side(HOW)).width, files)
         decoded = [decode(data, HOW.max_pixels, least_side(HOW)) for data in files]
         timed("pixels to NumPy", lambda one: np.asarray(one.image).size, decoded)
-        arrays = [np.asarray(one.image) for one in decoded]
-        contents = timed("resizing", lambda pixels: resize(pixels, HOW), arrays)
+        decoded_pixels = [np.asarray(one.image) for one in decoded]
+        contents = timed("resizing", lambda pixels: resize(pixels, HOW), decoded_pixels)
         coloured = [(Image.fromarray(c.pixels), d.profile) for c, d in zip(contents, decoded, strict=True) if d.profile]
         timed("colour profile to sRGB", lambda both: np.array(to_srgb(*both)), coloured)
-        with ScratchWriter(scratch) as writer:
+        with TemporaryArraysWriter(arrays) as writer:
             pieces = [(writer, number, one.pixels) for number, one in enumerate(contents)]
             timed("store", lambda piece: piece[0].pixels(piece[1], piece[2]), pieces)
         shapes = [(n, *c.pixels.shape[:2], tuple(c.fill.tolist())) for n, c in enumerate(contents)]
         readings = [Reading(n, content_height=h, content_width=w, fill=fill) for n, h, w, fill in shapes]
-        timed("place and write", lambda packed: write_shards(work, packed, [], None), [in_scratch(scratch, readings)])
+        timed("place and write", lambda packed: write_shards(work, packed, [], None), [packed_images(arrays, readings)])
         timed("imread", lambda path: imread(path).size, paths[:: 4 * TIMES_OVER])
         small = timed("INTER_AREA", resized, map(imread, paths[:: 4 * TIMES_OVER]))
         timed("pad", padded, small)

@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Prepares the three splits."""
-    from podium.pipeline import preprocess
+    from podium.pipeline.preprocess import preprocess_dataset
 
-    preprocess.run(layout, params.preprocess, params.seed, workers=params.resources.workers)
+    preprocess_dataset(layout, params.preprocess, params.seed, workers=params.resources.workers)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Validates the prepared dataset."""
-    from podium.pipeline import validate
+    from podium.pipeline.validate import validate_dataset
 
-    validate.run(layout, params.validate_, params.seed)
+    validate_dataset(layout, params.validate_, params.seed)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Decodes raw images in processes, at most a few of them in memory at a time; the same bytes for any number.
 
-What a row's image comes to goes to its place in files (`scratch`), so nothing large travels between processes. A
-photograph with several boxes is decoded once. Depends on Pillow, torch (for resizing), OpenCV and `podium.data`; every
-process imports it once, by way of a fork server.
+What comes of an image goes to its row of the temporary arrays, so nothing large travels between processes. A photograph
+with several boxes is decoded once. Every process imports this module once, by way of a fork server.
 """
 
 import multiprocessing
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.curation import measures, signatures
-from podium.curation.scratch import Scratch, ScratchWriter
+from podium.curation import measures
+from podium.curation.near_duplicates.signature import perceptual_hash, signature
+from podium.curation.temporary_arrays import TemporaryArrays, TemporaryArraysWriter
 from podium.data.decode import DecodedImage, decode, pixels_sha256, to_srgb
 from podium.data.manifest import RawImages
 from podium.data.preprocess import least_side, resize
@@ -61,11 +61,11 @@ class Smallest:
 
 
 @dataclass(frozen=True)
-class Job:
+class DecodeJob:
     """Where images are, where they go, and what is made of them."""
 
     raw: Path
-    scratch: Scratch
+    arrays: TemporaryArrays
     preprocessing: Preprocessing
     smallest: Smallest = field(default_factory=Smallest)
     features: frozenset[Feature] = FEATURES
@@ -76,7 +76,8 @@ class Reading:
     """What came of one image.
 
     `rejection` and `reason` are empty for an image that is kept, and the rest is empty for others. `width` and `height`
-    are of the original (of the box, for a crop), those of the content of what is in the scratch files.
+    are of the original (of the box, for a crop), `content_width` and `content_height` of what is in
+    the temporary arrays.
     """
 
     row: int
@@ -100,7 +101,7 @@ def _decoded_alike(image: RawImage) -> tuple[str, str, bool]:
 class Decoder:
     """Reads batches of raw images in one process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: DecodeJob) -> None:
         self._job = job
         self._shard = ""
         self._images = RawImages(job.raw)
@@ -117,7 +118,7 @@ class Decoder:
         Raises:
             DataError: a raw shard lacks an image.
         """
-        with ScratchWriter(self._job.scratch) as writer, warnings.catch_warnings():
+        with TemporaryArraysWriter(self._job.arrays) as writer, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters is in the reading
             return [
                 reading
@@ -125,7 +126,7 @@ class Decoder:
                 for reading in self._photograph(list(group), whole, writer)
             ]
 
-    def _photograph(self, images: list[RawImage], whole: bool, writer: ScratchWriter) -> Iterator[Reading]:
+    def _photograph(self, images: list[RawImage], whole: bool, writer: TemporaryArraysWriter) -> Iterator[Reading]:
         """Reads one photograph, or crops of it; `whole` photographs may be decoded at a reduced size."""
         data = self._bytes(images[0])
         how = self._job.preprocessing
@@ -154,7 +155,12 @@ class Decoder:
         return self._images.read(image.shard, image.photo_id)
 
     def _store(
-        self, row: int, pixels: NDArray[np.uint8], decoded: DecodedImage, size: tuple[int, int], writer: ScratchWriter
+        self,
+        row: int,
+        pixels: NDArray[np.uint8],
+        decoded: DecodedImage,
+        size: tuple[int, int],
+        writer: TemporaryArraysWriter,
     ) -> Reading:
         """Puts what was asked for into a row's place in the files.
 
@@ -175,8 +181,8 @@ class Decoder:
         phash = 0
         if "signature" in self._job.features:
             image = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
-            phash = signatures.perceptual_hash(image)
-            writer.signature(row, signatures.signature(image))
+            phash = perceptual_hash(image)
+            writer.signature(row, signature(image))
         return Reading(
             row=row,
             sha256=pixels_sha256(pixels, decoded.profile) if "digest" in self._job.features else "",
@@ -190,11 +196,11 @@ class Decoder:
         )
 
 
-def decode_all(job: Job, images: Sequence[RawImage], workers: int) -> Iterator[list[Reading]]:
+def decode_all(job: DecodeJob, images: Sequence[RawImage], workers: int) -> Iterator[list[Reading]]:
     """Decodes all images.
 
     Args:
-        job: where they are, where their pixels go (the scratch is allocated), how they are read.
+        job: where they are, where their pixels go (the arrays are allocated), how they are read.
         images: what to read; those of one photograph come one after the other.
         workers: processes; 0 works in this one, and so do few images.
 
@@ -251,7 +257,7 @@ def _too_small(region: Region, width: int, height: int, smallest: Smallest) -> s
 _decoder: list[Decoder] = []  # of a worker process
 
 
-def _start_worker(job: Job) -> None:
+def _start_worker(job: DecodeJob) -> None:
     """Makes this process ready: one thread, one decoder, and an end when its parent ends."""
     import torch
 

@@ -62,9 +62,13 @@ PREPARED_COLUMNS: dict[str, str] = {
     "of their photographs, also of copies of the same file",
     "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
 }
-SCRATCH_COLUMNS = ("row", "content_width", "content_height", "fill")
-"""What `preprocess` knows of an image while it works: where its pixels lie in the scratch, and their size and fill."""
-RESERVED_COLUMNS = frozenset({*RAW_COLUMNS, *PREPARED_COLUMNS, *SCRATCH_COLUMNS, *MEASURES, "naive_split"})
+WORKING_COLUMNS = ("row", "content_width", "content_height", "fill")
+"""What `preprocess` knows of an image while it works: the row, size and fill of its pixels in the temporary arrays."""
+REJECTED_COLUMNS = ("path", "label", "reason", "kind", "image_id")
+"""Of `rejected.csv`. `kind` is `unreadable`, `too_small` (a box below the least size: a choice) or `skipped` (a file of
+the source that is no image). What the source itself could not use has no label and no image_id; where it is an image by
+its name (a broken link, a failed download) it is `unreadable` too."""
+RESERVED_COLUMNS = frozenset({*RAW_COLUMNS, *PREPARED_COLUMNS, *WORKING_COLUMNS, *MEASURES, "naive_split"})
 """Names that a further column of a source may not have, since the tables made of the manifest have them already."""
 SHARD_IMAGES = 20_000
 SHARD_BYTES = 2**30

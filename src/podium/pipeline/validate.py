@@ -18,13 +18,12 @@ from podium.curation.expectations import schema
 from podium.curation.expectations.catalogue import CATALOGUE
 from podium.curation.expectations.evidence import Evidence
 from podium.curation.page import Findings, render
-from podium.data.manifest import read_manifest
+from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.records.base import read_parquet
 from podium.records.profile import MEASURES, Profile
 from podium.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
 
-_REJECTED_COLUMNS = ["path", "label", "reason", "kind", "image_id"]
 _NAMED = 3  # offending images in the message
 
 
@@ -46,7 +45,7 @@ class _Inputs:
         return paths
 
 
-def run(layout: Layout, validate: Validate, seed: int) -> None:
+def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
     """Validates `artifacts/prepared`.
 
     Args:
@@ -127,8 +126,8 @@ def _read_rejected(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     rejected = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    if list(rejected.columns) != _REJECTED_COLUMNS:
-        raise DataError(f"{path} must have the columns {', '.join(_REJECTED_COLUMNS)}: run `dvc repro -f preprocess`")
+    if list(rejected.columns) != list(REJECTED_COLUMNS):
+        raise DataError(f"{path} must have the columns {', '.join(REJECTED_COLUMNS)}: run `dvc repro -f preprocess`")
     return rejected
 
 

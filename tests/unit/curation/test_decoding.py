@@ -8,8 +8,8 @@ import pytest
 
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.curation.decoding import Job, RawImage, decode_all
-from podium.curation.scratch import Scratch
+from podium.curation.decoding import DecodeJob, RawImage, decode_all
+from podium.curation.temporary_arrays import TemporaryArrays
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.records.preprocess import Preprocessing
 from tests.raw_images import files, write_raw
@@ -22,15 +22,15 @@ import sys
 from pathlib import Path
 from podium.records.preprocess import Preprocessing
 from podium.curation import decoding
-from podium.curation.scratch import Scratch
+from podium.curation.temporary_arrays import TemporaryArrays
 
 if __name__ == "__main__":
     folder, shard, *keys = sys.argv[1:]
-    scratch = Scratch(Path(folder), 100_000, 16)
-    scratch.allocate()
+    arrays = TemporaryArrays(Path(folder), 100_000, 16)
+    arrays.allocate()
     images = [decoding.RawImage(row, shard, keys[row % 2]) for row in range(100_000)]
     how = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
-    started = decoding.decode_all(decoding.Job(Path(folder) / "artifacts/raw", scratch, how), images, 2)
+    started = decoding.decode_all(decoding.DecodeJob(Path(folder) / "artifacts/raw", arrays, how), images, 2)
     next(started)
     print("started", flush=True)
     for _ in started:
@@ -49,37 +49,39 @@ def raw(root: Path, count: int) -> tuple[Layout, list[RawImage]]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_readings_come_in_the_order_of_the_images(tmp_path: Path, workers: int) -> None:
     layout, images = raw(tmp_path, 150)
-    scratch = Scratch(tmp_path, len(images), 16)
-    scratch.allocate()
+    arrays = TemporaryArrays(tmp_path, len(images), 16)
+    arrays.allocate()
 
-    readings = [reading for batch in decode_all(Job(layout.raw, scratch, HOW), images, workers) for reading in batch]
+    readings = [
+        reading for batch in decode_all(DecodeJob(layout.raw, arrays, HOW), images, workers) for reading in batch
+    ]
 
     assert [reading.row for reading in readings] == list(range(150))
-    assert scratch.pixels().shape == (150, 16 * 16 * 3)
-    assert scratch.pixels().std(axis=1).min() > 0  # every row was written
-    assert scratch.signatures().any(axis=1).all()
-    assert scratch.measures().any(axis=1).all()
+    assert arrays.pixels().shape == (150, 16 * 16 * 3)
+    assert arrays.pixels().std(axis=1).min() > 0  # every row was written
+    assert arrays.signatures().any(axis=1).all()
+    assert arrays.measures().any(axis=1).all()
 
 
 def test_a_full_disk_is_an_error_that_can_be_told(tmp_path: Path) -> None:
     layout, images = raw(tmp_path, 3)
-    scratch = Scratch(tmp_path, 3, 16)
-    scratch.allocate()
-    scratch.pixels_file.unlink()
-    scratch.pixels_file.symlink_to("/dev/full")
+    arrays = TemporaryArrays(tmp_path, 3, 16)
+    arrays.allocate()
+    arrays.pixels_file.unlink()
+    arrays.pixels_file.symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left on device"):
-        list(decode_all(Job(layout.raw, scratch, HOW), images, 0))
+        list(decode_all(DecodeJob(layout.raw, arrays, HOW), images, 0))
 
 
 def test_an_image_that_is_not_in_its_shard_stops_the_processes(tmp_path: Path) -> None:
     layout, images = raw(tmp_path, 150)
-    scratch = Scratch(tmp_path, len(images), 16)
-    scratch.allocate()
+    arrays = TemporaryArrays(tmp_path, len(images), 16)
+    arrays.allocate()
     missing = [*images[:140], RawImage(140, "images-00000.zip", "0" * 16), *images[141:]]
 
     with pytest.raises(DataError, match="does not hold photograph 0000"):
-        list(decode_all(Job(layout.raw, scratch, HOW), missing, 2))
+        list(decode_all(DecodeJob(layout.raw, arrays, HOW), missing, 2))
 
 
 def test_processes_end_when_the_stage_is_killed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ PLAIN = 8  # more photographs in each class, so that every split gets some
 def prepare(layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs both stages; the manifest and the rejected files."""
     fetch.run(layout, PHOTOS, Fetch(), {"m": Model(architecture="resnet10t")})
-    preprocess.run(layout, SMALL, seed=0, workers=0)
+    preprocess.preprocess_dataset(layout, SMALL, seed=0, workers=0)
     rejected = pd.read_csv(layout.rejected, dtype=str, keep_default_na=False)
     return read_manifest(layout.manifest, PREPARED_COLUMNS), rejected
 
@@ -85,7 +85,9 @@ def test_too_many_rejected_images_stop_the_experiment(project: Layout, hard: tup
     manifest, rejected = hard
     lost = int((rejected["kind"] == "unreadable").sum())
     with pytest.raises(ValidationFailed, match="share_rejected") as stopped:
-        validate.run(project, Validate.model_validate({"minimum_rows": {"minimum": 1, "because": "a test"}}), seed=0)
+        validate.validate_dataset(
+            project, Validate.model_validate({"minimum_rows": {"minimum": 1, "because": "a test"}}), seed=0
+        )
     assert f"({lost} of {lost + len(manifest)})" in str(stopped.value)
     assert "\n" not in told(stopped.value)
 

@@ -31,7 +31,7 @@ CLASSES = ["lemon", "orange", "레몬"]
 def prepare(root: Path, images: list[RawFile], workers: int = 0, params: Preprocess = PARAMS) -> Layout:
     layout = Layout(root)
     write_raw(layout, images, [SkippedFile(path="notes.txt", reason="not an image: .txt")])
-    preprocess.run(layout, params, seed=0, workers=workers)
+    preprocess.preprocess_dataset(layout, params, seed=0, workers=workers)
     return layout
 
 
@@ -93,7 +93,7 @@ def test_the_number_of_workers_changes_no_byte_and_neither_does_a_second_run(tmp
     layout = prepare(tmp_path / "0", images)
     expected = hashes(layout)
 
-    preprocess.run(layout, PARAMS, seed=0, workers=0)
+    preprocess.preprocess_dataset(layout, PARAMS, seed=0, workers=0)
     assert hashes(layout) == expected
     for workers in (1, 2):
         assert hashes(prepare(tmp_path / str(workers), images, workers)) == expected
@@ -191,7 +191,7 @@ def test_a_damaged_raw_shard_stops_the_stage_and_leaves_nothing_half_written(tmp
 
     for workers in (0, 2):
         with pytest.raises(DataError, match="images-00001.zip does not hold photograph .* `dvc repro -f fetch`"):
-            preprocess.run(layout, PARAMS, seed=0, workers=workers)
+            preprocess.preprocess_dataset(layout, PARAMS, seed=0, workers=workers)
     assert not layout.prepared.exists()
     assert not (layout.work / "preprocess").exists()
 
@@ -203,7 +203,7 @@ def test_an_empty_raw_manifest_is_refused(tmp_path: Path) -> None:
     table.iloc[:0].to_parquet(layout.raw / "manifest.parquet")
 
     with pytest.raises(DataError, match="artifacts/raw holds no images"):
-        preprocess.run(layout, PARAMS, seed=0, workers=0)
+        preprocess.preprocess_dataset(layout, PARAMS, seed=0, workers=0)
 
 
 def test_progress_is_plain_lines_in_a_pipe(

@@ -31,7 +31,7 @@ def params(**changes: dict[str, object]) -> Validate:
 
 
 def run(layout: Layout, **changes: dict[str, object]) -> None:
-    validate.run(layout, params(**changes), seed=0)
+    validate.validate_dataset(layout, params(**changes), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         RawFile("lemon/copy.png", "lemon", png(picture("lemon", 5))),
     ]
     write_raw(layout, [*files(["lemon", "<b>귤</b>"], 18), *extra], [SkippedFile(path="a.txt", reason="not an image")])
-    preprocess.run(layout, Preprocess(image_size=16), seed=0, workers=0)
+    preprocess.preprocess_dataset(layout, Preprocess(image_size=16), seed=0, workers=0)
     return layout
 
 
@@ -224,7 +224,7 @@ def test_the_report_states_the_leak_of_a_draw_image_by_image(
     layout = Layout(tmp_path)
     copies = [RawFile(f"lemon/copy{n}.png", "lemon", png(picture("lemon", 5))) for n in range(9)]
     write_raw(layout, [*files(["lemon", "plum"], 18), *copies])
-    preprocess.run(layout, Preprocess(image_size=16), seed=0, workers=0)
+    preprocess.preprocess_dataset(layout, Preprocess(image_size=16), seed=0, workers=0)
 
     run(layout)
 

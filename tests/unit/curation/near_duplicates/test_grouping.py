@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.copies import CHANGES, cropped, encoded, watermarked
-from podium.curation import duplicates
+from podium.curation.near_duplicates import grouping
+from podium.curation.near_duplicates.grouping import nearest_neighbours
+from podium.curation.near_duplicates.signature import SIGNATURE_BYTES, perceptual_hash, signature
 from podium.data.decode import pixels_sha256
 
 SIDE = 96
@@ -44,9 +46,9 @@ def small(seed: int) -> Image.Image:
     return photograph(seed, 32, 32)
 
 
-def find(images: list[Image.Image], threads: int = 2) -> duplicates.Duplicates:
-    signatures = np.stack([duplicates.signature(image) for image in images])
-    return duplicates.find([pixels_sha256(image) for image in images], signatures, threads=threads)
+def find(images: list[Image.Image], threads: int = 2) -> grouping.Duplicates:
+    signatures = np.stack([signature(image) for image in images])
+    return grouping.group_duplicates([pixels_sha256(image) for image in images], signatures, threads=threads)
 
 
 PHOTOGRAPHS = [photograph(seed) for seed in range(12)]
@@ -77,7 +79,7 @@ def test_a_cropped_copy_of_a_tiny_picture_is_found() -> None:
 
 def test_different_smooth_pictures_are_not_merged_although_their_hashes_are_close() -> None:
     lemons = [lemon(seed) for seed in range(300)]
-    hashes = np.array([duplicates.perceptual_hash(image) for image in lemons], dtype=np.uint64)
+    hashes = np.array([perceptual_hash(image) for image in lemons], dtype=np.uint64)
     close = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= 12
 
     found = find(lemons)
@@ -111,19 +113,19 @@ def test_pictures_without_content_are_joined_only_when_equal() -> None:
 
 
 def test_one_image_and_none_are_fine() -> None:
-    none = np.empty((0, duplicates.SIGNATURE_BYTES), np.uint8)
+    none = np.empty((0, SIGNATURE_BYTES), np.uint8)
 
     assert find([photograph(0)]).first.tolist() == [0]
-    assert duplicates.find([], none).kind == []
+    assert grouping.group_duplicates([], none).kind == []
 
 
 def test_rows_tell_where_in_a_file_the_signatures_are() -> None:
     images = [photograph(0), photograph(1), encoded(photograph(0), "WEBP")]
-    stored = np.zeros((6, duplicates.SIGNATURE_BYTES), np.uint8)
+    stored = np.zeros((6, SIGNATURE_BYTES), np.uint8)
     rows = np.array([4, 0, 3])
-    stored[rows] = [duplicates.signature(image) for image in images]
+    stored[rows] = [signature(image) for image in images]
 
-    found = duplicates.find([pixels_sha256(image) for image in images], stored, rows)
+    found = grouping.group_duplicates([pixels_sha256(image) for image in images], stored, rows)
 
     assert found.first.tolist() == [0, 1, 0]
 
@@ -137,14 +139,14 @@ MIXED = [
     LEMONS[5],
 ]
 MIXED_SHA256 = [pixels_sha256(image) for image in MIXED]
-MIXED_SIGNATURES = np.stack([duplicates.signature(image) for image in MIXED])
+MIXED_SIGNATURES = np.stack([signature(image) for image in MIXED])
 MIXED_GROUPS = [*range(12), 0, 1, 2, 6, 7, 8, 5, 11]
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(len(MIXED))), st.integers(1, 3))
 def test_neither_the_order_of_rows_nor_threads_change_the_groups(order: list[int], threads: int) -> None:
-    found = duplicates.find([MIXED_SHA256[at] for at in order], MIXED_SIGNATURES[order], threads=threads)
+    found = grouping.group_duplicates([MIXED_SHA256[at] for at in order], MIXED_SIGNATURES[order], threads=threads)
 
     given_groups = [MIXED_GROUPS[at] for at in order]
     expected = [given_groups.index(group) for group in given_groups]
@@ -153,7 +155,7 @@ def test_neither_the_order_of_rows_nor_threads_change_the_groups(order: list[int
 
 
 def test_links_name_the_pairs_behind_the_groups() -> None:
-    links = duplicates.links(MIXED_SHA256, MIXED_SIGNATURES)
+    links = grouping.duplicate_pairs(MIXED_SHA256, MIXED_SIGNATURES)
 
     pairs = {
         (*sorted((a, b)), m)
@@ -164,14 +166,66 @@ def test_links_name_the_pairs_behind_the_groups() -> None:
 
 def test_a_signature_is_the_same_bytes_every_time_and_has_the_promised_size() -> None:
     for image in (photograph(1), lemon(1), small(1), Image.new("RGB", (1, 1)), photograph(2, 600, 40)):
-        first, again = duplicates.signature(image), duplicates.signature(image.copy())
+        first, again = signature(image), signature(image.copy())
         assert first.dtype == np.uint8
-        assert first.shape == (duplicates.SIGNATURE_BYTES,)
+        assert first.shape == (SIGNATURE_BYTES,)
         assert first.tobytes() == again.tobytes()
 
 
 def test_the_hash_does_not_depend_on_the_size_of_a_picture() -> None:
     image = photograph(5)
-    distance = (duplicates.perceptual_hash(image) ^ duplicates.perceptual_hash(image.resize((300, 300)))).bit_count()
+    distance = (perceptual_hash(image) ^ perceptual_hash(image.resize((300, 300)))).bit_count()
 
     assert distance <= 4
+
+
+FACTORS = np.array([1, -1, 1, 1, -1], np.int16)
+
+
+def unit(rng: np.random.Generator, count: int, length: int = 5) -> np.ndarray:
+    vectors = rng.normal(size=(count, length))
+    return np.round(vectors * (2000 / np.linalg.norm(vectors, axis=1, keepdims=True))).astype(np.int16)
+
+
+def by_hand(vectors: np.ndarray, mirror: np.ndarray, count: int, least: int) -> set[tuple[int, int, bool, int]]:
+    wide, pairs = vectors.astype(np.int64), set()
+    for mirrored in (False, True):
+        products = (wide * mirror if mirrored else wide) @ wide.T
+        for row, of_row in enumerate(products):
+            others = [column for column in np.lexsort((np.arange(len(wide)), -of_row)) if column != row]
+            for column in others[:count]:
+                if of_row[column] >= least:
+                    pairs.add((min(row, column), max(row, column), mirrored, int(of_row[column])))
+    return pairs
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 200), st.integers(1, 6), st.sampled_from([1, 1_000_000, 3_000_000]))
+def test_the_pairs_are_those_of_a_full_comparison(seed: int, size: int, count: int, least: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = unit(rng, size)
+    if size > 4:
+        vectors[rng.integers(0, size, size // 2)] = vectors[0]  # ties
+
+    found = nearest_neighbours(vectors, FACTORS, count, least)
+
+    rows = zip(
+        found.first.tolist(), found.second.tolist(), found.mirrored.tolist(), found.product.tolist(), strict=True
+    )
+    assert set(rows) == by_hand(vectors, FACTORS, count, least)
+    assert (np.diff(found.product) <= 0).all()
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])
+def test_planted_neighbours_are_found_across_blocks(size: int) -> None:
+    vectors = unit(np.random.default_rng(0), size, 63)
+    mirror = np.where(np.arange(63) % 3 == 0, -1, 1).astype(np.int16)
+    vectors[size - 1] = vectors[3]
+    vectors[size - 2] = vectors[5] * mirror
+
+    found = nearest_neighbours(vectors, mirror, 5, 3_900_000)
+
+    assert list(zip(found.first, found.second, found.mirrored, strict=True)) == [
+        (3, size - 1, False),
+        (5, size - 2, True),
+    ]

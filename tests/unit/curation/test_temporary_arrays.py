@@ -5,17 +5,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.curation.placing import Packed, random_place, write_shards
+from podium.curation.temporary_arrays import PackedImages, random_position, write_shards
 
 SIDE = 8
 
 
-def packed(sizes: list[tuple[int, int]]) -> Packed:
-    """Contents of one colour each (number + 1), in rows of the scratch that are in reverse order."""
+def packed(sizes: list[tuple[int, int]]) -> PackedImages:
+    """Contents of one colour each (number + 1), in rows of the array that are in reverse order."""
     pixels = np.full((len(sizes), SIDE * SIDE * 3), 255, np.uint8)
     for number, (height, width) in enumerate(sizes):
         pixels[len(sizes) - 1 - number, : height * width * 3] = number + 1
-    return Packed(
+    return PackedImages(
         pixels=pixels,
         side=SIDE,
         row=np.arange(len(sizes))[::-1].copy(),
@@ -63,14 +63,14 @@ def test_random_places_depend_on_seed_and_id_alone_and_keep_the_content_whole(tm
 
 @given(across=st.integers(0, 3000), down=st.integers(0, 3000), seed=st.integers(0, 2**31))
 def test_a_place_is_within_the_room(across: int, down: int, seed: int) -> None:
-    left, top = random_place("0123456789abcdef", seed, (across, down))
+    left, top = random_position("0123456789abcdef", seed, (across, down))
 
     assert 0 <= left <= across
     assert 0 <= top <= down
 
 
 def test_places_are_even() -> None:
-    counts = Counter(random_place(f"{n}", 0, (3, 0)) for n in range(4000))
+    counts = Counter(random_position(f"{n}", 0, (3, 0)) for n in range(4000))
 
     assert {place[0] for place in counts} == {0, 1, 2, 3}
     assert min(counts.values()) > 900

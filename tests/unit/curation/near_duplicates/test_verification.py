@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from podium.curation.alignment import Likeness, Start, likeness, starts
+from podium.curation.near_duplicates.verification import InitialWarp, Similarity, align, initial_warps
 
 SIDE = 32
 
@@ -17,9 +17,9 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-def compared(first: np.ndarray, second: np.ndarray) -> Likeness:
-    start = starts(first[None], second[None])[0]
-    return Likeness(0, 0) if start == Start.NONE else likeness(first, second, start)
+def compared(first: np.ndarray, second: np.ndarray) -> Similarity:
+    start = initial_warps(first[None], second[None])[0]
+    return Similarity(0, 0) if start == InitialWarp.NONE else align(first, second, start)
 
 
 def test_the_same_picture_is_wholly_alike() -> None:
@@ -49,14 +49,14 @@ def test_a_flat_picture_is_like_nothing_not_even_itself() -> None:
 
     assert not compared(flat, flat).same_picture
     assert not compared(flat, thumbnail(picture(1))).same_picture
-    assert starts(flat[None], flat[None]).tolist() == [Start.NONE]
+    assert initial_warps(flat[None], flat[None]).tolist() == [InitialWarp.NONE]
 
 
 def test_only_pictures_that_resemble_each_other_as_they_are_are_worth_aligning() -> None:
     pictures = np.stack([thumbnail(picture(seed)) for seed in range(8)])
     cropped = np.stack([thumbnail(picture(seed).crop((10, 10, 190, 190))) for seed in range(8)])
 
-    assert starts(pictures, cropped).tolist() == [Start.FIRST_IS_LARGER] * 8
-    assert starts(cropped, pictures).tolist() == [Start.SECOND_IS_LARGER] * 8
-    assert (starts(pictures, np.roll(cropped, 1, axis=0)) == Start.NONE).all()
-    assert starts(pictures[:0], cropped[:0]).shape == (0,)
+    assert initial_warps(pictures, cropped).tolist() == [InitialWarp.FIRST_IS_LARGER] * 8
+    assert initial_warps(cropped, pictures).tolist() == [InitialWarp.SECOND_IS_LARGER] * 8
+    assert (initial_warps(pictures, np.roll(cropped, 1, axis=0)) == InitialWarp.NONE).all()
+    assert initial_warps(pictures[:0], cropped[:0]).shape == (0,)

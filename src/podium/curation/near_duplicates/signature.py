@@ -1,8 +1,7 @@
 """What near-duplicate search keeps of one picture: a record of fixed size, so that a file of them can be mapped.
 
-Three parts: a vector that finds candidates (`candidates`), a thumbnail that is laid over another (`alignment`) and
-corners that are matched with those of another (`corners`). All come from a copy of at most 256 pixels. Depends on
-Pillow, NumPy, SciPy, OpenCV and imagehash; decode workers import it.
+Three parts: a vector that finds pairs which resemble each other (`grouping`), and a thumbnail and keypoints that verify
+them (`verification`). All come from a copy of at most 256 pixels.
 """
 
 import cv2
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from podium.curation.alignment import THUMBNAIL_SIDE
-
-CORNERS = 128  # with 150, copies of 100 photographs under eleven changes had at least 32 in place
-_SIDE = 256  # pixels of the longer side of the copy in which corners are sought
-_LEAST_SIDE = 128  # the corners of smaller pictures are those of their blown-up pixels
-_LEAST_BREADTH = 64  # pixels of the shorter side; ORB seeks no corners within 31 pixels of an edge
+THUMBNAIL_SIDE = 32
+KEYPOINTS = 128  # with 150, copies of 100 photographs under eleven changes had at least 32 in place
+_SIDE = 256  # pixels of the longer side of the copy in which keypoints are sought
+_LEAST_SIDE = 128  # the keypoints of smaller pictures are those of their blown-up pixels
+_LEAST_BREADTH = 64  # pixels of the shorter side; ORB seeks no keypoints within 31 pixels of an edge
 _GRID = 16  # pixels of a side of what the vector is made of
 _MARGIN = 0.05  # of a side: the vector is the mean of the whole picture's and that of its centre
 _BLUR = 0.5  # pixels of the grid
@@ -35,10 +33,10 @@ RECORD = np.dtype(
     [
         ("vector", "<i2", MIRROR.shape),
         ("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)),
-        ("corners", "<u2"),
-        ("at", "u1", (CORNERS, 2)),  # x, y
-        ("descriptors", "u1", (CORNERS, 32)),
-        ("mirrored", "u1", (CORNERS, 32)),  # descriptors of the same corners in the mirror image
+        ("keypoints", "<u2"),
+        ("at", "u1", (KEYPOINTS, 2)),  # x, y
+        ("descriptors", "u1", (KEYPOINTS, 32)),
+        ("mirrored", "u1", (KEYPOINTS, 32)),  # descriptors of the same keypoints in the mirror image
     ]
 )
 SIGNATURE_BYTES: int = RECORD.itemsize
@@ -67,7 +65,7 @@ def signature(image: Image.Image) -> NDArray[np.uint8]:
     size = _scaled(image, _SIDE)
     if longest >= _LEAST_SIDE and min(size) >= _LEAST_BREADTH:
         grey = small.convert("L")
-        _find_corners(grey if grey.size == size else grey.resize(size, Image.Resampling.BILINEAR), record)
+        _detect_keypoints(grey if grey.size == size else grey.resize(size, Image.Resampling.BILINEAR), record)
     return np.frombuffer(record.tobytes(), np.uint8)
 
 
@@ -100,25 +98,25 @@ def _vector(image: Image.Image) -> NDArray[np.int16]:
     return rounded
 
 
-def _find_corners(image: Image.Image, record: NDArray[np.void]) -> None:
-    """Fills in ORB corners (Rublee and others, "ORB: an efficient alternative to SIFT or SURF", ICCV 2011).
+def _detect_keypoints(image: Image.Image, record: NDArray[np.void]) -> None:
+    """Fills in ORB keypoints (Rublee and others, "ORB: an efficient alternative to SIFT or SURF", ICCV 2011).
 
-    A descriptor of the mirror image does not follow from that of the picture, so both are kept; the corners are sought
-    once.
+    A descriptor of the mirror image does not follow from that of the picture, so both are kept; the keypoints are
+    sought once.
     """
     grey = np.asarray(image)
-    orb = cv2.ORB.create(nfeatures=CORNERS)
-    corners, descriptors = orb.detectAndCompute(grey, None)
-    corners = corners[:CORNERS]
-    if not corners:
+    orb = cv2.ORB.create(nfeatures=KEYPOINTS)
+    keypoints, descriptors = orb.detectAndCompute(grey, None)
+    keypoints = keypoints[:KEYPOINTS]
+    if not keypoints:
         return
-    count = len(corners)
+    count = len(keypoints)
     reflected = [
         cv2.KeyPoint(grey.shape[1] - 1 - c.pt[0], c.pt[1], c.size, (180 - c.angle) % 360, c.response, c.octave, number)
-        for number, c in enumerate(corners)
+        for number, c in enumerate(keypoints)
     ]
     found, mirrored = orb.compute(np.ascontiguousarray(grey[:, ::-1]), reflected)
-    record["corners"] = count
-    record["at"][:count] = np.clip(np.round([c.pt for c in corners]), 0, 255)
+    record["keypoints"] = count
+    record["at"][:count] = np.clip(np.round([c.pt for c in keypoints]), 0, 255)
     record["descriptors"][:count] = descriptors[:count]
     record["mirrored"][[c.class_id for c in found]] = mirrored
