@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from optuna import TrialPruned
 from torch import nn
 
 from benchmarks.sides import (
@@ -45,14 +46,14 @@ from podium.config.tuning import Range, Tune
 from podium.core.errors import Diverged
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
+from podium.models.callbacks import Callback
 from podium.models.compute import Compute
 from podium.models.engine import Fitted, fit
 from podium.models.freezing import Plan
 from podium.models.job import Cache, Job
 from podium.models.recipe import stretched, with_values
-from podium.models.search import Pruned, Study
-from podium.models.trials import TrialResult
-from podium.records.training import EpochResult
+from podium.models.search import Study, Trial
+from podium.records.training import EpochResult, TrialResult
 
 RATE = "train.learning_rate"
 Side = Literal["podium-recipe", "plain-recipe", "podium-study", "plain-study"]
@@ -134,7 +135,7 @@ def run(side: Side, frozen: Frozen) -> Spent:
     return Spent(**in_own_process("benchmarks.frozen_sides", side, json.dumps(asdict(frozen))))
 
 
-class _Clock:
+class _Clock(Callback):
     """Notes when each epoch was over."""
 
     def __init__(self) -> None:
@@ -142,6 +143,9 @@ class _Clock:
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
         self.accuracy: list[float] = []
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        self.epoch(row.val_accuracy)
 
     def epoch(self, accuracy: float) -> None:
         self.seconds.append(time.perf_counter() - self._start)
@@ -155,10 +159,20 @@ class _Clock:
         return Spent(self.seconds, self.cpu_seconds, self.accuracy, peak, len(trials), given_up, rate)
 
 
+@dataclass(frozen=True)
+class _Pruning(Callback):
+    """Lets the study end a trial."""
+
+    trial: Trial
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        self.trial.report(row)
+
+
 def _podium_recipe(frozen: Frozen) -> Spent:
     with tempfile.TemporaryDirectory() as folder:
         clock = _Clock()
-        _fitted(frozen, frozen.contender(frozen.epochs), Path(folder), lambda row: clock.epoch(row.val_accuracy))
+        _fitted(frozen, frozen.contender(frozen.epochs), Path(folder), clock)
         return clock.spent()
 
 
@@ -171,27 +185,27 @@ def _podium_study(frozen: Frozen) -> Spent:
     with tempfile.TemporaryDirectory() as folder:
         clock = _Clock()
         while len(results) < frozen.trials:
-            asked = study.ask(results, len(results))
-            candidate = with_values(study.contender, asked.parameters)
+            trial = study.ask(results, len(results))
+            candidate = with_values(study.contender, trial.parameters)
             candidate = candidate.model_copy(update={"train": stretched(candidate.train, tune.epochs)})
             state: Literal["finished", "pruned", "diverged"] = "finished"
             try:
-                _fitted(frozen, candidate, Path(folder), asked.report)
-            except (Pruned, Diverged) as ended:
-                state = "pruned" if isinstance(ended, Pruned) else "diverged"
-            results.append(asked.result(state))
+                _fitted(frozen, candidate, Path(folder), _Pruning(trial))
+            except (TrialPruned, Diverged) as ended:
+                state = "pruned" if isinstance(ended, TrialPruned) else "diverged"
+            results.append(trial.result(state))
         best = min((row.val_loss, result.number) for result in results for row in result.epochs)[1]
         final = with_values(study.contender, results[best].parameters)
-        _fitted(frozen, final, Path(folder), lambda row: clock.epoch(row.val_accuracy))
+        _fitted(frozen, final, Path(folder), clock)
     return clock.spent([result.state for result in results], final.train.learning_rate)
 
 
-def _fitted(frozen: Frozen, contender: Contender, folder: Path, told: Callable[[EpochResult], None]) -> Fitted:
+def _fitted(frozen: Frozen, contender: Contender, folder: Path, callback: Callback) -> Fitted:
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
     cache = Cache(folder, Resources().cache_gib, {})
     job = Job("podium", train, val, contender, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
-    return fit(job, frozen.network(), lambda row, seconds: told(row))
+    return fit(job, frozen.network(), [callback])
 
 
 def _plain_recipe(frozen: Frozen) -> Spent:

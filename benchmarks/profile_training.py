@@ -64,9 +64,9 @@ def _profiled(task: Task, architecture: str, trainable: Literal["all", "last_sta
         cache = Cache(Path(folder), Resources().cache_gib, {})
         job = Job("profile", train, val, contender, MEAN, STD, Compute.of(runtime), task.seed, cache=cache)
         warming, module = (zoo.create(contender, len(train.classes), task.seed) for _ in range(2))
-        fit(job, warming, lambda row, seconds: None)
+        fit(job, warming)
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            fit(job, module, lambda row, seconds: None)
+            fit(job, module)
     spent = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
     whole = sum(spent.values())
     of_kind = {

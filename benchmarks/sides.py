@@ -158,7 +158,7 @@ def _podium(task: Task) -> Timed:
 
     def work() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            fitted = fit(job, module, lambda row, seconds: None, Checkpoint(Path(folder)))
+            fitted = fit(job, module, checkpoint=Checkpoint(Path(folder)))
         return fitted.progress.history[-1].val_accuracy
 
     return _timed(work, len(train) * task.epochs)

@@ -10,7 +10,7 @@ from podium.core.layout import Layout
 def main(params: Params, layout: Layout, model: str) -> None:
     """Trains one model."""
     from podium.pipeline import train
-    from podium.registry.tracking import live_view
+    from podium.registry.tracking import LiveView
 
     train.run(
         layout,
@@ -19,7 +19,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
         runtime=params.runtime,
         resources=params.resources,
         seed=params.seed,
-        watch=live_view(layout, params.experiment),
+        callbacks=[LiveView(layout, params.experiment)],
     )
 
 

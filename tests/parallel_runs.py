@@ -12,8 +12,7 @@ from podium.models.checkpoint import Checkpoint
 from podium.models.engine import Fitted, fit
 from podium.models.job import Cache
 from podium.models.parallel import ALONE, World
-from podium.records.training import EpochResult
-from tests.small_jobs import ignore, job
+from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE
 
 CONVNEXT, RESNET = "test_convnext", "test_resnet"  # without and with batch norm
@@ -49,13 +48,8 @@ def run(
     recipe = RECIPE.model_copy(update=changes)
     module = zoo.create(section, 3, 0)
 
-    def dying(row: EpochResult, seconds: float) -> None:
-        """Ends the training as soon as it is told of epoch 2."""
-        if row.epoch == 2:
-            raise InterruptedError
-
     task = job(prepared, recipe, section=section, world=world, cache=Cache(folder / "features", 1.0, {}))
-    return fit(task, module, dying if dies else ignore, Checkpoint(folder / name, world) if keep else None)
+    return fit(task, module, [Interrupting(at=2)] if dies else [], Checkpoint(folder / name, world) if keep else None)
 
 
 def run_all(root: Path, world: World) -> None:

@@ -1,4 +1,4 @@
-"""A job over small prepared images, for tests of the engine that need no project, and watchers that do nothing."""
+"""A job over small prepared images, for tests of the engine that need no project, and a callback that remembers."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from podium.config.contender import Contender
 from podium.config.recipe import Augment, Train
 from podium.config.runtime import Runtime
 from podium.data.shards import open_for_fitting
+from podium.models.callbacks import Callback, Ending
 from podium.models.compute import Compute
 from podium.models.job import Cache, Job
 from podium.models.parallel import ALONE, World
-from podium.models.watcher import Unwatched, Watcher
 from podium.records.training import EpochResult
 from tests.small_splits import RECIPE, RUNTIME, contender
 
@@ -32,10 +32,26 @@ def job(
     return Job("train small", train, val, model, MEAN, STD, Compute.of(runtime), 0, world, cache)
 
 
-def ignore(row: EpochResult, seconds: float) -> None:
-    """Watches nothing."""
+class Remembering(Callback):
+    """Keeps what it is told of epochs and of the end."""
+
+    def __init__(self) -> None:
+        self.rows: list[EpochResult] = []
+        self.ending: Ending | None = None
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        self.rows.append(row)
+
+    def on_train_end(self, ending: Ending) -> None:
+        self.ending = ending
 
 
-def unwatched(kind: str, model: str, fingerprint: str) -> Watcher:
-    """A `WatcherFactory` for stages that nobody watches."""
-    return Unwatched()
+class Interrupting(Callback):
+    """Ends a run at an epoch, and at every later one."""
+
+    def __init__(self, at: int = 1) -> None:
+        self.at = at
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        if row.epoch >= self.at:
+            raise InterruptedError

@@ -9,35 +9,40 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
+from operator import methodcaller
 from pathlib import Path
-from typing import Protocol
+
+from optuna import TrialPruned
 
 from podium.config.tuning import Value
 from podium.core.errors import Diverged, ModelError
-from podium.models.search import Pruned, Study
-from podium.models.trials import Journal, Listener, Objective, State, TrialResult
-from podium.records.training import EpochResult
+from podium.models.callbacks import Callback
+from podium.models.search import Study, Trial
+from podium.models.trials import Journal, Objective
+from podium.records.training import EpochResult, State, TrialResult
 
 _POLL_SECONDS = 0.2
-Event = tuple[int, dict[str, Value] | EpochResult]
-"""(number of the trial, its values when it begins, or an epoch that is done)."""
+Event = methodcaller
+"""A call of one of the methods of `Callback`, on its way from a worker to the parent."""
 
 
-def run(study: Study, folder: Path, objective: Objective, listener: Listener, at_once: int = 1) -> list[TrialResult]:
+def run_trials(
+    study: Study, folder: Path, objective: Objective, callbacks: Sequence[Callback] = (), processes: int = 1
+) -> list[TrialResult]:
     """Runs the trials of a study that are still missing.
 
     Args:
         study: what is searched.
         folder: of the journal; claimed by this process.
         objective: runs one trial.
-        listener: told of each trial that is run now.
-        at_once: processes; no more are used than a batch has trials. 1 = all in this process.
+        callbacks: told of each trial that is run now.
+        processes: no more are used than a batch has trials. 1 = all in this process.
 
     Returns:
         All trials, by number.
@@ -49,59 +54,84 @@ def run(study: Study, folder: Path, objective: Objective, listener: Listener, at
     journal = Journal(folder)
     done = journal.read()
     results: list[TrialResult] = []
-    with _crew(objective, listener, min(at_once, study.tune.together)) as crew:
+    with _workers(objective, callbacks, min(processes, study.tune.together)) as pool:
         while batch := study.next_batch(results):
             missing = [number for number in batch if number not in done]
-            for result in crew.results(study, results, missing):
+            batch_results: Iterator[TrialResult]
+            if pool is None:
+                batch_results = (_run_trial(study, results, number, objective, callbacks) for number in missing)
+            else:
+                batch_results = pool.run_batch(study, results, missing)
+            for result in batch_results:
                 journal.add(result)
                 done[result.number] = result
-                listener.ended(result)
+                for callback in callbacks:
+                    callback.on_trial_end(result)
             results += [done[number] for number in batch]
     return results
 
 
-class _Crew(Protocol):
-    """Runs the trials of one batch."""
+def _run_trial(
+    study: Study, earlier: Sequence[TrialResult], number: int, objective: Objective, callbacks: Sequence[Callback]
+) -> TrialResult:
+    trial = study.ask(earlier, number)
+    for callback in callbacks:
+        callback.on_trial_begin(number, trial.parameters)
+    state: State = "finished"
+    try:
+        objective(number, trial.parameters, _PruningCallback(number, trial, callbacks))
+    except TrialPruned:
+        state = "pruned"
+    except Diverged:
+        state = "diverged"
+    return trial.result(state)
 
-    def results(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
-        """In the order in which they end."""
+
+@dataclass(frozen=True)
+class _PruningCallback(Callback):
+    """Tells the study's callbacks of the epochs of one trial, then the pruner, which may end it."""
+
+    number: int
+    trial: Trial
+    callbacks: Sequence[Callback]
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(row, seconds, self.number)
+        self.trial.report(row)
+
+
+# Several processes
 
 
 @contextmanager
-def _crew(objective: Objective, listener: Listener, size: int) -> Iterator[_Crew]:
-    if size == 1:
-        yield _Alone(objective, listener)
+def _workers(objective: Objective, callbacks: Sequence[Callback], count: int) -> Iterator["_Workers | None"]:
+    """Worker processes; None where this process does the work itself."""
+    if count == 1:
+        yield None
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
     events: SimpleQueue[Event] = context.SimpleQueue()
-    with ProcessPoolExecutor(size, context, initializer=_begin, initargs=(objective, events)) as pool:
-        yield _SideBySide(pool, events, listener)
+    with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(objective, events)) as pool:
+        yield _Workers(pool, events, callbacks)
 
 
 @dataclass(frozen=True)
-class _Alone:
-    objective: Objective
-    listener: Listener
-
-    def results(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
-        for number in numbers:
-            yield _one(study, earlier, number, self.objective, self.listener)
-
-
-@dataclass(frozen=True)
-class _SideBySide:
+class _Workers:
     pool: ProcessPoolExecutor
     events: "SimpleQueue[Event]"
-    listener: Listener
+    callbacks: Sequence[Callback]
 
-    def results(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
+    def run_batch(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
+        """Runs trials side by side; yields them in the order in which they end."""
         running = {self.pool.submit(_work, study, tuple(earlier), number) for number in numbers}
         failures: list[BaseException] = []
         while running:
             ended, running = wait(running, _POLL_SECONDS, return_when=FIRST_COMPLETED)
-            self._tell()  # a worker has told all its epochs before its future is done
+            self._forward_events()  # a worker has sent all its epochs before its future is done
             failures += [error for future in ended if (error := future.exception()) is not None]
-            yield from _in_order(future for future in ended if future.exception() is None)
+            results = [future.result() for future in ended if future.exception() is None]
+            yield from sorted(results, key=lambda result: result.number)
         for error in failures:
             if isinstance(error, BrokenProcessPool):
                 raise ModelError(
@@ -110,69 +140,43 @@ class _SideBySide:
                 ) from error
             raise error
 
-    def _tell(self) -> None:
+    def _forward_events(self) -> None:
         while not self.events.empty():
-            number, what = self.events.get()
-            if isinstance(what, EpochResult):
-                self.listener.epoch(number, what)
-            else:
-                self.listener.started(number, what)
-
-
-def _in_order(futures: Iterable[Future[TrialResult]]) -> list[TrialResult]:
-    return sorted((future.result() for future in futures), key=lambda result: result.number)
-
-
-def _one(
-    study: Study, earlier: Sequence[TrialResult], number: int, objective: Objective, listener: "Listener | _Teller"
-) -> TrialResult:
-    asked = study.ask(earlier, number)
-    listener.started(number, asked.parameters)
-
-    def report(row: EpochResult) -> None:
-        listener.epoch(number, row)
-        asked.report(row)
-
-    state: State = "finished"
-    try:
-        objective(number, asked.parameters, report)
-    except Pruned:
-        state = "pruned"
-    except Diverged:
-        state = "diverged"
-    return asked.result(state)
+            event = self.events.get()
+            for callback in self.callbacks:
+                event(callback)
 
 
 # In a worker process
 
 
 @dataclass(frozen=True)
-class _Teller:
-    """Passes on to the parent what its listener is to be told."""
+class _QueueCallback(Callback):
+    """Passes on to the parent what its callbacks are to be told."""
 
     events: "SimpleQueue[Event]"
 
-    def started(self, number: int, parameters: dict[str, Value]) -> None:
-        self.events.put((number, parameters))
+    def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
+        self.events.put(methodcaller("on_trial_begin", number, parameters))
 
-    def epoch(self, number: int, row: EpochResult) -> None:
-        self.events.put((number, row))
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        self.events.put(methodcaller("on_epoch_end", row, seconds, trial))
 
 
-_own: tuple[Objective, _Teller]
+_worker: tuple[Objective, _QueueCallback]
 """Of a worker: the objective, with what it keeps from one trial to the next, and the way to the parent."""
 
 
-def _begin(objective: Objective, events: "SimpleQueue[Event]") -> None:
-    global _own  # noqa: PLW0603  # a pool gives its workers no other place to keep something
-    _own = (objective, _Teller(events))
+def _start_worker(objective: Objective, events: "SimpleQueue[Event]") -> None:
+    global _worker  # noqa: PLW0603  # a pool gives its workers no other place to keep something
+    _worker = (objective, _QueueCallback(events))
     sys.stdout = _PlainLines(sys.stdout.buffer, encoding="utf-8", errors="replace", line_buffering=True)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _work(study: Study, earlier: Sequence[TrialResult], number: int) -> TrialResult:
-    objective, teller = _own
-    return _one(study, earlier, number, objective, teller)
+    objective, callback = _worker
+    return _run_trial(study, earlier, number, objective, [callback])
 
 
 class _PlainLines(io.TextIOWrapper):
@@ -182,7 +186,7 @@ class _PlainLines(io.TextIOWrapper):
         return False
 
 
-def _end_with_the_parent() -> None:
+def _exit_with_parent() -> None:
     """A parent that is killed cannot end its workers; they would wait for its next trial for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:

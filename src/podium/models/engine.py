@@ -7,7 +7,7 @@ the checkpoint. So a run that was killed anywhere and resumed ends with the byte
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import nn
 from podium.console.progress import Advance, show_progress
 from podium.core.errors import Diverged
 from podium.data.tensors import standalone
+from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, Progress
 from podium.models.feed import Batch, Feed
 from podium.models.job import Job
@@ -49,17 +50,15 @@ class Fitted:
     features: Path | None
 
 
-EpochDone = Callable[[EpochResult, float], None]
-"""(result, measured seconds); it may raise to end the run."""
-
-
-def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpoint | None = None) -> Fitted:
+def fit(
+    job: Job, module: nn.Module, callbacks: Sequence[Callback] = (), checkpoint: Checkpoint | None = None
+) -> Fitted:
     """Trains a network.
 
     Args:
         job: data, recipe, runtime, seed.
         module: with its first weights; changed in place.
-        after_epoch: told of each epoch, after its checkpoint is safe.
+        callbacks: told of each epoch, after its checkpoint is safe.
         checkpoint: where to save each epoch and to go on from; None for a run that is not resumed.
 
     Returns:
@@ -73,7 +72,7 @@ def fit(job: Job, module: nn.Module, after_epoch: EpochDone, checkpoint: Checkpo
     """
     key = "train.batch_size" if job.world.size == 1 else "train.micro_batch_size"
     with torch.random.fork_rng(job.compute.generator_devices), memory_named_in_errors(key):
-        return _Run(job, module, checkpoint).finish(after_epoch)
+        return _Run(job, module, checkpoint).finish(callbacks)
 
 
 class _Run:
@@ -95,7 +94,7 @@ class _Run:
             done = len(self._progress.history)
             print(f"{job.label}: resumes after epoch {done} of {job.recipe.epochs}", flush=True)
 
-    def finish(self, after_epoch: EpochDone) -> Fitted:
+    def finish(self, callbacks: Sequence[Callback]) -> Fitted:
         """Trains the epochs that are missing."""
         job, recipe = self._job, self._job.recipe
         steps = self._schedule.steps_per_epoch
@@ -113,7 +112,8 @@ class _Run:
                     micro_batch_size=self._learner.room.images,
                 )
                 self._save()
-                after_epoch(row, seconds)
+                for callback in callbacks:
+                    callback.on_epoch_end(row, seconds)
         history = self._progress.history
         return Fitted(
             best=standalone({**self._learner.module.state_dict(), **self._best}),

@@ -19,8 +19,7 @@ from podium.config import dotted
 from podium.config.contender import Contender
 from podium.config.tuning import Choices, Range, Span, Tune, Value
 from podium.data.randomness import number as seed_of
-from podium.models.trials import State, TrialResult
-from podium.records.training import EpochResult
+from podium.records.training import EpochResult, State, TrialResult
 
 EDGE = 0.02
 """Share of a range, at either end, in which a chosen value makes one doubt the range."""
@@ -29,10 +28,6 @@ _ATTEMPTS = 20  # to draw values that were not tried yet; the second half of the
 _NAME = "study"  # Hyperband draws a trial's bracket from the study's name and the trial's number
 _RUNG = "completed_rung_"  # how Optuna's successive halving notes what a trial had reached where others are compared
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.PRUNED}
-
-
-class Pruned(Exception):
-    """Ends a trial that is not worth its next epoch."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Study:
         untried = self._combinations() - len({tuple(sorted(result.parameters.items())) for result in results})
         return range(first, first + int(min(self.tune.together, fit, untried)))
 
-    def ask(self, earlier: Sequence[TrialResult], number: int) -> "Asked":
+    def ask(self, earlier: Sequence[TrialResult], number: int) -> "Trial":
         """What a trial tries; the same answer however often it is asked.
 
         Args:
@@ -86,13 +81,13 @@ class Study:
         tried = [result.parameters for result in earlier]
         for beside in range(len(earlier), number + 1):  # those of the same batch come first, and are avoided as well
             for attempt in range(_ATTEMPTS):
-                asked = self._asked(earlier, beside, attempt)
-                if asked.parameters not in tried:  # tried again it would find the same, to the last digit
+                trial = self._trial(earlier, beside, attempt)
+                if trial.parameters not in tried:  # tried again it would find the same, to the last digit
                     break
-            tried.append(asked.parameters)
-        return asked
+            tried.append(trial.parameters)
+        return trial
 
-    def _asked(self, earlier: Sequence[TrialResult], number: int, attempt: int) -> "Asked":
+    def _trial(self, earlier: Sequence[TrialResult], number: int, attempt: int) -> "Trial":
         distributions = {key: self._distribution(key) for key in sorted(self.spans)}
         # a sampler that went on from an earlier trial could not be restored: each trial has a fresh one
         seed = seed_of(self.seed, "trial", number) + attempt
@@ -108,7 +103,7 @@ class Study:
         guesses = self.guesses()
         if number < len(guesses):
             study.enqueue_trial(guesses[number])
-        return Asked(study, study.ask(distributions), self.tune.epochs)
+        return Trial(study, study.ask(distributions), self.tune.epochs)
 
     def guesses(self) -> list[dict[str, Value]]:
         """What the first trials try: the warm starts, then the contender's own values, each of them once.
@@ -175,11 +170,11 @@ class Study:
         return optuna.pruners.NopPruner()
 
 
-class Asked:
-    """One trial under way: its values, and who judges its epochs."""
+class Trial:
+    """One trial under way: its values, and Optuna's judgement of its epochs."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial, epochs: int) -> None:
-        """For `Study.ask`."""
+        """See `Study.ask`."""
         self._study, self._trial, self._epochs = study, trial, epochs
         self._rows: list[EpochResult] = []
 
@@ -192,12 +187,12 @@ class Asked:
         """Takes note of an epoch.
 
         Raises:
-            Pruned: the trial is not worth another one.
+            TrialPruned: the trial is not worth another one.
         """
         self._rows.append(row)
         self._trial.report(row.val_loss, row.epoch)
         if row.epoch < self._epochs and self._trial.should_prune():
-            raise Pruned
+            raise optuna.TrialPruned
 
     def result(self, state: State) -> TrialResult:
         """What the trial found."""

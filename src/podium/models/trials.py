@@ -1,69 +1,20 @@
-"""Trials of a study: what one found, who runs it, who is told of it, and where those that ended are kept.
+"""The trials of a study: who runs one, which one won, and where those that ended are kept."""
 
-Depends on `core`.
-"""
-
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from podium.config.tuning import Value
-from podium.records.base import Record
-from podium.records.training import EpochResult
-
-State = Literal["finished", "pruned", "diverged"]
-
-
-class TrialResult(Record):
-    """One trial that came to an end.
-
-    Attributes:
-        number: from 0, without gaps.
-        state: finished; pruned (not worth its next epoch); diverged (the loss was no number).
-        parameters: values by dotted key.
-        epochs: finished epochs; at least one unless it diverged in the first.
-        rungs: what the pruner noted of it, for the trials of later batches.
-    """
-
-    number: int
-    state: State
-    parameters: dict[str, Value]
-    epochs: tuple[EpochResult, ...]
-    rungs: dict[str, float] = {}
-
-    @property
-    def best(self) -> EpochResult | None:
-        """The epoch with the lowest validation loss, the first of equals."""
-        return min(self.epochs, key=lambda row: (row.val_loss, row.epoch), default=None)
-
-    @property
-    def epochs_begun(self) -> int:
-        """What the trial costs of the budget: the epoch in which it diverged counts as a whole one."""
-        return len(self.epochs) + (self.state == "diverged")
-
-
-Report = Callable[[EpochResult], None]
+from podium.models.callbacks import Callback
+from podium.records.training import EpochResult, TrialResult
 
 
 class Objective(Protocol):
     """Runs one trial. It is pickled where trials run side by side, so it must not hold what cannot be."""
 
-    def __call__(self, number: int, parameters: dict[str, Value], report: Report) -> None:
-        """Reports each epoch; lets what `report` raises pass through; raises `Diverged` as the engine does."""
-
-
-class Listener(Protocol):
-    """Is told, in the process that runs the study, what happens in it."""
-
-    def started(self, number: int, parameters: dict[str, Value]) -> None:
-        """A trial begins."""
-
-    def epoch(self, number: int, row: EpochResult) -> None:
-        """One epoch of a trial is done."""
-
-    def ended(self, result: TrialResult) -> None:
-        """A trial is over, and safe in the journal."""
+    def __call__(self, number: int, parameters: dict[str, Value], callback: Callback) -> None:
+        """Tells `callback` of each epoch and lets pass through what it raises; raises `Diverged` as the engine does."""
 
 
 def winner(results: Iterable[TrialResult]) -> tuple[TrialResult, EpochResult] | None:

@@ -1,26 +1,27 @@
 """Verb train@m: fit one model with the recipe and the tuned values; killed and resumed, it ends with the same bytes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from podium.config.contender import Contender
-from podium.config.recipe import Train
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
 from podium.data.tensors import save_weights
 from podium.models import zoo
+from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, claimed, discard
-from podium.models.engine import EpochDone, Fitted, fit
+from podium.models.engine import Fitted, fit
 from podium.models.features import keep_only
 from podium.models.history import epoch_line, write_history
 from podium.models.inference import CARD, WEIGHTS
 from podium.models.parallel import joined
 from podium.models.recipe import with_values
 from podium.models.task import Task, open_task
-from podium.models.watcher import Ending, Watcher, WatcherFactory
 from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard, TuningResult
 
@@ -35,7 +36,7 @@ def run(
     runtime: Runtime,
     resources: Resources,
     seed: int,
-    watch: WatcherFactory,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Trains a model and writes `weights.safetensors`, `model.json` and `history.csv`, all or none.
 
@@ -46,7 +47,7 @@ def run(
         runtime: how to compute.
         resources: what may be used for it.
         seed: of the experiment.
-        watch: makes the watcher of this run.
+        callbacks: told of each epoch, by the first process.
 
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
@@ -57,43 +58,46 @@ def run(
         final = with_values(contender, tuned.parameters)
         fingerprint = identity.fingerprint({**task.identity(layout, "train"), "tuned": tuned.parameters})
         if world.leads:
-            _lead(layout, task, final=final, tuned=tuned, fingerprint=fingerprint, watch=watch)
+            _lead(layout, task, final=final, tuned=tuned, fingerprint=fingerprint, callbacks=callbacks)
         else:
             checkpoint = Checkpoint(layout.checkpoint(fingerprint), world)
-            fit(task.job(f"train {model}", final), task.build(final), lambda row, seconds: None, checkpoint)
+            fit(task.job(f"train {model}", final), task.build(final), checkpoint=checkpoint)
 
 
 def _lead(
-    layout: Layout, task: Task, *, final: Contender, tuned: TuningResult, fingerprint: str, watch: WatcherFactory
+    layout: Layout,
+    task: Task,
+    *,
+    final: Contender,
+    tuned: TuningResult,
+    fingerprint: str,
+    callbacks: Sequence[Callback],
 ) -> None:
-    """Trains, is watched and writes; of several processes the first one does."""
+    """Trains, tells the callbacks and writes; of several processes the first one does."""
     module = task.build(final)
     job = task.job(f"train {task.model}", final)
-    watcher = watch("train", task.model, fingerprint)
-    ending: Ending = "failed"
     folder = layout.checkpoint(fingerprint)
-    try:
-        with claimed(folder):
-            fitted = fit(job, module, _told(watcher, job.label, final.train), Checkpoint(folder, task.world))
-            with replacing_folder(layout.model(task.model)) as out:
-                _write(out, task, module, fitted, final=final, tuned=tuned, fingerprint=fingerprint)
-            seconds = fitted.progress.seconds
-            add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
-            keep_only(layout.features(task.model), fitted.features)
-            discard(folder)
-        ending = "finished"
-    finally:
-        watcher.close(ending)
+    with reporting(callbacks, "train", task.model, fingerprint), claimed(folder):
+        printing = _PrintEpochs(job.label, final.train.epochs)
+        fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder, task.world))
+        with replacing_folder(layout.model(task.model)) as out:
+            _write(out, task, module, fitted, final=final, tuned=tuned, fingerprint=fingerprint)
+        seconds = fitted.progress.seconds
+        add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
+        keep_only(layout.features(task.model), fitted.features)
+        discard(folder)
 
 
-def _told(watcher: Watcher, label: str, recipe: Train) -> EpochDone:
-    """What the engine calls after an epoch: it prints a line and tells the watcher."""
+@dataclass(frozen=True)
+class _PrintEpochs(Callback):
+    """Prints a line an epoch."""
 
-    def epoch_done(row: EpochResult, seconds: float) -> None:
-        print(f"{label}: {epoch_line(row, recipe.epochs, seconds)}", flush=True)
-        watcher.epoch(row)
+    label: str
+    epochs: int
 
-    return epoch_done
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        """Loss / accuracy on train and val."""
+        print(f"{self.label}: {epoch_line(row, self.epochs, seconds)}", flush=True)
 
 
 def _write(

@@ -1,7 +1,7 @@
 """Verb tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +13,16 @@ from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.models import batches
+from podium.models.batches import run_trials
+from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import claimed, discard
 from podium.models.engine import fit
 from podium.models.history import EPOCH_COLUMNS, shown, write_table
 from podium.models.recipe import stretched, with_values
 from podium.models.search import Study
 from podium.models.task import Task, open_task
-from podium.models.trials import Report, TrialResult, winner
-from podium.models.watcher import Ending, Watcher, WatcherFactory
-from podium.records.training import EpochResult, TuningResult
+from podium.models.trials import winner
+from podium.records.training import TrialResult, TuningResult
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     runtime: Runtime,
     resources: Resources,
     seed: int,
-    watch: WatcherFactory,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Runs a study and writes `best.json`, `trials.csv` and `history.csv`, all or none.
 
@@ -50,7 +50,7 @@ def run(
         runtime: how to compute.
         resources: what may be used for it.
         seed: of the experiment.
-        watch: makes the watcher of this study.
+        callbacks: told of each trial and epoch.
 
     Raises:
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
@@ -72,19 +72,13 @@ def run(
             f"{tune.together} at once, so no more run side by side",
             flush=True,
         )
-    watcher = watch("tune", model, fingerprint)
-    ending: Ending = "failed"
     folder = layout.study(fingerprint)
-    listener = _Listener(model, tune, watcher)
-    try:
-        with claimed(folder):
-            results = batches.run(study, folder, objective, listener, resources.trials_at_once)
-            with replacing_folder(layout.tuning(model)) as out:
-                _write(out, study, results, objective.task, fingerprint)
-            discard(folder)
-        ending = "finished"
-    finally:
-        listener.close(ending)
+    callbacks = [*callbacks, _PrintTrials(model, tune.epochs)]
+    with reporting(callbacks, "tune", model, fingerprint), claimed(folder):
+        results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
+        with replacing_folder(layout.tuning(model)) as out:
+            _write(out, study, results, objective.task, fingerprint)
+        discard(folder)
 
 
 @dataclass(frozen=True)
@@ -108,48 +102,31 @@ class _Objective:
         """All but the task: its images are mapped from files, and would be copied."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
-    def __call__(self, number: int, parameters: dict[str, Value], report: Report) -> None:
-        """Trains one trial from the study's first weights; `report` hears of each epoch and may end it."""
+    def __call__(self, number: int, parameters: dict[str, Value], callback: Callback) -> None:
+        """Trains one trial from the study's first weights; `callback` is told of each epoch and may end it."""
         candidate = with_values(self.contender, parameters)
         candidate = candidate.model_copy(update={"train": stretched(candidate.train, self.tune.epochs)})
         job = self.task.job(f"tune {self.model}: trial {number}", candidate)
-        fit(job, self.task.build(candidate), lambda row, seconds: report(row))
+        fit(job, self.task.build(candidate), [callback])
 
 
 @dataclass(frozen=True)
-class _Listener:
-    """Prints a line a trial and tells the watchers."""
+class _PrintTrials(Callback):
+    """Prints a line a trial."""
 
     model: str
-    tune: Tune
-    watcher: Watcher
-    running: dict[int, Watcher] = field(default_factory=dict)
+    epochs: int
 
-    def started(self, number: int, parameters: dict[str, Value]) -> None:
-        """A trial begins; it gets a watcher of its own."""
-        self.running[number] = self.watcher.trial(number, parameters)
-
-    def epoch(self, number: int, row: EpochResult) -> None:
-        """A trial has done an epoch."""
-        self.running[number].epoch(row)
-
-    def ended(self, result: TrialResult) -> None:
-        """A trial is over, finished or not."""
-        self.running.pop(result.number).close(result.state)
+    def on_trial_end(self, result: TrialResult) -> None:
+        """Values, how it ended, and loss / accuracy of its best epoch."""
         values = "  ".join(f"{key} {shown(value)}" for key, value in result.parameters.items())
         best = result.best
         reached = f"  val {best.val_loss:.3f} / {best.val_accuracy:.3f}" if best else ""
         print(
             f"tune {self.model}: trial {result.number}  {values}  {result.state} "
-            f"after {len(result.epochs)} of {self.tune.epochs} epochs{reached}",
+            f"after {len(result.epochs)} of {self.epochs} epochs{reached}",
             flush=True,
         )
-
-    def close(self, ending: Ending) -> None:
-        """The study is over; trials that are still under way were not waited for."""
-        for watched in self.running.values():
-            watched.close("failed")
-        self.watcher.close(ending)
 
 
 def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fingerprint: str) -> None:

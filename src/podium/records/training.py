@@ -1,4 +1,4 @@
-"""What `tune` and `train` leave: epochs, the chosen recipe, the card of a model."""
+"""What `tune` and `train` leave: epochs, trials, the chosen recipe, the card of a model."""
 
 from typing import Literal
 
@@ -9,6 +9,9 @@ from podium.config.tuning import Value
 from podium.records.base import Record
 from podium.records.fetch import WeightsRecord
 from podium.records.preprocess import Preprocessing
+
+State = Literal["finished", "pruned", "diverged"]
+"""How a trial ended; `diverged`: the loss was no number any more."""
 
 
 class EpochResult(Record):
@@ -21,6 +24,34 @@ class EpochResult(Record):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+
+
+class TrialResult(Record):
+    """One trial of a study that came to an end.
+
+    Attributes:
+        number: from 0, without gaps.
+        state: finished; pruned (not worth its next epoch); diverged (the loss was no number).
+        parameters: values by dotted key.
+        epochs: finished epochs; at least one unless it diverged in the first.
+        rungs: what the pruner noted of it, for the trials of later batches.
+    """
+
+    number: int
+    state: State
+    parameters: dict[str, Value]
+    epochs: tuple[EpochResult, ...]
+    rungs: dict[str, float] = {}
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The epoch with the lowest validation loss, the first of equals."""
+        return min(self.epochs, key=lambda row: (row.val_loss, row.epoch), default=None)
+
+    @property
+    def epochs_begun(self) -> int:
+        """What the trial costs of the budget: the epoch in which it diverged counts as a whole one."""
+        return len(self.epochs) + (self.state == "diverged")
 
 
 class TuningResult(Record):

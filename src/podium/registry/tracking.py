@@ -1,7 +1,7 @@
 """The live view of a running study or training run in MLflow. It may fail; training must not, nor wait for it.
 
 A daemon thread fed by a queue does all of MLflow's work, `import mlflow` included. What it could not show, `publish`
-fills in from the files later. Depends on `core`, `models.watcher` and `registry.store`.
+fills in from the files later.
 """
 
 import queue
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from podium.config.tuning import Value
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.models.watcher import Ending, Watcher, WatcherFactory
-from podium.records.training import EpochResult
+from podium.models.callbacks import Callback, Ending
+from podium.records.training import EpochResult, State, TrialResult
 from podium.registry import store
 
 if TYPE_CHECKING:
@@ -25,30 +25,12 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 20.0
 EPOCH_METRICS = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
 _BATCH = 1000  # metrics that MLflow takes in one request
-_STATUS: dict[Ending, str] = {
+_STATUS: dict[State | Ending, str] = {
     "finished": "FINISHED",
     "pruned": "FINISHED",
     "diverged": "FAILED",
     "failed": "FAILED",
 }
-
-
-def live_view(layout: Layout, experiment: str) -> WatcherFactory:
-    """Shows studies and training runs in MLflow while they go on.
-
-    Args:
-        layout: the project's paths.
-        experiment: `experiment` in params.yaml.
-
-    Returns:
-        A factory of watchers. Making one returns at once; no watcher ever raises or waits, except that `close`
-        gives MLflow up to `FLUSH_SECONDS` to take what is still queued.
-    """
-
-    def watch(kind: str, model: str, fingerprint: str) -> Watcher:
-        return _RootWatcher(layout, experiment, kind, model, fingerprint)
-
-    return watch
 
 
 def train_tags(model: str, fingerprint: str) -> dict[str, str]:
@@ -123,6 +105,7 @@ class _Recorder:
         self._kind, self._model, self._fingerprint = kind, model, fingerprint
         self._steps: dict[str, set[int]] = {}
         self._trials: dict[int, str] = {}
+        self._running: set[int] = set()
         self._experiment = store.experiment_id(self._client, layout, experiment)
         self._run = self._open()
 
@@ -164,46 +147,65 @@ class _Recorder:
         if new:
             log_parameters(self._client, run_id, parameters)
         self._trials[number] = run_id
+        self._running.add(number)
 
-    def close(self, trial: int | None, ending: Ending) -> None:
-        """Ends a run, with how it ended."""
-        run_id = self._id(trial)
-        if trial is not None:
-            self._client.set_tag(run_id, "podium.ending", ending)
+    def close_trial(self, number: int, ending: State | Ending) -> None:
+        """Ends the run of a trial, with how it ended."""
+        run_id = self._trials[number]
+        self._running.discard(number)
+        self._client.set_tag(run_id, "podium.ending", ending)
         self._client.set_terminated(run_id, status=_STATUS[ending])
+
+    def close(self, ending: Ending) -> None:
+        """Ends the run; trials that are still under way were not waited for."""
+        for number in sorted(self._running):
+            self.close_trial(number, "failed")
+        self._client.set_terminated(self._run, status=_STATUS[ending])
 
 
 _Message = Callable[[_Recorder], None]
 
 
-class _RootWatcher:
-    """Puts messages into a queue; one thread takes them out until the first failure."""
+class LiveView(Callback):
+    """Shows a study or training run in MLflow while it goes on: a queue, which one thread empties until it fails.
 
-    def __init__(self, layout: Layout, experiment: str, kind: str, model: str, fingerprint: str) -> None:
+    No method ever raises or waits, except that `on_train_end` gives MLflow up to `FLUSH_SECONDS` to take what is still
+    queued.
+    """
+
+    def __init__(self, layout: Layout, experiment: str) -> None:
+        """Starts nothing yet.
+
+        Args:
+            layout: the project's paths.
+            experiment: `experiment` in params.yaml.
+        """
+        self._layout, self._experiment = layout, experiment
         self._uri = store.tracking_uri(layout)
-        self._about = (layout, experiment, kind, model, fingerprint)
         self._warned = threading.Event()
         self._queue: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+
+    def on_train_begin(self, kind: str, model: str, fingerprint: str) -> None:
+        """Starts the thread."""
+        self._thread = threading.Thread(target=self._work, args=(kind, model, fingerprint), name="mlflow", daemon=True)
         self._thread.start()
 
-    def put(self, message: _Message) -> None:
-        """Queues a message; after a failure nobody reads it."""
-        self._queue.put(message)
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        """Queues the metrics of an epoch."""
+        self._queue.put(lambda recorder: recorder.epoch(trial, row))
 
-    def epoch(self, row: EpochResult) -> None:
-        """One epoch is done."""
-        self.put(lambda recorder: recorder.epoch(None, row))
-
-    def trial(self, number: int, parameters: Mapping[str, Value]) -> Watcher:
-        """A trial of a study starts."""
+    def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
+        """Queues the run of a trial."""
         kept = dict(parameters)
-        self.put(lambda recorder: recorder.trial(number, kept))
-        return _TrialWatcher(self, number)
+        self._queue.put(lambda recorder: recorder.trial(number, kept))
 
-    def close(self, ending: Ending) -> None:
-        """The run is over: waits a bounded time for what is queued."""
-        self.put(lambda recorder: recorder.close(None, ending))
+    def on_trial_end(self, result: TrialResult) -> None:
+        """Queues the end of a trial."""
+        self._queue.put(lambda recorder: recorder.close_trial(result.number, result.state))
+
+    def on_train_end(self, ending: Ending) -> None:
+        """Queues the end, and waits a bounded time for all that is queued."""
+        self._queue.put(lambda recorder: recorder.close(ending))
         self._queue.put(None)
         self._thread.join(FLUSH_SECONDS)
         if self._thread.is_alive():
@@ -211,10 +213,11 @@ class _RootWatcher:
         elif not self._queue.empty():
             self._warn("did not take all")
 
-    def _work(self) -> None:
+    def _work(self, kind: str, model: str, fingerprint: str) -> None:
         """What the thread does: messages in turn, until None comes or MLflow fails."""
         try:
-            recorder = self._opened()
+            with store.reaching(self._uri):
+                recorder = _Recorder(self._layout, self._experiment, kind, model, fingerprint)
             while (message := self._queue.get()) is not None:
                 with store.reaching(self._uri):
                     message(recorder)
@@ -223,13 +226,8 @@ class _RootWatcher:
         except OSError as error:
             self._warn(f"cannot be used ({error.strerror or error})")
 
-    def _opened(self) -> _Recorder:
-        """The recorder; what MLflow raises meanwhile becomes TrackingError."""
-        with store.reaching(self._uri):
-            return _Recorder(*self._about)
-
     def _warn(self, what: str) -> None:
-        """Says it once: the thread may fail after `close` has stopped waiting for it."""
+        """Says it once: the thread may fail after `on_train_end` has stopped waiting for it."""
         if self._warned.is_set():
             return
         self._warned.set()
@@ -238,22 +236,3 @@ class _RootWatcher:
             "`dvc repro publish` fills it in later",
             file=sys.stderr,
         )
-
-
-class _TrialWatcher:
-    """One trial of a study; it shares the study's queue."""
-
-    def __init__(self, root: _RootWatcher, number: int) -> None:
-        self._root, self._number = root, number
-
-    def epoch(self, row: EpochResult) -> None:
-        """One epoch is done."""
-        self._root.put(lambda recorder: recorder.epoch(self._number, row))
-
-    def trial(self, number: int, parameters: Mapping[str, Value]) -> Watcher:
-        """A trial has no trials of its own; one that asks is shown beside it."""
-        return self._root.trial(number, parameters)
-
-    def close(self, ending: Ending) -> None:
-        """The trial is over."""
-        self._root.put(lambda recorder: recorder.close(self._number, ending))

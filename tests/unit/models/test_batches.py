@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from podium.config.tuning import Tune
 from podium.core.errors import ModelError
-from podium.models import batches
+from podium.models.batches import run_trials
+from podium.models.callbacks import Callback
 from podium.models.search import Study
-from podium.models.trials import TrialResult
+from podium.records.training import TrialResult
 from tests.small_splits import SEARCH, contender
-from tests.unit.models.toy_study import EPOCHS, Ignoring, objective
+from tests.unit.models.toy_study import EPOCHS, objective
 
 GENERATED = [Phase.explicit, Phase.generate]
 
@@ -23,7 +24,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-class Listening(Ignoring):
+class Listening(Callback):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -31,13 +32,13 @@ class Listening(Ignoring):
         self.epochs: list[tuple[int, int]] = []
         self.over: list[int] = []
 
-    def started(self, number, parameters) -> None:
+    def on_trial_begin(self, number, parameters) -> None:
         self.begun.append(number)
 
-    def epoch(self, number, row) -> None:
-        self.epochs.append((number, row.epoch))
+    def on_epoch_end(self, row, seconds, trial=None) -> None:
+        self.epochs.append((trial, row.epoch))
 
-    def ended(self, result) -> None:
+    def on_trial_end(self, result) -> None:
         self.over.append(result.number)
 
 
@@ -49,7 +50,7 @@ def study(together: int = 1, pruner="hyperband", trials: int = 5) -> Study:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict[int, list[TrialResult]]:
     folders = {together: tmp_path_factory.mktemp("whole") for together in (1, 3)}
-    return {n: batches.run(study(n), folder, objective, Ignoring()) for n, folder in folders.items()}
+    return {n: run_trials(study(n), folder, objective) for n, folder in folders.items()}
 
 
 @given(
@@ -61,20 +62,21 @@ def test_killed_anywhere_a_study_ends_the_same_and_repeats_no_finished_trial(tmp
     folder, listening = tmp_path_factory.mktemp("killed"), Listening()
     for number, epoch in kills:
 
-        def dying(n, parameters, report, number=number, epoch=epoch) -> None:
+        def dying(n, parameters, callback, number=number, epoch=epoch) -> None:
             if (n, epoch) == (number, 0):
                 raise Killed
 
-            def told(r) -> None:
-                report(r)
-                if (n, r.epoch) == (number, epoch):
-                    raise Killed
+            class Killing(Callback):
+                def on_epoch_end(self, row, seconds, trial=None) -> None:
+                    callback.on_epoch_end(row, seconds)
+                    if (n, row.epoch) == (number, epoch):
+                        raise Killed
 
-            objective(n, parameters, told)
+            objective(n, parameters, Killing())
 
         with contextlib.suppress(Killed):
-            batches.run(study(together), folder, dying, listening)
-    assert batches.run(study(together), folder, objective, listening) == whole[together]
+            run_trials(study(together), folder, dying, [listening])
+    assert run_trials(study(together), folder, objective, [listening]) == whole[together]
     assert listening.over == list(range(len(whole[together])))
 
 
@@ -83,46 +85,46 @@ def test_killed_anywhere_a_study_ends_the_same_and_repeats_no_finished_trial(tmp
 def test_trials_that_are_not_in_the_journal_are_run_again_and_no_others(tmp_path_factory, whole, lost, together):
     """Of a batch whose trials ran side by side any may have ended when the process was killed."""
     folder = tmp_path_factory.mktemp("lost")
-    batches.run(study(together), folder, objective, Ignoring())
+    run_trials(study(together), folder, objective)
     missing = [number for number in sorted(lost) if number < len(whole[together])]
     for number in missing:
         (folder / f"trial-{number:05d}.json").unlink()
     listening = Listening()
-    assert batches.run(study(together), folder, objective, listening) == whole[together]
+    assert run_trials(study(together), folder, objective, [listening]) == whole[together]
     assert listening.begun == missing
 
 
 def test_a_larger_study_begins_like_a_smaller_one(tmp_path_factory, whole):
-    larger = batches.run(study(trials=9), tmp_path_factory.mktemp("larger"), objective, Ignoring())
+    larger = run_trials(study(trials=9), tmp_path_factory.mktemp("larger"), objective)
     assert len(larger) > len(whole[1])
     assert larger[: len(whole[1])] == whole[1]
 
 
-def fragile(number, parameters, report) -> None:
+def fragile(number, parameters, callback) -> None:
     """Trial 4 cannot be run."""
     if number == 4:
         raise ModelError("the disk has gone")
-    objective(number, parameters, report)
+    objective(number, parameters, callback)
 
 
-def deadly(number, parameters, report) -> None:
+def deadly(number, parameters, callback) -> None:
     """Trial 4 is ended from outside."""
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-    objective(number, parameters, report)
+    objective(number, parameters, callback)
 
 
 def test_trials_side_by_side_give_the_same_results_and_all_is_told(tmp_path_factory):
     """What fails and what is ended from outside takes nothing along that was finished."""
     asked, folder = study(together=3, trials=6), tmp_path_factory.mktemp("side_by_side")
-    whole = batches.run(asked, tmp_path_factory.mktemp("alone"), objective, Ignoring())
+    whole = run_trials(asked, tmp_path_factory.mktemp("alone"), objective)
     with pytest.raises(ModelError, match="the disk has gone"):
-        batches.run(asked, folder, fragile, Ignoring(), at_once=3)
+        run_trials(asked, folder, fragile, processes=3)
     assert {int(path.stem.removeprefix("trial-")) for path in folder.glob("*.json")} == {0, 1, 2, 3, 5}
     with pytest.raises(ModelError, match=r"ended from outside.*resources\.trials_at_once"):
-        batches.run(asked, folder, deadly, Ignoring(), at_once=2)
+        run_trials(asked, folder, deadly, processes=2)
     listening = Listening()
-    results = batches.run(asked, folder, objective, listening, at_once=3)
+    results = run_trials(asked, folder, objective, [listening], processes=3)
     assert results == whole
     assert sorted(listening.begun) == [4, *range(6, len(results))]
     assert sorted(listening.over) == sorted(listening.begun)

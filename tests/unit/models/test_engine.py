@@ -13,10 +13,11 @@ from podium.data.augment import draw
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
+from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, claimed
 from podium.models.engine import Diverged, fit
 from podium.models.job import Cache
-from tests.small_jobs import STILL, ignore, job
+from tests.small_jobs import STILL, Interrupting, Remembering, job
 from tests.small_splits import RECIPE, SIZE, contender, write_prepared
 
 
@@ -34,7 +35,7 @@ def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
         epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.05, weight_decay=0.0, schedule="constant",
         warmup_epochs=0.0, loss=Loss(label_smoothing=0.2), augment=STILL,
     )  # fmt: skip
-    fitted = fit(job(prepared, recipe), network(0.0), ignore)
+    fitted = fit(job(prepared, recipe), network(0.0))
 
     split = open_for_fitting(prepared, "train")
     module = network(0.0)
@@ -58,7 +59,7 @@ def test_training_equals_a_loop_written_out_with_torch_s_parts(prepared):
 def test_validation_is_of_the_weights_that_are_kept_in_evaluation_mode_plain_and_unchanged(prepared, ema_decay):
     recipe = RECIPE.model_copy(update={"ema_decay": ema_decay, "loss": Loss(kind="focal", label_smoothing=0.2)})
     learned = network(0.9)
-    fitted = fit(job(prepared, recipe), learned, ignore)
+    fitted = fit(job(prepared, recipe), learned)
     assert fitted.best_row.epoch == 3
     averaged = any(not torch.equal(tensor, fitted.best[name]) for name, tensor in learned.state_dict().items())
     assert averaged == (ema_decay is not None)
@@ -82,15 +83,11 @@ def test_validation_is_of_the_weights_that_are_kept_in_evaluation_mode_plain_and
     ],
 )
 def test_resuming_gives_the_same_bytes_in_every_layout_and_precision(prepared, tmp_path, runtime):
-    whole = fit(job(prepared, runtime=runtime), network(), ignore)
-
-    def dying(row, seconds) -> None:
-        if row.epoch == 2:
-            raise InterruptedError
+    whole = fit(job(prepared, runtime=runtime), network())
 
     with pytest.raises(InterruptedError):
-        fit(job(prepared, runtime=runtime), network(), dying, Checkpoint(tmp_path))
-    resumed = fit(job(prepared, runtime=runtime), network(), ignore, Checkpoint(tmp_path))
+        fit(job(prepared, runtime=runtime), network(), [Interrupting(at=2)], Checkpoint(tmp_path))
+    resumed = fit(job(prepared, runtime=runtime), network(), checkpoint=Checkpoint(tmp_path))
     assert resumed.progress.history == whole.progress.history
     assert all(torch.equal(resumed.best[name], whole.best[name]) for name in whole.best)
 
@@ -98,32 +95,30 @@ def test_resuming_gives_the_same_bytes_in_every_layout_and_precision(prepared, t
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_moments_of_both_optimisers_survive_a_resume(prepared, tmp_path, optimizer):
     recipe = RECIPE.model_copy(update={"optimizer": optimizer, "schedule": "plateau"})
-    whole = fit(job(prepared, recipe), network(), ignore)
-
-    def dying(row, seconds) -> None:
-        raise InterruptedError
+    whole = fit(job(prepared, recipe), network())
 
     for _ in range(2):
         with pytest.raises(InterruptedError):
-            fit(job(prepared, recipe), network(), dying, Checkpoint(tmp_path))
+            fit(job(prepared, recipe), network(), [Interrupting()], Checkpoint(tmp_path))
     assert (
-        fit(job(prepared, recipe), network(), ignore, Checkpoint(tmp_path)).progress.history == whole.progress.history
+        fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path)).progress.history
+        == whole.progress.history
     )
 
 
 def test_a_finished_run_is_not_trained_again(prepared, tmp_path):
-    first = fit(job(prepared), network(), ignore, Checkpoint(tmp_path))
-    rows = []
-    again = fit(job(prepared), network(), lambda row, seconds: rows.append(row), Checkpoint(tmp_path))
-    assert rows == []
+    first = fit(job(prepared), network(), checkpoint=Checkpoint(tmp_path))
+    seen = Remembering()
+    again = fit(job(prepared), network(), [seen], Checkpoint(tmp_path))
+    assert seen.rows == []
     assert again.progress == first.progress
     assert all(torch.equal(again.best[name], first.best[name]) for name in first.best)
 
 
 def test_early_stopping_is_remembered_by_a_checkpoint(prepared, tmp_path):
     recipe = RECIPE.model_copy(update={"epochs": 9, "early_stopping": EarlyStopping(patience=1, min_delta=99.0)})
-    first = fit(job(prepared, recipe), network(), ignore, Checkpoint(tmp_path))
-    again = fit(job(prepared, recipe), network(), ignore, Checkpoint(tmp_path))
+    first = fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path))
+    again = fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path))
     assert len(first.progress.history) == len(again.progress.history) == 2
     assert first.stopped_early
     assert again.stopped_early
@@ -136,14 +131,11 @@ def test_early_stopping_waits_until_all_stages_learn_also_after_a_resume(prepare
     module = network()
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
 
-    def dying(row, seconds) -> None:
-        raise InterruptedError
-
     for _ in range(6):
         with pytest.raises(InterruptedError):
-            fit(job(prepared, recipe), network(), dying, Checkpoint(tmp_path))
-    resumed = fit(job(prepared, recipe), network(), ignore, Checkpoint(tmp_path))
-    whole = fit(job(prepared, recipe), module, ignore)
+            fit(job(prepared, recipe), network(), [Interrupting()], Checkpoint(tmp_path))
+    resumed = fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path))
+    whole = fit(job(prepared, recipe), module)
     assert not [name for name, parameter in module.named_parameters() if torch.equal(parameter, before[name])]
     stages = 6  # conv1, layer1 to layer4, fc: the last of them learns from epoch 10 (from 0) on
     assert len(whole.progress.history) == 2 * (stages - 1) + 3
@@ -152,12 +144,12 @@ def test_early_stopping_waits_until_all_stages_learn_also_after_a_resume(prepare
 
 
 def test_a_checkpoint_holds_no_pickle_and_a_damaged_one_is_named(prepared, tmp_path):
-    fit(job(prepared), network(), ignore, Checkpoint(tmp_path))
+    fit(job(prepared), network(), checkpoint=Checkpoint(tmp_path))
     (file,) = tmp_path.iterdir()
     assert file.suffix == ".safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"damaged: delete"):
-        fit(job(prepared), network(), ignore, Checkpoint(tmp_path))
+        fit(job(prepared), network(), checkpoint=Checkpoint(tmp_path))
 
 
 def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
@@ -165,7 +157,7 @@ def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
         update={"learning_rate": 1e30, "warmup_epochs": 0.0, "schedule": "constant", "batch_size": 10}
     )
     with pytest.raises(Diverged, match=r"^train small: the loss is (nan|inf) at step 2 ") as told:
-        fit(job(prepared, wild), network(), ignore)
+        fit(job(prepared, wild), network())
     split = open_for_fitting(prepared, "train")
     rows = loader.epoch_order(split.labels, "shuffle", 0, 0)[10:20]
     named = ", ".join(split.index["image_id"].iloc[rows])
@@ -173,9 +165,9 @@ def test_a_loss_that_is_no_number_names_step_rate_and_images(prepared):
 
 
 def test_dropout_is_drawn_per_step(prepared):
-    dropped, _ = fit(job(prepared), network(0.8), ignore), torch.manual_seed(7)
-    again = fit(job(prepared), network(0.8), ignore)
-    plain = fit(job(prepared), network(0.0), ignore)
+    dropped, _ = fit(job(prepared), network(0.8)), torch.manual_seed(7)
+    again = fit(job(prepared), network(0.8))
+    plain = fit(job(prepared), network(0.0))
     assert dropped.progress.history == again.progress.history
     assert dropped.progress.history != plain.progress.history
 
@@ -183,14 +175,14 @@ def test_dropout_is_drawn_per_step(prepared):
 def test_a_last_batch_of_one_image_trains_although_batch_norm_sees_one_pixel(tmp_path):
     prepared = write_prepared(tmp_path / "prepared", train=17)
     assert SIZE == 32  # test_resnet shrinks 32 px to a single pixel
-    fitted = fit(job(prepared), network(), ignore)
+    fitted = fit(job(prepared), network())
     assert fitted.progress.history[-1].step == 3 * 2
 
 
 @pytest.mark.parametrize("key", ["batch_size", "micro_batch_size"])
 def test_batch_norm_on_single_images_is_refused_in_one_line(prepared, key):
     with pytest.raises(ModelError, match=f"two images or more.*train.{key}"):
-        fit(job(prepared, RECIPE.model_copy(update={key: 1})), network(), ignore)
+        fit(job(prepared, RECIPE.model_copy(update={key: 1})), network())
 
 
 def test_a_folder_has_one_owner_and_is_free_again_afterwards(tmp_path):
@@ -216,7 +208,7 @@ class TwoHeads(nn.Module):
 def one_step(prepared, module: nn.Module, **changes: object) -> float:
     """The loss of the first and only step, on all training images as they are."""
     usual = Train(epochs=1, batch_size=30, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL)
-    return fit(job(prepared, usual.model_copy(update=changes)), module, ignore).progress.history[0].train_loss
+    return fit(job(prepared, usual.model_copy(update=changes)), module).progress.history[0].train_loss
 
 
 def all_images(prepared) -> tuple[torch.Tensor, torch.Tensor]:
@@ -285,7 +277,6 @@ def test_an_image_that_fills_up_a_micro_batch_for_batch_norm_counts_once(prepare
             ),
         ),
         Normed(),
-        ignore,
     )  # fmt: skip
     x, labels = all_images(prepared)
     total = 0.0
@@ -318,7 +309,7 @@ def test_frozen_layers_keep_every_bit_and_the_rest_learns(prepared):
     module = network()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     section = contender().model_copy(update={"trainable": "last_stage"})
-    best = fit(job(prepared, section=section), module, ignore).best
+    best = fit(job(prepared, section=section), module).best
     changed = {name.split(".")[0] for name, tensor in best.items() if not torch.equal(tensor, before[name])}
     assert changed == {"layer4", "fc"}
 
@@ -329,11 +320,15 @@ def test_every_optimiser_takes_stages_that_begin_later(prepared, optimizer):
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     moved = []
 
-    def look(row, seconds) -> None:
-        moved.append({name.split(".")[0] for name, p in module.named_parameters() if not torch.equal(p, before[name])})
+    class Looking(Callback):
+        def on_epoch_end(self, row, seconds, trial=None) -> None:
+            learned = (
+                name for name, parameter in module.named_parameters() if not torch.equal(parameter, before[name])
+            )
+            moved.append({name.split(".")[0] for name in learned})
 
     recipe = RECIPE.model_copy(update={"unfreeze_every": 1, "optimizer": optimizer, "ema_decay": 0.5})
-    fit(job(prepared, recipe), module, look)
+    fit(job(prepared, recipe), module, [Looking()])
     assert moved[0] == {"fc"}
     assert moved[0] < moved[1] < moved[2]
 
@@ -341,9 +336,9 @@ def test_every_optimiser_takes_stages_that_begin_later(prepared, optimizer):
 def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tmp_path):
     recipe = RECIPE.model_copy(update={"views": 2, "epochs": 4})
     section = contender().model_copy(update={"trainable": "last_stage"})
-    cached = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 1.0, {})), network(), ignore)
-    recomputed = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 0.0, {})), network(), ignore)
-    plain = fit(job(prepared, recipe, section=section), network(), ignore)
+    cached = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 1.0, {})), network())
+    recomputed = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 0.0, {})), network())
+    plain = fit(job(prepared, recipe, section=section), network())
     assert (cached.features is None, recomputed.features, plain.features) == (False, None, None)
     for other, tolerance in ((recomputed, 1e-3), (plain, 2e-2)):  # kept activations are rounded to bfloat16
         for mine, row in zip(cached.progress.history, other.progress.history, strict=True):
@@ -354,8 +349,8 @@ def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tm
 
 def test_views_come_again_and_fresh_changes_do_not(prepared):
     still = RECIPE.model_copy(update={"epochs": 3, "learning_rate": 1e-12, "schedule": "constant", "weight_decay": 0.0})
-    fresh = fit(job(prepared, still), OneHead(), ignore).progress.history
-    views = fit(job(prepared, still.model_copy(update={"views": 2})), OneHead(), ignore).progress.history
+    fresh = fit(job(prepared, still), OneHead()).progress.history
+    views = fit(job(prepared, still.model_copy(update={"views": 2})), OneHead()).progress.history
     assert views[0].train_loss == pytest.approx(views[2].train_loss, rel=1e-6)
     assert views[0].train_loss != pytest.approx(views[1].train_loss, rel=1e-6)
     assert fresh[0].train_loss != pytest.approx(fresh[2].train_loss, rel=1e-6)

@@ -11,7 +11,7 @@ from podium.data import loader
 from podium.models.checkpoint import Checkpoint
 from podium.models.engine import fit
 from podium.models.memory import Room
-from tests.small_jobs import ignore, job
+from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE, write_prepared
 
 MESSAGE = "CUDA out of memory. Tried to allocate 20.00 GiB.\nMore lines"
@@ -48,9 +48,9 @@ class Small(nn.Module):
 @pytest.mark.parametrize("error", ["accelerator", "processor"])
 def test_the_micro_batch_is_halved_and_the_step_repeated_from_the_same_state(prepared, capsys, error):
     recipe = RECIPE.model_copy(update={"ema_decay": 0.5})
-    halved = fit(job(prepared, recipe), Small(most=2, error=error), ignore)
+    halved = fit(job(prepared, recipe), Small(most=2, error=error))
     told = capsys.readouterr().out
-    asked = fit(job(prepared, recipe.model_copy(update={"micro_batch_size": 2})), Small(), ignore)
+    asked = fit(job(prepared, recipe.model_copy(update={"micro_batch_size": 2})), Small())
     assert halved.progress.micro_batch_size == 2
     assert "train small: not enough memory for 8 images at once: goes on with 4 (train.micro_batch_size)" in told
     assert "for 4 images at once: goes on with 2" in told
@@ -62,23 +62,23 @@ def test_the_micro_batch_is_halved_and_the_step_repeated_from_the_same_state(pre
 def test_an_odd_batch_is_halved_down_to_the_two_images_that_batch_norm_needs(prepared, most, left):
     recipe = RECIPE.model_copy(update={"batch_size": 13})
     module = Small(most=most)
-    halved = fit(job(prepared, recipe), module, ignore)
-    asked = fit(job(prepared, recipe.model_copy(update={"micro_batch_size": left})), Small(), ignore)
+    halved = fit(job(prepared, recipe), module)
+    asked = fit(job(prepared, recipe.model_copy(update={"micro_batch_size": left})), Small())
     assert halved.progress.micro_batch_size == left
     failed = 3 if left == 2 else 2 if most < 6 else 1
     assert [tried > most for tried in module.tried].count(True) == failed
     assert min(module.tried) == 2
     assert halved.progress.history == asked.progress.history
     with pytest.raises(ModelError, match="out of memory"):
-        fit(job(prepared, recipe), Small(most=1), ignore)
+        fit(job(prepared, recipe), Small(most=1))
 
 
 def test_a_limit_holds_for_the_image_that_joins_the_last_batch_and_no_limit_leaves_it_there(tmp_path):
     prepared = write_prepared(tmp_path / "prepared", train=17)
     free, limited, least = Small(), Small(), Small(most=2)
-    fit(job(prepared), free, ignore)
-    fit(job(prepared, RECIPE.model_copy(update={"micro_batch_size": 4})), limited, ignore)
-    fit(job(prepared, RECIPE.model_copy(update={"batch_size": 2})), least, ignore)
+    fit(job(prepared), free)
+    fit(job(prepared, RECIPE.model_copy(update={"micro_batch_size": 4})), limited)
+    fit(job(prepared, RECIPE.model_copy(update={"batch_size": 2})), least)
     assert free.tried == [8, 9] * RECIPE.epochs
     assert limited.tried == [4, 4, 4, 3, 2] * RECIPE.epochs
     assert least.tried == [2] * 7 + [3, 2, 2] + [2] * 9 * (RECIPE.epochs - 1)
@@ -114,8 +114,8 @@ def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits,
 
 def test_validation_halves_too_and_leaves_training_as_it_is(prepared):
     module = Small(while_judging=4)
-    fitted = fit(job(prepared), module, ignore)
-    plain = fit(job(prepared), Small(), ignore)
+    fitted = fit(job(prepared), module)
+    plain = fit(job(prepared), Small())
     assert fitted.progress.micro_batch_size == 8
     assert [row.train_loss for row in fitted.progress.history] == [row.train_loss for row in plain.progress.history]
     first, other = fitted.progress.history[0], plain.progress.history[0]
@@ -123,15 +123,12 @@ def test_validation_halves_too_and_leaves_training_as_it_is(prepared):
 
 
 def test_a_resumed_run_does_not_try_again_what_was_too_much(prepared, tmp_path):
-    whole = fit(job(prepared), Small(most=2), ignore)
-
-    def dying(row, seconds) -> None:
-        raise InterruptedError
+    whole = fit(job(prepared), Small(most=2))
 
     with pytest.raises(InterruptedError):
-        fit(job(prepared), Small(most=2), dying, Checkpoint(tmp_path))
+        fit(job(prepared), Small(most=2), [Interrupting()], Checkpoint(tmp_path))
     again = Small(most=2)
-    resumed = fit(job(prepared), again, ignore, Checkpoint(tmp_path))
+    resumed = fit(job(prepared), again, checkpoint=Checkpoint(tmp_path))
     assert max(again.tried) == 2
     assert resumed.progress.history == whole.progress.history
 
@@ -142,9 +139,9 @@ def test_too_little_for_one_image_is_one_line_with_the_keys_to_lower(prepared, e
         ModelError,
         match=r"^out of memory: lower train\.batch_size or preprocess\.image_size, or use a smaller network$",
     ):
-        fit(job(prepared), Small(most=0, error=error), ignore)
+        fit(job(prepared), Small(most=0, error=error))
 
 
 def test_other_errors_of_torch_stay_as_they_are(prepared):
     with pytest.raises(RuntimeError, match="shapes"):
-        fit(job(prepared), Small(most=0, error="other"), ignore)
+        fit(job(prepared), Small(most=0, error="other"))

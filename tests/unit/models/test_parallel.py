@@ -18,7 +18,6 @@ from podium.models.parallel import joined, refuse_several_processes
 from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
-from tests.small_jobs import unwatched
 from tests.small_splits import RESOURCES, RUNTIME, contender, write_prepared, write_project
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,19 +29,19 @@ SCRIPT = """
     import podium
     from podium.core.layout import Layout
     from podium.models.parallel import joined
-    from podium.models.watcher import Unwatched
+    from podium.models.callbacks import Callback
     from podium.pipeline import train
     from tests.parallel_runs import run_all
     from tests.small_splits import RESOURCES, RUNTIME, contender
 
-    class Telling(Unwatched):
-        def epoch(self, row):
+    class Telling(Callback):
+        def on_epoch_end(self, row, seconds, trial=None):
             print("watched", row.epoch, flush=True)
 
     root = Path(sys.argv[1])
     with joined("cpu") as world:
         train.run(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
-                  runtime=RUNTIME, resources=RESOURCES, seed=0, watch=lambda *_: Telling())
+                  runtime=RUNTIME, resources=RESOURCES, seed=0, callbacks=[Telling()])
         run_all(root, world)
     """
 
@@ -75,7 +74,6 @@ def test_two_processes_train_what_one_trains(two, tmp_path):
         runtime=RUNTIME,
         resources=RESOURCES,
         seed=0,
-        watch=unwatched,
     )
     ours, theirs = layout.model("small"), Layout(two[0] / "project").model("small")
     rows = [[float(cell) for cell in line.split(",")] for line in (ours / "history.csv").read_text().splitlines()[1:]]

@@ -1,14 +1,16 @@
 """What a study tries, which trials it gives up, how its budget is spent: from toy trials that train nothing."""
 
 import pytest
+from optuna import TrialPruned
 
 from podium.config.recipe import Loss, Train
 from podium.config.tuning import Choices, Range, Span, Tune, Value
-from podium.models import batches
-from podium.models.search import Pruned, Study
-from podium.models.trials import TrialResult, winner
+from podium.models.batches import run_trials
+from podium.models.search import Study
+from podium.models.trials import winner
+from podium.records.training import TrialResult
 from tests.small_splits import contender
-from tests.unit.models.toy_study import EPOCHS, Ignoring, objective, row
+from tests.unit.models.toy_study import EPOCHS, objective, row
 
 OWN = contender(recipe=Train(epochs=10, batch_size=8, learning_rate=0.01))
 SPANS: dict[str, Span] = {
@@ -30,7 +32,7 @@ def study(spans: dict[str, Span] = SPANS, seed: int = 0, own=OWN, warm_start=(),
 
 
 def run(tmp_path_factory: pytest.TempPathFactory, asked: Study) -> list[TrialResult]:
-    return batches.run(asked, tmp_path_factory.mktemp("study"), objective, Ignoring())
+    return run_trials(asked, tmp_path_factory.mktemp("study"), objective)
 
 
 def first(asked: Study, number: int = 0) -> dict[str, Value]:
@@ -68,10 +70,10 @@ def test_where_no_trial_comes_to_an_end_the_study_does_not_go_on_for_ever(tmp_pa
 
 
 def test_where_nothing_is_searched_one_trial_tells_all(tmp_path_factory):
-    def steady(number, parameters, report) -> None:
-        report(row(1, 1.0))
+    def steady(number, parameters, callback) -> None:
+        callback.on_epoch_end(row(1, 1.0), 0.0)
 
-    results = batches.run(study({}), tmp_path_factory.mktemp("study"), steady, Ignoring())
+    results = run_trials(study({}), tmp_path_factory.mktemp("study"), steady)
     assert [result.parameters for result in results] == [{}]
 
 
@@ -84,16 +86,18 @@ def test_the_budget_is_what_there_is_to_try(spans, trials):
 
 @pytest.mark.parametrize("together", [1, 2])
 def test_where_few_values_can_be_chosen_none_is_tried_twice(tmp_path_factory, together):
-    def by_words(number, parameters, report) -> None:
+    def by_words(number, parameters, callback) -> None:
         for epoch in range(1, EPOCHS + 1):
-            report(row(epoch, {"none": 3.0, "se": 2.0, "cbam": 1.0, "self": 0.5}[parameters["attention"]]))
+            callback.on_epoch_end(
+                row(epoch, {"none": 3.0, "se": 2.0, "cbam": 1.0, "self": 0.5}[parameters["attention"]]), 0.0
+            )
 
     spans: dict[str, Span] = {
         "attention": Choices(choices=("none", "se", "cbam", "self")),
         "train.batch_size": Range(low=8, high=9),
     }
     asked = study(spans, trials=20, together=together)
-    results = batches.run(asked, tmp_path_factory.mktemp("study"), by_words, Ignoring())
+    results = run_trials(asked, tmp_path_factory.mktemp("study"), by_words)
     assert len({tuple(result.parameters.values()) for result in results}) == 8
     assert len(results) == 8 if together == 1 else len(results) >= 8
 
@@ -142,16 +146,16 @@ def test_own_values_outside_what_is_searched_are_drawn_instead():
 def test_trials_of_one_batch_know_nothing_of_each_other(tmp_path_factory):
     """Whatever trial 3 finds, 4 and 5 of its batch try and prune the same; 6 of the next one may not."""
 
-    def other_third(number, parameters, report) -> None:
+    def other_third(number, parameters, callback) -> None:
         if number == 3:
             for epoch in range(1, EPOCHS + 1):
-                report(row(epoch, 0.001 * epoch))
+                callback.on_epoch_end(row(epoch, 0.001 * epoch), 0.0)
         else:
-            objective(number, parameters, report)
+            objective(number, parameters, callback)
 
     asked = study(together=3)
     usual = run(tmp_path_factory, asked)
-    unusual = batches.run(asked, tmp_path_factory.mktemp("study"), other_third, Ignoring())
+    unusual = run_trials(asked, tmp_path_factory.mktemp("study"), other_third)
     assert usual[:3] == unusual[:3]
     assert usual[3] != unusual[3]
     assert usual[4:6] == unusual[4:6]
@@ -181,7 +185,7 @@ def told(asked: Study, earlier: list[TrialResult], number: int, loss: float) -> 
     for epoch in range(1, EPOCHS + 1):
         try:
             trial.report(row(epoch, loss))
-        except Pruned:
+        except TrialPruned:
             return trial.result("pruned")
     return trial.result("finished")
 

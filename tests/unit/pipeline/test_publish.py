@@ -13,17 +13,16 @@ import pytest
 
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
-from podium.models.watcher import Watcher
 from podium.pipeline import compare, publish
 from podium.records.evaluation import Metrics
 from podium.records.times import add_times
-from podium.records.training import EpochResult
+from podium.records.training import EpochResult, TrialResult
 from podium.registry import outcome as outcomes
 from podium.registry import package, promotion
 from podium.registry import store as stores
 from podium.registry.evidence import evidence_digest
 from podium.registry.promotion import Wish
-from podium.registry.tracking import live_view
+from podium.registry.tracking import LiveView
 from tests.unit.registry.promotions import ignore, lenient
 
 PARENT = "mlflow.parentRunId"
@@ -246,16 +245,17 @@ def test_artifacts_that_were_deleted_come_back(experiment):
 
 def test_live_runs_are_adopted_and_completed(experiment):
     out = outcomes.read_outcome(*_both(experiment))
-    watch = live_view(experiment.layout, experiment.params.experiment)
     for contender in out.contenders:
-        study: Watcher = watch("tune", contender.name, contender.tuning.fingerprint)
-        trial = study.trial(0, {"train.learning_rate": 0.002})
-        trial.epoch(_epoch(1))
-        trial.close("finished")
-        study.close("finished")
-        training = watch("train", contender.name, contender.card.fingerprint)
-        training.epoch(_epoch(1))
-        training.close("failed")  # as a kill leaves it: one epoch of three
+        study = LiveView(experiment.layout, experiment.params.experiment)
+        study.on_train_begin("tune", contender.name, contender.tuning.fingerprint)
+        study.on_trial_begin(0, {"train.learning_rate": 0.002})
+        study.on_epoch_end(_epoch(1), 0.0, 0)
+        study.on_trial_end(TrialResult(number=0, state="finished", parameters={}, epochs=(_epoch(1),)))
+        study.on_train_end("finished")
+        training = LiveView(experiment.layout, experiment.params.experiment)
+        training.on_train_begin("train", contender.name, contender.card.fingerprint)
+        training.on_epoch_end(_epoch(1), 0.0)
+        training.on_train_end("failed")  # as a kill leaves it: one epoch of three
     live = {run.info.run_id for run in Seen(experiment).runs}
     publish.run(experiment.layout, experiment.params)
     seen = Seen(experiment)

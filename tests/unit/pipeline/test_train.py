@@ -22,15 +22,15 @@ from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import checkpoint, zoo
 from podium.models.averaging import Average
+from podium.models.callbacks import Callback
 from podium.models.features import Features
 from podium.models.inference import load_classifier
 from podium.models.learner import Learner
-from podium.models.watcher import Ending, Unwatched
 from podium.pipeline import train
 from podium.records.times import read_times
 from podium.records.training import EpochResult, ModelCard
 from tests.cards import no_weights
-from tests.small_jobs import unwatched
+from tests.small_jobs import Remembering
 from tests.small_splits import RECIPE, RESOURCES, RUNTIME, contender, write_project, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")
@@ -40,28 +40,23 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing in the product may catch it."""
 
 
-class Remembering(Unwatched):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.rows: list[EpochResult] = []
-        self.ending: Ending | None = None
-
-    def epoch(self, row: EpochResult) -> None:
-        self.rows.append(row)
-
-    def trial(self, number: int, parameters: Mapping[str, float]) -> "Remembering":
-        return self
-
-    def close(self, ending: Ending) -> None:
-        self.ending = ending
-
-
 def fit(
-    layout: Layout, recipe: Train = RECIPE, seed: int = 0, watch=unwatched, section: Mapping[str, object] | None = None
+    layout: Layout,
+    recipe: Train = RECIPE,
+    seed: int = 0,
+    callback: Callback | None = None,
+    section: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     model = contender(recipe=recipe).model_copy(update=dict(section or {}))
-    train.run(layout, "small", contender=model, runtime=RUNTIME, resources=RESOURCES, seed=seed, watch=watch)
+    train.run(
+        layout,
+        "small",
+        contender=model,
+        runtime=RUNTIME,
+        resources=RESOURCES,
+        seed=seed,
+        callbacks=[callback or Callback()],
+    )
     return digests(layout)
 
 
@@ -186,15 +181,15 @@ def test_killed_anywhere_and_resumed_ends_with_the_same_bytes(name):
 def test_a_resumed_run_repeats_no_finished_epoch(tmp_path):
     layout = write_project(tmp_path)
 
-    class Dying(Unwatched):
-        def epoch(self, row: EpochResult) -> None:
+    class Dying(Callback):
+        def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
             if row.epoch == 2:
                 raise Killed
 
     with pytest.raises(Killed):
-        fit(layout, watch=lambda *_: Dying())
+        fit(layout, callback=Dying())
     seen = Remembering()
-    fit(layout, watch=lambda *_: seen)
+    fit(layout, callback=seen)
     assert [row.epoch for row in seen.rows] == [3]
 
 
@@ -206,17 +201,17 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
         from pathlib import Path
         import podium
         from podium.core.layout import Layout
-        from podium.models.watcher import Unwatched
+        from podium.models.callbacks import Callback
         from podium.pipeline import train
         from tests.small_splits import RESOURCES, RUNTIME, contender
 
-        class Dying(Unwatched):
-            def epoch(self, row):
+        class Dying(Callback):
+            def on_epoch_end(self, row, seconds, trial=None):
                 if row.epoch == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), runtime=RUNTIME, resources=RESOURCES,
-                  seed=0, watch=lambda *_: Dying())
+                  seed=0, callbacks=[Dying()])
         """
     )
     repository = Path(__file__).parents[3]
@@ -245,7 +240,7 @@ def test_card_history_and_weights_belong_together(tmp_path):
     layout = write_project(tmp_path)
     write_tuned(layout, {"train.learning_rate": 0.004, "train.batch_size": 10.0})
     seen = Remembering()
-    fit(layout, watch=lambda *_: seen)
+    fit(layout, callback=seen)
     folder = layout.model("small")
     card = ModelCard.read(folder / "model.json")
     assert card.learning_rate == 0.004
@@ -328,7 +323,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_writes_nothing(tmp_path):
     write_tuned(layout, {"train.learning_rate": 1e30})
     seen = Remembering()
     with pytest.raises(ModelError, match=r"step \d+.*lower train.learning_rate"):
-        fit(layout, RECIPE.model_copy(update={"warmup_epochs": 0.0}), watch=lambda *_: seen)
+        fit(layout, RECIPE.model_copy(update={"warmup_epochs": 0.0}), callback=seen)
     assert seen.ending == "failed"
     assert not layout.model("small").exists()
 
@@ -349,12 +344,12 @@ def test_a_missing_tuning_result_says_what_to_run(tmp_path):
 def test_two_processes_cannot_train_the_same_model_at_once(tmp_path):
     layout = write_project(tmp_path)
 
-    class Second(Unwatched):
-        def epoch(self, row: EpochResult) -> None:
+    class Second(Callback):
+        def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
             fit(layout)
 
     with pytest.raises(ModelError, match="another process"):
-        fit(layout, watch=lambda *_: Second())
+        fit(layout, callback=Second())
 
 
 def test_the_test_split_is_never_opened(tmp_path):

@@ -14,10 +14,9 @@ from podium.config.tuning import Choices, Range, Span, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.models.watcher import Ending, Unwatched
+from podium.models.callbacks import Callback, Ending
 from podium.pipeline import tune
-from podium.records.training import EpochResult, TuningResult
-from tests.small_jobs import unwatched
+from podium.records.training import EpochResult, TrialResult, TuningResult
 from tests.small_splits import RECIPE, RESOURCES, RUNTIME, SEARCH, TUNE, contender, write_project
 
 STUDY = TUNE.model_copy(update={"trials": 5})
@@ -31,45 +30,31 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing in the product may catch it."""
 
 
-class Listening(Unwatched):
+class Listening(Callback):
     """Keeps what it is told of trials; ends the process at one of their epochs where asked to."""
 
     def __init__(self, kill_at: tuple[int, int] | None = None) -> None:
         self.kill_at = kill_at
         self.started: list[int] = []
-        self.endings: list[tuple[int | None, Ending]] = []
+        self.endings: list[tuple[int | None, str]] = []
 
-    def trial(self, number: int, parameters: Mapping[str, Value]) -> "Trial":
+    def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
         self.started.append(number)
-        return Trial(self, number)
 
-    def epoch_of(self, trial: int, epoch: int) -> None:
-        if (trial, epoch) == self.kill_at:
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        if (trial, row.epoch) == self.kill_at:
             raise Killed
 
-    def close_trial(self, number: int, ending: Ending) -> None:
-        self.endings.append((number, ending))
+    def on_trial_end(self, result: TrialResult) -> None:
+        self.endings.append((result.number, result.state))
 
-    def close(self, ending: Ending) -> None:
+    def on_train_end(self, ending: Ending) -> None:
         self.endings.append((None, ending))
-
-
-class Trial(Unwatched):
-    """One trial that is listened to."""
-
-    def __init__(self, study: Listening, number: int) -> None:
-        self.study, self.number = study, number
-
-    def epoch(self, row: EpochResult) -> None:
-        self.study.epoch_of(self.number, row.epoch)
-
-    def close(self, ending: Ending) -> None:
-        self.study.close_trial(self.number, ending)
 
 
 def study(
     layout: Layout,
-    watch=unwatched,
+    callback: Callback | None = None,
     recipe: Train = RECIPE,
     search: dict[str, Span] = SEARCH,
     settings=STUDY,
@@ -86,7 +71,7 @@ def study(
         runtime=RUNTIME,
         resources=resources,
         seed=0,
-        watch=watch,
+        callbacks=[callback or Callback()],
     )
     folder = layout.tuning("small")
     assert sorted(p.name for p in folder.iterdir()) == list(FILES)
@@ -112,9 +97,9 @@ def test_a_killed_study_goes_on_without_repeating_a_finished_trial(uninterrupted
     layout = write_project(tmp_path)
     for kill_at in [(0, 1), (2, 2), (3, 1)]:
         with pytest.raises(Killed):
-            study(layout, watch=lambda *_, at=kill_at: Listening(at))
+            study(layout, callback=Listening(kill_at))
     last = Listening()
-    assert study(layout, watch=lambda *_: last) == uninterrupted[1]
+    assert study(layout, callback=last) == uninterrupted[1]
     assert last.started[0] == 3
     assert list((layout.work / "studies").glob("*/")) == []
 
@@ -127,13 +112,13 @@ from podium.core.layout import Layout
 from tests.unit.pipeline.test_tune import BATCHES, SIDE_BY_SIDE, Listening, study
 
 class Dying(Listening):
-    def close_trial(self, number, ending):
-        super().close_trial(number, ending)
-        if number >= 2:
+    def on_trial_end(self, result):
+        super().on_trial_end(result)
+        if result.number >= 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    study(Layout(Path(sys.argv[1])), watch=lambda *_: Dying(), settings=BATCHES, resources=SIDE_BY_SIDE)
+    study(Layout(Path(sys.argv[1])), callback=Dying(), settings=BATCHES, resources=SIDE_BY_SIDE)
 """
 
 
@@ -154,7 +139,7 @@ def test_side_by_side_and_killed_a_study_ends_like_one_in_one_process(tmp_path_f
     ended = {path.stem for path in (killed.work / "studies").glob("*/*.json")}
     assert {"trial-00000", "trial-00001"} < ended
     last = Listening()
-    assert study(killed, watch=lambda *_: last, settings=BATCHES, resources=SIDE_BY_SIDE) == expected
+    assert study(killed, callback=last, settings=BATCHES, resources=SIDE_BY_SIDE) == expected
     assert not ended & {f"trial-{number:05d}" for number in last.started}
     assert list((killed.work / "studies").glob("*/")) == []
 
@@ -201,7 +186,7 @@ def test_a_trial_that_diverges_is_dropped_and_the_study_goes_on(tmp_path):
     layout = write_project(tmp_path)
     wild = {"train.learning_rate": Range(low=1e-3, high=1e30, log=True)}
     seen = Listening()
-    study(layout, search=wild, watch=lambda *_: seen)
+    study(layout, search=wild, callback=seen)
     states = [row["state"] for row in table(layout, "trials.csv")]
     assert "diverged" in states
     assert TuningResult.read(layout.tuning("small") / "best.json").parameters["train.learning_rate"] < 1

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from podium.core.layout import Layout
-from podium.records.training import EpochResult
+from podium.records.training import EpochResult, TrialResult
 from podium.registry import store as stores
 from podium.registry import tracking
-from podium.registry.tracking import live_view
+from podium.registry.tracking import LiveView
 
 PARENT = "mlflow.parentRunId"
 
@@ -27,6 +27,12 @@ def epoch(number):
     )
 
 
+def live_view(layout, *run) -> LiveView:
+    view = LiveView(layout, "sample")
+    view.on_train_begin(*run)
+    return view
+
+
 def runs_of(layout, kind):
     client = stores.client(layout)
     experiment = client.get_experiment_by_name("sample").experiment_id
@@ -41,10 +47,10 @@ def nobody_listens():
 
 
 def test_a_training_run_shows_each_epoch(store):
-    watcher = live_view(store, "sample")("train", "resnet18", "f" * 64)
+    watcher = live_view(store, "train", "resnet18", "f" * 64)
     for number in (1, 2):
-        watcher.epoch(epoch(number))
-    watcher.close("finished")
+        watcher.on_epoch_end(epoch(number), 0.0)
+    watcher.on_train_end("finished")
     client, (run,) = runs_of(store, "train")
     assert run.info.run_name == "train resnet18"
     assert run.info.status == "FINISHED"
@@ -55,12 +61,12 @@ def test_a_training_run_shows_each_epoch(store):
 
 
 def test_a_study_nests_one_run_per_trial(store):
-    study = live_view(store, "sample")("tune", "resnet18", "a" * 64)
+    study = live_view(store, "tune", "resnet18", "a" * 64)
     for number, ending in enumerate(("finished", "pruned", "diverged")):
-        trial = study.trial(number, {"learning_rate": 0.1 / (number + 1)})
-        trial.epoch(epoch(1))
-        trial.close(ending)
-    study.close("finished")
+        study.on_trial_begin(number, {"learning_rate": 0.1 / (number + 1)})
+        study.on_epoch_end(epoch(1), 0.0, number)
+        study.on_trial_end(TrialResult(number=number, state=ending, parameters={}, epochs=()))
+    study.on_train_end("finished")
     _, (parent,) = runs_of(store, "tune")
     _, trials = runs_of(store, "trial")
     assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
@@ -70,16 +76,23 @@ def test_a_study_nests_one_run_per_trial(store):
     assert [run.data.params["learning_rate"] for run in trials][:2] == ["0.1", "0.05"]
 
 
+def test_a_trial_that_was_not_waited_for_failed_with_its_study(store):
+    study = live_view(store, "tune", "resnet18", "a" * 64)
+    study.on_trial_begin(0, {"learning_rate": 0.1})
+    study.on_train_end("failed")
+    _, (trial,) = runs_of(store, "trial")
+    assert (trial.info.status, trial.data.tags["podium.ending"]) == ("FAILED", "failed")
+
+
 def test_the_run_of_a_killed_training_goes_on_without_doubled_epochs(store):
     script = f"""
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_tracking import epoch
+from test_tracking import epoch, live_view
 from podium.core.layout import Layout
-from podium.registry.tracking import live_view
-watcher = live_view(Layout(Path({str(store.root)!r})), "sample")("train", "m", "k" * 64)
-watcher.epoch(epoch(1)); watcher.epoch(epoch(2))
+watcher = live_view(Layout(Path({str(store.root)!r})), "train", "m", "k" * 64)
+watcher.on_epoch_end(epoch(1), 0.0); watcher.on_epoch_end(epoch(2), 0.0)
 while watcher._queue.qsize(): time.sleep(0.05)
 os.kill(os.getpid(), 9)
 """
@@ -87,10 +100,10 @@ os.kill(os.getpid(), 9)
     assert killed.returncode == -9, killed.stderr
     client, (before,) = runs_of(store, "train")
     assert before.info.status == "RUNNING"
-    again = live_view(store, "sample")("train", "m", "k" * 64)
+    again = live_view(store, "train", "m", "k" * 64)
     for number in (2, 3):
-        again.epoch(epoch(number))
-    again.close("finished")
+        again.on_epoch_end(epoch(number), 0.0)
+    again.on_train_end("finished")
     _, (run,) = runs_of(store, "train")
     assert run.info.run_id == before.info.run_id
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val_loss")][-2:] == [2, 3]
@@ -99,9 +112,9 @@ os.kill(os.getpid(), 9)
 
 def test_repeating_a_finished_stage_changes_nothing_and_another_fingerprint_gets_its_own_run(store):
     for fingerprint in ("a", "a", "b"):
-        watcher = live_view(store, "sample")("train", "m", fingerprint * 64)
-        watcher.epoch(epoch(1))
-        watcher.close("finished")
+        watcher = live_view(store, "train", "m", fingerprint * 64)
+        watcher.on_epoch_end(epoch(1), 0.0)
+        watcher.on_train_end("finished")
     client, runs = runs_of(store, "train")
     assert [run.data.tags["podium.fingerprint"][0] for run in runs] == ["a", "b"]
     assert len(client.get_metric_history(runs[0].info.run_id, "val_loss")) == 1
@@ -110,13 +123,12 @@ def test_repeating_a_finished_stage_changes_nothing_and_another_fingerprint_gets
 def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch, capsys, nobody_listens):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody_listens)
     begun = time.monotonic()
-    study = live_view(store, "sample")("tune", "m", "a" * 64)
+    study = live_view(store, "tune", "m", "a" * 64)
     for number in range(50):
-        trial = study.trial(number, {"learning_rate": 0.1})
-        trial.epoch(epoch(1))
-        trial.close("failed")
+        study.on_trial_begin(number, {"learning_rate": 0.1})
+        study.on_epoch_end(epoch(1), 0.0, number)
     assert time.monotonic() - begun < 1
-    study.close("finished")
+    study.on_train_end("finished")
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
@@ -131,27 +143,27 @@ def test_a_server_that_never_answers_does_not_hold_the_stage_up(store, monkeypat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begun = time.monotonic()
-        watcher = live_view(store, "sample")("train", "m", "a" * 64)
-        watcher.epoch(epoch(1))
-        watcher.close("finished")
+        watcher = live_view(store, "train", "m", "a" * 64)
+        watcher.on_epoch_end(epoch(1), 0.0)
+        watcher.on_train_end("finished")
         assert time.monotonic() - begun < 5
         assert "the stage goes on" in capsys.readouterr().err
 
 
 def test_a_store_that_cannot_be_written_costs_one_warning(store, capsys):
     (store.root / "mlflow.db").write_bytes(b"this is not a database, whatever its name says\n" * 100)
-    watcher = live_view(store, "sample")("train", "m", "a" * 64)
-    watcher.epoch(epoch(1))
-    watcher.close("finished")
+    watcher = live_view(store, "train", "m", "a" * 64)
+    watcher.on_epoch_end(epoch(1), 0.0)
+    watcher.on_train_end("finished")
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("uri", ["postgresql://me:secret@127.0.0.1/x", "ftp://127.0.0.1/x"])
 def test_a_store_mlflow_cannot_open_here_costs_one_warning(store, monkeypatch, capsys, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    watcher = live_view(store, "sample")("train", "m", "a" * 64)
-    watcher.epoch(epoch(1))
-    watcher.close("finished")
+    watcher = live_view(store, "train", "m", "a" * 64)
+    watcher.on_epoch_end(epoch(1), 0.0)
+    watcher.on_train_end("finished")
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("warning: MLflow at ") and "secret" not in said
 
@@ -162,21 +174,21 @@ def test_what_was_not_shown_is_told_whatever_ended_the_thread(store, monkeypatch
         raise ValueError("nobody foresaw this")
 
     monkeypatch.setattr(tracking._Recorder, "epoch", broken)
-    watcher = live_view(store, "sample")("train", "m", "a" * 64)
-    watcher.epoch(epoch(1))
-    watcher.close("finished")
+    watcher = live_view(store, "train", "m", "a" * 64)
+    watcher.on_epoch_end(epoch(1), 0.0)
+    watcher.on_train_end("finished")
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1 and "did not take all" in warnings[0]
 
 
-def test_the_factory_returns_before_mlflow_is_imported(tmp_path):
+def test_the_live_view_starts_before_mlflow_is_imported(tmp_path):
     script = f"""
 import sys, time
 from pathlib import Path
 from podium.core.layout import Layout
-from podium.registry.tracking import live_view
+from podium.registry.tracking import LiveView
 begun = time.monotonic()
-live_view(Layout(Path({str(tmp_path)!r})), "sample")
+LiveView(Layout(Path({str(tmp_path)!r})), "sample").on_train_begin("train", "m", "k" * 64)
 assert "mlflow" not in sys.modules and "torch" not in sys.modules
 assert time.monotonic() - begun < 0.5
 """
