@@ -72,5 +72,6 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     write_picture(tmp_path / "small.png", pixels)
     write_picture(tmp_path / "large.png", np.tile(pixels, (5, 5, 1)))
-    assert Image.open(tmp_path / "small.png").size == (256, 256)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "large.png")), np.tile(pixels, (5, 5, 1)))
+    with Image.open(tmp_path / "small.png") as small, Image.open(tmp_path / "large.png") as large:
+        assert small.size == (256, 256)
+        assert np.array_equal(np.asarray(large), np.tile(pixels, (5, 5, 1)))

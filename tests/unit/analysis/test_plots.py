@@ -58,7 +58,8 @@ def test_same_numbers_give_the_same_bytes_whatever_the_users_settings(tmp_path, 
 
 def test_nothing_about_the_machine_is_written_into_the_file(tmp_path):
     draw_all(tmp_path / "1", ["a", "b"])
-    assert set(Image.open(tmp_path / "1" / "slices.png").info) == {"dpi"}
+    with Image.open(tmp_path / "1" / "slices.png") as image:
+        assert set(image.info) == {"dpi"}
 
 
 @pytest.mark.parametrize("classes", [2, 12, 40, 70])
@@ -67,8 +68,8 @@ def test_confusion_matrix_grows_with_the_classes(tmp_path, classes):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plots.confusion_matrix(tmp_path / "c.png", np.eye(classes, dtype=np.int64), legible(names), "title")
-    image = Image.open(tmp_path / "c.png")
-    assert min(200, 14 * classes) < image.width < 2600
+    with Image.open(tmp_path / "c.png") as image:
+        assert min(200, 14 * classes) < image.width < 2600
 
 
 def test_no_glyph_is_missing_in_any_script(tmp_path):

@@ -60,6 +60,7 @@ def test_a_pattern_finds_architectures_of_all_families():
 @pytest.mark.parametrize(
     ("architecture", "side"), [("cnn", 64), ("torchvision/vgg16", 224), ("test_resnet", 160), ("tv_resnet34", 224)]
 )
+@pytest.mark.filterwarnings("ignore:Mapping deprecated model name:UserWarning")  # tv_resnet34 has a newer name
 def test_every_architecture_has_a_usual_image_size(architecture, side):
     assert zoo.image_size(architecture) == side
     figures = zoo.figures(architecture)
