@@ -17,8 +17,8 @@ from podium.sources.classfolders import arrange
 from podium.sources.download import download_to
 from podium.sources.kaggle_api import Handle, archive_address, current_version
 from podium.sources.listing import Listing
+from podium.sources.locations import Remote
 from podium.sources.members import Members
-from podium.sources.remote import Remote
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.retrying import TRY_AGAIN, Broken, persist, reason
+from podium.sources.transfer import RETRY_STATUSES, Broken, retry, root_cause
 
 if TYPE_CHECKING:
     from kagglesdk.kaggle_client import KaggleClient
@@ -65,7 +65,7 @@ def current_version(handle: Handle, fetch: Fetch, pause_seconds: float = 1.0) ->
         return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
 
     try:
-        version = persist(lambda: _asked(handle, fetch, ask), fetch.retries, pause_seconds)
+        version = retry(lambda: _asked(handle, fetch, ask), fetch.retries, pause_seconds)
     except Broken as error:
         raise DataError(f"Kaggle cannot be asked about {handle} ({error}): check the network, run it again") from error
     if version < 1:
@@ -113,7 +113,7 @@ def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer
         except requests.HTTPError as error:
             raise _refusal(handle, error.response) from error
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise Broken(reason(error)) from error
+            raise Broken(root_cause(error)) from error
         except (requests.RequestException, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"the answer to the question about {handle} is not one of Kaggle's ({type(error).__name__}): "
@@ -124,7 +124,7 @@ def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer
 def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
     """The error for a status: `Broken` where asking again may help, else a `DataError` with what to do."""
     status = response.status_code if response is not None else 0
-    if status in TRY_AGAIN:
+    if status in RETRY_STATUSES:
         return Broken(f"it answered {status}")
     if status == requests.codes.not_found:
         return DataError(f"{handle} does not exist (404): compare dataset.location with its page on kaggle.com")

@@ -1,18 +1,93 @@
 """What `dataset.location` may be: a path that DVC watches, or an address whose bytes are pinned by their digest.
 
-Stands on `core`, `remote` and `download`.
+How messages and records speak of either; none of them holds a secret.
 """
 
+import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Self
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from podium.config.dataset import ArchiveDataset, CsvDataset, Fetch, SampleDataset, SnapshotDataset
-from podium.core.errors import ParamsError
+from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.layout import Layout
-from podium.sources.download import download
-from podium.sources.remote import OF_DATASET, address, without_secrets
 
-OneFile = SampleDataset | ArchiveDataset | SnapshotDataset | CsvDataset
+WEB: Final = ("http", "https")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of `params.yaml` that messages tell a person to correct."""
+
+    location: str = "dataset.location"
+    sha256: str = "dataset.sha256"
+
+    @property
+    def remedy(self) -> str:
+        """What to do when an address is refused."""
+        return f"correct {self.location}, or download the file yourself and give its path"
+
+
+OF_DATASET: Final = Keys()
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server.
+
+    Attributes:
+        name: what messages call it; never holds a secret.
+        address: gives its http or https address; asked before every attempt, since a signed address expires. It may
+            raise `Broken`.
+        remedy: what to do when the server refuses.
+        identity: what tells it from other files; only a digest of it is written beside a part. Empty: its name.
+        keys: where its address and digest are written.
+        web: whether it is asked for over http(s); another protocol is fsspec's.
+    """
+
+    name: str
+    address: Callable[[], str]
+    remedy: str = OF_DATASET.remedy
+    identity: str = ""
+    keys: Keys = OF_DATASET
+    web: bool = True
+
+    @classmethod
+    def at(cls, url: str, keys: Keys = OF_DATASET) -> Self:
+        """The file at an address that stays as it is."""
+        web = not is_address(url) or address(url).scheme in WEB
+        return cls(without_secrets(url), lambda: url, keys.remedy, identity=url, keys=keys, web=web)
+
+    @property
+    def digest(self) -> str:
+        """Of its identity: a query may hold a secret, and two addresses may differ in nothing else."""
+        return hashlib.sha256((self.identity or self.name).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def without_secrets(location: str) -> str:
+    """An address without user name, password, query and fragment, all of which may hold secrets; paths as they are."""
+    if "://" not in location:
+        return location
+    parts = address(location)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
+    """The parts of an address.
+
+    Args:
+        location: a URL.
+        key: where it is written, for the message.
+
+    Raises:
+        DataError: it cannot be read as one.
+    """
+    try:
+        return urlsplit(location)
+    except ValueError as error:
+        raise DataError(f"{key} is not a valid address ({one_line(error)}): correct it") from error
 
 
 def is_address(location: str) -> bool:
@@ -64,41 +139,7 @@ def watched_path(layout: Layout, source: str, location: str, key: str = "locatio
     return path
 
 
-def one_file(layout: Layout, dataset: OneFile, fetch: Fetch) -> Path:
-    """The file a dataset is, downloaded where it is an http(s) address.
-
-    Args:
-        layout: the project's paths.
-        dataset: location and digest.
-        fetch: limits of downloading.
-
-    Raises:
-        ParamsError: the location is neither watched by DVC nor pinned, or is another kind of address.
-        DataError: the download fails.
-    """
-    if is_address(dataset.location):
-        return downloaded(layout, dataset.location, dataset.sha256, fetch)
-    if dataset.sha256 is not None:
-        return local_path(layout, dataset.location)
-    return watched_path(layout, dataset.source, dataset.location, pinning=", or set dataset.sha256")
-
-
-def downloaded(layout: Layout, location: str, sha256: str | None, fetch: Fetch) -> Path:
-    """One pinned file from an http(s) address.
-
-    Raises:
-        ParamsError: the address is of another kind, or not pinned.
-        DataError: the download fails.
-    """
-    shown = without_secrets(location)
-    if address(location).scheme not in ("http", "https"):
-        raise ParamsError(
-            f"dataset.location {shown!r} is not an http:// or https:// address: download it and give its path"
-        )
-    return download(location, pinned(shown, sha256), downloads(layout), fetch)
-
-
-def pinned(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) -> str:
+def require_pin(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) -> str:
     """The digest of a file at an address.
 
     Raises:
@@ -109,12 +150,12 @@ def pinned(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) -> str:
     return sha256
 
 
-def downloads(layout: Layout) -> Path:
+def downloads_folder(layout: Layout) -> Path:
     """Where downloads are kept; the copies that `dvc exp run --temp` works in share one folder."""
     return Layout(layout.main_root).downloads
 
 
-def recorded(layout: Layout, location: str) -> str:
+def record_location(layout: Layout, location: str) -> str:
     """A location as it goes into a hashed file: nothing in it depends on where the project lies."""
     if is_address(location):
         return without_secrets(location)

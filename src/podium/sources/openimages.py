@@ -17,9 +17,9 @@ from podium.config.dataset import Fetch, OpenImagesDataset
 from podium.config.problems import nearest
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
+from podium.sources.download import download_many
 from podium.sources.headers import orientation, turned
 from podium.sources.listing import Box, Listing, Prepared, SourceImage
-from podium.sources.many import download_many
 from podium.sources.openimages_boxes import Choice, Surroundings, Wanted, choose, surroundings
 from podium.sources.openimages_photographs import Photograph, photographs
 from podium.sources.openimages_places import Subset, bucket_address, fetched, folder_name, on_disk

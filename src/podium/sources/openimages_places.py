@@ -14,8 +14,8 @@ from podium.config.base import Split
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.download import download_to
+from podium.sources.locations import Remote, without_secrets
 from podium.sources.names import reason_to_skip
-from podium.sources.remote import Remote, without_secrets
 
 THEIR_NAMES: Final[Mapping[Split, str]] = {"train": "train", "val": "validation", "test": "test"}
 _CLASSES: Final = "v7/oidv7-class-descriptions-boxable.csv"

@@ -25,9 +25,10 @@ from podium.config.dataset import (
 )
 from podium.core.errors import DataError, NotPinned, ParamsError, PodiumError
 from podium.core.layout import Layout
+from podium.sources.download import get_file
 from podium.sources.labels import grouped, mapped
 from podium.sources.listing import Source, SourceImage
-from podium.sources.locations import downloads, is_address, one_file, recorded, watched_path
+from podium.sources.locations import downloads_folder, is_address, record_location, watched_path
 from podium.sources.merge import Origin, Part, check, merge
 from podium.sources.selection import limited
 
@@ -84,7 +85,7 @@ def _open(stack: ExitStack, layout: Layout, section: PartDataset, fetch: Fetch) 
     if isinstance(section, SnapshotDataset):
         from podium.sources.packed import open_snapshot
 
-        path = one_file(layout, section, fetch)
+        path = get_file(layout, section, fetch)
         packed = stack.enter_context(open_snapshot(path, section, fetch, layout.work / "scratch"))
         return [_chosen(part, section) for part in packed]
     source = stack.enter_context(_source(layout, section, fetch))
@@ -101,8 +102,8 @@ def _open(stack: ExitStack, layout: Layout, section: PartDataset, fetch: Fetch) 
 def _where(layout: Layout, section: PartDataset) -> str:
     """Where a source lies; of a table also where its images do, when it is said."""
     images = section.images if isinstance(section, CsvDataset) else None
-    place = recorded(layout, section.location)
-    return f"{place}, images in {recorded(layout, images)}" if images else place
+    place = record_location(layout, section.location)
+    return f"{place}, images in {record_location(layout, images)}" if images else place
 
 
 def _chosen(part: Part, section: PartDataset) -> Part:
@@ -135,7 +136,7 @@ def _source(layout: Layout, section: PartDataset, fetch: Fetch) -> AbstractConte
         case ArchiveDataset():
             from podium.sources.archive import open_archive
 
-            return open_archive(one_file(layout, section, fetch), section.sha256, fetch, scratch)
+            return open_archive(get_file(layout, section, fetch), section.sha256, fetch, scratch)
         case CsvDataset():
             from podium.sources.table import open_table
 
@@ -143,13 +144,13 @@ def _source(layout: Layout, section: PartDataset, fetch: Fetch) -> AbstractConte
         case KaggleDataset():
             from podium.sources.kaggle import open_kaggle
 
-            return open_kaggle(section, fetch, downloads(layout))
+            return open_kaggle(section, fetch, downloads_folder(layout))
         case OpenImagesDataset():
             from podium.sources.openimages import open_openimages
 
             if not is_address(section.location):
                 folder = watched_path(layout, section.source, section.location)
                 section = section.model_copy(update={"location": str(folder)})
-            return open_openimages(section, fetch, downloads(layout))
+            return open_openimages(section, fetch, downloads_folder(layout))
         case _:
             raise ParamsError(f"dataset.source {section.source!r} cannot be opened here: choose another kind")

@@ -19,15 +19,20 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.archive import checked_digest, name_of
-from podium.sources.filesystems import copy_many, copy_pinned
+from podium.sources.download import download, download_many
 from podium.sources.headers import upright_size
 from podium.sources.listing import Listing, Prepared, SourceImage
-from podium.sources.locations import downloaded, downloads, is_address, local_path, pinned, watched_path
-from podium.sources.many import download_many
-from podium.sources.remote import address, without_secrets
+from podium.sources.locations import (
+    WEB,
+    address,
+    downloads_folder,
+    is_address,
+    local_path,
+    require_pin,
+    watched_path,
+    without_secrets,
+)
 from podium.sources.rows import RowImage, Rows, checked_box, read_rows
-
-_WEB = ("http", "https")
 
 
 class TableSource:
@@ -73,8 +78,9 @@ class TableSource:
         if not wanted:
             return {}
         names = {self._files[path].relative_to(self._folder).as_posix(): path for path in wanted}
-        bring = download_many if address(self._addresses[wanted[0]]).scheme in _WEB else copy_many
-        refused = bring([(name, self._addresses[path]) for name, path in names.items()], self._folder, self._fetch)
+        refused = download_many(
+            [(name, self._addresses[path]) for name, path in names.items()], self._folder, self._fetch
+        )
         return {names[name]: reason for name, reason in refused.items()}
 
 
@@ -98,7 +104,7 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[Ta
     base = _base(layout, dataset)
     rows = _read(table, dataset, base if is_address(base) else "")
     if is_address(base):
-        folder = downloads(layout) / digest[:16] / "images"
+        folder = downloads_folder(layout) / digest[:16] / "images"
         files = {path: folder / _kept_as(path) for path in rows.written}
         addresses = {path: _address(base, path, written) for path, written in rows.written.items()}
     else:
@@ -111,11 +117,8 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[Ta
 def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str]:
     """The table on this machine, and its digest."""
     if is_address(dataset.location):
-        if address(dataset.location).scheme in _WEB:
-            path = downloaded(layout, dataset.location, dataset.sha256, fetch)
-        else:
-            sha256 = pinned(without_secrets(dataset.location), dataset.sha256)
-            path = copy_pinned(dataset.location, sha256, downloads(layout), fetch)
+        sha256 = require_pin(without_secrets(dataset.location), dataset.sha256)
+        path = download(dataset.location, sha256, downloads_folder(layout), fetch)
         return path, sha256_file(path)
     if dataset.sha256 is None:
         path = watched_path(layout, dataset.source, dataset.location, pinning=", or set dataset.sha256")
@@ -199,7 +202,7 @@ def _address(base: str, path: str, written: str) -> str:
     """Where a photograph is downloaded from: the whole address in the row, or its path below `base` with its query."""
     if is_address(written):
         return written
-    if address(base).scheme not in _WEB:
+    if address(base).scheme not in WEB:
         return f"{base}/{path}"
     _, mark, query = written.partition("?")
     return f"{base}/{quote(path)}{mark}{query}"

@@ -17,9 +17,17 @@ from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import raise_if_full, sha256_file
 from podium.core.layout import Layout
 from podium.sources.download import download, download_to
-from podium.sources.locations import downloads, local_path, pinned, recorded
-from podium.sources.remote import Keys, Remote, address, without_secrets
-from podium.sources.retrying import reason
+from podium.sources.locations import (
+    Keys,
+    Remote,
+    address,
+    downloads_folder,
+    local_path,
+    record_location,
+    require_pin,
+    without_secrets,
+)
+from podium.sources.transfer import root_cause
 from podium.weights.published import HubFile, Published
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -87,13 +95,8 @@ def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch, paus
         raise ParamsError(
             f"{request.keys.location} {request.shown!r} is not an address: write {kind}://host/path/of/the/file"
         )
-    sha256 = pinned(request.shown, request.model.weights_sha256, request.keys.sha256)
-    if kind in ("http", "https"):
-        path = download(weights, sha256, downloads(layout), fetch, pause_seconds, keys=request.keys)
-    else:
-        from podium.sources.filesystems import copy_pinned
-
-        path = copy_pinned(weights, sha256, downloads(layout), fetch, pause_seconds, keys=request.keys)
+    sha256 = require_pin(request.shown, request.model.weights_sha256, request.keys.sha256)
+    path = download(weights, sha256, downloads_folder(layout), fetch, pause_seconds, keys=request.keys)
     return WeightsFile(path, request.shown, _delete(path))
 
 
@@ -108,7 +111,7 @@ def _published(
     file = PurePosixPath(weights.place).name
     path = _torch_hub() / file
     if not path.is_file():
-        path = downloads(layout) / hashlib.sha256(weights.place.encode()).hexdigest()[:16] / file
+        path = downloads_folder(layout) / hashlib.sha256(weights.place.encode()).hexdigest()[:16] / file
         download_to(path, Remote.at(weights.place, request.keys), sha256, fetch, pause_seconds)
     found = _NAMED_BY_DIGEST.search(file)
     return WeightsFile(path, weights.place, _delete(path), found[1] if found else "")
@@ -152,7 +155,7 @@ def _local(layout: Layout, request: WeightsRequest, location: str) -> WeightsFil
     path = local_path(layout, location, request.keys.location)
     if not path.is_file():
         raise DataError(f"{path}, the weights of model {request.name}, does not exist: correct {request.keys.location}")
-    return WeightsFile(path, f"file:{recorded(layout, location)}", "put the right file there")
+    return WeightsFile(path, f"file:{record_location(layout, location)}", "put the right file there")
 
 
 def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
@@ -204,8 +207,8 @@ def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
         if isinstance(error, OSError):
             raise_if_full(error, Path(constants.HF_HUB_CACHE))
         raise DataError(
-            f"{place.repository} cannot be had from the hub ({reason(error)}): check the network and HF_ENDPOINT, and "
-            "run the stage again"
+            f"{place.repository} cannot be had from the hub ({root_cause(error)}): check the network and HF_ENDPOINT, "
+            "and run the stage again"
         ) from error
     return Path(path)
 

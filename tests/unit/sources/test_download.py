@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.download import download, download_to
-from podium.sources.remote import Remote, without_secrets
+from podium.sources.locations import Remote, without_secrets
 from tests.unit.sources.conftest import FileServer
 
 DATA = Random(0).randbytes(300_000)
@@ -181,7 +181,10 @@ def test_a_connection_that_breaks_often_but_advances_is_not_given_up(file_server
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refusal_is_final_and_names_address_and_remedy(status: int, file_server: FileServer, tmp_path: Path) -> None:
     file_server.statuses = [status]
-    with pytest.raises(DataError, match=rf"my%20photos\.zip answered {status} .*correct dataset.location"):
+    with pytest.raises(
+        DataError,
+        match=rf"my%20photos\.zip .*the server answered {status} .*correct dataset.location",
+    ):
         get(file_server.url, SHA256, tmp_path, PATIENT)
     assert len(file_server.requests) == 1
 
@@ -209,7 +212,7 @@ def test_a_full_disk_is_one_line(file_server: FileServer, tmp_path: Path, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("podium.sources.download._Transfer._write", full)
+    monkeypatch.setattr("podium.sources.http_transfer.HttpTransfer._write", full)
     with pytest.raises(DataError, match="no space left on the device while writing .*my_photos.zip.part.*goes on"):
         get(file_server.url, SHA256, tmp_path, PATIENT)
 

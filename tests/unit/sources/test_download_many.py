@@ -10,7 +10,7 @@ import pytest
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.many import download_many
+from podium.sources.download import download_many
 from tests.site import Site
 
 PATIENT = Fetch(retries=3, timeout_seconds=5, connections=4)
