@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Compares all models."""
-    from podium.pipeline import compare
+    from podium.pipeline.compare import compare_models
 
-    compare.run(layout, list(params.models), params.compare)
+    compare_models(layout, list(params.models), params.compare)
 
 
 if __name__ == "__main__":

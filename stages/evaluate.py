@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout, model: str) -> None:
     """Evaluates one model."""
-    from podium.pipeline import evaluate
+    from podium.pipeline.evaluate import evaluate_model
 
-    evaluate.run(layout, model, params.evaluate, params.runtime, params.seed)
+    evaluate_model(layout, model, params.evaluate, params.runtime, params.seed)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Publishes the experiment."""
-    from podium.pipeline import publish
+    from podium.pipeline.publish import publish_experiment
 
-    publish.run(layout, params)
+    publish_experiment(layout, params)
 
 
 if __name__ == "__main__":

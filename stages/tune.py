@@ -11,7 +11,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     """Tunes one model."""
     from podium.models.parallel import refuse_several_processes
     from podium.pipeline import tune
-    from podium.registry.tracking import LiveView
+    from podium.registry.live import LiveView
 
     refuse_several_processes("tune", "resources.trials_at_once runs trials side by side")
     tune.run(

@@ -87,8 +87,8 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from podium.pipeline import compare, evaluate
 
     for name in params.models:
-        evaluate.run(layout, name, params.evaluate, params.runtime, params.seed)
-    compare.run(layout, list(params.models), params.compare)
+        evaluate.evaluate_model(layout, name, params.evaluate, params.runtime, params.seed)
+    compare.compare_models(layout, list(params.models), params.compare)
     return layout.root
 
 

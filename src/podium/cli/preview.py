@@ -26,8 +26,8 @@ def preview_augment(
         raise UsageError(f"--out {out}: a picture in PNG is written, so give a name that ends in .png")
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}: make it first, or give another place")
-    from podium.analysis.augment_sheet import VERSIONS, drawn, write
     from podium.data.shards import open_for_fitting
+    from podium.report.augment_sheet import VERSIONS, drawn, write
 
     layout = project()
     params = load(layout.params)

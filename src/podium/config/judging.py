@@ -46,10 +46,11 @@ class Publish(Section):
 
 
 class Promote(Section):
-    """The gates between a model version and the alias `staging`."""
+    """The gates between a model version and the alias `staging`; `gates` sets limits of gates that have a default."""
 
     minimum_accuracy: Fraction
     minimum_macro_f1: Fraction
     minimum_recall: dict[str, Fraction] = {}
     maximum_latency_seconds: PositiveFloat
     holder_significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+    gates: dict[str, Number] = {}

@@ -18,7 +18,7 @@ from podium.records.evaluation import Metrics, PairedTest
 from podium.records.validate import ValidationReport
 
 
-def run(layout: Layout, models: list[str], compare: Compare) -> None:
+def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     """Writes `leaderboard.json` and `decision.json`, and prints both.
 
     Results of other models are removed: DVC hashes all that lies beside the contenders' once this stage has ended.

@@ -35,7 +35,7 @@ TIMED_SECONDS = 5.0  # a slow model, or a busy machine, is timed on fewer images
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
 
 
-def run(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
+def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
     """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`.
 
     Args:
@@ -133,10 +133,10 @@ def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
 
 def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
-    from podium.analysis import plots
     from podium.analysis.calibration import reliability
-    from podium.analysis.lettering import legible
     from podium.analysis.statistics import confusion
+    from podium.report import plots
+    from podium.report.lettering import legible
 
     lettering = legible(predictions.classes)
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
@@ -151,7 +151,7 @@ def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bin
 
 def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> None:
     """Draws the training run's `history.csv`."""
-    from podium.analysis.plots import learning_curves
+    from podium.report.plots import learning_curves
 
     needed = [name for name in EpochResult.model_fields if name not in ("step", "learning_rate")]
     try:
@@ -178,7 +178,7 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
 
 def _tell(metrics: Metrics, seconds_for_one: float) -> None:
     """One line with what a person wants to know at once."""
-    from podium.analysis.plots import percent
+    from podium.report.plots import percent
 
     print(
         f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "

@@ -1,16 +1,16 @@
-"""publish: render the report, bring MLflow in line with the files, register the winner once.
+"""Stage publish: render the report, bring MLflow in line with the files, register the winner once.
 
 The files are the truth. Whatever MLflow lacks is rebuilt from them without training; what it holds is left alone, and
-asking costs three requests. Depends on the `registry` room.
+asking costs three requests.
 """
 
 from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import registration, runs, store, study_runs
-from podium.registry.outcome import Outcome, read_outcome
+from podium.registry import runs, store, study_runs, versions
+from podium.report.results import Results, read_results
 
 
-def run(layout: Layout, params: Params) -> None:
+def publish_experiment(layout: Layout, params: Params) -> None:
     """Publishes the experiment; a second call changes nothing.
 
     Args:
@@ -22,33 +22,32 @@ def run(layout: Layout, params: Params) -> None:
         ModelError: the packaged model would not predict what its evaluation says.
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
-    outcome = read_outcome(layout, params)
-    _render(outcome)
+    results = read_results(layout, params)
+    _render(results)
     uri = store.tracking_uri(layout)
     client = store.client(layout, store.PAUSES)
     with store.reaching(uri):
         experiment = store.experiment_id(client, layout, params.experiment)
-        parent = runs.find_parent(client, experiment, outcome)
-        if parent is not None and runs.is_complete(parent, outcome) and registration.is_registered(client, outcome):
-            print(f"MLflow at {store.shown(uri)} holds {params.experiment} {outcome.state[:8]}: nothing to do")
+        parent = runs.find_parent(client, experiment, results)
+        if parent is not None and runs.is_complete(parent, results) and versions.is_registered(client, results):
+            print(f"MLflow at {store.shown(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
             return
-        parent_id = runs.write_parent(client, experiment, outcome, parent)
-        models = {}
-        for contender in outcome.contenders:
-            study_runs.write_study(client, experiment, outcome, contender, parent_id)
-            run_id = runs.write_child(client, experiment, outcome, contender, parent_id)
-            models[contender.name] = registration.log_model(client, experiment, outcome, contender, run_id)
-        version, new = registration.register(client, outcome, models[outcome.winner.name])
-        runs.finish_parent(client, parent_id, outcome)
+        parent_id = runs.write_parent(client, experiment, results, parent)
+        logged = {}
+        for model in results.models:
+            study_runs.write_study(client, experiment, results, model, parent_id)
+            run_id = runs.write_child(client, experiment, results, model, parent_id)
+            logged[model.name] = versions.log_model(client, experiment, results, model, run_id)
+        number, new = versions.register(client, results, logged[results.winner.name])
+        runs.finish_parent(client, parent_id, results)
     what = "registered" if new else "kept"
-    print(f"{what} {params.publish.registered_model} version {version} ({outcome.winner.name}) as `candidate`")
+    print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     print(f"report: {layout.report}")
 
 
-def _render(outcome: Outcome) -> None:
+def _render(results: Results) -> None:
     """Renders the report unless it shows the present files already."""
-    from podium.registry import report
+    from podium.report import html
 
-    if report.shows(outcome.layout.report, outcome.files):
-        return
-    report.write(outcome)
+    if not html.shows(results.layout.report, results.files):
+        html.write(results)

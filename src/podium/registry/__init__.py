@@ -1,1 +1,1 @@
-"""Nouns of publish and the command line: tracking, package, predictor, versions, gates, audit, report."""
+"""Nouns of publish and the command line: MLflow, packages of models, promotion."""

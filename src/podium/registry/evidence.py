@@ -1,10 +1,11 @@
 """What a registered version brings along: its tags and the documents, weights and predictions in its package.
 
 A version whose package lacks a document has no evidence and cannot be promoted, not even by force. `dvc repro publish`
-repairs the package of `candidate` and no other. MLflow and pandas are imported on use.
+repairs the package of `candidate` and no other.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import base64
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from podium.core.errors import DataError, TrackingError, one_line
-from podium.core.files import canonical_json, sha256_file, sha256_text
+from podium.records.base import Record
 from podium.records.evaluation import Metrics
 from podium.records.training import ModelCard
 from podium.records.validate import ValidationReport
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-    from podium.registry.package import GoldenBatch
 
 CANDIDATE = "candidate"  # alias of the newest registered winner
 FILES = {
@@ -33,10 +33,34 @@ FILES = {
     "golden": "golden.json",
 }
 """The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
-JUDGED = ("metrics.json", "validation.json", "predictions.parquet")
-"""What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
 
 _Document = TypeVar("_Document")
+
+
+class GoldenImage(Record):
+    """An original test image and what the model said about it.
+
+    `bytes` is the file in base64: the original one, or for a crop its part of the photograph as a PNG.
+    """
+
+    image_id: str
+    path: str
+    label: str
+    bytes: str
+    probabilities: list[float]
+
+
+class GoldenBatch(Record):
+    """`golden.json`: images whose probabilities a loaded package must reproduce within `tolerance`."""
+
+    classes: list[str]
+    tolerance: float
+    images: list[GoldenImage]
+
+    @property
+    def files(self) -> list[bytes]:
+        """The images as the files they were."""
+        return [base64.b64decode(image.bytes) for image in self.images]
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,7 @@ class Evidence:
     card: ModelCard
     metrics: Metrics
     validation: ValidationReport
-    golden: "GoldenBatch"
+    golden: GoldenBatch
     predictions: "pd.DataFrame"
 
     @property
@@ -61,26 +85,6 @@ class Evidence:
     def test_digest(self) -> str:
         """Of the test split it was judged on; versions without the tag have it in their metrics."""
         return self.tags.get("podium.test_digest", self.metrics.test_digest)
-
-
-def evidence_digest(files: Iterable[Path]) -> str:
-    """Names what a model is judged by: one digest of its measurements, validation report and predictions.
-
-    Args:
-        files: those named in `JUDGED`, wherever they lie.
-
-    Returns:
-        64 hex digits; the same for the same names and bytes.
-
-    Raises:
-        DataError: a file is missing.
-    """
-    digests = {}
-    for path in files:
-        if not path.is_file():
-            raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-        digests[path.name] = sha256_file(path)
-    return sha256_text(canonical_json(digests))
 
 
 @contextmanager
@@ -129,7 +133,6 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
         DataError: a document is missing or is not what its name says.
     """
     from podium.analysis.predictions import read_answers
-    from podium.registry.package import GoldenBatch
 
     def read(name: str, reader: Callable[[Path], _Document]) -> _Document:
         """One document of the package; where it is missing or broken, the message says what to do."""

@@ -1,19 +1,19 @@
 """The gates of a promotion: each looks at one piece of evidence, measures it, and says by how much it fails.
 
-A gate never raises because a model is bad: it returns a failed result with the reason, so that all gates are seen at
-once and a forced promotion records what it overrode. torch is imported only by the gates that run a model.
+A gate is one function under `@gate`, run in the order of this module. It never raises because a model is bad: it
+returns a verdict with the reason, so that all gates are seen at once and a forced promotion records what it overrode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from podium.config.judging import Promote
-from podium.core.errors import DataError, ModelError
+from podium.config.problems import nearest
+from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.records.base import Record
-from podium.records.evaluation import Metrics
-from podium.registry import packaged_model
 from podium.registry.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -32,8 +32,69 @@ class GateResult(Record):
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says: what it requires, what it saw, and the sentence of a refusal; empty where the gate passes."""
+
+    required: str
+    observed: str
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a gate may look at.
+
+    Attributes:
+        candidate: the version to promote.
+        holder: the version that holds the alias now, why its evidence cannot be read, or None where there is none.
+        classifier: the candidate's loaded model, or why it does not load.
+        limits: section `promote` of `params.yaml`.
+        layout: where the present test images lie, in case the holder was tested on other ones.
+        limit: for a gate that has a default, `promote.gates.<name>` or that default; 0 for others.
+    """
+
+    candidate: Evidence
+    holder: Evidence | str | None
+    classifier: "Classifier | str"
+    limits: Promote
+    layout: Layout
+    limit: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate: its name in the audit record, what it asks for, and the default of its own limit where it has one."""
+
+    name: str
+    sentence: str
+    default: float | None
+    judge: Callable[[Case], Verdict]
+
+
+GATES: dict[str, Gate] = {}
+"""Every gate by name, in the order they are run and shown."""
+
+
+def gate(
+    sentence: str, default: float | None = None
+) -> Callable[[Callable[[Case], Verdict]], Callable[[Case], Verdict]]:
+    """Makes a function a gate, under its own name.
+
+    Args:
+        sentence: what the gate asks for.
+        default: its limit where `promote.gates` does not name another one; None for a gate without.
+    """
+
+    def register(judge: Callable[[Case], Verdict]) -> Callable[[Case], Verdict]:
+        GATES[judge.__name__] = Gate(judge.__name__, sentence, default, judge)
+        return judge
+
+    return register
+
+
 def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promote, layout: Layout) -> list[GateResult]:
-    """Runs every gate, cheap ones first.
+    """Runs every gate, in the order of `GATES`.
 
     Args:
         candidate: the version to promote.
@@ -43,57 +104,72 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
 
     Returns:
         One result per gate, in the order they are shown.
+
+    Raises:
+        ParamsError: `promote.gates` names a gate that does not exist or has no limit there.
     """
-    classifier = packaged_model.load(candidate.folder)
-    return [
-        data_validation(candidate),
-        comparison(candidate),
-        weights_hash(candidate),
-        golden_batch(candidate, classifier),
-        accuracy(candidate.metrics, limits.minimum_accuracy),
-        macro_f1(candidate.metrics, limits.minimum_macro_f1),
-        recall_floors(candidate.metrics, limits.minimum_recall),
-        not_worse_than_holder(candidate, holder, limits.holder_significance, layout),
-        latency(candidate, classifier, limits.maximum_latency_seconds),
-    ]
+    from podium.registry.packaged_model import load_packaged
+
+    adjustable = [name for name, known in GATES.items() if known.default is not None]
+    for name in limits.gates:
+        if name not in adjustable:
+            listed = ", ".join(adjustable) or "none"
+            raise ParamsError(f"promote.gates.{name} is no gate{nearest(name, adjustable)} (gates: {listed})")
+    case = Case(candidate, holder, load_packaged(candidate.folder), limits, layout)
+    return [judge(name, case) for name in GATES]
 
 
-def data_validation(candidate: Evidence) -> GateResult:
-    """The dataset passed its critical expectations, says the tag and says the report in the package."""
-    tag = candidate.tags.get("podium.validation_passed", "missing")
-    critical = [r.id for r in candidate.validation.results if not r.success and r.severity == "critical"]
-    passed = tag == "true" and candidate.validation.passed
-    failed = f" (failed: {_listed(critical)})" if critical else ""
+def judge(name: str, case: Case) -> GateResult:
+    """Runs one gate.
+
+    Args:
+        name: a key of `GATES`.
+        case: what it looks at.
+    """
+    known = GATES[name]
+    limit = 0.0 if known.default is None else case.limits.gates.get(name, known.default)
+    verdict = known.judge(Case(**{**vars(case), "limit": limit}))
     return GateResult(
-        name="data_validation",
-        required="passed",
-        observed="passed" if passed else "failed",
-        passed=passed,
-        detail=""
-        if passed
-        else f"data validation did not pass{failed}: tag {tag}, report {str(candidate.validation.passed).lower()}",
+        name=name,
+        required=verdict.required,
+        observed=verdict.observed,
+        passed=not verdict.refusal,
+        detail=verdict.refusal,
     )
 
 
-def comparison(candidate: Evidence) -> GateResult:
-    """The version won on equal conditions, or on differences accepted by name: `compare` says so in the tags."""
-    tag, differences = (candidate.tags.get(f"podium.{name}", "missing") for name in ("comparable", "differences"))
-    passed = tag == "true"
+@gate("The dataset passed its critical expectations, says the tag and says the report in the package.")
+def data_validation(case: Case) -> Verdict:
+    """The tag and the report must agree that it passed."""
+    candidate = case.candidate
+    tag = candidate.tags.get("podium.validation_passed", "missing")
+    if tag == "true" and candidate.validation.passed:
+        return Verdict("passed", "passed")
+    critical = [r.id for r in candidate.validation.results if not r.success and r.severity == "critical"]
+    failed = f" (failed: {_list(critical)})" if critical else ""
+    report = str(candidate.validation.passed).lower()
+    return Verdict("passed", "failed", f"data validation did not pass{failed}: tag {tag}, report {report}")
+
+
+@gate("The version won on equal conditions, or on differences accepted by name.")
+def comparison(case: Case) -> Verdict:
+    """`compare` says so in the tags."""
+    tag, differences = (case.candidate.tags.get(f"podium.{name}", "missing") for name in ("comparable", "differences"))
     seen = {"true": "comparable", "false": "not comparable"}.get(tag, tag)
-    return GateResult(
-        name="comparison",
-        required="comparable",
-        observed=seen if differences in ("none", "missing") else f"{seen}: {differences}",
-        passed=passed,
-        detail=""
-        if passed
+    return Verdict(
+        "comparable",
+        seen if differences in ("none", "missing") else f"{seen}: {differences}",
+        ""
+        if tag == "true"
         else f"the models it won against were trained on other conditions ({differences}): make them equal, or accept "
         "each difference by name in compare.accept, and run `dvc repro`",
     )
 
 
-def weights_hash(candidate: Evidence) -> GateResult:
-    """The packaged weights are those the tag and the model card speak of."""
+@gate("The packaged weights are those the tag and the model card speak of.")
+def weights_hash(case: Case) -> Verdict:
+    """The file is hashed; a missing one fails."""
+    candidate = case.candidate
     tag = candidate.tags.get("podium.weights_sha256", "missing")
     found = sha256_file(candidate.weights) if candidate.weights.is_file() else "missing"
     differs = [
@@ -101,64 +177,48 @@ def weights_hash(candidate: Evidence) -> GateResult:
         for what, said in (("the tag", tag), ("model.json", candidate.card.weights_sha256))
         if said != found
     ]
-    return GateResult(
-        name="weights_hash",
-        required=tag[:12],
-        observed=found[:12],
-        passed=not differs,
-        detail=f"weights hash {found[:12]} is not what was registered: {', '.join(differs)}" if differs else "",
-    )
+    refusal = f"weights hash {found[:12]} is not what was registered: {', '.join(differs)}" if differs else ""
+    return Verdict(tag[:12], found[:12], refusal)
 
 
-def golden_batch(candidate: Evidence, classifier: "Classifier | str") -> GateResult:
-    """The packaged model gives the probabilities it gave when it was registered.
+@gate("The packaged model gives the probabilities it gave when it was registered; none of them is not a number.")
+def golden_batch(case: Case) -> Verdict:
+    """The original images go through the packaged model once more."""
+    from podium.registry.packaged_model import golden_difference
 
-    Args:
-        candidate: the version's evidence, with the golden batch.
-        classifier: the loaded model, or why it does not load.
-    """
-    tolerance = candidate.golden.tolerance
-    required = f"difference <= {tolerance:.0e}"
-
-    def result(observed: str, detail: str = "") -> GateResult:
-        return GateResult(name="golden_batch", required=required, observed=observed, passed=not detail, detail=detail)
-
-    if isinstance(classifier, str):
-        return result("does not load", f"the packaged model does not load: {classifier}")
+    golden = case.candidate.golden
+    required = f"difference <= {golden.tolerance:.0e}"
+    if isinstance(case.classifier, str):
+        return Verdict(required, "does not load", f"the packaged model does not load: {case.classifier}")
     try:
-        now, stored = packaged_model.golden_probabilities(classifier, candidate.golden)
+        difference = golden_difference(case.classifier, golden)
     except (DataError, ModelError) as error:
-        return result("does not predict", f"the packaged model does not predict its golden batch: {error}")
-    if stored.shape != now.shape or not len(stored):
-        return result(f"shape {now.shape}", f"golden batch: shape {now.shape} is not the stored {stored.shape}")
-    difference = float(abs(now - stored).max())
-    if not difference <= tolerance:  # also when it is not a number
-        return result(
-            f"{difference:.1e}",
-            f"golden batch: largest difference {difference:.1e} of a probability is above {tolerance:.0e}",
-        )
-    return result(f"{difference:.1e}")
+        return Verdict(required, "does not predict", f"the packaged model does not predict its golden batch: {error}")
+    seen = f"{difference:.1e}"
+    if difference > golden.tolerance:
+        above = f"golden batch: largest difference {seen} of a probability is above {golden.tolerance:.0e}"
+        return Verdict(required, seen, above)
+    return Verdict(required, seen)
 
 
-def accuracy(metrics: Metrics, minimum: float) -> GateResult:
-    """Test accuracy, a fraction in [0, 1], reaches its floor."""
-    return _at_least("accuracy", metrics.accuracy.value, minimum)
+@gate("Test accuracy, a fraction in [0, 1], reaches `minimum_accuracy`.")
+def accuracy(case: Case) -> Verdict:
+    """At its floor it passes."""
+    return _at_least("accuracy", case.candidate.metrics.accuracy.value, case.limits.minimum_accuracy)
 
 
-def macro_f1(metrics: Metrics, minimum: float) -> GateResult:
-    """Unweighted mean of the classes' F1, a fraction in [0, 1], reaches its floor."""
-    return _at_least("macro_f1", metrics.macro_f1.value, minimum)
+@gate("The unweighted mean of the classes' F1, a fraction in [0, 1], reaches `minimum_macro_f1`.")
+def macro_f1(case: Case) -> Verdict:
+    """At its floor it passes."""
+    return _at_least("macro_f1", case.candidate.metrics.macro_f1.value, case.limits.minimum_macro_f1)
 
 
-def recall_floors(metrics: Metrics, minimum: Mapping[str, float]) -> GateResult:
-    """Every class with a floor reaches it; a floor for a class the model does not know fails.
-
-    Args:
-        metrics: of the candidate on the test split.
-        minimum: lowest recall by class, fractions in [0, 1]; empty = no floors.
-    """
+@gate("Every class in `minimum_recall` reaches its floor; a floor for a class the model does not know fails.")
+def recall(case: Case) -> Verdict:
+    """The class that is worst off is shown."""
+    metrics, minimum = case.candidate.metrics, case.limits.minimum_recall
     if not minimum:
-        return GateResult(name="recall", required="no floors", observed="-", passed=True)
+        return Verdict("no floors", "-")
     unknown = sorted(set(minimum) - set(metrics.per_class))
     margins = {name: metrics.per_class[name].recall - floor for name, floor in minimum.items() if name not in unknown}
     by_margin = sorted(margins, key=lambda name: (margins[name], name))
@@ -166,99 +226,68 @@ def recall_floors(metrics: Metrics, minimum: Mapping[str, float]) -> GateResult:
     problems += [
         _below(f"recall of {name}", metrics.per_class[name].recall, minimum[name])
         for name in by_margin
-        if margins[name] < 0
+        if not margins[name] >= 0
     ]
-    shown = (unknown or by_margin)[0]  # the worst off
-    seen = "unknown" if unknown else _rate(metrics.per_class[shown].recall, minimum[shown])
-    return GateResult(
-        name="recall",
-        required=f">= {minimum[shown]:.3f} ({shown})",
-        observed=f"{seen} (lowest of {len(minimum)})" if len(minimum) > 1 else seen,
-        passed=not problems,
-        detail=_listed(problems),
-    )
+    worst = (unknown or by_margin)[0]
+    seen = "unknown" if unknown else _rate(metrics.per_class[worst].recall, minimum[worst])
+    more = f" (lowest of {len(minimum)})" if len(minimum) > 1 else ""
+    return Verdict(f">= {minimum[worst]:.3f} ({worst})", seen + more, _list(problems))
 
 
-def not_worse_than_holder(
-    candidate: Evidence, holder: Evidence | str | None, significance: float, layout: Layout
-) -> GateResult:
-    """The candidate is not significantly worse than the present holder on the same images (exact McNemar test).
-
-    Where the holder was tested on other data, it is run on the candidate's test images now; its predictions count as
-    right when the label's name is right.
-
-    Args:
-        candidate: the version to promote.
-        holder: the version that holds the alias, or why its evidence cannot be read; None passes.
-        significance: two-sided p below which a difference counts.
-        layout: `artifacts/raw` holds the present test images.
-    """
-
-    def result(observed: str, detail: str = "") -> GateResult:
-        required = f"p >= {significance:g} if worse"
-        return GateResult(
-            name="not_worse_than_holder", required=required, observed=observed, passed=not detail, detail=detail
-        )
-
+@gate("The candidate is not significantly worse than the present holder on the same images (exact McNemar test).")
+def not_worse_than_holder(case: Case) -> Verdict:
+    """A two-sided p below `holder_significance` counts. Where the holder was tested on other data, it is run anew."""
+    candidate, holder, significance = case.candidate, case.holder, case.limits.holder_significance
+    required = f"p >= {significance:g} if worse"
     if holder is None:
-        return result("no holder")
+        return Verdict(required, "no holder")
     if isinstance(holder, str):
-        return result("not comparable", f"the present holder cannot be read: {holder}")
-    from podium.registry.paired import compare_with_holder
+        return Verdict(required, "not comparable", f"the present holder cannot be read: {holder}")
+    from podium.registry.packaged_model import compare_with_holder
 
     try:
-        test = compare_with_holder(candidate, holder, layout)
+        test = compare_with_holder(candidate, holder, case.layout)
     except (DataError, ModelError) as error:
-        return result("not comparable", f"holder {holder.version} cannot be compared: {error}")
+        return Verdict(required, "not comparable", f"holder {holder.version} cannot be compared: {error}")
     gained, lost, p_value = test.only_first_right, test.only_second_right, test.p_value
     seen = f"{gained} won, {lost} lost, p {p_value:.3g}"
     if lost > gained and p_value < significance:
-        return result(
+        return Verdict(
+            required,
             seen,
             f"significantly worse than holder {holder.version} on {len(candidate.predictions)} test images: {seen} is "
             f"{significance - p_value:.3g} below {significance:g}",
         )
-    return result(seen)
+    return Verdict(required, seen)
 
 
-def latency(candidate: Evidence, classifier: "Classifier | str", maximum: float) -> GateResult:
-    """Median seconds of one image, decoding included, measured now on this machine.
+@gate("One image, decoding included, takes at most `maximum_latency_seconds`: the median, measured now, here.")
+def latency(case: Case) -> Verdict:
+    """The golden images are sent one at a time."""
+    from podium.registry.packaged_model import median_seconds
 
-    Args:
-        candidate: whose golden images are sent one at a time.
-        classifier: the loaded model, or why it does not load.
-        maximum: seconds.
-    """
-
-    def result(observed: str, detail: str = "") -> GateResult:
-        return GateResult(
-            name="latency", required=f"<= {maximum:g} s", observed=observed, passed=not detail, detail=detail
-        )
-
-    if isinstance(classifier, str):
-        return result("not measured", "latency cannot be measured: the packaged model does not load")
+    maximum = case.limits.maximum_latency_seconds
+    required = f"<= {maximum:g} s"
+    if isinstance(case.classifier, str):
+        return Verdict(required, "not measured", "latency cannot be measured: the packaged model does not load")
     try:
-        seconds = packaged_model.median_seconds(classifier, packaged_model.golden_files(candidate.golden))
+        seconds = median_seconds(case.classifier, case.candidate.golden.files)
     except (DataError, ModelError) as error:
-        return result("not measured", f"latency cannot be measured: {error}")
-    if seconds > maximum:
-        return result(f"{seconds:.4f} s", f"latency {seconds:.4f} s is {seconds - maximum:.4f} s above {maximum:g} s")
-    return result(f"{seconds:.4f} s")
+        return Verdict(required, "not measured", f"latency cannot be measured: {error}")
+    above = f"latency {seconds:.4f} s is {seconds - maximum:.4f} s above {maximum:g} s"
+    return Verdict(required, f"{seconds:.4f} s", above if seconds > maximum else "")
 
 
-def _at_least(name: str, observed: float, minimum: float) -> GateResult:
-    """The gate on a rate: at its floor it passes."""
-    return GateResult(
-        name=name,
-        required=f">= {minimum:.3f}",
-        observed=_rate(observed, minimum),
-        passed=observed >= minimum,
-        detail="" if observed >= minimum else _below(name, observed, minimum),
-    )
+def _at_least(name: str, observed: float, minimum: float) -> Verdict:
+    """The verdict on a rate; one that is not a number is below every floor."""
+    refusal = "" if observed >= minimum else _below(name, observed, minimum)
+    return Verdict(f">= {minimum:.3f}", _rate(observed, minimum), refusal)
 
 
 def _below(what: str, observed: float, minimum: float) -> str:
     """By how much a rate misses its floor, as a sentence."""
+    if observed != observed:  # noqa: PLR0124  # NaN
+        return f"{what} is not a number"
     places = _places(observed, minimum)
     return f"{what} {observed:.{places}f} is {minimum - observed:.{places}f} below {minimum:.{places}f}"
 
@@ -276,7 +305,7 @@ def _places(observed: float, minimum: float) -> int:
     return places
 
 
-def _listed(items: Sequence[str]) -> str:
+def _list(items: Sequence[str]) -> str:
     """The first `LISTED` of them, and how many more there are."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return ", ".join(items[:LISTED]) + more

@@ -2,8 +2,7 @@
 
 Its `artifacts/` are the evidence a promotion needs, self-contained: weights, card, metrics, validation report, every
 test prediction, and a golden batch of original test images with the probabilities that were stored for them. Building
-one fails when serving would not reproduce the evaluation. Depends on `data`, `models.inference`, `evidence` and
-`packaged_model`.
+one fails when serving would not reproduce the evaluation.
 """
 
 import base64
@@ -25,11 +24,10 @@ from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file
 from podium.data.steps import needs_opencv, region_of
-from podium.records.base import Record
 from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
-from podium.registry.evidence import FILES
-from podium.registry.packaged_model import golden_probabilities
+from podium.registry.evidence import FILES, GoldenBatch, GoldenImage
+from podium.registry.packaged_model import golden_difference
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -63,28 +61,7 @@ set_model(ImageClassifier())
 '''
 
 
-class GoldenImage(Record):
-    """An original test image and what the model said about it.
-
-    `bytes` is the file in base64: the original one, or for a crop its part of the photograph as a PNG.
-    """
-
-    image_id: str
-    path: str
-    label: str
-    bytes: str
-    probabilities: list[float]
-
-
-class GoldenBatch(Record):
-    """`golden.json`: images whose probabilities a loaded package must reproduce within `tolerance`."""
-
-    classes: list[str]
-    tolerance: float
-    images: list[GoldenImage]
-
-
-def golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
+def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
     """Picks test images, classes in turn, and what was predicted for them.
 
     Args:
@@ -130,7 +107,7 @@ def golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
 
 
 @contextmanager
-def built(layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model") -> Iterator[Path]:
+def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model") -> Iterator[Path]:
     """Builds the package of one trained model, and checks that it predicts what evaluation stored.
 
     Args:
@@ -149,7 +126,7 @@ def built(layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model") -
     with TemporaryDirectory(prefix="podium-package-") as temporary:
         work = Path(temporary)
         evidence = work / "evidence"
-        golden = gather(layout, model, runtime, evidence)
+        golden = gather_evidence(layout, model, runtime, evidence)
         check_parity(evidence, golden, runtime)
         (work / _ENTRY).write_text(_ENTRY_TEXT, encoding="utf-8")
         left_out = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -159,7 +136,7 @@ def built(layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model") -
         yield target
 
 
-def gather(layout: Layout, model: str, runtime: Runtime, folder: Path) -> GoldenBatch:
+def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) -> GoldenBatch:
     """Collects the evidence of one model in a folder.
 
     Args:
@@ -185,7 +162,7 @@ def gather(layout: Layout, model: str, runtime: Runtime, folder: Path) -> Golden
         if not source.is_file():
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
         shutil.copyfile(source, folder / source.name)
-    golden = golden_batch(layout, model, runtime)
+    golden = choose_golden_batch(layout, model, runtime)
     golden.write(folder / "golden.json")
     return golden
 
@@ -202,14 +179,13 @@ def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> float:
         The largest difference of a probability.
 
     Raises:
-        ModelError: it is above the tolerance.
+        ModelError: it is above the tolerance, or a probability is not a number.
     """
     from podium.models.inference import load_classifier
 
     classifier = load_classifier(folder, runtime)
-    now, stored = golden_probabilities(classifier, golden)
-    difference = float(abs(now - stored).max())
-    if not difference <= golden.tolerance:  # NaN fails as well
+    difference = golden_difference(classifier, golden)
+    if difference > golden.tolerance:
         raise ModelError(
             f"{classifier.card.model} as served differs from its evaluation by {difference:.2g} in a probability "
             f"(at most {golden.tolerance:g}): run `dvc repro -f evaluate@{classifier.card.model}`"

@@ -1,7 +1,7 @@
 """The one way the alias `staging` moves: under a lock, past the gates, on record.
 
 Order of a move: the audit entry, the deprecated stage that mirrors the alias, the alias itself. Whatever a crash
-leaves behind is repaired by giving the same command again. Depends on store, versions, evidence, gates and audit.
+leaves behind is repaired by giving the same command again.
 """
 
 import getpass
@@ -21,7 +21,7 @@ from podium.core.layout import Layout
 from podium.registry import audit, store
 from podium.registry.audit import AuditEntry
 from podium.registry.evidence import Evidence, packaged, read_evidence
-from podium.registry.gates import GateResult, run_gates, weights_hash
+from podium.registry.gates import Case, GateResult, judge, run_gates
 from podium.registry.versions import Registry, open_registry
 
 STAGES = {"staging": "Staging"}  # alias -> the deprecated stage that mirrors it
@@ -107,7 +107,8 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
                 f'`podium promote VERSION --to {alias} --reason "..."`'
             )
         with packaged(registry.uri, version) as folder:
-            result = weights_hash(read_evidence(version, folder))
+            case = Case(read_evidence(version, folder), None, "not loaded", params.promote, layout)
+            result = judge("weights_hash", case)
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")

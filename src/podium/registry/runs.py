@@ -1,7 +1,6 @@
 """The runs of an experiment in MLflow, made from files: one parent per state, a child per model.
 
-Every function may be called again: what is there is kept, what is missing is added. Depends on `outcome`, `store` and
-`tracking`; MLflow and pandas are imported on use.
+Every function may be called again: what is there is kept, what is missing is added.
 """
 
 import re
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from podium.analysis.conditions import sentences
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult
-from podium.registry import store, tracking
-from podium.registry.outcome import Entry, Outcome
-from podium.registry.tables import read_table
+from podium.registry import live, store
+from podium.report.results import ModelResults, Results, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,90 +25,88 @@ _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
 _NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")
 
 
-def find_parent(client: "MlflowClient", experiment: str, outcome: Outcome) -> "Run | None":
+def find_parent(client: "MlflowClient", experiment: str, results: Results) -> "Run | None":
     """The experiment's run for this state, if there is one."""
-    found = store.find_runs(client, experiment, kind="experiment", state=outcome.state)
+    found = store.find_runs(client, experiment, kind="experiment", state=results.state)
     return found[0] if found else None
 
 
-def is_complete(run: "Run", outcome: Outcome) -> bool:
+def is_complete(run: "Run", results: Results) -> bool:
     """Whether the last thing publish writes to the parent is there, for the present files."""
-    return bool(run.data.tags.get(COMPLETE) == outcome.files)
+    return bool(run.data.tags.get(COMPLETE) == results.files)
 
 
-def write_parent(client: "MlflowClient", experiment: str, outcome: Outcome, run: "Run | None") -> str:
+def write_parent(client: "MlflowClient", experiment: str, results: Results, run: "Run | None") -> str:
     """Brings the experiment's own run in line with the files.
 
     Args:
         client: an open client.
         experiment: MLflow's id of it.
-        outcome: what the files say.
+        results: what the files say.
         run: the present one; made when None.
 
     Returns:
         The run's id.
     """
     if run is None:
-        name = f"{outcome.params.experiment} {outcome.state[:8]}"
-        tags = {"podium.kind": "experiment", "podium.state": outcome.state}
+        name = f"{results.params.experiment} {results.state[:8]}"
+        tags = {"podium.kind": "experiment", "podium.state": results.state}
         outer = store.outer_run()
         run_id = store.create_run(
             client, experiment, name, {**tags, **({store.PARENT: outer} if outer else {})}, "stages/publish.py"
         )
     else:
         run_id = run.info.run_id
-    decision, best = outcome.decision, outcome.winner
+    decision, best = results.decision, results.winner
     for key, value in {
         "podium.winner": decision.winner,
         "podium.fingerprint": decision.fingerprint,
         "podium.tie": str(decision.tie).lower(),
-        **outcome.comparison_tags,
-        "podium.validation_passed": str(outcome.validation.passed).lower(),
-        "podium.dvc_lock_sha256": outcome.dvc_lock,
-        "mlflow.note.content": note(outcome),
+        **results.comparison_tags,
+        "podium.validation_passed": str(results.validation.passed).lower(),
+        "podium.dvc_lock_sha256": results.dvc_lock,
+        "mlflow.note.content": note(results),
     }.items():
         client.set_tag(run_id, key, value)
     log_missing(
         client, run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
     )
-    root = outcome.layout.root
-    for path in (outcome.layout.params, root / "dvc.yaml", root / "dvc.lock", outcome.layout.report):
+    root = results.layout.root
+    for path in (results.layout.params, root / "dvc.yaml", root / "dvc.lock", results.layout.report):
         if path.is_file():
             client.log_artifact(run_id, str(path))
-    for path in (outcome.layout.validation_report, *sorted(outcome.layout.comparison.glob("*.json"))):
+    for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
         client.log_artifact(run_id, str(path), "reports")
     return run_id
 
 
-def finish_parent(client: "MlflowClient", run_id: str, outcome: Outcome) -> None:
+def finish_parent(client: "MlflowClient", run_id: str, results: Results) -> None:
     """Marks the parent as complete; the last thing publish writes."""
     client.set_terminated(run_id)
-    client.set_tag(run_id, COMPLETE, outcome.files)
+    client.set_tag(run_id, COMPLETE, results.files)
 
 
-def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> str:
+def write_child(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
     Args:
         client: an open client.
         experiment: MLflow's id of it.
-        outcome: what the files say.
-        contender: whose run.
+        results: what the files say.
+        model: whose run.
         parent: id of the experiment's own run.
 
     Returns:
         The run's id.
     """
-    run = _child(client, experiment, outcome, contender, parent)
+    run = _child(client, experiment, results, model, parent)
     run_id: str = run.info.run_id
-    layout, name = outcome.layout, contender.name
-    tracking.log_parameters(
-        client, run_id, {k: v for k, v in _parameters(contender).items() if k not in run.data.params}
-    )
-    tracking.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
-    log_missing(client, run_id, test_metrics(contender))
-    _log_changed(client, run, {f"measured/{key}": value for key, value in contender.times.items()})
-    _log_datasets(client, run, outcome, contender)
+    layout, name = results.layout, model.name
+    live.log_parameters(client, run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
+    live.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
+    log_missing(client, run_id, test_metrics(model))
+    _log_changed(client, run, {f"measured/{key}": value for key, value in model.times.items()})
+    _log_datasets(client, run, results, model)
     for folder, place in (
         (layout.evaluation_report(name), "reports"),
         (layout.evaluation(name) / "mistakes", "mistakes"),
@@ -125,21 +121,21 @@ def write_child(client: "MlflowClient", experiment: str, outcome: Outcome, conte
     return run_id
 
 
-def note(outcome: Outcome) -> str:
+def note(results: Results) -> str:
     """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
-    lines = [f"**{outcome.decision.winner}**: {outcome.decision.reason}", ""]
-    conditions = " ".join(sentences(outcome.decision.differences))
+    lines = [f"**{results.decision.winner}**: {results.decision.reason}", ""]
+    conditions = " ".join(sentences(results.decision.differences))
     lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
-    for row in outcome.leaderboard.rows:
+    for row in results.leaderboard.rows:
         accuracy, macro_f1 = _with_interval(row.accuracy), _with_interval(row.macro_f1)
         lines.append(f"| {row.rank} | {row.model} | {accuracy} | {macro_f1} | {row.loss:.3f} |")
     return "\n".join(lines)
 
 
-def test_metrics(contender: Entry) -> dict[str, float]:
+def test_metrics(model: ModelResults) -> dict[str, float]:
     """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
-    m = contender.metrics
+    m = model.metrics
     values = {
         "test_accuracy": m.accuracy.value,
         "test_accuracy_low": m.accuracy.low,
@@ -168,26 +164,26 @@ def test_metrics(contender: Entry) -> dict[str, float]:
     return values
 
 
-def _child(client: "MlflowClient", experiment: str, outcome: Outcome, contender: Entry, parent: str) -> "Run":
+def _child(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, parent: str) -> "Run":
     """The run of a model: the one of this state, else the live one of its training, else a new one."""
-    fingerprint = contender.card.fingerprint
+    fingerprint = model.card.fingerprint
     runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
-    mine = [run for run in runs if run.data.tags.get("podium.state") == outcome.state]
-    live = [run for run in runs if store.PARENT not in run.data.tags]
-    tags = {**tracking.train_tags(contender.name, fingerprint), "podium.state": outcome.state, store.PARENT: parent}
-    if not mine and not live:
-        run_id = store.create_run(client, experiment, f"train {contender.name}", tags, "stages/train.py")
+    mine = [run for run in runs if run.data.tags.get("podium.state") == results.state]
+    orphans = [run for run in runs if store.PARENT not in run.data.tags]
+    tags = {**live.train_tags(model.name, fingerprint), "podium.state": results.state, store.PARENT: parent}
+    if not mine and not orphans:
+        run_id = store.create_run(client, experiment, f"train {model.name}", tags, "stages/train.py")
         return client.get_run(run_id)
-    run = (mine or live)[0]
+    run = (mine or orphans)[0]
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
             client.set_tag(run.info.run_id, key, value)
     return run
 
 
-def _parameters(contender: Entry) -> dict[str, object]:
+def _parameters(model: ModelResults) -> dict[str, object]:
     """What MLflow shows as the run's parameters, by dotted name."""
-    card = contender.card
+    card = model.card
     section = {"attention": card.attention, "head": card.head.model_dump(), "train": card.recipe.model_dump()}
     return {
         **dict(_flat(section)),
@@ -243,7 +239,7 @@ def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]
         client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
 
 
-def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contender: Entry) -> None:
+def _log_datasets(client: "MlflowClient", run: "Run", results: Results, model: ModelResults) -> None:
     """Names the splits and their digests as the run's inputs, unless it has any."""
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
@@ -252,11 +248,11 @@ def _log_datasets(client: "MlflowClient", run: "Run", outcome: Outcome, contende
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = []
-    digests = {**contender.card.data_digests, "test": contender.metrics.test_digest}
+    digests = {**model.card.data_digests, "test": model.metrics.test_digest}
     for split, digest in digests.items():
-        folder = outcome.layout.prepared / split
-        place = json.dumps({"uri": folder.relative_to(outcome.layout.root).as_posix()})
-        described = Dataset(f"{outcome.params.experiment} {split}", digest[:_DIGEST_LENGTH], "local", place)
+        folder = results.layout.prepared / split
+        place = json.dumps({"uri": folder.relative_to(results.layout.root).as_posix()})
+        described = Dataset(f"{results.params.experiment} {split}", digest[:_DIGEST_LENGTH], "local", place)
         inputs.append(DatasetInput(described, [InputTag("mlflow.data.context", split)]))
     client.log_inputs(run.info.run_id, inputs)
 

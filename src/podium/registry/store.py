@@ -1,7 +1,7 @@
 """The MLflow store of a project: where it is, how it is opened, what is said when it does not answer.
 
 Clients and run ids are passed around; MLflow's fluent, process-wide state is never used, so a run id that
-`mlflow run` puts into the environment is never resumed by accident. Depends on `core` only; MLflow is imported on use.
+`mlflow run` puts into the environment is never resumed by accident.
 """
 
 import getpass

@@ -60,7 +60,7 @@ def results(layout):
 def test_clearly_better_model_wins(layout, capsys):
     add_model(layout, "good", range(2), flops=1000)
     add_model(layout, "bad", range(10, 30), flops=1)
-    compare.run(layout, ["bad", "good"], Compare())
+    compare.compare_models(layout, ["bad", "good"], Compare())
     leaderboard, decision = results(layout)
     assert [(row.rank, row.model) for row in leaderboard.rows] == [(1, "good"), (2, "bad")]
     assert (decision.winner, decision.fingerprint, decision.tie) == ("good", "good" * 8, False)
@@ -75,7 +75,7 @@ def test_clearly_better_model_wins(layout, capsys):
 def test_indistinguishable_models_tie_and_the_cheaper_one_wins(layout):
     add_model(layout, "large", range(3), flops=1000)
     add_model(layout, "small", range(2, 7), flops=10)
-    compare.run(layout, ["large", "small"], Compare())
+    compare.compare_models(layout, ["large", "small"], Compare())
     leaderboard, decision = results(layout)
     assert leaderboard.rows[0].model == "large"
     assert (decision.winner, decision.tie) == ("small", True)
@@ -85,7 +85,7 @@ def test_indistinguishable_models_tie_and_the_cheaper_one_wins(layout):
 def test_only_the_best_two_are_tested(layout):
     for name, wrong in {"a": range(1), "b": range(12), "c": range(30)}.items():
         add_model(layout, name, wrong)
-    compare.run(layout, ["c", "b", "a"], Compare())
+    compare.compare_models(layout, ["c", "b", "a"], Compare())
     decision = results(layout)[1]
     assert (decision.test.first, decision.test.second) == ("a", "b")
 
@@ -93,7 +93,7 @@ def test_only_the_best_two_are_tested(layout):
 def test_metric_of_the_params_decides(layout):
     add_model(layout, "a", range(2), f1=0.5)
     add_model(layout, "b", range(3), f1=0.9)
-    compare.run(layout, ["a", "b"], Compare(metric="macro_f1"))
+    compare.compare_models(layout, ["a", "b"], Compare(metric="macro_f1"))
     leaderboard, decision = results(layout)
     assert (leaderboard.metric, leaderboard.rows[0].model) == ("macro_f1", "b")
     assert "macro F1" in decision.rule
@@ -102,7 +102,7 @@ def test_metric_of_the_params_decides(layout):
 def test_unequal_conditions_are_labelled_in_both_files_and_on_the_terminal(layout, capsys):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30), conditions={"pretraining": "none", "tuning_images": 1})
-    compare.run(layout, ["bad", "good"], Compare(accept=("pretraining",)))
+    compare.compare_models(layout, ["bad", "good"], Compare(accept=("pretraining",)))
     for document in results(layout):
         assert not document.comparable
         assert [(d.condition, d.accepted) for d in document.differences] == [
@@ -117,14 +117,14 @@ def test_unequal_conditions_are_labelled_in_both_files_and_on_the_terminal(layou
 def test_accepting_every_difference_makes_the_models_comparable(layout):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30), conditions={"images_seen": 15120})
-    compare.run(layout, ["bad", "good"], Compare(accept=("images_seen",)))
+    compare.compare_models(layout, ["bad", "good"], Compare(accept=("images_seen",)))
     leaderboard, decision = results(layout)
     assert (leaderboard.comparable, decision.comparable, decision.differences[0].accepted) == (True, True, True)
 
 
 def test_one_model_wins_without_a_test(layout):
     add_model(layout, "a", range(2))
-    compare.run(layout, ["a"], Compare())
+    compare.compare_models(layout, ["a"], Compare())
     decision = results(layout)[1]
     assert (decision.winner, decision.test) == ("a", None)
 
@@ -132,16 +132,16 @@ def test_one_model_wins_without_a_test(layout):
 def test_order_of_the_models_and_a_second_run_change_no_byte(layout):
     add_model(layout, "a", range(2))
     add_model(layout, "b", range(3))
-    compare.run(layout, ["a", "b"], Compare())
+    compare.compare_models(layout, ["a", "b"], Compare())
     first = {p.name: p.read_bytes() for p in layout.comparison.iterdir()}
-    compare.run(layout, ["b", "a"], Compare())
+    compare.compare_models(layout, ["b", "a"], Compare())
     assert {p.name: p.read_bytes() for p in layout.comparison.iterdir()} == first
 
 
 def test_results_of_models_left_out_of_params_are_not_ranked_and_go(layout, capsys):
     add_model(layout, "a", range(2))
     add_model(layout, "old", range(0))
-    compare.run(layout, ["a"], Compare())
+    compare.compare_models(layout, ["a"], Compare())
     assert [row.model for row in results(layout)[0].rows] == ["a"]
     assert "compare: removed results of old, which is no longer in params.yaml\n" in capsys.readouterr().out
     for kept in (layout.evaluation("a"), layout.evaluation_report("a")):
@@ -151,7 +151,7 @@ def test_results_of_models_left_out_of_params_are_not_ranked_and_go(layout, caps
 def test_nothing_is_removed_when_an_evaluation_is_missing(layout):
     add_model(layout, "old", range(0))
     with pytest.raises(DataError, match="does not exist"):
-        compare.run(layout, ["a"], Compare())
+        compare.compare_models(layout, ["a"], Compare())
     assert layout.evaluation("old").is_dir() and layout.evaluation_report("old").is_dir()
 
 
@@ -163,14 +163,14 @@ def test_models_measured_on_other_images_are_refused(layout, difference, said):
     add_model(layout, "a", range(2))
     add_model(layout, "b", range(3), **difference)
     with pytest.raises(DataError, match=said):
-        compare.run(layout, ["a", "b"], Compare())
+        compare.compare_models(layout, ["a", "b"], Compare())
     assert not layout.comparison.exists()
 
 
 def test_a_missing_evaluation_is_named(layout):
     add_model(layout, "a", range(2))
     with pytest.raises(DataError, match=r"b/metrics\.json does not exist"):
-        compare.run(layout, ["a", "b"], Compare())
+        compare.compare_models(layout, ["a", "b"], Compare())
 
 
 def test_starts_without_the_heavy_libraries():

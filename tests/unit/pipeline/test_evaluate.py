@@ -101,7 +101,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(layout: Layout, settings: Evaluate = SETTINGS) -> None:
-    evaluate.run(layout, "m", settings, Runtime(), 0)
+    evaluate.evaluate_model(layout, "m", settings, Runtime(), 0)
 
 
 def files_of(*folders: Path) -> dict[str, bytes]:

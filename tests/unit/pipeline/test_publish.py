@@ -17,12 +17,11 @@ from podium.pipeline import compare, publish
 from podium.records.evaluation import Metrics
 from podium.records.times import add_times
 from podium.records.training import EpochResult, TrialResult
-from podium.registry import outcome as outcomes
 from podium.registry import package, promotion
 from podium.registry import store as stores
-from podium.registry.evidence import evidence_digest
+from podium.registry.live import LiveView
 from podium.registry.promotion import Wish
-from podium.registry.tracking import LiveView
+from podium.report.results import evidence_digest, read_results
 from tests.unit.registry.promotions import ignore, lenient
 
 PARENT = "mlflow.parentRunId"
@@ -60,7 +59,7 @@ def unused_port():
 def one_package(monkeypatch, request, tmp_path_factory):
     """Builds each package once per session and evidence: what is in it is tested in test_package.py."""
     kept = request.config.stash.setdefault(_KEPT, {})
-    real = package.built
+    real = package.build_package
 
     @contextmanager
     def built(layout, model, runtime, described):
@@ -71,7 +70,7 @@ def one_package(monkeypatch, request, tmp_path_factory):
                 shutil.copytree(folder, kept[key])
         yield kept[key]
 
-    monkeypatch.setattr(package, "built", built)
+    monkeypatch.setattr(package, "build_package", built)
 
 
 _KEPT = pytest.StashKey[dict]()
@@ -100,11 +99,11 @@ def packaged_file(experiment, version, name):
 
 
 def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsys):
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     first = Seen(experiment)
     assert first.counts() == ALL
     before = [(run.info.run_id, run.info.end_time, run.data.metrics) for run in first.runs]
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     second = Seen(experiment)
     assert [(run.info.run_id, run.info.end_time, run.data.metrics) for run in second.runs] == before
     assert second.counts() == ALL
@@ -112,10 +111,10 @@ def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsy
 
 
 def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(experiment):
-    add_times(experiment.layout, outcomes.read_outcome(*_both(experiment)).winner.card.fingerprint, {"latency": 0.01})
-    publish.run(experiment.layout, experiment.params)
+    add_times(experiment.layout, read_results(*_both(experiment)).winner.card.fingerprint, {"latency": 0.01})
+    publish.publish_experiment(experiment.layout, experiment.params)
     seen = Seen(experiment)
-    winner = outcomes.read_outcome(*_both(experiment)).winner
+    winner = read_results(*_both(experiment)).winner
     (run,) = [r for r in seen.of_kind("train") if r.data.tags["podium.model"] == winner.name]
     (parent,) = seen.of_kind("experiment")
     assert run.data.tags[PARENT] == parent.info.run_id
@@ -157,10 +156,10 @@ def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(exp
         (accepting, "true", "pretraining (accepted)", "Accepted by compare.accept"),
         (params.compare, "false", "pretraining", "Not comparable"),  # as at first, when MLflow holds all of it already
     ):
-        compare.run(layout, list(params.models), compared)
-        publish.run(layout, params)
+        compare.compare_models(layout, list(params.models), compared)
+        publish.publish_experiment(layout, params)
         (version,) = Seen(experiment).versions
-        state = outcomes.read_outcome(layout, params).state
+        state = read_results(layout, params).state
         (parent,) = [r for r in Seen(experiment).of_kind("experiment") if r.data.tags["podium.state"] == state]
         for tags in (version.tags, parent.data.tags):
             assert (tags["podium.comparable"], tags["podium.differences"]) == (comparable, differences)
@@ -176,9 +175,9 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
     ):
         subprocess.run(["git", *command], cwd=root, check=True)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  train:\n    cmd: x\n", encoding="utf-8")
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     (version,) = Seen(experiment).versions
-    out = outcomes.read_outcome(*_both(experiment))
+    out = read_results(*_both(experiment))
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert version.tags == {
         "podium.fingerprint": out.winner.card.fingerprint,
@@ -203,7 +202,7 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
     # DVC adds publish's own entry afterwards: what the tag says must not change by it.
     with (root / "dvc.lock").open("a") as lock:
         lock.write("  publish:\n    cmd: y\n")
-    assert outcomes.read_outcome(*_both(experiment)).dvc_lock == out.dvc_lock
+    assert read_results(*_both(experiment)).dvc_lock == out.dvc_lock
 
 
 def test_wiping_the_store_and_publishing_again_restores_everything(experiment, empty_store):
@@ -234,9 +233,9 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
 
 
 def test_artifacts_that_were_deleted_come_back(experiment):
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     shutil.rmtree(experiment.layout.root / "mlruns")
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     seen = Seen(experiment)
     assert seen.counts() == ALL
     for run in (*seen.of_kind("train"), *seen.of_kind("tune")):
@@ -244,8 +243,8 @@ def test_artifacts_that_were_deleted_come_back(experiment):
 
 
 def test_live_runs_are_adopted_and_completed(experiment):
-    out = outcomes.read_outcome(*_both(experiment))
-    for contender in out.contenders:
+    out = read_results(*_both(experiment))
+    for contender in out.models:
         study = LiveView(experiment.layout, experiment.params.experiment)
         study.on_train_begin("tune", contender.name, contender.tuning.fingerprint)
         study.on_trial_begin(0, {"train.learning_rate": 0.002})
@@ -257,7 +256,7 @@ def test_live_runs_are_adopted_and_completed(experiment):
         training.on_epoch_end(_epoch(1), 0.0)
         training.on_train_end("failed")  # as a kill leaves it: one epoch of three
     live = {run.info.run_id for run in Seen(experiment).runs}
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     seen = Seen(experiment)
     assert seen.counts() == ALL
     assert live <= {run.info.run_id for run in seen.runs}
@@ -267,76 +266,76 @@ def test_live_runs_are_adopted_and_completed(experiment):
 
 
 def test_a_loser_measured_anew_gets_its_own_runs_and_package_but_no_version(experiment):
-    publish.run(experiment.layout, experiment.params)
-    out = outcomes.read_outcome(*_both(experiment))
-    (loser,) = [contender for contender in out.contenders if contender.name != out.winner.name]
+    publish.publish_experiment(experiment.layout, experiment.params)
+    out = read_results(*_both(experiment))
+    (loser,) = [contender for contender in out.models if contender.name != out.winner.name]
     measured_anew(experiment, loser, ece=0.123)
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4, "models": 3}
 
 
 def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experiment):
     layout = experiment.layout
-    publish.run(layout, experiment.params)
-    out = outcomes.read_outcome(*_both(experiment))
+    publish.publish_experiment(layout, experiment.params)
+    out = read_results(*_both(experiment))
     kept = (layout.evaluation_report(out.winner.name) / "metrics.json").read_bytes()
     measured_anew(experiment, out.winner, test_digest="ab" * 32)
-    publish.run(layout, experiment.params)
+    publish.publish_experiment(layout, experiment.params)
     new, old = sorted(Seen(experiment).versions, key=lambda version: -int(version.version))
     assert (str(new.version), candidate(experiment)) == ("2", "2")
     assert new.tags["podium.fingerprint"] == old.tags["podium.fingerprint"]
     assert new.tags["podium.test_digest"] == "ab" * 32
     assert Metrics.read(packaged_file(experiment, new, "metrics.json")).test_digest == "ab" * 32
-    publish.run(layout, experiment.params)
+    publish.publish_experiment(layout, experiment.params)
     (layout.evaluation_report(out.winner.name) / "metrics.json").write_bytes(kept)
-    publish.run(layout, experiment.params)
+    publish.publish_experiment(layout, experiment.params)
     assert (len(Seen(experiment).versions), candidate(experiment)) == (2, "1")
 
 
 def test_new_evidence_of_the_promoted_weights_can_be_promoted(experiment):
     params = lenient(experiment.params)
-    publish.run(experiment.layout, params)
+    publish.publish_experiment(experiment.layout, params)
     promotion.promote(experiment.layout, params, Wish("candidate", "staging", "first"), ignore)
-    measured_anew(experiment, outcomes.read_outcome(*_both(experiment)).winner, ece=0.123)
-    publish.run(experiment.layout, params)
+    measured_anew(experiment, read_results(*_both(experiment)).winner, ece=0.123)
+    publish.publish_experiment(experiment.layout, params)
     moved = promotion.promote(experiment.layout, params, Wish("candidate", "staging", "measured anew"), ignore)
     assert (moved.from_version, moved.to_version) == ("1", "2")
 
 
 def test_other_predictions_alone_are_other_evidence(experiment):
-    publish.run(experiment.layout, experiment.params)
-    winner = outcomes.read_outcome(*_both(experiment)).winner
+    publish.publish_experiment(experiment.layout, experiment.params)
+    winner = read_results(*_both(experiment)).winner
     path = experiment.layout.evaluation(winner.name) / "predictions.parquet"
     pq.write_table(pq.read_table(path), path, compression="none")
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     assert candidate(experiment) == "2"
 
 
 @pytest.mark.parametrize(("name", "left"), [("golden.json", None), ("model.json", None), ("metrics.json", b"{")])
 def test_a_package_that_lost_a_piece_of_its_evidence_is_repaired(experiment, name, left):
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     (version,) = Seen(experiment).versions
     path = packaged_file(experiment, version, name)
     whole = path.read_bytes()
     path.unlink()
     if left is not None:
         path.write_bytes(left)
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     assert path.read_bytes() == whole
     assert Seen(experiment).counts() == ALL
 
 
 def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
-    layout, out = experiment.layout, outcomes.read_outcome(*_both(experiment))
-    publish.run(layout, experiment.params)
+    layout, out = experiment.layout, read_results(*_both(experiment))
+    publish.publish_experiment(layout, experiment.params)
     decision = layout.comparison / "decision.json"
     kept = decision.read_bytes()
-    (other,) = [contender for contender in out.contenders if contender.name != out.winner.name]
+    (other,) = [contender for contender in out.models if contender.name != out.winner.name]
     write_json(decision, {**out.decision.model_dump(), "winner": other.name, "fingerprint": other.card.fingerprint})
-    publish.run(layout, experiment.params)
+    publish.publish_experiment(layout, experiment.params)
     assert candidate(experiment) == "2"
     decision.write_bytes(kept)
-    publish.run(layout, experiment.params)
+    publish.publish_experiment(layout, experiment.params)
     assert Seen(experiment).counts()["versions"] == 2
     assert candidate(experiment) == "1"
 
@@ -345,11 +344,11 @@ def test_an_unreachable_server_leaves_the_report_and_a_later_publish_fills_in(ex
     monkeypatch.setattr(stores, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{unused_port}")
     with pytest.raises(TrackingError, match=r"cannot be reached: start it .* `dvc repro publish`") as caught:
-        publish.run(experiment.layout, experiment.params)
+        publish.publish_experiment(experiment.layout, experiment.params)
     assert "secret" not in str(caught.value)
     assert experiment.layout.report.is_file()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     assert Seen(experiment).counts() == ALL
 
 
@@ -357,7 +356,7 @@ def test_inside_mlflow_run_the_outer_run_becomes_the_parent_and_is_not_written_t
     client = stores.client(experiment.layout)
     outer = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", outer)
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     (parent,) = Seen(experiment).of_kind("experiment")
     assert parent.data.tags[PARENT] == outer
     untouched = client.get_run(outer)
@@ -365,10 +364,10 @@ def test_inside_mlflow_run_the_outer_run_becomes_the_parent_and_is_not_written_t
 
 
 def test_measured_times_that_came_later_are_added_without_a_new_run(experiment):
-    publish.run(experiment.layout, experiment.params)
-    out = outcomes.read_outcome(*_both(experiment))
+    publish.publish_experiment(experiment.layout, experiment.params)
+    out = read_results(*_both(experiment))
     add_times(experiment.layout, out.winner.card.fingerprint, {"seconds_per_epoch": 2.5})
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     seen = Seen(experiment)
     assert seen.counts() == ALL
     assert [run.data.metrics.get("measured/seconds_per_epoch") for run in seen.of_kind("train")].count(2.5) == 1
@@ -378,14 +377,14 @@ def test_an_evaluation_of_another_model_is_refused(experiment):
     path = experiment.layout.evaluation_report("tiny_resnet") / "metrics.json"
     Metrics.read(path).model_copy(update={"fingerprint": "0" * 64}).write(path)
     with pytest.raises(DataError, match="judges another model than artifacts/models/tiny_resnet"):
-        publish.run(experiment.layout, experiment.params)
+        publish.publish_experiment(experiment.layout, experiment.params)
 
 
 def test_a_deleted_experiment_is_restored(experiment):
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     client = stores.client(experiment.layout)
     client.delete_experiment(client.get_experiment_by_name("tiny").experiment_id)
-    publish.run(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
     assert client.get_experiment_by_name("tiny").lifecycle_stage == "active"
     assert Seen(experiment).counts() == ALL
 

@@ -18,7 +18,7 @@ NAME = "podium-tiny"
 def gathered(layout: Layout, params: Params, folder: Path, model: str = "tiny_resnet") -> Evidence:
     """The evidence `publish` would package for a model, with the tags it would set."""
     artifacts = folder / "artifacts"
-    package.gather(layout, model, params.runtime, artifacts)
+    package.gather_evidence(layout, model, params.runtime, artifacts)
     return read_evidence(SimpleNamespace(version="1", tags=tags_of(artifacts)), artifacts)
 
 

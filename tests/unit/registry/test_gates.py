@@ -7,13 +7,16 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from podium.config.judging import Promote
 from podium.config.params import load
+from podium.core.errors import ParamsError
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, read_manifest, write_manifest
 from podium.models.inference import load_classifier
 from podium.records.evaluation import ClassMetrics, Interval
 from podium.records.validate import ExpectationResult
 from podium.registry import gates
+from podium.registry.gates import Case, Verdict, gate
 from podium.registry.predictor import serving_runtime
 from tests.unit.registry.promotions import gathered
 
@@ -36,6 +39,13 @@ def damaged(evidence, tmp_path):
     return replace(evidence, folder=tmp_path / "artifacts")
 
 
+def judge(name, evidence, holder=None, classifier="not loaded", layout=None, **limits):
+    """What one gate says, with lenient limits unless others are given."""
+    lenient = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0}
+    promote = Promote(**{**lenient, **limits})
+    return gates.judge(name, Case(evidence, holder, classifier, promote, layout or Layout(evidence.folder)))
+
+
 def rate(value):
     return Interval(value=value, low=value, high=value)
 
@@ -53,11 +63,11 @@ def answers(right: int, wrong: int) -> pd.DataFrame:
 
 
 def test_data_validation_asks_the_tag_and_the_report(evidence):
-    assert gates.data_validation(evidence).passed
+    assert judge("data_validation", evidence).passed
     untagged = replace(evidence, tags={})
-    assert gates.data_validation(untagged).detail == "data validation did not pass: tag missing, report true"
+    assert judge("data_validation", untagged).detail == "data validation did not pass: tag missing, report true"
     tagged_only = replace(evidence, validation=evidence.validation.model_copy(update={"passed": False}))
-    assert not gates.data_validation(tagged_only).passed
+    assert not judge("data_validation", tagged_only).passed
 
 
 def test_data_validation_names_the_critical_expectation_that_failed(evidence):
@@ -66,7 +76,7 @@ def test_data_validation_names_the_critical_expectation_that_failed(evidence):
         offending=[], offending_count=0,
     )  # fmt: skip
     report = evidence.validation.model_copy(update={"passed": False, "results": [bad]})
-    result = gates.data_validation(replace(evidence, validation=report))
+    result = judge("data_validation", replace(evidence, validation=report))
     assert "(failed: minimum_rows)" in result.detail
 
 
@@ -82,25 +92,25 @@ def test_data_validation_names_the_critical_expectation_that_failed(evidence):
     ],
 )
 def test_the_winner_of_an_unfair_comparison_is_refused(evidence, tags, observed, told):
-    result = gates.comparison(replace(evidence, tags={**evidence.tags, **tags}))
+    result = judge("comparison", replace(evidence, tags={**evidence.tags, **tags}))
     assert (result.passed, result.observed) == (False, observed)
     assert told in result.detail
 
 
 def test_a_difference_that_was_accepted_by_name_passes_and_is_shown(evidence):
     tags = {**evidence.tags, "podium.differences": "images_seen (accepted)"}
-    result = gates.comparison(replace(evidence, tags=tags))
+    result = judge("comparison", replace(evidence, tags=tags))
     assert (result.passed, result.observed, result.detail) == (True, "comparable: images_seen (accepted)", "")
 
 
 def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, damaged):
-    assert gates.weights_hash(evidence).passed
+    assert judge("weights_hash", evidence).passed
     other_tag = replace(evidence, tags={**evidence.tags, "podium.weights_sha256": "ab" * 32})
-    assert gates.weights_hash(other_tag).detail.endswith("the tag says abababababab")
+    assert judge("weights_hash", other_tag).detail.endswith("the tag says abababababab")
     with damaged.weights.open("r+b") as stream:
         stream.seek(-1, 2)
         stream.write(b"\xff")
-    result = gates.weights_hash(damaged)
+    result = judge("weights_hash", damaged)
     assert not result.passed
     assert "the tag says" in result.detail
     assert "model.json says" in result.detail
@@ -108,11 +118,11 @@ def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, dama
 
 def test_missing_weights_are_a_failed_gate_not_a_crash(damaged):
     damaged.weights.unlink()
-    assert gates.weights_hash(damaged).observed == "missing"
+    assert judge("weights_hash", damaged).observed == "missing"
 
 
 def test_the_golden_batch_is_reproduced(evidence, classifier):
-    result = gates.golden_batch(evidence, classifier)
+    result = judge("golden_batch", evidence, classifier=classifier)
     assert result.passed, result.detail
     assert float(result.observed) <= evidence.golden.tolerance
 
@@ -121,7 +131,7 @@ def test_a_golden_batch_that_differs_fails_with_the_largest_difference(evidence,
     first = evidence.golden.images[0]
     moved = first.model_copy(update={"probabilities": [first.probabilities[0] + 0.25, *first.probabilities[1:]]})
     golden = evidence.golden.model_copy(update={"images": [moved, *evidence.golden.images[1:]]})
-    result = gates.golden_batch(replace(evidence, golden=golden), classifier)
+    result = judge("golden_batch", replace(evidence, golden=golden), classifier=classifier)
     assert result.detail == "golden batch: largest difference 2.5e-01 of a probability is above 1e-04"
 
 
@@ -130,15 +140,31 @@ def test_a_golden_batch_of_other_classes_or_of_no_image_fails(evidence, classifi
     short = first.model_copy(update={"probabilities": first.probabilities[:-1]})
     for images in ([short], []):
         golden = evidence.golden.model_copy(update={"images": images})
-        assert "shape" in gates.golden_batch(replace(evidence, golden=golden), classifier).detail
+        assert "another shape" in judge("golden_batch", replace(evidence, golden=golden), classifier=classifier).detail
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_probability_that_is_no_number_fails_the_golden_batch(evidence, classifier, value):
+    last = evidence.golden.images[-1]
+    broken = last.model_copy(update={"probabilities": [*last.probabilities[:-1], value]})
+    golden = evidence.golden.model_copy(update={"images": [*evidence.golden.images[:-1], broken]})
+    result = judge("golden_batch", replace(evidence, golden=golden), classifier=classifier)
+    assert not result.passed
+    assert "a probability of its golden batch is not a number" in result.detail
+
+
+def test_a_rate_that_is_no_number_is_below_every_floor(evidence):
+    metrics = evidence.metrics.model_copy(update={"accuracy": rate(float("nan"))})
+    result = judge("accuracy", replace(evidence, metrics=metrics))
+    assert (result.passed, result.detail) == (False, "accuracy is not a number")
 
 
 def test_an_unreadable_golden_image_fails_the_gate(evidence, classifier):
     junk = evidence.golden.images[0].model_copy(update={"bytes": base64.b64encode(b"junk").decode()})
     golden = evidence.golden.model_copy(update={"images": [junk]})
     broken = replace(evidence, golden=golden)
-    assert "does not predict" in gates.golden_batch(broken, classifier).detail
-    assert "cannot be measured" in gates.latency(broken, classifier, 1.0).detail
+    assert "does not predict" in judge("golden_batch", broken, classifier=classifier).detail
+    assert "cannot be measured" in judge("latency", broken, classifier=classifier).detail
 
 
 @pytest.mark.parametrize(
@@ -153,39 +179,38 @@ def test_an_unreadable_golden_image_fails_the_gate(evidence, classifier):
 )
 def test_accuracy_says_by_how_much_it_is_below(evidence, observed, minimum, detail):
     metrics = evidence.metrics.model_copy(update={"accuracy": rate(observed)})
-    result = gates.accuracy(metrics, minimum)
+    result = judge("accuracy", replace(evidence, metrics=metrics), minimum_accuracy=minimum)
     assert (result.passed, result.detail) == (not detail, detail)
 
 
 def test_macro_f1_says_by_how_much_it_is_below(evidence):
-    metrics = evidence.metrics.model_copy(update={"macro_f1": rate(0.5)})
-    assert gates.macro_f1(metrics, 0.5).passed
-    assert gates.macro_f1(metrics, 0.75).detail == "macro_f1 0.500 is 0.250 below 0.750"
+    half = replace(evidence, metrics=evidence.metrics.model_copy(update={"macro_f1": rate(0.5)}))
+    assert judge("macro_f1", half, minimum_macro_f1=0.5).passed
+    assert judge("macro_f1", half, minimum_macro_f1=0.75).detail == "macro_f1 0.500 is 0.250 below 0.750"
 
 
 @pytest.fixture
-def metrics(evidence):
+def two_classes(evidence):
     one = ClassMetrics(precision=1.0, recall=0.5, f1=0.6, support=10)
-    return evidence.metrics.model_copy(
-        update={"per_class": {"person": one, "animal": one.model_copy(update={"recall": 0.9})}}
-    )
+    classes = {"person": one, "animal": one.model_copy(update={"recall": 0.9})}
+    return replace(evidence, metrics=evidence.metrics.model_copy(update={"per_class": classes}))
 
 
-def test_recall_floors_hold_or_name_every_class_that_is_below(metrics):
-    assert gates.recall_floors(metrics, {}).passed
-    assert gates.recall_floors(metrics, {"person": 0.5, "animal": 0.8}).passed
-    result = gates.recall_floors(metrics, {"person": 0.6, "animal": 0.95})
+def test_recall_floors_hold_or_name_every_class_that_is_below(two_classes):
+    assert judge("recall", two_classes, minimum_recall={}).passed
+    assert judge("recall", two_classes, minimum_recall={"person": 0.5, "animal": 0.8}).passed
+    result = judge("recall", two_classes, minimum_recall={"person": 0.6, "animal": 0.95})
     assert result.detail == "recall of person 0.500 is 0.100 below 0.600, recall of animal 0.900 is 0.050 below 0.950"
     assert result.required == ">= 0.600 (person)"
 
 
-def test_a_recall_floor_for_an_unknown_class_fails(metrics):
-    result = gates.recall_floors(metrics, {"persn": 0.1, "animal": 0.1})
+def test_a_recall_floor_for_an_unknown_class_fails(two_classes):
+    result = judge("recall", two_classes, minimum_recall={"persn": 0.1, "animal": 0.1})
     assert result.detail == "class 'persn' has a recall floor but the model does not know it"
 
 
 def test_without_a_holder_there_is_nothing_to_be_worse_than(evidence, tmp_path):
-    result = gates.not_worse_than_holder(evidence, None, 0.05, Layout(tmp_path))
+    result = judge("not_worse_than_holder", evidence, None, layout=Layout(tmp_path))
     assert (result.passed, result.observed) == (True, "no holder")
 
 
@@ -201,7 +226,7 @@ def test_without_a_holder_there_is_nothing_to_be_worse_than(evidence, tmp_path):
 def test_only_a_significantly_worse_candidate_fails(evidence, tmp_path, right, holder_right, passed, observed):
     candidate = replace(evidence, predictions=answers(right, 100 - right))
     holder = replace(evidence, version="7", predictions=answers(holder_right, 100 - holder_right))
-    result = gates.not_worse_than_holder(candidate, holder, 0.05, Layout(tmp_path))
+    result = judge("not_worse_than_holder", candidate, holder, layout=Layout(tmp_path))
     assert (result.passed, result.observed) == (passed, observed)
     if not passed:
         assert result.detail == (
@@ -211,14 +236,14 @@ def test_only_a_significantly_worse_candidate_fails(evidence, tmp_path, right, h
 
 def test_stored_predictions_of_other_images_are_not_compared(evidence, tmp_path):
     holder = replace(evidence, version="7", predictions=answers(3, 3))
-    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(tmp_path))
+    result = judge("not_worse_than_holder", evidence, holder, layout=Layout(tmp_path))
     assert "different images" in result.detail
 
 
 def test_a_holder_tested_on_other_data_is_run_on_the_present_test_images(evidence, finished_project):
     holder = replace(evidence, version="7", tags={**evidence.tags, "podium.test_digest": "e" * 64})
     holder = replace(holder, predictions=answers(3, 3))
-    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(finished_project))
+    result = judge("not_worse_than_holder", evidence, holder, layout=Layout(finished_project))
     # It is the candidate's own network, so both are right about the same images.
     assert (result.passed, result.observed) == (True, "0 won, 0 lost, p 1"), result.detail
 
@@ -228,17 +253,17 @@ def test_labels_are_compared_by_name_when_the_holder_knows_other_classes(evidenc
     card.write(damaged.folder / "model.json")
     holder = replace(damaged, version="7", tags={**damaged.tags, "podium.test_digest": "e" * 64})
     right = int((evidence.predictions["label"] == evidence.predictions["predicted"]).sum())
-    result = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(finished_project))
+    result = judge("not_worse_than_holder", evidence, holder, layout=Layout(finished_project))
     assert result.observed.startswith(f"{right} won, 0 lost")
 
 
 def test_a_holder_that_cannot_be_compared_fails_the_gate_and_says_why(evidence, damaged, tmp_path):
     elsewhere = {**evidence.tags, "podium.test_digest": "e" * 64}
     holder = replace(evidence, version="7", tags=elsewhere)
-    no_raw = gates.not_worse_than_holder(evidence, holder, 0.05, Layout(tmp_path / "empty"))
+    no_raw = judge("not_worse_than_holder", evidence, holder, layout=Layout(tmp_path / "empty"))
     assert no_raw.detail.startswith("holder 7 cannot be compared: ")
     assert "dvc repro" in no_raw.detail
-    gone = gates.not_worse_than_holder(evidence, "version 7 was deleted", 0.05, Layout(tmp_path))
+    gone = judge("not_worse_than_holder", evidence, "version 7 was deleted", layout=Layout(tmp_path))
     assert gone.detail == "the present holder cannot be read: version 7 was deleted"
 
 
@@ -250,13 +275,13 @@ def test_test_images_that_are_no_longer_in_raw_are_counted(evidence, finished_pr
     write_manifest(layout.raw / "manifest.parquet", keep, RAW_COLUMNS)
     RawWriter(layout.raw).close()
     holder = replace(evidence, version="7", tags={**evidence.tags, "podium.test_digest": "e" * 64})
-    result = gates.not_worse_than_holder(evidence, holder, 0.05, layout)
+    result = judge("not_worse_than_holder", evidence, holder, layout=layout)
     assert f"1 of the {len(evidence.predictions)} present test images" in result.detail
 
 
 def test_latency_is_measured_and_its_excess_told(evidence, classifier):
-    assert gates.latency(evidence, classifier, 60.0).passed
-    result = gates.latency(evidence, classifier, 1e-9)
+    assert judge("latency", evidence, classifier=classifier).passed
+    result = judge("latency", evidence, classifier=classifier, maximum_latency_seconds=1e-9)
     assert result.detail.startswith("latency 0.0")
     assert result.detail.endswith("above 1e-09 s")
 
@@ -273,3 +298,31 @@ def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(dam
         "data_validation", "comparison", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall",
         "not_worse_than_holder", "latency",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def calibration():
+    """A gate of somebody else's module: one decorated function."""
+
+    @gate("The expected calibration error is at most the limit, a fraction.", default=0.5)
+    def calibration(case: Case) -> Verdict:
+        ece = case.candidate.metrics.ece
+        return Verdict(
+            f"<= {case.limit:g}", f"{ece:.2f}", f"ece {ece:.2f} is above {case.limit:g}" * (ece > case.limit)
+        )
+
+    yield gates.GATES["calibration"]
+    del gates.GATES["calibration"]
+
+
+def test_a_gate_is_added_by_one_function(calibration, evidence, finished_project):
+    layout = Layout(finished_project)
+    limits = load(layout.params).promote
+    evidence = replace(evidence, metrics=evidence.metrics.model_copy(update={"ece": 0.25}))
+    by_default = gates.run_gates(evidence, None, limits, layout)[-1]
+    assert (by_default.name, by_default.required, by_default.passed) == ("calibration", "<= 0.5", True)
+    strict = limits.model_copy(update={"gates": {"calibration": 0.125}})
+    assert gates.run_gates(evidence, None, strict, layout)[-1].detail == "ece 0.25 is above 0.125"
+    misspelt = limits.model_copy(update={"gates": {"calibraton": 0.125}})
+    with pytest.raises(ParamsError, match="is no gate; did you mean 'calibration'"):
+        gates.run_gates(evidence, None, misspelt, layout)

@@ -25,7 +25,7 @@ def built(experiment, tmp_path_factory):
     from mlflow.models import Model
 
     target = tmp_path_factory.mktemp("package") / "model"
-    with package.built(experiment.layout, MODEL, experiment.params.runtime, Model()) as folder:
+    with package.build_package(experiment.layout, MODEL, experiment.params.runtime, Model()) as folder:
         shutil.copytree(folder, target)
     return target
 
@@ -67,20 +67,30 @@ print(json.dumps([podium.__file__, a.drop(columns=["label", "score"]).values.tol
 
 
 def test_the_golden_batch_takes_classes_in_turn_and_keeps_the_original_bytes(experiment):
-    golden = package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    golden = package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
     assert len(golden.images) == package.GOLDEN_IMAGES
     assert [image.label for image in golden.images[:3]] == sorted(golden.classes)
     assert base64.b64decode(golden.images[0].bytes).startswith(b"\x89PNG")
-    assert golden == package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    assert golden == package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
 
 
 def test_serving_that_differs_from_the_evaluation_is_refused(experiment, tmp_path):
     folder = tmp_path / "evidence"
-    golden = package.gather(experiment.layout, MODEL, experiment.params.runtime, folder)
+    golden = package.gather_evidence(experiment.layout, MODEL, experiment.params.runtime, folder)
     card = ModelCard.read(folder / "model.json")
     half = card.preprocessing.model_copy(update={"pad_value": 255 - card.preprocessing.pad_value})
     card.model_copy(update={"preprocessing": half}).write(folder / "model.json")
     with pytest.raises(ModelError, match=r"differs from its evaluation by .* run `dvc repro -f evaluate@tiny_resnet`"):
+        package.check_parity(folder, golden, experiment.params.runtime)
+
+
+def test_a_package_whose_golden_batch_holds_no_number_is_refused(experiment, tmp_path):
+    folder = tmp_path / "evidence"
+    golden = package.gather_evidence(experiment.layout, MODEL, experiment.params.runtime, folder)
+    first = golden.images[0]
+    broken = first.model_copy(update={"probabilities": [float("nan"), *first.probabilities[1:]]})
+    golden = golden.model_copy(update={"images": [broken, *golden.images[1:]]})
+    with pytest.raises(ModelError, match="a probability of its golden batch is not a number"):
         package.check_parity(folder, golden, experiment.params.runtime)
 
 
@@ -100,9 +110,9 @@ def test_the_golden_batch_holds_crops_as_files_of_their_own(experiment, tmp_path
     raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).assign(box_left=0.25, box_bottom=0.5)
     write_manifest(layout.raw / "manifest.parquet", raw, RAW_COLUMNS)
 
-    golden = package.golden_batch(layout, MODEL, experiment.params.runtime)
+    golden = package.choose_golden_batch(layout, MODEL, experiment.params.runtime)
 
-    whole = package.golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    whole = package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
     for crop, photograph in zip(golden.images, whole.images, strict=True):
         pixels = np.asarray(decode(base64.b64decode(photograph.bytes), 10**6).image)
         shown = np.asarray(decode(base64.b64decode(crop.bytes), 10**6).image)

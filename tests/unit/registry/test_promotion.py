@@ -257,7 +257,7 @@ def test_both_uris_of_a_promoted_model_load_and_predict(experiment, tmp_path):
 
     params, layout, client = lenient(experiment.params), experiment.layout, client_of(experiment.layout)
     client.create_registered_model(NAME)
-    with package.built(layout, "tiny_resnet", params.runtime, Model()) as folder:
+    with package.build_package(layout, "tiny_resnet", params.runtime, Model()) as folder:
         client.create_model_version(NAME, source=str(folder), tags=tags_of(folder / "artifacts"))
         promotion.promote(layout, params, Wish("1", "staging", "first"), ignore)
         golden = package.GoldenBatch.read(folder / "artifacts" / "golden.json").images[0]

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from podium.registry import registration, report
-from podium.registry.outcome import read_outcome
+from podium.registry import versions
+from podium.report import html as report
+from podium.report.results import read_results
 
 
 @pytest.fixture
 def outcome(experiment):
-    return read_outcome(experiment.layout, experiment.params)
+    return read_results(experiment.layout, experiment.params)
 
 
 @pytest.fixture
@@ -22,11 +23,11 @@ def relaxed(outcome):
 
 
 def test_the_version_has_the_reason_in_its_tags(relaxed):
-    assert registration.version_tags(relaxed)["podium.relaxed"] == "share_rejected: one file is planted"
+    assert versions.version_tags(relaxed)["podium.relaxed"] == "share_rejected: one file is planted"
 
 
 def test_without_one_there_is_no_such_tag(outcome):
-    assert "podium.relaxed" not in registration.version_tags(outcome)
+    assert "podium.relaxed" not in versions.version_tags(outcome)
 
 
 def test_the_report_shows_the_reason(relaxed):

@@ -8,9 +8,9 @@ import pytest
 
 from podium.core.layout import Layout
 from podium.records.training import EpochResult, TrialResult
+from podium.registry import live
 from podium.registry import store as stores
-from podium.registry import tracking
-from podium.registry.tracking import LiveView
+from podium.registry.live import LiveView
 
 PARENT = "mlflow.parentRunId"
 
@@ -89,7 +89,7 @@ def test_the_run_of_a_killed_training_goes_on_without_doubled_epochs(store):
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_tracking import epoch, live_view
+from test_live import epoch, live_view
 from podium.core.layout import Layout
 watcher = live_view(Layout(Path({str(store.root)!r})), "train", "m", "k" * 64)
 watcher.on_epoch_end(epoch(1), 0.0); watcher.on_epoch_end(epoch(2), 0.0)
@@ -139,7 +139,7 @@ def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch,
 
 def test_a_server_that_never_answers_does_not_hold_the_stage_up(store, monkeypatch, capsys):
     monkeypatch.setattr(stores, "PROBE_SECONDS", 30.0)
-    monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(live, "FLUSH_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begun = time.monotonic()
@@ -173,7 +173,7 @@ def test_what_was_not_shown_is_told_whatever_ended_the_thread(store, monkeypatch
     def broken(self, trial, row):
         raise ValueError("nobody foresaw this")
 
-    monkeypatch.setattr(tracking._Recorder, "epoch", broken)
+    monkeypatch.setattr(live._Recorder, "epoch", broken)
     watcher = live_view(store, "train", "m", "a" * 64)
     watcher.on_epoch_end(epoch(1), 0.0)
     watcher.on_train_end("finished")
@@ -186,7 +186,7 @@ def test_the_live_view_starts_before_mlflow_is_imported(tmp_path):
 import sys, time
 from pathlib import Path
 from podium.core.layout import Layout
-from podium.registry.tracking import LiveView
+from podium.registry.live import LiveView
 begun = time.monotonic()
 LiveView(Layout(Path({str(tmp_path)!r})), "sample").on_train_begin("train", "m", "k" * 64)
 assert "mlflow" not in sys.modules and "torch" not in sys.modules

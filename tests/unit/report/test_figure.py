@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import font_manager, ft2font
 
-from podium.analysis import lettering
-from podium.analysis.lettering import BASE_FAMILY, legible
+from podium.report import lettering
+from podium.report.lettering import BASE_FAMILY, legible
 
 
 def covered(found, label):

@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from podium.analysis.lettering import Lettering
+from podium.report.lettering import Lettering
 
 DPI = 130
 BLUE, ORANGE, GREY, LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"

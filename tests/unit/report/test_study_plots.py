@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.analysis.study_plots import StudyTables, course, parallel, slices
 from podium.config.tuning import Choices, Range, Span
+from podium.report.study_plots import StudyTables, course, parallel, slices
 
 RATE: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-1, log=True)}
 MIXED: dict[str, Span] = {

@@ -1,14 +1,14 @@
-"""The outcome of an experiment as its files tell it: cards, metrics, leaderboard, decision, and one digest of them all.
+"""The results of an experiment as its files tell them: cards, metrics, leaderboard, decision, one digest of all.
 
 Reads small JSON and hashes one table of predictions per model, so that asking "is there anything to publish?" costs
-milliseconds. Depends on `core` and `evidence`.
+milliseconds.
 """
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,11 +21,17 @@ from podium.records.fetch import Sources
 from podium.records.times import read_times
 from podium.records.training import ModelCard, TuningResult
 from podium.records.validate import ValidationReport
-from podium.registry.evidence import evidence_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGED = ("metrics.json", "validation.json", "predictions.parquet")
+"""What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
+_MAY_BE_EMPTY = ("val_loss", "val_accuracy")  # of a trial that ended before an epoch
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelResults:
     """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by."""
 
     name: str
@@ -37,7 +43,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Results:
     """Everything decided and measured, best model first.
 
     Attributes:
@@ -48,7 +54,7 @@ class Outcome:
 
     layout: Layout
     params: Params
-    contenders: tuple[Entry, ...]
+    models: tuple[ModelResults, ...]
     leaderboard: Leaderboard
     decision: Decision
     validation: ValidationReport
@@ -58,9 +64,9 @@ class Outcome:
     dvc_lock: str
 
     @property
-    def winner(self) -> Entry:
-        """The contender that `decision.json` names."""
-        return next(c for c in self.contenders if c.name == self.decision.winner)
+    def winner(self) -> ModelResults:
+        """The model that `decision.json` names."""
+        return next(c for c in self.models if c.name == self.decision.winner)
 
     @property
     def comparison_tags(self) -> dict[str, str]:
@@ -72,7 +78,7 @@ class Outcome:
         }
 
 
-def read_outcome(layout: Layout, params: Params) -> Outcome:
+def read_results(layout: Layout, params: Params) -> Results:
     """Reads what the stages before publish left.
 
     Args:
@@ -80,7 +86,7 @@ def read_outcome(layout: Layout, params: Params) -> Outcome:
         params: the experiment in force; its models are read.
 
     Returns:
-        The outcome.
+        The results.
 
     Raises:
         DataError: a file is missing, or two files do not belong together.
@@ -94,24 +100,63 @@ def read_outcome(layout: Layout, params: Params) -> Outcome:
             f"reports/comparison does not fit params.yaml ({(missing or [decision.winner])[0]!r} is in only one of "
             "them): run `dvc repro`"
         )
-    contenders = tuple(_contender(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
+    models = tuple(_read_model(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
     lock = _lock_digest(layout.root / "dvc.lock")
-    state = _state(layout, params, contenders)
+    state = _state(layout, params, models)
     package = Path(__file__).parents[1]
-    drawn = [package / "analysis" / name for name in ("conditions.py", "drawing.py", "study_plots.py")]
-    code = sha256_tree([*(package / "registry").glob("report*"), *drawn], package)
-    return Outcome(
+    code = sha256_tree([*Path(__file__).parent.glob("*.*"), package / "analysis" / "conditions.py"], package)
+    return Results(
         layout=layout,
         params=params,
-        contenders=contenders,
+        models=models,
         leaderboard=leaderboard,
         decision=decision,
         validation=ValidationReport.read(layout.validation_report),
         sources=Sources.read(layout.raw / "sources.json"),
         state=state,
-        files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in contenders]])),
+        files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in models]])),
         dvc_lock=lock,
     )
+
+
+def evidence_digest(files: Iterable[Path]) -> str:
+    """Names what a model is judged by: one digest of its measurements, validation report and predictions.
+
+    Args:
+        files: those named in `JUDGED`, wherever they lie.
+
+    Returns:
+        64 hex digits; the same for the same names and bytes.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    digests = {}
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+        digests[path.name] = sha256_file(path)
+    return sha256_text(canonical_json(digests))
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Reads a CSV file of an earlier stage.
+
+    Args:
+        path: the file; a class in it may be called `NA` or `null`.
+
+    Returns:
+        Numbers exactly as they were written. Only an empty loss or accuracy is missing (NaN); other empty cells are "".
+
+    Raises:
+        DataError: the file does not exist.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    empty = {column: [""] for column in _MAY_BE_EMPTY}
+    return pd.read_csv(path, keep_default_na=False, na_values=empty, float_precision="round_trip")
 
 
 def git_commit(root: Path) -> tuple[str, bool]:
@@ -135,7 +180,7 @@ def git_commit(root: Path) -> tuple[str, bool]:
     return head, bool(changed)
 
 
-def _contender(layout: Layout, name: str) -> Entry:
+def _read_model(layout: Layout, name: str) -> ModelResults:
     """Reads one model, and refuses metrics that are of other weights."""
     card = ModelCard.read(layout.model(name) / "model.json")
     metrics = Metrics.read(layout.evaluation_report(name) / "metrics.json")
@@ -149,18 +194,18 @@ def _contender(layout: Layout, name: str) -> Entry:
         layout.validation_report,
         layout.evaluation(name) / "predictions.parquet",
     )
-    return Entry(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
+    return ModelResults(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
 
 
-def _state(layout: Layout, params: Params, contenders: tuple[Entry, ...]) -> str:
-    """The digest `Outcome.state`."""
+def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> str:
+    """The digest `Results.state`."""
     files = [layout.validation_report, *(layout.comparison / n for n in ("leaderboard.json", "decision.json"))]
-    files += [layout.evaluation_report(c.name) / "metrics.json" for c in contenders]
+    files += [layout.evaluation_report(c.name) / "metrics.json" for c in models]
     return sha256_text(
         canonical_json(
             {
                 "experiment": params.experiment,
-                "models": {c.name: c.card.fingerprint for c in contenders},
+                "models": {c.name: c.card.fingerprint for c in models},
                 "files": {f.relative_to(layout.root).as_posix(): sha256_file(f) for f in files},
             }
         )

@@ -15,8 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from podium.analysis.drawing import BLUE, GREY, LIGHT, ORANGE, figure_at
 from podium.config.tuning import Choices, Range, Span, Value
+from podium.report.figure import BLUE, GREY, LIGHT, ORANGE, figure_at
 
 _FAR = 8.0  # times the lowest loss, from which on losses are drawn in logs
 _COLUMNS = 3

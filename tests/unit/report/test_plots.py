@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.analysis import plots
 from podium.analysis.calibration import reliability
-from podium.analysis.lettering import legible
 from podium.records.evaluation import ClassMetrics, Interval, Metrics, SliceMetrics
+from podium.report import plots
+from podium.report.lettering import legible
 
 HISTORY = pd.DataFrame(
     {

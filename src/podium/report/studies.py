@@ -1,7 +1,4 @@
-"""The studies on the report's page and in MLflow: what was spent, what was found, which ranges to doubt, plots.
-
-Depends on `outcome`, `tables`, `figures`, `analysis.study_plots` and pandas.
-"""
+"""The studies on the report's page and in MLflow: what was spent, what was found, which ranges to doubt, plots."""
 
 import tempfile
 from dataclasses import dataclass
@@ -13,12 +10,10 @@ from podium.config.tuning import Range
 from podium.console.pages import inlined
 from podium.core.errors import DataError
 from podium.records.training import TuningResult
-from podium.registry.figures import written
-from podium.registry.outcome import Entry, Outcome
-from podium.registry.tables import read_table
+from podium.report.results import ModelResults, Results, read_table
 
 if TYPE_CHECKING:
-    from podium.analysis.study_plots import StudyTables
+    from podium.report.study_plots import StudyTables
 
 TRIALS_SHOWN = 8
 
@@ -59,24 +54,24 @@ class StudyPart:
     pictures: tuple[tuple[str, str], ...]
 
 
-def studies(outcome: Outcome) -> list[StudyPart]:
+def studies(results: Results) -> list[StudyPart]:
     """The studies as the page shows them, best model first.
 
     Args:
-        outcome: what the files say.
+        results: what the files say.
 
     Raises:
         DataError: a file of a study is missing, or it is of another search than params.yaml asks for.
     """
-    return [_part(outcome, contender) for contender in outcome.contenders]
+    return [_part(results, model) for model in results.models]
 
 
-def draw(outcome: Outcome, contender: Entry, folder: Path) -> dict[str, Path]:
+def draw(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
     """Draws the plots of a study.
 
     Args:
-        outcome: what the files say.
-        contender: whose study.
+        results: what the files say.
+        model: whose study.
         folder: to write the PNGs to.
 
     Returns:
@@ -85,9 +80,9 @@ def draw(outcome: Outcome, contender: Entry, folder: Path) -> dict[str, Path]:
     Raises:
         DataError: as in `studies`.
     """
-    from podium.analysis import study_plots
+    from podium.report import study_plots
 
-    tables = _tables(outcome, contender)
+    tables = _tables(results, model)
     plots = {"Course of the study": ("course.png", study_plots.course)}
     if tables.spans:
         plots["Loss by searched key"] = ("slices.png", study_plots.slices)
@@ -100,34 +95,34 @@ def draw(outcome: Outcome, contender: Entry, folder: Path) -> dict[str, Path]:
     return drawn
 
 
-def _part(outcome: Outcome, contender: Entry) -> StudyPart:
+def _part(results: Results, model: ModelResults) -> StudyPart:
     """A model's study with its plots, drawn anew."""
-    tables = _tables(outcome, contender)
+    tables = _tables(results, model)
     trials = _trials(tables)
     with tempfile.TemporaryDirectory() as folder:
-        drawn = draw(outcome, contender, Path(folder))
+        drawn = draw(results, model, Path(folder))
         pictures = tuple((title, inlined(path.read_bytes(), "png")) for title, path in drawn.items())
     return StudyPart(
-        name=contender.name,
-        tuning=contender.tuning,
+        name=model.name,
+        tuning=model.tuning,
         keys=tuple(tables.spans),
         trials=trials[:TRIALS_SHOWN],
         more=max(0, len(trials) - TRIALS_SHOWN),
-        doubts=_doubts(contender.tuning, tables),
+        doubts=_doubts(model.tuning, tables),
         pictures=pictures,
     )
 
 
-def _tables(outcome: Outcome, contender: Entry) -> "StudyTables":
+def _tables(results: Results, model: ModelResults) -> "StudyTables":
     """A model's study as its files tell it, refused where they are of another search."""
-    from podium.analysis.study_plots import StudyTables
+    from podium.report.study_plots import StudyTables
 
-    tuning, spans = contender.tuning, outcome.params.search(contender.name)
-    folder = outcome.layout.tuning(contender.name)
+    tuning, spans = model.tuning, results.params.search(model.name)
+    folder = results.layout.tuning(model.name)
     if spans.keys() != tuning.parameters.keys() or not all(inside(spans[k], v) for k, v in tuning.parameters.items()):
         raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
     return StudyTables(
-        model=contender.name,
+        model=model.name,
         trials=read_table(folder / "trials.csv"),
         history=read_table(folder / "history.csv"),
         spans={key: spans[key] for key in sorted(spans)},
@@ -141,7 +136,7 @@ def _trials(tables: "StudyTables") -> tuple[Trial, ...]:
         Trial(
             number=int(row["number"]),
             state=str(row["state"]),
-            values=tuple(written(row[key]) for key in tables.spans),
+            values=tuple(setting_text(row[key]) for key in tables.spans),
             epochs=int(row["epochs"]),
             val_loss=_number(row["val_loss"]),
             val_accuracy=_number(row["val_accuracy"]),
@@ -158,12 +153,17 @@ def _doubts(tuning: TuningResult, tables: "StudyTables") -> tuple[str, ...]:
     doubts = []
     for key in tuning.at_the_edge:
         span = tables.spans[key]
-        searched = f" ({written(span.low)} to {written(span.high)})" if isinstance(span, Range) else ""
+        searched = f" ({setting_text(span.low)} to {setting_text(span.high)})" if isinstance(span, Range) else ""
         doubts.append(
-            f"The best {key}, {written(tuning.parameters[key])}, lies at an end of what was searched{searched}: "
+            f"The best {key}, {setting_text(tuning.parameters[key])}, lies at an end of what was searched{searched}: "
             "a better value may lie beyond."
         )
     return tuple(doubts)
+
+
+def setting_text(value: bool | int | float | str) -> str:
+    """A value of the params for people: numbers with three significant digits at most, words as they are."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float) -> float | None:

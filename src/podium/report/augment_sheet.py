@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from podium.config.recipe import Augment
 
 if TYPE_CHECKING:
-    from podium.analysis.lettering import Lettering
     from podium.data.augment import Augmentation
     from podium.data.shards import PreparedSplit
+    from podium.report.lettering import Lettering
 
 VERSIONS = 8
 _MEAN = (0.485, 0.456, 0.406)  # of what is erased
@@ -119,7 +119,7 @@ def write(path: Path, sheet: Sheet, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from podium.analysis.lettering import legible
+    from podium.report.lettering import legible
 
     lettering = legible(sorted(set(sheet.labels)))
     images = _at_a_legible_size(sheet.pixels)

@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import Reliability
-from podium.analysis.drawing import BLUE, GREY, LIGHT, ORANGE, figure_at
-from podium.analysis.lettering import Lettering
 from podium.records.evaluation import Interval, Metrics, SliceMetrics
+from podium.report.figure import BLUE, GREY, LIGHT, ORANGE, figure_at
+from podium.report.lettering import Lettering
 
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 SLICE_TITLES = {

@@ -6,8 +6,8 @@ import pytest
 from podium.pipeline import compare
 from podium.records.evaluation import Decision, Metrics
 from podium.records.times import add_times
-from podium.registry import figures, report
-from podium.registry.outcome import read_outcome
+from podium.report import html as report
+from podium.report.results import read_results
 
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
 
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def html(experiment):
-    return report.render(read_outcome(experiment.layout, experiment.params))
+    return report.render(read_results(experiment.layout, experiment.params))
 
 
 def test_the_page_is_one_file_without_scripts_or_addresses(html):
@@ -70,8 +70,8 @@ def unfair(experiment, accept=()):
     conditions = metrics.conditions.model_copy(update={"pretraining": "in1k"})
     metrics.model_copy(update={"conditions": conditions}).write(path)
     params = experiment.params
-    compare.run(layout, list(params.models), params.compare.model_copy(update={"accept": accept}))
-    return Page(report.render(read_outcome(layout, params))).said()
+    compare.compare_models(layout, list(params.models), params.compare.model_copy(update={"accept": accept}))
+    return Page(report.render(read_results(layout, params))).said()
 
 
 def test_a_fair_comparison_says_what_was_equal_and_has_no_box(html):
@@ -100,22 +100,22 @@ def test_an_accepted_difference_is_printed_and_says_yes(experiment):
 
 
 def test_coarse_classes_have_a_table_of_their_own(experiment, html):
-    groups = read_outcome(experiment.layout, experiment.params).winner.metrics.groups
+    groups = read_results(experiment.layout, experiment.params).winner.metrics.groups
     said = Page(html).said()
     table = said[said.index("Coarse classes") : said.index("Class by class")]
     assert all(f"{name} " in table for name in ("fruit", "감나무"))
-    assert figures.share(groups.accuracy.value) in table
-    told = f"It names the coarse class (fruit, 감나무) rightly in {figures.share(groups.accuracy.value)} of cases."
+    assert report.share(groups.accuracy.value) in table
+    told = f"It names the coarse class (fruit, 감나무) rightly in {report.share(groups.accuracy.value)} of cases."
     assert told in said[: said.index("Leaderboard")]
 
 
 def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
-    outcome = read_outcome(experiment.layout, experiment.params)
+    outcome = read_results(experiment.layout, experiment.params)
     said = Page(html).said()
     best = outcome.winner
     for text in (
         f"{best.name} {'is preferred in a tie' if outcome.decision.tie else 'wins'}",
-        figures.share(best.metrics.accuracy.value),
+        report.share(best.metrics.accuracy.value),
         outcome.decision.reason,
         "CC0-1.0",
         "broken.jpg",
@@ -128,17 +128,17 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     ):
         assert text in said, text
     pictures = sum(
-        (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.contenders for name in report.PLOTS
+        (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in report.PLOTS
     )
-    assert html.count("<img ") == pictures + 4 + 2 * len(outcome.contenders)  # the worst mistakes; two of each study
+    assert html.count("<img ") == pictures + 4 + 2 * len(outcome.models)  # the worst mistakes; two of each study
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
-    outcome = read_outcome(experiment.layout, experiment.params)
+    outcome = read_results(experiment.layout, experiment.params)
     report.write(outcome)
     assert report.shows(experiment.layout.report, outcome.files)
     add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
-    later = read_outcome(experiment.layout, experiment.params)
+    later = read_results(experiment.layout, experiment.params)
     assert not report.shows(experiment.layout.report, later.files)
     assert later.state == outcome.state
     assert "7.34 ms" in Page(report.render(later)).said()
@@ -146,14 +146,14 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
 
 def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
     assert "not measured here" not in Page(html).said()
-    outcome = read_outcome(experiment.layout, experiment.params)
+    outcome = read_results(experiment.layout, experiment.params)
     experiment.layout.times(outcome.winner.card.fingerprint).unlink()
-    said = Page(report.render(read_outcome(experiment.layout, experiment.params))).said()
+    said = Page(report.render(read_results(experiment.layout, experiment.params))).said()
     assert said.count("not measured here") == 2  # at the top and in the leaderboard
 
 
 def test_the_same_files_give_the_same_page(experiment, html):
-    assert report.render(read_outcome(experiment.layout, experiment.params)) == html
+    assert report.render(read_results(experiment.layout, experiment.params)) == html
 
 
 def test_a_class_called_na_is_a_name_like_any_other(experiment):
@@ -162,23 +162,23 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
     rows[1] = re.sub(r",[^,]*,([^,]*,[^,]*,[^,]*)$", r",NA,\1", rows[1])
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     decision = experiment.layout.comparison / "decision.json"
-    outcome = read_outcome(experiment.layout, experiment.params)
-    fingerprint = next(c.card.fingerprint for c in outcome.contenders if c.name == "tiny_resnet")
+    outcome = read_results(experiment.layout, experiment.params)
+    fingerprint = next(c.card.fingerprint for c in outcome.models if c.name == "tiny_resnet")
     said = outcome.decision.model_copy(update={"winner": "tiny_resnet", "fingerprint": fingerprint})
     Decision.write(said, decision)
-    assert "NA → " in Page(report.render(read_outcome(experiment.layout, experiment.params))).said()
+    assert "NA → " in Page(report.render(read_results(experiment.layout, experiment.params))).said()
 
 
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (figures.share(0.91249), "91.2%"),
-        (figures.count(1234567), "1\u202f234\u202f567"),
-        (figures.compact(11_181_642), "11.2 M"),
-        (figures.compact(610_000_000), "610 M"),
-        (figures.size(44_700_000), "44.7 MB"),
-        (figures.size(812), "812 B"),
-        (figures.milliseconds(0.00734), "7.34 ms"),
+        (report.share(0.91249), "91.2%"),
+        (report.count(1234567), "1\u202f234\u202f567"),
+        (report.compact(11_181_642), "11.2 M"),
+        (report.compact(610_000_000), "610 M"),
+        (report.size(44_700_000), "44.7 MB"),
+        (report.size(812), "812 B"),
+        (report.milliseconds(0.00734), "7.34 ms"),
     ],
 )
 def test_numbers_are_written_for_people(shown, expected):

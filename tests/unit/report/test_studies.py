@@ -7,19 +7,19 @@ import yaml
 from podium.config.params import load
 from podium.core.errors import DataError
 from podium.records.training import TuningResult
-from podium.registry import report
-from podium.registry.outcome import Outcome, read_outcome
-from podium.registry.report_studies import draw, studies
-from tests.unit.registry.test_report import Page
+from podium.report import html as report
+from podium.report.results import Results, read_results
+from podium.report.studies import draw, studies
+from tests.unit.report.test_html import Page
 
 MODEL = "tiny_resnet"
 
 
-def outcome_of(experiment) -> Outcome:
-    return read_outcome(experiment.layout, load(experiment.layout.params))
+def outcome_of(experiment) -> Results:
+    return read_results(experiment.layout, load(experiment.layout.params))
 
 
-def part_of(outcome: Outcome):
+def part_of(outcome: Results):
     return next(part for part in studies(outcome) if part.name == MODEL)
 
 
@@ -91,11 +91,11 @@ def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(exp
 
 def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experiment, tmp_path):
     outcome = outcome_of(experiment)
-    entry = next(c for c in outcome.contenders if c.name == MODEL)
+    entry = next(c for c in outcome.models if c.name == MODEL)
     assert [path.name for path in draw(outcome, entry, tmp_path).values()] == ["course.png", "slices.png"]
     search_more(experiment)
     outcome = outcome_of(experiment)
-    entry = next(c for c in outcome.contenders if c.name == MODEL)
+    entry = next(c for c in outcome.models if c.name == MODEL)
     drawn = draw(outcome, entry, tmp_path)
     assert [path.name for path in drawn.values()] == ["course.png", "slices.png", "parallel_coordinates.png"]
     assert all(path.is_file() for path in drawn.values())

@@ -1,11 +1,10 @@
 """`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
 
-Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped. Depends on
-`outcome`, `figures`, `tables`, `analysis.conditions`, `analysis.slices` (names of slices), pandas and Jinja.
+Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,8 @@ from podium.core.layout import Layout
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
-from podium.registry import figures
-from podium.registry.figures import share
-from podium.registry.outcome import Entry, Outcome, git_commit
-from podium.registry.report_studies import studies
-from podium.registry.tables import read_table
+from podium.report.results import ModelResults, Results, git_commit, read_table
+from podium.report.studies import setting_text, studies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +57,7 @@ class Mistake:
 class ModelPart:
     """What the page shows of one model beyond its records."""
 
-    contender: Entry
+    model: ModelResults
     won: bool
     pictures: tuple[Picture, ...]
 
@@ -86,16 +82,16 @@ def shows(path: Path, files: str) -> bool:
         return _MARK.format(files).encode() in stream.read(_HEAD_BYTES)
 
 
-def write(outcome: Outcome) -> None:
+def write(results: Results) -> None:
     """Renders the page to `reports/report.html`, whole or not at all."""
-    write_text(outcome.layout.report, render(outcome))
+    write_text(results.layout.report, render(results))
 
 
-def render(outcome: Outcome) -> str:
+def render(results: Results) -> str:
     """The page as HTML.
 
     Args:
-        outcome: what the files say.
+        results: what the files say.
 
     Returns:
         One self-contained document: it names no other resource.
@@ -104,18 +100,18 @@ def render(outcome: Outcome) -> str:
         DataError: a file of an earlier stage is missing.
     """
     ours: dict[str, Callable[..., Any]] = {"with_latin": with_latin, "by_value": by_value, "remedy": remedy}
-    filters = {**figures.FILTERS, **ours}
-    return rendered("podium.registry", ".", "report.html.j2", filters, _view(outcome))
+    filters = {**FILTERS, **ours}
+    return rendered("podium.report", ".", "report.html.j2", filters, _view(results))
 
 
-def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
+def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
     """What somebody who wants to use the winner should know, in sentences.
 
     Args:
-        outcome: what the files say.
+        results: what the files say.
         confusion: columns `actual predicted`, one row a test image.
     """
-    m = outcome.winner.metrics
+    m = results.winner.metrics
     weakest = min(m.per_class, key=lambda label: (m.per_class[label].recall, label))
     recall, support = m.per_class[weakest].recall, m.per_class[weakest].support
     said = [f"Its weakest class is {weakest}: {share(recall)} of {support} images are named rightly."]
@@ -143,42 +139,42 @@ def findings(outcome: Outcome, confusion: "pd.DataFrame") -> list[str]:
     return said
 
 
-def _view(outcome: Outcome) -> dict[str, Any]:
+def _view(results: Results) -> dict[str, Any]:
     """Everything the template names."""
     from podium.analysis.slices import SLICES
 
-    layout = outcome.layout
-    known = [name for name in SLICES if any(name in c.metrics.slices for c in outcome.contenders)]
+    layout = results.layout
+    known = [name for name in SLICES if any(name in c.metrics.slices for c in results.models)]
     commit, dirty = git_commit(layout.root)
     return {
-        "mark": _MARK.format(outcome.files),
-        "outcome": outcome,
-        "best": outcome.winner,
-        "findings": findings(outcome, read_table(layout.evaluation_report(outcome.winner.name) / "confusion.csv")),
+        "mark": _MARK.format(results.files),
+        "results": results,
+        "best": results.winner,
+        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / "confusion.csv")),
         "titles": TITLES,
-        "shared": shared([contender.metrics for contender in outcome.contenders]),
-        "axis": _axis([row.accuracy for row in outcome.leaderboard.rows]),
-        "parts": [_part(layout, c, c is outcome.winner) for c in outcome.contenders],
+        "shared": shared([model.metrics for model in results.models]),
+        "axis": _axis([row.accuracy for row in results.leaderboard.rows]),
+        "parts": [_part(layout, c, c is results.winner) for c in results.models],
         "slices": known,
-        "studies": studies(outcome),
-        "mistakes": _mistakes(layout, outcome.winner.name),
+        "studies": studies(results),
+        "mistakes": _mistakes(layout, results.winner.name),
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
         "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
-        "not_passed": sum(not r.success for r in outcome.validation.results),
-        "verdicts": {r.id: _verdict(r) for r in outcome.validation.results},
-        "wide": len(outcome.winner.card.classes) >= WIDE_CLASSES,
-        "grouped": any(outcome.winner.card.groups.values()),
+        "not_passed": sum(not r.success for r in results.validation.results),
+        "verdicts": {r.id: _verdict(r) for r in results.validation.results},
+        "wide": len(results.winner.card.classes) >= WIDE_CLASSES,
+        "grouped": any(results.winner.card.groups.values()),
         "commit": commit,
         "dirty": dirty,
     }
 
 
-def _part(layout: Layout, contender: Entry, won: bool) -> ModelPart:
+def _part(layout: Layout, model: ModelResults, won: bool) -> ModelPart:
     """A model with those of its plots that evaluation drew."""
-    folder = layout.evaluation(contender.name)
+    folder = layout.evaluation(model.name)
     pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
-    return ModelPart(contender, won, tuple(pictures))
+    return ModelPart(model, won, tuple(pictures))
 
 
 def _mistakes(layout: Layout, model: str) -> list[Mistake]:
@@ -217,3 +213,47 @@ def _manifest(layout: Layout) -> "pd.DataFrame":
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     return read_manifest(layout.manifest, PREPARED_COLUMNS)
+
+
+def share(rate: float) -> str:
+    """A fraction for people: `91.2%`."""
+    return f"{rate:.1%}"
+
+
+def between(interval: Interval) -> str:
+    """The bounds of an interval: `88.0 to 94.1%`."""
+    return f"{100 * interval.low:.1f} to {interval.high:.1%}"
+
+
+def count(number: float) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{int(number):,}".replace(",", "\u202f")
+
+
+def compact(number: float) -> str:
+    """Three digits and a unit: `11.2 M`, `0.61 G`."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.3g}"
+
+
+def size(number: float) -> str:
+    """Bytes for people, in powers of ten."""
+    return f"{compact(number)}B" if number >= 1e3 else f"{number:.0f} B"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time: `7.4 ms`, `2.06 s`."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def number(value: float) -> str:
+    """A number as a person would write it: three significant digits at most."""
+    return f"{value:.3g}"
+
+
+FILTERS: Mapping[str, Callable[[Any], str]] = {
+    form.__name__: form for form in (share, between, count, compact, size, milliseconds, number, setting_text)
+}
+"""Numbers as a person writes them, by the names they have in the template."""
