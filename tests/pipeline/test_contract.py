@@ -3,10 +3,12 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel, TypeAdapter
 
 from podium.config.params import Params, load
 from podium.core.identity import CHANGES_NO_RESULT, LIBRARIES, stage_imports
@@ -129,6 +131,29 @@ def test_the_committed_params_are_those_of_the_sample():
     if shown.returncode or load(ROOT / "params.yaml").experiment != "sample":
         pytest.skip("another experiment is in force, or this is no git checkout")
     assert (ROOT / "params.yaml").read_text() == (ROOT / "experiments/sample.yaml").read_text()
+
+
+def _defaults(section: type[BaseModel], given: dict, at: str = "") -> Iterator[tuple[str, object, object]]:
+    """Dotted key, default of the class, value in the file, for every key that has a default."""
+    for name, field in section.model_fields.items():
+        key, inner = f"{at}{field.alias or name}", field.annotation
+        value = given.get(field.alias or name, Ellipsis)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, dict):
+            yield from _defaults(inner, value, f"{key}.")
+        elif not field.is_required():
+            yield key, field.get_default(call_default_factory=True), value
+
+
+def test_the_defaults_of_the_classes_are_what_the_default_experiment_shows():
+    raw = yaml.safe_load((ROOT / "experiments/sample.yaml").read_text(encoding="utf-8"))
+    shown = list(_defaults(Params, raw))
+    plain = {
+        key: TypeAdapter(type(default)).dump_python(default, mode="json")
+        for key, default, value in shown
+        if value is not Ellipsis
+    }
+    assert {key: value for key, _, value in shown if key in plain} == plain
+    assert {key for key, _, value in shown if value is Ellipsis and not key.endswith(".because")} == set()
 
 
 # What takes half a second or more to import, and which stages cannot begin without it. Everything else is imported

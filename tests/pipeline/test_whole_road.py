@@ -70,7 +70,7 @@ def test_a_second_repro_changes_nothing(finished):
     before = runs_by_kind(finished)
     again = finished.run("dvc", "repro")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("Running stage") == 1  # publish, which is asked each time
+    assert again.stdout.count("Running stage") == 2  # code and publish, which are asked each time
     assert finished.read("dvc.lock") == lock
     assert runs_by_kind(finished) == before
     assert len(client(finished).search_model_versions("name='small'")) == 1
@@ -119,7 +119,7 @@ def test_a_wiped_mlflow_is_filled_again_without_retraining(finished):
     try:
         again = finished.run("dvc", "repro")
         assert again.returncode == 0, again.stdout + again.stderr
-        assert again.stdout.count("Running stage") == 1
+        assert again.stdout.count("Running stage") == 2
         assert runs_by_kind(finished) == before
         restored = client(finished).get_model_version("small", "1").tags
     finally:

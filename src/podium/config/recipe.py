@@ -27,14 +27,14 @@ class Augment(Section):
     """
 
     flip: bool = True
-    shift: Fraction = 0.08
+    shift: Fraction = 0.06
     crop_area: Annotated[Number, Field(gt=0, le=1)] = 1.0
     rotation: Annotated[Number, Field(ge=0, le=180)] = 0.0
     zoom: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     perspective: Annotated[Number, Field(ge=0, le=0.2)] = 0.0
     elastic: Fraction = 0.0
-    brightness: Annotated[Number, Field(ge=0, lt=1)] = 0.2
-    contrast: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    brightness: Annotated[Number, Field(ge=0, lt=1)] = 0.1
+    contrast: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     saturation: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
     noise: Fraction = 0.0
@@ -49,7 +49,7 @@ class Loss(Section):
     """What is minimised. `group_weight` adds the cross entropy of the coarse classes (`dataset.groups`)."""
 
     kind: Literal["cross_entropy", "focal", "bce"] = "cross_entropy"
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.05
     class_weights: Literal["none", "balanced"] = "none"
     gamma: NotNegative = 2.0
     alpha: PositiveFloat = 1.0
@@ -59,7 +59,7 @@ class Loss(Section):
 class EarlyStopping(Section):
     """Stops when validation loss has not improved by `min_delta` for `patience` epochs."""
 
-    patience: PositiveInt
+    patience: PositiveInt = 3
     min_delta: NotNegative = 0.0
 
 
@@ -88,7 +88,7 @@ class Train(Section):
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     unfreeze_every: PositiveInt | None = None
     views: PositiveInt | None = None
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = EarlyStopping()
     loss: Loss = Loss()
     augment: Augment = Augment()
 

@@ -74,7 +74,7 @@ class Tune(Section):
 
     trials: PositiveInt
     epochs: PositiveInt
-    startup_trials: PositiveInt = 3
+    startup_trials: PositiveInt = 2
     pruner: Literal["median", "hyperband", "none"] = "median"
     together: PositiveInt = 1
     search: dict[str, Span]

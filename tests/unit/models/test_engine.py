@@ -207,7 +207,9 @@ class TwoHeads(nn.Module):
 
 def one_step(prepared, module: nn.Module, **changes: object) -> float:
     """The loss of the first and only step, on all training images as they are."""
-    usual = Train(epochs=1, batch_size=30, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL)
+    usual = Train(
+        epochs=1, batch_size=30, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL, loss=Loss(label_smoothing=0.0)
+    )
     return fit(job(prepared, usual.model_copy(update=changes)), module).progress.history[0].train_loss
 
 
@@ -273,6 +275,7 @@ def test_an_image_that_fills_up_a_micro_batch_for_batch_norm_counts_once(prepare
         job(
             prepared,
             Train(
+                loss=Loss(label_smoothing=0.0),
                 epochs=1, batch_size=15, micro_batch_size=2, warmup_epochs=0.0, learning_rate=1e-9, augment=STILL,
             ),
         ),

@@ -24,7 +24,7 @@ def batch(seed: int = 0, size: int = 16, classes: int = 4) -> tuple[torch.Tensor
 
 
 def of(**changes) -> LossFunction:
-    return LossFunction.of(Loss(**changes), LABELS, GROUPS)
+    return LossFunction.of(Loss(**{"label_smoothing": 0.0, **changes}), LABELS, GROUPS)
 
 
 def slopes(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,9 @@ def test_focal_of_two_classes_is_torchvision_s_sigmoid_focal_loss():
     logits = torch.stack([torch.zeros_like(z), z], 1)  # softmax of (0, z) is the sigmoid of z
     for label in (0, 1):
         labels = torch.full((25,), label)
-        found = LossFunction.of(Loss(kind="focal", gamma=1.5), labels.numpy(), ("", ""))(logits, labels)
+        found = LossFunction.of(Loss(kind="focal", gamma=1.5, label_smoothing=0.0), labels.numpy(), ("", ""))(
+            logits, labels
+        )
         torch.testing.assert_close(found, sigmoid_focal_loss(z, labels.float(), alpha=-1, gamma=1.5))
 
 
@@ -124,7 +126,7 @@ def test_bce_is_timm_s_summed_over_classes(smoothing):
 def test_bce_slopes_are_sigmoid_minus_target_whatever_the_number_of_classes():
     for classes in (2, 30):
         logits, labels = batch(classes=classes)
-        function = LossFunction.of(Loss(kind="bce"), labels.numpy(), ("",) * classes)
+        function = LossFunction.of(Loss(kind="bce", label_smoothing=0.0), labels.numpy(), ("",) * classes)
         expected = torch.sigmoid(logits) - F.one_hot(labels, classes)
         torch.testing.assert_close(slopes(function(logits, labels), logits), expected)
 
