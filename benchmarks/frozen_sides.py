@@ -52,7 +52,7 @@ from podium.models.engine import Fitted, fit
 from podium.models.freezing import Plan
 from podium.models.job import Cache, Job
 from podium.models.recipe import stretched, with_values
-from podium.models.search import Study, Trial
+from podium.models.study import Study, Trial
 from podium.records.training import EpochResult, TrialResult
 
 RATE = "train.learning_rate"

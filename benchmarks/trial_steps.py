@@ -21,8 +21,8 @@ from podium.config.contender import Contender
 from podium.config.runtime import Runtime
 from podium.data.shards import PreparedSplit
 from podium.models import zoo
+from podium.models.batch_loader import Feed
 from podium.models.compute import Compute
-from podium.models.feed import Feed
 from podium.models.job import Job
 from podium.models.learner import Learner
 from podium.records.preprocess import Preprocessing

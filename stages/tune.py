@@ -9,7 +9,7 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout, model: str) -> None:
     """Tunes one model."""
-    from podium.models.parallel import refuse_several_processes
+    from podium.models.distributed import refuse_several_processes
     from podium.pipeline import tune
     from podium.registry.live import LiveView
 

@@ -9,9 +9,9 @@ from podium.config.contender import Contender
 from podium.config.recipe import Augment, Loss
 from podium.models import zoo
 from podium.models.checkpoint import Checkpoint
+from podium.models.distributed import ALONE, World
 from podium.models.engine import Fitted, fit
 from podium.models.job import Cache
-from podium.models.parallel import ALONE, World
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE
 

@@ -8,8 +8,8 @@ from podium.config.runtime import Runtime
 from podium.data.shards import open_for_fitting
 from podium.models.callbacks import Callback, Ending
 from podium.models.compute import Compute
+from podium.models.distributed import ALONE, World
 from podium.models.job import Cache, Job
-from podium.models.parallel import ALONE, World
 from podium.records.training import EpochResult
 from tests.small_splits import RECIPE, RUNTIME, contender
 

@@ -123,7 +123,7 @@ def _one(architecture: str, as_json: bool) -> None:
     """Figures, units by stage, published weights."""
     from podium.config.contender import Network
     from podium.models import zoo
-    from podium.models.units import chain
+    from podium.models.blocks import chain
     from podium.weights.published import list_published
 
     costs = zoo.figures(architecture)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from podium.core.errors import ModelError
 from podium.data.tensors import Tensors, save_weights
-from podium.models.parallel import ALONE, World
+from podium.models.distributed import ALONE, World
 from podium.records.base import Record
 from podium.records.training import EpochResult
 

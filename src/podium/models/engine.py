@@ -19,13 +19,13 @@ from torch import nn
 from podium.console.progress import Advance, show_progress
 from podium.core.errors import Diverged
 from podium.data.tensors import standalone
+from podium.models.batch_loader import Batch, Feed
 from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, Progress
-from podium.models.feed import Batch, Feed
+from podium.models.compute import memory_named_in_errors
 from podium.models.job import Job
 from podium.models.learner import Learner, below
-from podium.models.memory import memory_named_in_errors
-from podium.models.schedules import Schedule, should_stop
+from podium.models.optimisers import Schedule, should_stop
 from podium.records.training import EpochResult
 
 

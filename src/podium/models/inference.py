@@ -19,8 +19,7 @@ from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
 from podium.data.augment import normalise
 from podium.models import zoo
-from podium.models.compute import Compute
-from podium.models.memory import memory_named_in_errors
+from podium.models.compute import Compute, memory_named_in_errors
 from podium.records.training import ModelCard
 
 CARD = "model.json"

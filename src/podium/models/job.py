@@ -8,7 +8,7 @@ from podium.config.contender import Contender
 from podium.config.recipe import Train
 from podium.data.shards import PreparedSplit
 from podium.models.compute import Compute
-from podium.models.parallel import ALONE, World
+from podium.models.distributed import ALONE, World
 from podium.records.base import Triple
 
 

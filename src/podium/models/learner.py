@@ -15,13 +15,12 @@ from podium.core.vision import timm
 from podium.data import loader
 from podium.data.randomness import number
 from podium.models import optimisers
-from podium.models.allocation import keep_memory
-from podium.models.averaging import Average
-from podium.models.feed import Batch
+from podium.models.batch_loader import Batch
+from podium.models.compute import Room, keep_memory
 from podium.models.freezing import Plan
 from podium.models.job import Job
 from podium.models.losses import LossFunction
-from podium.models.memory import Room
+from podium.models.optimisers import Average
 
 AUXILIARY = 0.3
 """Weight of the loss of each auxiliary classifier (Szegedy et al. 2015, section 5)."""

@@ -1,11 +1,19 @@
-"""Optimisers of torch and timm with this project's parameter groups, and their state as plain tensors."""
+"""How weights move: optimisers of torch and timm, learning rates, the moving average of the weights, early stopping.
 
-from collections.abc import Mapping
+A rate is a pure function of the recipe, the step and the validation losses so far: there is no schedule state to save,
+and a resumed run cannot differ from an uninterrupted one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn, optim
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from podium.config.recipe import Train
+from podium.core.errors import ParamsError
 from podium.core.vision import timm
 from podium.data.tensors import Tensors
 
@@ -110,3 +118,161 @@ def restore(optimizer: optim.Optimizer, saved: Tensors) -> None:
             tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)  # noqa: PLW2901
         moments.setdefault(int(owner), {})[name] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+PLATEAU_PATIENCE = 1
+"""Epochs without a better validation loss that schedule `plateau` forgives before it cuts the rate."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over a run: linear warm-up, then cosine, linear, step, plateau or constant."""
+
+    recipe: Train
+    steps_per_epoch: int
+
+    def __post_init__(self) -> None:
+        if self.recipe.warmup_epochs >= self.recipe.epochs:
+            raise ParamsError(
+                f"train.warmup_epochs ({self.recipe.warmup_epochs:g}) must be below train.epochs "
+                f"({self.recipe.epochs}): shorten the warm-up"
+            )
+
+    @property
+    def warmup_steps(self) -> int:
+        return round(self.recipe.warmup_epochs * self.steps_per_epoch)
+
+    def rate(self, step: int, val_losses: Sequence[float]) -> float:
+        """The rate of one optimiser step.
+
+        Warm-up of W steps: base * (step + 1) / (W + 1) (Goyal et al. 2017). Then, t steps after it, with T steps left
+        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); linear
+        base * (1 - t / T); step base * step_factor ** floor(epoch / step_epochs), with the epochs of the warm-up
+        counted; plateau base * step_factor ** cuts (see `cuts`).
+
+        Args:
+            step: from 0 over the whole run.
+            val_losses: of the epochs finished before this step.
+
+        Returns:
+            The learning rate, at least 0.
+        """
+        recipe, warmup = self.recipe, self.warmup_steps
+        base = recipe.learning_rate
+        if step < warmup:
+            return base * (step + 1) / (warmup + 1)
+        match recipe.schedule:
+            case "cosine":
+                total = recipe.epochs * self.steps_per_epoch - warmup
+                return base * (1 + math.cos(math.pi * (step - warmup) / total)) / 2
+            case "linear":
+                total = recipe.epochs * self.steps_per_epoch - warmup
+                return base * (1 - (step - warmup) / total)
+            case "step":
+                return base * recipe.step_factor ** (step // self.steps_per_epoch // recipe.step_epochs)
+            case "plateau":
+                return base * recipe.step_factor ** cuts(val_losses)
+            case "constant":
+                return base
+
+
+def cuts(val_losses: Sequence[float]) -> int:
+    """How often schedule `plateau` has cut the rate.
+
+    Args:
+        val_losses: one per finished epoch.
+
+    Returns:
+        The number of times the loss failed to improve for more than `PLATEAU_PATIENCE` epochs in a row.
+    """
+    best, bad, count = math.inf, 0, 0
+    for loss in val_losses:
+        best, bad = (loss, 0) if loss < best else (best, bad + 1)
+        if bad > PLATEAU_PATIENCE:
+            bad, count = 0, count + 1
+    return count
+
+
+def should_stop(val_losses: Sequence[float], recipe: Train, all_learn_from: int = 0) -> bool:
+    """Whether early stopping ends the run.
+
+    Args:
+        val_losses: one per finished epoch.
+        recipe: its `early_stopping`; never stops where that is null.
+        all_learn_from: the first epoch, from 0, in which no stage waits to be unfrozen; those before it are not counted
+            as bad, because what was to make them better had not begun to learn.
+
+    Returns:
+        True when the last `patience` epochs, all of them from `all_learn_from` on, were not better than the best before
+        them by more than `min_delta`.
+    """
+    rule = recipe.early_stopping
+    if rule is None:
+        return False
+    best, bad = math.inf, 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < best - rule.min_delta:
+            best, bad = loss, 0
+        elif epoch >= all_learn_from:
+            bad += 1
+    return bad >= rule.patience
+
+
+class Average:
+    """An averaged copy of a network: what is validated and kept where a recipe has `ema_decay`.
+
+    The first update copies the weights; update n makes each value m * average + (1 - m) * present with
+    m = min(decay, n / (9 + n)), so that the first guess is forgotten and a short run is averaged over fewer steps.
+    Running means and variances of batch normalisation are averaged like weights, which they have to fit; counters are
+    copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Starts at the present weights.
+
+        Args:
+            module: placed on its device; it is copied.
+            decay: in (0, 1); about 1 / (1 - decay) steps are averaged over.
+        """
+        self._decay = decay
+        self._averaged = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
+
+    @property
+    def module(self) -> nn.Module:
+        """The averaged network: the same object all the time."""
+        inner: nn.Module = self._averaged.module
+        return inner
+
+    def update(self, module: nn.Module) -> None:
+        """Takes in the weights after a step.
+
+        Args:
+            module: the network that learns; unchanged.
+        """
+        self._averaged.update_parameters(module)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything needed to go on, by name; the tensors are the average's own, not copies."""
+        return dict(self._averaged.state_dict())
+
+    def load(self, state: Tensors) -> None:
+        """Goes on from a saved state.
+
+        Args:
+            state: what `state` gave for the same network.
+        """
+        self._averaged.load_state_dict(state)
+
+    def _average(
+        self,
+        averaged: tuple[torch.Tensor, ...] | list[torch.Tensor],
+        present: tuple[torch.Tensor, ...] | list[torch.Tensor],
+        updates: torch.Tensor | int,
+    ) -> None:
+        if not averaged[0].is_floating_point():  # batch normalisation counts its batches
+            for mine, other in zip(averaged, present, strict=True):
+                mine.copy_(other)
+            return
+        update = int(self._averaged.n_averaged) + 1  # `updates` says the same, but may lie on an accelerator: waiting
+        move = get_ema_multi_avg_fn(min(self._decay, update / (9 + update)))  # type: ignore[no-untyped-call]
+        move(averaged, present, updates)

@@ -17,8 +17,8 @@ from podium.core.layout import Layout
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
+from podium.models.distributed import ALONE, World
 from podium.models.job import Cache, Job
-from podium.models.parallel import ALONE, World
 from podium.records.base import Triple
 from podium.records.fetch import WeightsRecord
 

@@ -1,13 +1,31 @@
-"""The trials of a study: who runs one, which one won, and where those that ended are kept."""
+"""Runs a study batch by batch: the trials of one are asked for at once, and run one by one or side by side.
 
-from collections.abc import Iterable
+One process or several, killed and resumed or not: the same results. Workers are spawned, write no file and tell the
+parent what happens through a queue; the parent alone keeps the journal.
+"""
+
+import io
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from operator import methodcaller
 from pathlib import Path
 from typing import Protocol
 
+from optuna import TrialPruned
+
 from podium.config.tuning import Value
+from podium.core.errors import Diverged, ModelError
 from podium.models.callbacks import Callback
-from podium.records.training import EpochResult, TrialResult
+from podium.models.study import Study, Trial
+from podium.records.training import EpochResult, State, TrialResult
 
 
 class Objective(Protocol):
@@ -37,3 +55,170 @@ class Journal:
     def add(self, result: TrialResult) -> None:
         """Keeps one; when this returns it survives a kill."""
         result.write(self.folder / f"trial-{result.number:05d}.json")
+
+
+_POLL_SECONDS = 0.2
+Event = methodcaller
+"""A call of one of the methods of `Callback`, on its way from a worker to the parent."""
+
+
+def run_trials(
+    study: Study, folder: Path, objective: Objective, callbacks: Sequence[Callback] = (), processes: int = 1
+) -> list[TrialResult]:
+    """Runs the trials of a study that are still missing.
+
+    Args:
+        study: what is searched.
+        folder: of the journal; claimed by this process.
+        objective: runs one trial.
+        callbacks: told of each trial that is run now.
+        processes: no more are used than a batch has trials. 1 = all in this process.
+
+    Returns:
+        All trials, by number.
+
+    Raises:
+        ModelError: a worker process was ended from outside.
+        PodiumError: whatever a trial raised; those beside it came to their end and are kept.
+    """
+    journal = Journal(folder)
+    done = journal.read()
+    results: list[TrialResult] = []
+    with _workers(objective, callbacks, min(processes, study.tune.together)) as pool:
+        while batch := study.next_batch(results):
+            missing = [number for number in batch if number not in done]
+            batch_results: Iterator[TrialResult]
+            if pool is None:
+                batch_results = (_run_trial(study, results, number, objective, callbacks) for number in missing)
+            else:
+                batch_results = pool.run_batch(study, results, missing)
+            for result in batch_results:
+                journal.add(result)
+                done[result.number] = result
+                for callback in callbacks:
+                    callback.on_trial_end(result)
+            results += [done[number] for number in batch]
+    return results
+
+
+def _run_trial(
+    study: Study, earlier: Sequence[TrialResult], number: int, objective: Objective, callbacks: Sequence[Callback]
+) -> TrialResult:
+    trial = study.ask(earlier, number)
+    for callback in callbacks:
+        callback.on_trial_begin(number, trial.parameters)
+    state: State = "finished"
+    try:
+        objective(number, trial.parameters, _PruningCallback(number, trial, callbacks))
+    except TrialPruned:
+        state = "pruned"
+    except Diverged:
+        state = "diverged"
+    return trial.result(state)
+
+
+@dataclass(frozen=True)
+class _PruningCallback(Callback):
+    """Tells the study's callbacks of the epochs of one trial, then the pruner, which may end it."""
+
+    number: int
+    trial: Trial
+    callbacks: Sequence[Callback]
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(row, seconds, self.number)
+        self.trial.report(row)
+
+
+# Several processes
+
+
+@contextmanager
+def _workers(objective: Objective, callbacks: Sequence[Callback], count: int) -> Iterator["_Workers | None"]:
+    """Worker processes; None where this process does the work itself."""
+    if count == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
+    events: SimpleQueue[Event] = context.SimpleQueue()
+    with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(objective, events)) as pool:
+        yield _Workers(pool, events, callbacks)
+
+
+@dataclass(frozen=True)
+class _Workers:
+    pool: ProcessPoolExecutor
+    events: "SimpleQueue[Event]"
+    callbacks: Sequence[Callback]
+
+    def run_batch(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
+        """Runs trials side by side; yields them in the order in which they end."""
+        running = {self.pool.submit(_work, study, tuple(earlier), number) for number in numbers}
+        failures: list[BaseException] = []
+        while running:
+            ended, running = wait(running, _POLL_SECONDS, return_when=FIRST_COMPLETED)
+            self._forward_events()  # a worker has sent all its epochs before its future is done
+            failures += [error for future in ended if (error := future.exception()) is not None]
+            results = [future.result() for future in ended if future.exception() is None]
+            yield from sorted(results, key=lambda result: result.number)
+        for error in failures:
+            if isinstance(error, BrokenProcessPool):
+                raise ModelError(
+                    "a process that ran trials was ended from outside, perhaps for want of memory: "
+                    "lower resources.trials_at_once, or run the stage again to go on"
+                ) from error
+            raise error
+
+    def _forward_events(self) -> None:
+        while not self.events.empty():
+            event = self.events.get()
+            for callback in self.callbacks:
+                event(callback)
+
+
+# In a worker process
+
+
+@dataclass(frozen=True)
+class _QueueCallback(Callback):
+    """Passes on to the parent what its callbacks are to be told."""
+
+    events: "SimpleQueue[Event]"
+
+    def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
+        self.events.put(methodcaller("on_trial_begin", number, parameters))
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        self.events.put(methodcaller("on_epoch_end", row, seconds, trial))
+
+
+_worker: tuple[Objective, _QueueCallback]
+"""Of a worker: the objective, with what it keeps from one trial to the next, and the way to the parent."""
+
+
+def _start_worker(objective: Objective, events: "SimpleQueue[Event]") -> None:
+    global _worker  # noqa: PLW0603  # a pool gives its workers no other place to keep something
+    _worker = (objective, _QueueCallback(events))
+    sys.stdout = _PlainLines(sys.stdout.buffer, encoding="utf-8", errors="replace", line_buffering=True)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _work(study: Study, earlier: Sequence[TrialResult], number: int) -> TrialResult:
+    objective, callback = _worker
+    return _run_trial(study, earlier, number, objective, [callback])
+
+
+class _PlainLines(io.TextIOWrapper):
+    """Standard output without bars, which several processes cannot draw on one terminal."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _exit_with_parent() -> None:
+    """A parent that is killed cannot end its workers; they would wait for its next trial for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

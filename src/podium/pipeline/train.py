@@ -13,17 +13,16 @@ from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import Layout
 from podium.data.tensors import save_weights
 from podium.models import zoo
+from podium.models.activations import keep_only
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, claimed, discard
+from podium.models.distributed import joined
 from podium.models.engine import Fitted, fit
-from podium.models.features import keep_only
-from podium.models.history import epoch_line, write_history
 from podium.models.inference import CARD, WEIGHTS
-from podium.models.parallel import joined
 from podium.models.recipe import with_values
 from podium.models.task import Task, open_task
 from podium.records.times import add_times
-from podium.records.training import EpochResult, ModelCard, TuningResult
+from podium.records.training import EpochResult, ModelCard, TuningResult, write_history
 
 HISTORY = "history.csv"
 
@@ -97,7 +96,12 @@ class _PrintEpochs(Callback):
 
     def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
         """Loss / accuracy on train and val."""
-        print(f"{self.label}: {epoch_line(row, self.epochs, seconds)}", flush=True)
+        print(
+            f"{self.label}: epoch {row.epoch}/{self.epochs}  lr {row.learning_rate:.1e}  "
+            f"train {row.train_loss:.3f} / {row.train_accuracy:.3f}  "
+            f"val {row.val_loss:.3f} / {row.val_accuracy:.3f}  {seconds:.1f} s",
+            flush=True,
+        )
 
 
 def _write(

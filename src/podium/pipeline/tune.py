@@ -13,16 +13,14 @@ from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.models.batches import run_trials
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import claimed, discard
 from podium.models.engine import fit
-from podium.models.history import EPOCH_COLUMNS, shown, write_table
 from podium.models.recipe import stretched, with_values
-from podium.models.search import Study
+from podium.models.study import Study
 from podium.models.task import Task, open_task
-from podium.models.trials import winner
-from podium.records.training import TrialResult, TuningResult
+from podium.models.trials import run_trials, winner
+from podium.records.training import EPOCH_COLUMNS, TrialResult, TuningResult, write_table
 
 
 def run(
@@ -119,7 +117,7 @@ class _PrintTrials(Callback):
 
     def on_trial_end(self, result: TrialResult) -> None:
         """Values, how it ended, and loss / accuracy of its best epoch."""
-        values = "  ".join(f"{key} {shown(value)}" for key, value in result.parameters.items())
+        values = "  ".join(f"{key} {_format(value)}" for key, value in result.parameters.items())
         best = result.best
         reached = f"  val {best.val_loss:.3f} / {best.val_accuracy:.3f}" if best else ""
         print(
@@ -160,9 +158,9 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
     _write_tables(out, results, sorted(study.spans))
     for key in at_the_edge:
         span = study.spans[key]
-        searched = f" ({shown(span.low)} to {shown(span.high)})" if isinstance(span, Range) else ""
+        searched = f" ({_format(span.low)} to {_format(span.high)})" if isinstance(span, Range) else ""
         print(
-            f"warning: tune {task.model}: the best {key}, {shown(trial.parameters[key])}, lies at an end of what was "
+            f"warning: tune {task.model}: the best {key}, {_format(trial.parameters[key])}, lies at an end of what was "
             f"searched{searched}: a better value may lie beyond; widen the range",
             flush=True,
         )
@@ -190,3 +188,8 @@ def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> Non
         ["trial", *EPOCH_COLUMNS],
         ({"trial": result.number, **row.model_dump()} for result in results for row in result.epochs),
     )
+
+
+def _format(value: Value) -> str:
+    """A tuned value for people: numbers with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,11 @@
-"""What `tune` and `train` leave: epochs, trials, the chosen recipe, the card of a model."""
+"""What `tune` and `train` leave: epochs, trials, the chosen recipe, the card of a model.
 
+Floats in tables are in their shortest exact form.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from podium.config.base import Split
@@ -24,6 +30,9 @@ class EpochResult(Record):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+
+
+EPOCH_COLUMNS = tuple(EpochResult.model_fields)
 
 
 class TrialResult(Record):
@@ -118,3 +127,27 @@ class ModelCard(Record):
     def network(self) -> Network:
         """What has to be built to load the weights."""
         return Network(architecture=self.architecture, attention=self.attention, head=self.head)
+
+
+def write_history(path: Path, rows: Iterable[EpochResult]) -> None:
+    """Writes one row per epoch, columns as in `EpochResult`.
+
+    Args:
+        path: the file, in a folder that is not in use yet.
+        rows: in the order of the epochs.
+    """
+    write_table(path, EPOCH_COLUMNS, (row.model_dump() for row in rows))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes a CSV file; a key that a row lacks, or None, becomes an empty cell.
+
+    Args:
+        path: the file, in a folder that is not in use yet.
+        columns: all of them, in order.
+        rows: cells by column.
+    """
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

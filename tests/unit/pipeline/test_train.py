@@ -21,11 +21,11 @@ from podium.core.layout import Layout
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import checkpoint, zoo
-from podium.models.averaging import Average
+from podium.models.activations import Features
 from podium.models.callbacks import Callback
-from podium.models.features import Features
 from podium.models.inference import load_classifier
 from podium.models.learner import Learner
+from podium.models.optimisers import Average
 from podium.pipeline import train
 from podium.records.times import read_times
 from podium.records.training import EpochResult, ModelCard

@@ -3,12 +3,9 @@
 Importing this costs seconds (torch, timm, torchvision): do it at the point of use.
 """
 
-from podium.models.zoo.building import create
-from podium.models.zoo.composed import Composed
-from podium.models.zoo.cost import count_parameters, flops
+from podium.models.zoo.build import Composed, classifier_names, create, load_pretrained
+from podium.models.zoo.cost import CLASSES, Figures, count_parameters, figures, flops, without_values
 from podium.models.zoo.families import STUDIES, image_size, matching, names, normalisation
-from podium.models.zoo.listing import CLASSES, Figures, figures, without_values
-from podium.models.zoo.pretrained import classifier_names, load_pretrained
 
 __all__ = [
     "CLASSES",

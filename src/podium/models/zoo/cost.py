@@ -1,5 +1,9 @@
-"""What a network costs: parameters and floating-point operations, the same on every machine."""
+"""What a network costs: parameters and floating-point operations, the same on every machine.
 
+Architectures are built on the meta device, where there are shapes only: even the largest takes a moment.
+"""
+
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
@@ -8,7 +12,10 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from podium.config.contender import Network
 from podium.core.errors import ModelError, one_line
+from podium.models.zoo.build import create
+from podium.models.zoo.families import image_size
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -46,3 +53,42 @@ def flops(module: nn.Module, image_size: int) -> int:
     finally:
         module.train(was_training)
     return int(counter.get_total_flops())
+
+
+CLASSES = 1000
+"""ImageNet's, with which architectures are usually quoted."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an architecture costs with its own head and 1000 classes.
+
+    `parameters` includes auxiliary classifiers. `flops` are those of one image of `image_size` pixels a side, forward,
+    2 per multiply-add.
+    """
+
+    architecture: str
+    image_size: int
+    parameters: int
+    flops: int
+
+
+def figures(architecture: str) -> Figures:
+    """Builds an architecture without its weights' values and counts.
+
+    Raises:
+        ModelError: there is no such architecture.
+    """
+    side = image_size(architecture)
+    module = without_values(architecture)
+    return Figures(architecture, side, count_parameters(module), flops(module, side))
+
+
+def without_values(architecture: str) -> nn.Module:
+    """The network with its own head on the meta device, where tensors have shapes and no values.
+
+    Raises:
+        ModelError: there is no such architecture.
+    """
+    with torch.device("meta"):
+        return create(Network(architecture=architecture), CLASSES, 0)

@@ -21,8 +21,8 @@ from podium.data.augment import apply, draw, normalise
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
+from podium.models.activations import Features, Source, keep_only
 from podium.models.compute import Compute
-from podium.models.features import Features, Source, keep_only
 from podium.models.freezing import Plan
 from podium.models.optimisers import optimiser
 from tests.small_splits import RECIPE, SIZE, write_prepared

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from podium.config.contender import Head, Network
-from podium.models import units, zoo
-from podium.models.units import chain, unit_names
+from podium.models import blocks, zoo
+from podium.models.blocks import chain, unit_names
 from tests.small_networks import Tokens
 
 # what is written: first and last unit of the last stage, and of the head; every family and shape of head once
@@ -137,5 +137,5 @@ def test_a_sequence_without_timm_s_methods_is_no_chain():
 
 def test_pooling_in_front_counts_as_what_is_before_it_and_dropout_does_not():
     module = empty(network("torchvision/alexnet"))
-    assert units.after_fixed(module, ["features.5", "features.6"]) == "features.6"
-    assert units.after_fixed(module, ["avgpool", "classifier.0", "classifier.1"]) == "classifier.0"
+    assert blocks.after_fixed(module, ["features.5", "features.6"]) == "features.6"
+    assert blocks.after_fixed(module, ["avgpool", "classifier.0", "classifier.1"]) == "classifier.0"

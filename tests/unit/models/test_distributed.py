@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
+from podium.models.distributed import joined, refuse_several_processes
 from podium.models.engine import Fitted
-from podium.models.parallel import joined, refuse_several_processes
 from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
@@ -28,7 +28,7 @@ SCRIPT = """
     from pathlib import Path
     import podium
     from podium.core.layout import Layout
-    from podium.models.parallel import joined
+    from podium.models.distributed import joined
     from podium.models.callbacks import Callback
     from podium.pipeline import train
     from tests.parallel_runs import run_all

@@ -5,9 +5,8 @@ from optuna import TrialPruned
 
 from podium.config.recipe import Loss, Train
 from podium.config.tuning import Choices, Range, Span, Tune, Value
-from podium.models.batches import run_trials
-from podium.models.search import Study
-from podium.models.trials import winner
+from podium.models.study import Study
+from podium.models.trials import run_trials, winner
 from podium.records.training import TrialResult
 from tests.small_splits import contender
 from tests.unit.models.toy_study import EPOCHS, objective, row

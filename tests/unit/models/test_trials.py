@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from podium.config.tuning import Tune
 from podium.core.errors import ModelError
-from podium.models.batches import run_trials
 from podium.models.callbacks import Callback
-from podium.models.search import Study
+from podium.models.study import Study
+from podium.models.trials import run_trials
 from podium.records.training import TrialResult
 from tests.small_splits import SEARCH, contender
 from tests.unit.models.toy_study import EPOCHS, objective

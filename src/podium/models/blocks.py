@@ -23,7 +23,7 @@ from torch import nn
 from podium.config.contender import Network
 from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
-from podium.models.zoo.composed import Composed
+from podium.models.zoo.build import Composed
 from podium.models.zoo.families import image_size
 
 BACKBONE = "backbone."

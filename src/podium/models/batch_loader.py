@@ -15,7 +15,7 @@ from torch import nn
 from podium.data import loader
 from podium.data.augment import Augmentation, apply, draw, normalise
 from podium.data.randomness import generator
-from podium.models.features import Features, Source
+from podium.models.activations import Features, Source
 from podium.models.job import Job
 
 _LEAST = 2  # batch normalisation has no variance of a single value

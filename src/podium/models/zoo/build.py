@@ -1,0 +1,223 @@
+"""A network built and filled: an architecture as its authors built it, or its backbone with attention and another head.
+
+Initial weights are a function of the seed, never of global state. What belongs to the classes stays fresh.
+"""
+
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from podium.config.contender import Head, Network
+from podium.core.errors import ModelError, one_line
+from podium.core.vision import timm
+from podium.data.randomness import number
+from podium.models.zoo import torchvision_family
+from podium.models.zoo.families import Family, family
+
+
+def create(network: Network, classes: int, seed: int) -> nn.Module:
+    """Builds a network with fresh weights.
+
+    With no attention and the architecture's own pooling it is the architecture as its authors built it, with
+    `head.dropout` in its own head. Otherwise it is a `Composed`, where `own` pooling is the average.
+
+    Args:
+        network: architecture, attention, head.
+        classes: outputs of the head.
+        seed: of the experiment; decides the weights.
+
+    Returns:
+        A float32 module on the default device (the CPU), in training mode. Images float32 (N, 3, H, W) give logits
+        (N, C); GoogLeNet's own form gives a tuple with its auxiliary logits while it trains.
+
+    Raises:
+        ModelError: there is no such architecture (the nearest names are given), or it has no feature map to put
+            attention or another head on.
+    """
+    builder, name = family(network.architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "weights", 0))
+        if network.attention == "none" and network.head == Head(dropout=network.head.dropout):
+            return builder.whole(name, classes, network.head.dropout)
+        channels = _channels(builder, network.architecture, name)
+        with torch.device("meta"):
+            complete = builder.whole(name, 1, 0.0).state_dict().keys()
+        backbone = builder.features(name)
+        return compose(backbone, channels, network, classes, frozenset(complete - backbone.state_dict().keys()))
+
+
+def _channels(builder: Family, architecture: str, name: str) -> int:
+    """Channels of the feature map, found on the meta device, where shapes are computed and no numbers.
+
+    A square image has a square map, so a map whose last two sides differ has its channels elsewhere.
+    """
+    side = builder.image_size(name)
+    with torch.device("meta"), torch.no_grad():
+        shape = tuple(builder.features(name).eval()(torch.empty(1, 3, side, side)).shape)
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ModelError(
+            f"the features of {architecture} have the shape {shape} and are no map (N, C, H, W) to put attention or "
+            "another head on: leave attention, head.pooling and head.hidden out, or choose a convolutional architecture"
+        )
+    return int(shape[1])
+
+
+class Composed(nn.Sequential):
+    """Children `backbone`, `attention`, `head`, in the order they are computed; the backbone keeps its own names.
+
+    `replaced` names the tensors of the whole architecture that the backbone does without.
+    """
+
+    def __init__(self, backbone: nn.Module, attention: nn.Module, head: nn.Module, replaced: frozenset[str]) -> None:
+        super().__init__(OrderedDict(backbone=backbone, attention=attention, head=head))
+        self.replaced = replaced
+
+
+def compose(backbone: nn.Module, channels: int, network: Network, classes: int, replaced: frozenset[str]) -> Composed:
+    """Puts fresh attention and a fresh head on a backbone.
+
+    Args:
+        backbone: (N, 3, H, W) to (N, `channels`, h, w).
+        channels: of its feature map.
+        network: which attention, which head.
+        classes: outputs of the head.
+        replaced: tensors of the whole architecture that the backbone lacks.
+    """
+    return Composed(backbone, block(network.attention, channels), _head(channels, network.head, classes), replaced)
+
+
+def _head(channels: int, head: Head, classes: int) -> nn.Sequential:
+    """Pooling (`own` = average), dropout, hidden layers with ReLU and dropout each, the classifier."""
+    hidden = nn.Sequential()
+    width = channels
+    for size in head.hidden:
+        hidden.extend((nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(head.dropout)))
+        width = size
+    pool = timm.layers.SelectAdaptivePool2d(pool_type="avg" if head.pooling == "own" else head.pooling, flatten=True)
+    return nn.Sequential(
+        OrderedDict(pool=pool, drop=nn.Dropout(head.dropout), hidden=hidden, fc=nn.Linear(width, classes))
+    )
+
+
+_HEADS = 8
+
+
+class SelfAttention(nn.Module):
+    """Every position looks at every other: x + MHA(LN(x)).
+
+    Multi-head attention over the H x W positions (Vaswani et al. 2017) with the norm before it and a residual, as in
+    Dosovitskiy et al. 2021. Positions are not encoded: the map of a convolutional network tells them apart.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        # Positions come first: batch_first would let torch take another kernel in evaluation than in training.
+        self.attention = nn.MultiheadAttention(channels, math.gcd(channels, _HEADS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) to the same."""
+        positions = self.norm(x.flatten(2).permute(2, 0, 1))
+        change, _ = self.attention(positions, positions, positions, need_weights=False)
+        out: torch.Tensor = x + change.permute(1, 2, 0).reshape(x.shape)
+        return out
+
+
+def block(kind: Literal["none", "se", "cbam", "self"], channels: int) -> nn.Module:
+    """A block with fresh weights.
+
+    Args:
+        kind: `none` = the identity; `se` = squeeze and excitation, a gate per channel (Hu et al. 2018); `cbam` = a
+            gate per channel, then one per position (Woo et al. 2018); `self` = multi-head self-attention.
+        channels: C of the feature map.
+    """
+    if kind == "none":
+        return nn.Identity()
+    if kind == "self":
+        return SelfAttention(channels)
+    made: nn.Module = timm.layers.create_attn(kind, channels)
+    return made
+
+
+_COUNTER = "num_batches_tracked"
+
+
+def load_pretrained(module: nn.Module, path: Path) -> None:
+    """Fills a network, except its head, from a file.
+
+    The head belongs to the classes of the file, so it is never taken over: its tensors may be missing. Where attention
+    or another head was put on a backbone, neither are the layers they replace.
+
+    Args:
+        module: as `create` made it; changed in place.
+        path: a safetensors file with the names of the whole architecture (timm's or torchvision's own); float16 is
+            widened to float32.
+
+    Raises:
+        ModelError: the file cannot be read, or a tensor besides the head's is missing, unknown or of another shape.
+    """
+    try:
+        given = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({one_line(error)}): run `dvc repro -f fetch`"
+        ) from error
+    body = module.get_submodule("backbone") if isinstance(module, Composed) else module
+    fresh = module.replaced if isinstance(module, Composed) else classifier_names(module)
+    own = {name: tensor for name, tensor in body.state_dict().items() if name not in fresh}
+    given = {name: tensor for name, tensor in given.items() if name not in fresh}
+    problems = _problems(own, given)
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(
+            f"{path.name} does not fit the architecture: {', '.join(problems[:3])}{more}: "
+            "check models.<name>.architecture and models.<name>.weights"
+        )
+    body.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in given.items()}, strict=False)
+
+
+def classifier_names(module: nn.Module) -> frozenset[str]:
+    """Tensors that no file fills, by their names in `state_dict`: those of the classes, and attention with its head.
+
+    Args:
+        module: as `create` made it.
+    """
+    fresh = _fresh(module)
+    return frozenset(
+        f"{name}.{tensor}"
+        for name, part in module.named_modules()
+        if any(part is one for one in fresh)
+        for tensor in part.state_dict()
+    )
+
+
+def _fresh(module: nn.Module) -> tuple[nn.Module, ...]:
+    """The submodules whose weights no file fills; distilled transformers have two classifiers."""
+    if isinstance(module, Composed):
+        return (module.get_submodule("attention"), module.get_submodule("head"))
+    if type(module).__module__.startswith("torchvision."):
+        return torchvision_family.classifiers(module)
+    found = module.get_classifier()  # type: ignore[operator]  # timm's networks and Cnn have it, nn.Module does not say
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _problems(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> list[str]:
+    """One sentence for every tensor that is missing, unknown or of another shape.
+
+    Batch norm's counter may be missing: files from before torch 0.4.1 have none, and nothing here reads it.
+    """
+    return [
+        *(f"{name} is missing" for name in sorted(own.keys() - given.keys()) if not name.endswith(_COUNTER)),
+        *(f"{name} is unknown" for name in sorted(given.keys() - own.keys())),
+        *(
+            f"{name} is {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in sorted(own.keys() & given.keys())
+            if own[name].shape != given[name].shape
+        ),
+    ]
