@@ -99,22 +99,23 @@ def split(folder: Path) -> float:
 
 def validate(folder: Path) -> float:
     """Holds the split manifest against everything that needs no pixels; returns seconds of work."""
-    from podium.curation import quality
-    from podium.curation.expectations import drift, engine, schema
-    from podium.curation.expectations.evidence import Evidence
+    from podium.curation import drift, quality
+    from podium.curation.expectations import engine
+    from podium.curation.expectations.base import Evidence
+    from podium.curation.expectations.completeness import broken_rows
 
     start = time.perf_counter()
     params = Validate()
     manifest = pd.read_parquet(folder / "manifest.parquet")
     measures = pd.read_parquet(folder / "measures.parquet")
     measures.insert(1, "split", manifest["split"].to_numpy())
-    broken = int(schema.broken_rows(manifest).sum())
+    broken = int(broken_rows(manifest).sum())
     evidence = Evidence(
         manifest=manifest,
         rejected=[],
         image_size=224,
         measures=measures,
-        drift=drift.compare(measures, params.split_drift),
+        drift=drift.compare_splits(measures, 0.1, 0.01),
         quality=quality.flags(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
     )
     results = {result.id: result for result in engine.check(evidence, params)}

@@ -65,11 +65,11 @@ def snapshot(
 
 def _list(layout: Layout, settings: Validate, as_json: bool) -> None:
     """All expectations in force, with the result of the last validation where there is one."""
-    from podium.curation.expectations.catalogue import CATALOGUE, explain
+    from podium.curation.expectations.catalogue import EXPECTATIONS, explain
 
     report = ValidationReport.read(layout.validation_report) if layout.validation_report.is_file() else None
     results = {result.id: result for result in report.results} if report else {}
-    explanations = [explain(id, settings) for id in CATALOGUE]
+    explanations = [explain(id, settings) for id in EXPECTATIONS]
     if as_json:
         listed = [
             {**asdict(one), "success": results[one.id].success if one.id in results else None} for one in explanations

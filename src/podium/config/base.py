@@ -1,6 +1,6 @@
 """What every section of `params.yaml` is made of. Units: seconds, pixels, fractions in [0, 1]."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -31,3 +31,8 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def file_keys(cls) -> dict[str, Any]:
+        """What the section holds in a file, and the type of each."""
+        return {field.alias or name: field.annotation for name, field in cls.model_fields.items()}

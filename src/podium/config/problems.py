@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from podium.config.base import Section
 from podium.core.errors import one_line
 
 # What pydantic says of each branch of `number | mapping | null`; the branch that fits the value says more.
@@ -83,7 +84,7 @@ def _follow(top: type[BaseModel], location: Iterable[int | str]) -> tuple[list[s
         if part != "[key]":
             steps.append(f"[{part}]" if isinstance(part, int) else part)
         if _is_section(current):
-            by_key = {field.alias or name: field.annotation for name, field in current.model_fields.items()}
+            by_key = current.file_keys()
             keys = list(by_key)
             current = by_key.get(str(part))
         else:
@@ -108,6 +109,6 @@ def _is_named(option: Any, tag: str) -> bool:
     return tag.startswith(f"{getattr(get_origin(option), '__name__', None)}[")
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
     """Whether it has keys of its own; else it is a single value, a list or a mapping."""
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -1,18 +1,26 @@
 """Params section `validate`: one entry per expectation on the prepared dataset, every one with a default.
 
-Rule: an expectation that is critical by default becomes a warning, or gets a looser threshold than its default, only
-with a `because`, which is shown wherever the result is and travels in the tags of the model versions made from such
-data.
+Which entries there are, and their thresholds, stands beside each expectation (`podium.curation.expectations`), which
+registers its default here. Rule: an expectation that is critical by default becomes a warning, or gets a looser
+threshold than its default, only with a `because`, which is shown wherever the result is and travels in the tags of the
+model versions made from such data.
 """
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
 
-from podium.config.base import Fraction, Number, PositiveInt, Section, Severity, Whole
+from podium.config.base import Fraction, PositiveInt, Section, Severity, Whole
 
 LONGEST_BECAUSE = 250
 """Characters; all of them together fit in one tag of MLflow (8,000)."""
+
+_CATALOGUE = "podium.curation.expectations.catalogue"
+_defaults: "dict[str, ExpectationSettings]" = {}
 
 
 def _one_line(text: str) -> str:
@@ -25,8 +33,11 @@ Because = Annotated[
 ]
 
 
-class Expectation(Section):
-    """What happens when an expectation fails: `critical` stops the DAG, `warning` is reported."""
+class ExpectationSettings(Section):
+    """What happens when an expectation fails: `critical` stops the DAG, `warning` is reported.
+
+    A kind of expectation adds its thresholds: `minimum` and `maximum` bound what is observed.
+    """
 
     severity: Severity
     because: Because | None = None
@@ -48,10 +59,20 @@ class Expectation(Section):
         return bool(self.looser) or (self.default_severity == "critical" and self.severity == "warning")
 
 
-class Critical(Expectation):
-    """Stops the experiment when it fails."""
+class Critical(ExpectationSettings):
+    """Stops the experiment when it fails. Its class has the default of a threshold, which loosening is held against."""
 
     severity: Severity = "critical"
+
+    @property
+    def looser(self) -> str:
+        """A `minimum` below its default, or a `maximum` above it."""
+        for key, sign, word in (("minimum", -1, "below"), ("maximum", 1, "above")):
+            if key in type(self).model_fields:
+                given, default = getattr(self, key), type(self).model_fields[key].default
+                if sign * given > sign * default:
+                    return f"{key} {given} is {word} the default {default}"
+        return ""
 
     @model_validator(mode="after")
     def _relaxed_for_a_reason(self) -> Self:
@@ -68,75 +89,16 @@ class Critical(Expectation):
         return self
 
 
-class Advisory(Expectation):
+class Advisory(ExpectationSettings):
     """Is reported when it fails."""
 
     severity: Severity = "warning"
 
 
-class MinimumRows(Critical):
-    """`minimum`: images per class and split."""
-
-    minimum: PositiveInt = 5
-
-    @property
-    def looser(self) -> str:
-        """Fewer images are enough than by default."""
-        default = type(self).model_fields["minimum"].default
-        return f"minimum {self.minimum} is below the default {default}" if self.minimum < default else ""
-
-
-class ShareRejected(Critical):
-    """`maximum`: unreadable images / all images."""
-
-    maximum: Fraction = 0.02
-
-    @property
-    def looser(self) -> str:
-        """More unreadable images are accepted than by default."""
-        default = type(self).model_fields["maximum"].default
-        return f"maximum {self.maximum} is above the default {default}" if self.maximum > default else ""
-
-
-class Ratio(Advisory):
-    """`maximum`: largest / smallest."""
-
-    maximum: Annotated[Number, Field(ge=1)]
-
-
-class ImageSide(Advisory):
-    """`minimum`: pixels."""
-
-    minimum: PositiveInt = 64
-
-
-class Share(Advisory):
+class MaximumShare(Advisory):
     """`maximum`: of all images."""
 
     maximum: Fraction
-
-
-class ImageQuality(Advisory):
-    """`maximum`: share of images that are `dark`, `blurred`, `uniform` or of an odd `aspect`; null = not looked for."""
-
-    maximum: Fraction = 0.05
-    dark: Fraction | None = 0.08
-    blurred: Annotated[Number, Field(ge=0)] | None = 15.0
-    uniform: Fraction | None = 0.03
-    aspect: Annotated[Number, Field(ge=1)] | None = 4.0
-
-
-class SplitDrift(Advisory):
-    """`maximum`: Kolmogorov-Smirnov distance; `significance`: false discovery rate below which one is no accident."""
-
-    maximum: Fraction = 0.1
-    significance: Annotated[Number, Field(gt=0, lt=1)] = 0.01
-
-
-class Shortcut(Advisory):
-    """`maximum`: how far a probe may come from guessing (0) to always right (1)."""
-
-    maximum: Fraction = 0.5
 
 
 class Probes(Section):
@@ -154,33 +116,62 @@ class Probes(Section):
 class Validate(Section):
     """One entry per expectation, and how the probes behind some of them work; a file names what it changes."""
 
-    columns: Critical = Critical()
-    classes_in_every_split: Critical = Critical()
-    minimum_rows: MinimumRows = MinimumRows()
-    image_in_one_split: Critical = Critical()
-    duplicates_in_one_split: Critical = Critical()
-    photo_in_one_split: Critical = Critical()
-    split_group_in_one_split: Critical = Critical()
-    share_rejected: ShareRejected = ShareRejected()
-    class_balance: Ratio = Ratio(maximum=3.0)
-    source_balance: Ratio = Ratio(maximum=10.0)
-    image_side: ImageSide = ImageSide()
-    training_resolution: Share = Share(maximum=0.1)
-    licence_known: Advisory = Advisory()
-    image_quality: ImageQuality = ImageQuality()
-    split_drift: SplitDrift = SplitDrift()
-    label_noise: Share = Share(maximum=0.05)
-    border_shortcut: Shortcut = Shortcut()
-    source_shortcut: Shortcut = Shortcut()
+    model_config = ConfigDict(extra="allow")  # the entries, which are checked below
+
     probes: Probes = Probes()
 
-    def entry(self, id: str) -> Expectation:
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: object) -> object:
+        """Every expectation has an entry: its default, with what is given on top."""
+        if not isinstance(given, Mapping):
+            return given
+        known = default_settings()
+        entries = {
+            key: {**known[key].model_dump(), **value} if key in known and isinstance(value, Mapping) else value
+            for key, value in given.items()
+        }
+        return dict(_form(tuple(known.items())).model_validate(entries))
+
+    @classmethod
+    def file_keys(cls) -> dict[str, Any]:
+        """The probes and every expectation."""
+        return {**{id: type(default) for id, default in default_settings().items()}, **super().file_keys()}
+
+    def entry(self, id: str) -> ExpectationSettings:
         """One entry by the id of its expectation.
 
         Raises:
             KeyError: there is none of that name.
         """
         found = getattr(self, id, None)
-        if not isinstance(found, Expectation):
+        if not isinstance(found, ExpectationSettings):
             raise KeyError(id)
         return found
+
+
+def register(id: str, default: ExpectationSettings) -> None:
+    """Makes an expectation a key of the section; called where the expectation is declared.
+
+    Raises:
+        ValueError: there is one of that name.
+    """
+    if id in _defaults or id in Validate.model_fields:
+        raise ValueError(f"validate.{id} is there already: give the expectation another name")
+    _defaults[id] = default
+
+
+def default_settings() -> Mapping[str, ExpectationSettings]:
+    """The entry of every expectation where a params file has none, by id.
+
+    The expectations are imported by name: what checks a dataset lies above its params and is no part of them.
+    """
+    import_module(_CATALOGUE)
+    return MappingProxyType(_defaults)
+
+
+@lru_cache(maxsize=1)
+def _form(known: tuple[tuple[str, ExpectationSettings], ...]) -> type[Section]:
+    """The section with a field an expectation, which refuses other keys."""
+    fields: dict[str, Any] = {id: (type(default), default) for id, default in known}
+    return create_model("Validate", __base__=Section, probes=(Probes, Probes()), **fields)

@@ -14,9 +14,10 @@ from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
 from podium.core.layout import Layout
-from podium.curation.expectations import schema
-from podium.curation.expectations.catalogue import CATALOGUE
-from podium.curation.expectations.evidence import Evidence
+from podium.curation.expectations.base import Evidence
+from podium.curation.expectations.catalogue import EXPECTATIONS
+from podium.curation.expectations.completeness import broken_rows, missing_columns
+from podium.curation.expectations.pixels import image_quality, split_drift
 from podium.curation.page import Findings, render
 from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import PreparedSplit, open_for_fitting
@@ -105,7 +106,7 @@ def _read(layout: Layout) -> _Inputs:
     """Reads what `preprocess` left, and refuses files that do not belong together."""
     manifest = read_manifest(layout.manifest, {})
     measures = read_parquet(layout.measures)
-    sound = not schema.absent(manifest) and not schema.broken_rows(manifest).any()
+    sound = not missing_columns(manifest) and not broken_rows(manifest).any()
     if sound and sorted(measures.get("image_id", [])) != manifest["image_id"].tolist():
         raise DataError(f"{layout.measures} is not of the images in the manifest: run `dvc repro -f preprocess`")
     missing = [name for name in ("split", *MEASURES) if name not in measures.columns]
@@ -138,9 +139,9 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
         return Evidence(manifest=inputs.manifest, rejected=inputs.unreadable, image_size=size)
 
     from podium.curation import features, labels, probes, quality
-    from podium.curation.expectations import drift
+    from podium.curation.drift import compare_splits
 
-    settings, flags = validate.probes, validate.image_quality
+    settings, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
     drawn = features.draw(
         inputs.splits,
         inputs.manifest,
@@ -153,7 +154,7 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
         rejected=inputs.unreadable,
         image_size=size,
         measures=inputs.measures,
-        drift=drift.compare(inputs.measures, validate.split_drift),
+        drift=compare_splits(inputs.measures, limits.maximum, limits.significance),
         quality=quality.flags(
             inputs.measures,
             inputs.manifest,
@@ -214,7 +215,7 @@ def _tell(report: ValidationReport) -> None:
     critical = [result for result in report.results if _stops(result)]
     if critical:
         more = f" ({len(critical) - 1} more in artifacts/validation/index.html)" if critical[1:] else ""
-        raise ValidationFailed(f"{_sentence(critical[0])}: {CATALOGUE[critical[0].id].remedy}{more}")
+        raise ValidationFailed(f"{_sentence(critical[0])}: {EXPECTATIONS[critical[0].id].remedy}{more}")
     held = sum(result.success for result in report.results)
     print(f"validate: {held} of {len(report.results)} expectations hold: see artifacts/validation/index.html")
 

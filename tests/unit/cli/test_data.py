@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from podium.core.layout import Layout
-from podium.curation.expectations.catalogue import CATALOGUE
+from podium.curation.expectations.catalogue import EXPECTATIONS
 from tests.raw_images import files, write_raw
 from tests.unit.cli.calls import one_line, podium
 
@@ -47,12 +47,12 @@ def fresh(tmp_path, monkeypatch):
 def test_every_expectation_is_listed_with_its_severity(fresh):
     result = podium("validate")
     assert result.exit_code == 0, result.stderr
-    assert all(id in result.stdout for id in CATALOGUE)
+    assert all(id in result.stdout for id in EXPECTATIONS)
     assert "at least 5 images per class and split" in result.stdout
     assert "run `dvc repro validate`" in result.stdout
     listed = json.loads(podium("validate", "--json").stdout)
     assert listed["passed"] is None
-    assert [one["id"] for one in listed["expectations"]] == list(CATALOGUE)
+    assert [one["id"] for one in listed["expectations"]] == list(EXPECTATIONS)
 
 
 def test_the_list_tells_how_the_last_validation_went(project):
@@ -62,7 +62,7 @@ def test_the_list_tells_how_the_last_validation_went(project):
     assert "yes" in podium("validate").stdout
 
 
-@pytest.mark.parametrize("id", CATALOGUE)
+@pytest.mark.parametrize("id", EXPECTATIONS)
 def test_every_expectation_can_be_explained(fresh, id):
     result = podium("validate", "--explain", id)
     assert result.exit_code == 0, result.stderr

@@ -11,7 +11,7 @@ from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.curation.expectations.catalogue import CATALOGUE
+from podium.curation.expectations.catalogue import EXPECTATIONS
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
 from podium.pipeline import preprocess, validate
 from podium.records.fetch import SkippedFile
@@ -67,7 +67,7 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
     report = ValidationReport.read(prepared.validation_report)
     assert report.passed
     assert (report.images, report.rejected) == (37, 1)
-    assert [result.id for result in report.results] == sorted(CATALOGUE)
+    assert [result.id for result in report.results] == sorted(EXPECTATIONS)
     assert json.loads((prepared.validation / "passed.json").read_text()) == {
         "manifest_sha256": sha256_file(prepared.manifest),
         "passed": True,
@@ -173,7 +173,7 @@ def test_the_page_needs_nothing_else_shows_every_part_and_escapes_names(prepared
         "lemon/copy.png",
         "a.txt",
         sha256_file(prepared.manifest),
-        *(entry.sentence for entry in CATALOGUE.values()),
+        *(entry.sentence for entry in EXPECTATIONS.values()),
     ):
         assert part in page.text
 

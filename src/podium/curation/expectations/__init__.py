@@ -1,1 +1,1 @@
-"""What a prepared dataset must satisfy: one module a concern (= a suite of Great Expectations), and their engine."""
+"""What a prepared dataset must satisfy: expectations, each one decorated function, and the engine that judges them."""

@@ -1,14 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from podium.config.validate import Critical, Validate
 from podium.core.errors import UsageError
-from podium.curation.expectations.catalogue import CATALOGUE, explain
+from podium.curation.expectations.catalogue import EXPECTATIONS, docs_table, explain
 
 
-@pytest.mark.parametrize("id", CATALOGUE)
+@pytest.mark.parametrize("id", EXPECTATIONS)
 def test_every_expectation_of_the_params_is_explained_with_its_threshold(id):
     found = explain(id, Validate())
 
@@ -18,7 +19,7 @@ def test_every_expectation_of_the_params_is_explained_with_its_threshold(id):
 
 
 def test_every_key_of_the_params_section_is_an_expectation_but_the_probes():
-    assert set(CATALOGUE) == set(Validate.model_fields) - {"probes"}
+    assert set(EXPECTATIONS) == set(Validate.file_keys()) - {"probes"}
 
 
 def test_an_explanation_has_the_severity_in_force_and_why_it_was_relaxed():
@@ -48,3 +49,7 @@ def test_explaining_does_not_load_great_expectations():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_table_of_the_docs_is_that_of_the_code():
+    assert docs_table() in (Path(__file__).parents[4] / "docs" / "data.md").read_text(encoding="utf-8")

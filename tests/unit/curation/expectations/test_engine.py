@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from podium.config.validate import Validate
-from podium.curation.expectations import drift, engine
-from podium.curation.expectations.catalogue import CATALOGUE
-from podium.curation.expectations.evidence import Evidence
+from podium.curation import drift
+from podium.curation.expectations import engine
+from podium.curation.expectations.base import Evidence
+from podium.curation.expectations.catalogue import EXPECTATIONS
 from podium.records.profile import FlaggedImage, QualityFlag
 from podium.records.validate import ExpectationResult
 from tests.evidence import evidence, manifest, measures, noise, probe, shortcuts
@@ -29,7 +30,7 @@ def measured(frame: pd.DataFrame | None = None, shift: float = 0.0, **changes: o
     taken = measures(frame)
     if shift:
         taken.loc[taken["split"] == "test", "brightness"] += shift
-    return evidence(frame, measures=taken, drift=drift.compare(taken, PARAMS.split_drift), **changes)
+    return evidence(frame, measures=taken, drift=drift.compare_splits(taken, 0.1, 0.01), **changes)
 
 
 def check(found: Evidence, params: Validate = PARAMS) -> dict[str, ExpectationResult]:
@@ -44,7 +45,7 @@ def test_a_sound_dataset_passes_every_expectation_of_the_params() -> None:
     results = check(measured(rejected=2))
 
     assert failing(results) == set()
-    assert list(results) == sorted(set(Validate.model_fields) - {"probes"}) == sorted(CATALOGUE)
+    assert list(results) == sorted(set(Validate.file_keys()) - {"probes"}) == sorted(EXPECTATIONS)
     assert {name: r.severity for name, r in results.items()} == {n: PARAMS.entry(n).severity for n in results}
     assert all(r.checked and r.sentence and r.why and r.expected and r.observed for r in results.values())
     assert all(r.offending == [] and r.offending_count == 0 for r in results.values())
@@ -113,7 +114,7 @@ def test_every_other_expectation_fails_on_data_made_to_break_it_and_names_images
 
     results = check(found, strict)
 
-    assert failing(results) == set(CATALOGUE) - {"columns"}
+    assert failing(results) == set(EXPECTATIONS) - {"columns"}
     assert all(result.checked for result in results.values())
     assert [id for id, result in results.items() if not result.offending] == ["columns"]
 
@@ -199,7 +200,7 @@ def test_two_runs_give_the_same_results_whatever_the_order_of_rows() -> None:
 
 def _measures_of(frame: pd.DataFrame) -> dict[str, object]:
     taken = measures(frame)
-    return {"measures": taken, "drift": drift.compare(taken, PARAMS.split_drift)}
+    return {"measures": taken, "drift": drift.compare_splits(taken, 0.1, 0.01)}
 
 
 def test_data_docs_have_a_page_for_every_suite(tmp_path: Path) -> None:
@@ -208,6 +209,6 @@ def test_data_docs_have_a_page_for_every_suite(tmp_path: Path) -> None:
     assert page == tmp_path / "docs" / "index.html"
     assert page.is_file()
     suites = {path.stem for path in (tmp_path / "docs" / "expectations").iterdir()}
-    assert suites == {entry.suite for entry in CATALOGUE.values()}
+    assert suites == {entry.suite for entry in EXPECTATIONS.values()}
     text = (tmp_path / "docs" / "expectations" / "leakage.html").read_text(encoding="utf-8")
-    assert CATALOGUE["photo_in_one_split"].sentence in text
+    assert EXPECTATIONS["photo_in_one_split"].sentence in text
