@@ -1,7 +1,5 @@
 """The leaderboard: its order, whether it is a fair one, the verdict between the best two, and all for a terminal.
 
-Needs rich only.
-
 A difference counts when the paired test says so; otherwise the cheaper model wins, counted in FLOPs and not by a clock.
 """
 
@@ -145,6 +143,9 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
     table.add_column("model", overflow="fold", min_width=10)
     for name in (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs"):
         table.add_column(name, justify="right", no_wrap=True)
+    added = tuple(leaderboard.rows[0].model_extra or ())
+    for name in added:
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for row in leaderboard.rows:
         won = decision is not None and row.model == decision.winner
         table.add_row(
@@ -158,17 +159,25 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
             f"{row.images_seen:,}",
             _millions(row.parameters),
             f"{row.flops / 1e9:.3g}",
+            *(_three_digits((row.model_extra or {}).get(name)) for name in added),
             style="bold" if won else "",
         )
     return table
 
 
 def _row(place: int, entry: Metrics) -> LeaderboardRow:
-    """A model's row; its group accuracy is None where classes have no groups."""
-    same = LeaderboardRow.model_fields.keys() - {"rank", "group_accuracy"}
-    coarse = entry.groups.accuracy if entry.groups else None
-    return LeaderboardRow.model_validate(
-        {"rank": place, "group_accuracy": coarse, **entry.model_dump(include=set(same))}
+    """A model's row, with the metrics that were added to the leaderboard."""
+    from podium.analysis.metrics import METRICS
+
+    added = entry.model_extra or {}
+    return LeaderboardRow(
+        **entry.facts,
+        **{name: value for name, value in added.items() if name in METRICS and METRICS[name].on_leaderboard},
+        rank=place,
+        accuracy=entry.accuracy,
+        macro_f1=entry.macro_f1,
+        group_accuracy=entry.groups.accuracy if entry.groups else None,
+        loss=entry.loss,
     )
 
 
@@ -237,6 +246,11 @@ def _conditions(leaderboard: Leaderboard) -> str:
 def _two_lines(interval: Interval) -> str:
     """A rate in percent, and its interval below."""
     return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+
+
+def _three_digits(value: float | None) -> str:
+    """An added metric; a dash where there was nothing to measure it on."""
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _millions(count: int) -> str:

@@ -1,22 +1,25 @@
-"""From probabilities to the numbers of `metrics.json`. numpy and sklearn (imported when something is measured).
+"""From probabilities to the numbers of `metrics.json`: a metric is one function under `@metric`.
 
-Formulas and sources: docs/metrics.md.
+Formulas and sources: docs/metrics.md. No number depends on the order of the images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.analysis.calibration import reliability
 from podium.analysis.conditions import conditions_of
-from podium.analysis.groups import coarse
-from podium.analysis.predictions import Predictions
-from podium.analysis.slices import slice_metrics
-from podium.analysis.statistics import bootstrap_confusion, confusion
+from podium.analysis.predictions import Predictions, predict_groups, slice_masks
+from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, reliability
 from podium.config.judging import Evaluate
-from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics
+from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics, SliceMetrics
 from podium.records.training import ModelCard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 
@@ -31,6 +34,149 @@ class ClassReport:
     weighted_precision: float
     weighted_recall: float
     weighted_f1: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a metric is measured on: the answers on the test split and the `evaluate` section."""
+
+    predictions: Predictions
+    settings: Evaluate
+
+    @cached_property
+    def report(self) -> "ClassReport":
+        """Precision, recall and F1 per class, and their means."""
+        return class_report(self.predictions.labels, self.predictions.predicted, self.predictions.classes)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number about the test split.
+
+    Attributes:
+        name: its key in `metrics.json`, and `test_<name>` in MLflow.
+        sentence: what it is, with its range.
+        higher_is_better: None where neither is.
+        on_leaderboard: whether it is a column of its own there.
+        compute: the number; None where there is nothing to measure it on.
+    """
+
+    name: str
+    sentence: str
+    higher_is_better: bool | None
+    on_leaderboard: bool
+    compute: Callable[[Answers], float | None]
+
+    @property
+    def documentation(self) -> str:
+        """Its row of the table in docs/metrics.md."""
+        better = {True: "higher", False: "lower", None: "neither"}[self.higher_is_better]
+        return f"| `{self.name}` | {self.sentence} | {better} |"
+
+
+METRICS: dict[str, Metric] = {}
+"""Every metric by name."""
+
+_Compute = Callable[[Answers], float | None]
+
+
+def metric(
+    sentence: str, *, higher_is_better: bool | None = True, on_leaderboard: bool = False
+) -> Callable[[_Compute], _Compute]:
+    """Makes a function a metric, under its own name.
+
+    Args:
+        sentence: what it is, with its range.
+        higher_is_better: None where neither is.
+        on_leaderboard: whether it is a column of its own there.
+    """
+
+    def register(compute: _Compute) -> _Compute:
+        name = compute.__name__
+        METRICS[name] = Metric(name, sentence, higher_is_better, on_leaderboard, compute)
+        return compute
+
+    return register
+
+
+@metric("plain mean of the classes' precision, over the classes that are true or predicted somewhere; [0, 1]")
+def macro_precision(answers: Answers) -> float:
+    """Each class counts the same."""
+    return answers.report.macro_precision
+
+
+@metric("plain mean of the classes' recall, over the classes that are true or predicted somewhere; [0, 1]")
+def macro_recall(answers: Answers) -> float:
+    """Each class counts the same."""
+    return answers.report.macro_recall
+
+
+@metric("mean of the classes' precision weighted by support; [0, 1]")
+def weighted_precision(answers: Answers) -> float:
+    """Each image counts the same."""
+    return answers.report.weighted_precision
+
+
+@metric("mean of the classes' recall weighted by support, which is the accuracy; [0, 1]")
+def weighted_recall(answers: Answers) -> float:
+    """Each image counts the same."""
+    return answers.report.weighted_recall
+
+
+@metric("mean of the classes' F1 weighted by support; [0, 1]")
+def weighted_f1(answers: Answers) -> float:
+    """Each image counts the same."""
+    return answers.report.weighted_f1
+
+
+@metric(
+    "mean of -ln p(y), p kept above float32's epsilon as in scikit-learn's `log_loss`; nats, [0, 15.94]",
+    higher_is_better=False,
+)
+def loss(answers: Answers) -> float:
+    """Without label smoothing or weights, whatever was minimised."""
+    return log_loss(answers.predictions.labels, answers.predictions.probabilities)
+
+
+@metric("images whose y is among the `top_k` most probable classes / N; [`accuracy`, 1]")
+def top_k_accuracy(answers: Answers) -> float:
+    """`top_k` is at most the number of classes."""
+    return accuracy_of_first(answers.predictions.labels, answers.predictions.probabilities, _top_k(answers))
+
+
+@metric("mean of p(ŷ); [1/C, 1]", higher_is_better=None)
+def mean_confidence(answers: Answers) -> float:
+    """Over all answers."""
+    return _mean(answers.predictions.confidence) or 0.0
+
+
+@metric("mean of p(ŷ) over right answers; [1/C, 1], null where there are none", higher_is_better=None)
+def mean_confidence_correct(answers: Answers) -> float | None:
+    """Over right answers."""
+    return _mean(answers.predictions.confidence[answers.predictions.correct])
+
+
+@metric("mean of p(ŷ) over wrong answers; [1/C, 1], null where there are none", higher_is_better=None)
+def mean_confidence_wrong(answers: Answers) -> float | None:
+    """Over wrong answers."""
+    return _mean(answers.predictions.confidence[~answers.predictions.correct])
+
+
+@metric("images with p(ŷ) < `low_confidence_threshold`; 0..N", higher_is_better=None)
+def low_confidence_count(answers: Answers) -> int:
+    """A confidence of exactly the threshold does not count."""
+    return int((answers.predictions.confidence < answers.settings.low_confidence).sum())
+
+
+@metric(
+    "sum over bins of (images in the bin / N) x abs(accuracy - mean confidence in the bin); [0, 1]",
+    higher_is_better=False,
+)
+def ece(answers: Answers) -> float:
+    """The expected calibration error over `calibration_bins` bins of equal width."""
+    predictions = answers.predictions
+    found = reliability(predictions.confidence, predictions.correct, answers.settings.calibration_bins)
+    return found.expected_calibration_error
 
 
 def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
@@ -48,7 +194,7 @@ def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> f
     return float(-np.log(np.sort(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))).mean())
 
 
-def top_k_accuracy(labels: NDArray[np.int64], probabilities: NDArray[np.float32], k: int) -> float:
+def accuracy_of_first(labels: NDArray[np.int64], probabilities: NDArray[np.float32], k: int) -> float:
     """Share of images whose true class is among the k most probable ones.
 
     Args:
@@ -99,7 +245,7 @@ def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetri
     """Accuracy, macro F1 and recall over coarse classes, as `measure` has them over classes.
 
     Args:
-        coarsened: predictions over groups (`groups.coarse`).
+        coarsened: predictions over groups (`predict_groups`).
         samples: bootstrap resamples.
         seed: of the bootstrap.
     """
@@ -107,6 +253,30 @@ def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetri
     accuracy, f1 = bootstrap_confusion(counts, samples, seed)
     report = class_report(coarsened.labels, coarsened.predicted, coarsened.classes)
     return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=report.per_class)
+
+
+def slice_metrics(
+    index: "pd.DataFrame", correct: NDArray[np.bool_], samples: int, seed: int
+) -> dict[str, SliceMetrics]:
+    """Accuracy with its 95 % interval on each slice that holds an image.
+
+    Args:
+        index: as in `slice_masks`.
+        correct: whether each image was named rightly, shape (N,).
+        samples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Returns:
+        By slice name; empty slices are left out.
+    """
+    return {
+        name: SliceMetrics(
+            accuracy=bootstrap_rate(int(correct[mask].sum()), int(mask.sum()), samples, seed, name),
+            images=int(mask.sum()),
+        )
+        for name, mask in slice_masks(index).items()
+        if mask.any()
+    }
 
 
 def measure(
@@ -125,47 +295,30 @@ def measure(
     Returns:
         The document `metrics.json` holds; the order of the images changes nothing.
     """
-    counts = confusion(test.labels, test.predicted, len(test.classes))
-    accuracy, f1 = bootstrap_confusion(counts, settings.bootstrap_samples, seed)
-    report = class_report(test.labels, test.predicted, test.classes)
-    confidence, correct = test.confidence, test.correct
-    k = min(settings.top_k, len(test.classes))
-    coarsened = coarse(test, card.groups)
+    samples, answers = settings.bootstrap_samples, Answers(test, settings)
+    accuracy, macro_f1 = bootstrap_confusion(confusion(test.labels, test.predicted, len(test.classes)), samples, seed)
+    groups = predict_groups(test, card.groups)
     return Metrics(
-        model=card.model,
-        architecture=card.architecture,
-        fingerprint=card.fingerprint,
+        **card.facts,
+        **{name: known.compute(answers) for name, known in METRICS.items()},
         conditions=conditions_of(card),
         test_digest=test_digest,
         images=len(test.labels),
         accuracy=accuracy,
-        macro_f1=f1,
-        macro_precision=report.macro_precision,
-        macro_recall=report.macro_recall,
-        weighted_precision=report.weighted_precision,
-        weighted_recall=report.weighted_recall,
-        weighted_f1=report.weighted_f1,
-        loss=log_loss(test.labels, test.probabilities),
-        top_k=k,
-        top_k_accuracy=top_k_accuracy(test.labels, test.probabilities, k),
-        mean_confidence=_mean(confidence) or 0.0,
-        mean_confidence_correct=_mean(confidence[correct]),
-        mean_confidence_wrong=_mean(confidence[~correct]),
+        macro_f1=macro_f1,
+        top_k=_top_k(answers),
         low_confidence_threshold=settings.low_confidence,
-        low_confidence_count=int((confidence < settings.low_confidence).sum()),
-        ece=reliability(confidence, correct, settings.calibration_bins).expected_calibration_error,
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
-        per_class=report.per_class,
-        slices=slice_metrics(test.index, correct, settings.bootstrap_samples, seed),
-        groups=None if coarsened is None else group_metrics(coarsened, settings.bootstrap_samples, seed),
-        parameters=card.parameters,
-        flops=card.flops,
-        weights_bytes=card.weights_bytes,
-        learning_rate=card.learning_rate,
-        epochs=card.epochs,
-        images_seen=card.images_seen,
+        per_class=answers.report.per_class,
+        slices=slice_metrics(test.index, test.correct, samples, seed),
+        groups=None if groups is None else group_metrics(groups, samples, seed),
     )
+
+
+def _top_k(answers: Answers) -> int:
+    """`evaluate.top_k`, at most the number of classes."""
+    return min(answers.settings.top_k, len(answers.predictions.classes))
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -1,8 +1,9 @@
-"""What a model said about every image of a split, in one fixed order. Needs pandas and pyarrow only.
+"""What a model said about every image of a split, in one fixed order: over classes, over coarse classes, and on slices.
 
 `evaluate` writes it, `compare` reads back who was right about which image.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from numpy.typing import NDArray
 from podium.core.errors import DataError, ModelError
 from podium.core.files import replacing
 from podium.records.base import read_parquet
+
+OCCLUSION = 0.1  # share of the object hidden, above which it counts as occluded
+CLUTTER = 0.2  # share of the surface covered, above which the background counts as busy
+SLICES = ("clean", "occluded", "busy_background", "several_objects", "rotated_view", "hard")
+"""Parts of the test split with known truth. The thresholds lie in the gaps of the embedded sample: a busy background
+covers a quarter of the surface or more and any other none of it; an occluder hides an eighth of the object or more."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Predictions:
         return [self.classes[number] for number in self.predicted]
 
 
-def predictions_of(
+def sort_predictions(
     classes: tuple[str, ...], index: pd.DataFrame, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> Predictions:
     """Puts predictions into the one order they are stored in.
@@ -127,3 +134,80 @@ def read_answers(path: Path) -> pd.DataFrame:
     if frame.shape[1] != 3:
         raise DataError(f"{path} lacks image_id, label or predicted: delete it and run `dvc repro`")
     return frame.sort_values("image_id", ignore_index=True)
+
+
+def predict_groups(predictions: Predictions, groups: Mapping[str, str]) -> Predictions | None:
+    """The same predictions over coarse classes (`dataset.groups`).
+
+    P(group | image) is the sum of P(class | image) over the classes of the group, which exclude each other. The most
+    probable group need not be that of the most probable class: apple 0.4, leek 0.3 and onion 0.3 make an apple, and a
+    vegetable.
+
+    Args:
+        predictions: N images over C classes.
+        groups: group by class; a class that is missing or has none ("") is a group of its own.
+
+    Returns:
+        N images over the sorted groups, float32 (summed in float64); None where the groups tell nothing new: no class
+        has one, all classes share one, or each class is one.
+    """
+    named = {label: groups.get(label, "") for label in predictions.classes}
+    of_class = [group or label for label, group in named.items()]
+    found = tuple(sorted(set(of_class)))
+    if not any(named.values()) or not 1 < len(found) < len(predictions.classes):
+        return None
+    number = np.array([found.index(group) for group in of_class], dtype=np.int64)
+    return Predictions(
+        classes=found,
+        index=predictions.index,
+        labels=number[predictions.labels],
+        probabilities=_sum_groups(predictions.probabilities, number, len(found)),
+    )
+
+
+def slice_masks(index: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Which images belong to which slice.
+
+    Args:
+        index: one row an image; any of the columns `occlusion` and `clutter` (shares in [0, 1]), `objects` (a count)
+            and `view` (`front` or `rotated`). An unknown value does not make an image hard.
+
+    Returns:
+        Masks of shape (N,) by slice name, in the order of `SLICES`; slices without truth are left out, and all of
+        them where there is no truth at all.
+    """
+    masks: dict[str, NDArray[np.bool_]] = {}
+    if "occlusion" in index:
+        masks["occluded"] = _numbers(index["occlusion"]) > OCCLUSION
+    if "clutter" in index:
+        masks["busy_background"] = _numbers(index["clutter"]) > CLUTTER
+    if "objects" in index:
+        masks["several_objects"] = _numbers(index["objects"]) > 1
+    if "view" in index:
+        masks["rotated_view"] = index["view"].eq("rotated").to_numpy(dtype=bool)
+    if not masks:
+        return {}
+    hard = np.logical_or.reduce(list(masks.values()))
+    return {"clean": ~hard, **masks, "hard": hard}
+
+
+def _sum_groups(probabilities: NDArray[np.float32], number: NDArray[np.int64], groups: int) -> NDArray[np.float32]:
+    """Probabilities of groups.
+
+    Args:
+        probabilities: of classes, shape (N, classes).
+        number: the group of each class.
+        groups: how many there are.
+
+    Returns:
+        Shape (N, groups).
+    """
+    out = np.zeros((len(probabilities), groups), dtype=np.float64)
+    for column, group in enumerate(number):
+        out[:, group] += probabilities[:, column]
+    return out.astype(np.float32)
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    """A column as floats; what is no number is NaN."""
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

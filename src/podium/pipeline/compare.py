@@ -7,14 +7,13 @@ import shutil
 
 from podium.analysis.leaderboard import decide, leaderboard_table, rank
 from podium.analysis.predictions import read_answers
-from podium.analysis.rounding import rounded
 from podium.analysis.statistics import mcnemar
 from podium.config.judging import Compare
 from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
-from podium.records.evaluation import Metrics, PairedTest
+from podium.records.evaluation import Metrics, PairedTest, round_floats
 from podium.records.validate import ValidationReport
 
 
@@ -34,10 +33,10 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
     validation = ValidationReport.read(layout.validation_report)
     _remove_others(layout, models)
-    leaderboard = rounded(rank(metrics, compare.metric, compare.accept))
+    leaderboard = round_floats(rank(metrics, compare.metric, compare.accept))
     test = None
     if len(models) > 1:
-        test = rounded(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))
+        test = round_floats(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))
     decision = decide(leaderboard, test, compare.significance, validation.passed)
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / "leaderboard.json")

@@ -12,15 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.analysis.metrics import measure
-from podium.analysis.predictions import Predictions, predictions_of, write_predictions
-from podium.analysis.rounding import rounded
+from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
-from podium.records.evaluation import Metrics
+from podium.records.evaluation import Metrics, round_floats
 from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard
 
@@ -58,7 +57,7 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
     test = open_for_testing(layout.prepared)
     _check_data(classifier, test)
     predictions, batched_seconds = _predict(classifier, test, evaluate.batch_size)
-    metrics = rounded(
+    metrics = round_floats(
         measure(
             classifier.card,
             test=predictions,
@@ -113,7 +112,7 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
         parts.append(classifier.probabilities(images, batch_size))
         seconds += time.perf_counter() - begun
     probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
-    return predictions_of(split.classes, split.index, split.labels, probabilities), seconds
+    return sort_predictions(split.classes, split.index, split.labels, probabilities), seconds
 
 
 def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
@@ -133,8 +132,7 @@ def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
 
 def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
-    from podium.analysis.calibration import reliability
-    from podium.analysis.statistics import confusion
+    from podium.analysis.statistics import confusion, reliability
     from podium.report import plots
     from podium.report.lettering import legible
 

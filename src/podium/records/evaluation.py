@@ -1,9 +1,14 @@
-"""What `evaluate` and `compare` leave: metrics, leaderboard, decision."""
+"""What `evaluate` and `compare` leave: metrics, leaderboard, decision; their floats have ten significant digits."""
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict
 
 from podium.config.judging import Condition
 from podium.records.base import Record
+from podium.records.training import ModelFacts
+
+_Record = TypeVar("_Record", bound=Record)
 
 
 class Interval(Record):
@@ -57,15 +62,16 @@ class Conditions(Record):
     val_split: str
 
 
-class Metrics(Record):
+class Metrics(ModelFacts):
     """`reports/evaluation/<model>/metrics.json`: the test split, once.
 
-    `groups` is None where there are no coarse classes to tell apart.
+    `groups` is None where there are no coarse classes to tell apart. A metric that is no field here (see
+    `analysis.metrics`) stands beside the others under its own name.
     """
 
-    model: str
-    architecture: str
-    fingerprint: str
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
     conditions: Conditions
     test_digest: str
     images: int
@@ -90,12 +96,6 @@ class Metrics(Record):
     per_class: dict[str, ClassMetrics]
     slices: dict[str, SliceMetrics]
     groups: GroupMetrics | None
-    parameters: int
-    flops: int
-    weights_bytes: int
-    learning_rate: float
-    epochs: int
-    images_seen: int
 
 
 class Difference(Record):
@@ -106,23 +106,17 @@ class Difference(Record):
     accepted: bool
 
 
-class LeaderboardRow(Record):
-    """One model of the leaderboard, best first."""
+class LeaderboardRow(ModelFacts):
+    """One model of the leaderboard, best first; metrics that were added to it stand beside the fields."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
 
     rank: int
-    model: str
-    architecture: str
-    fingerprint: str
     accuracy: Interval
     macro_f1: Interval
     group_accuracy: Interval | None
     loss: float
-    learning_rate: float
-    epochs: int
-    images_seen: int
-    parameters: int
-    flops: int
-    weights_bytes: int
 
 
 class Leaderboard(Record):
@@ -158,3 +152,28 @@ class Decision(Record):
     reason: str
     test: PairedTest | None
     validation_passed: bool
+
+
+def round_floats(record: _Record) -> _Record:
+    """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff.
+
+    Args:
+        record: any record; integers, texts and booleans stay as they are.
+
+    Returns:
+        A record of the same type.
+    """
+    return type(record).model_validate(_round(record.model_dump()))
+
+
+def _round(value: Any) -> Any:
+    """A JSON value with its floats at ten significant digits, all the way down."""
+    match value:
+        case float():
+            return float(f"{value:.10g}")
+        case dict():
+            return {key: _round(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_round(item) for item in value]
+        case _:
+            return value

@@ -6,7 +6,7 @@ Floats in tables are in their shortest exact form.
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from podium.config.base import Split
 from podium.config.contender import From, Head, Network
@@ -85,15 +85,36 @@ class TuningResult(Record):
     fingerprint: str
 
 
-class ModelCard(Record):
+class ModelFacts(Record):
+    """What is known of a trained model wherever it is spoken of: its card, its metrics, its row of the leaderboard.
+
+    `flops` are of one image's forward pass, `weights_bytes` of the file, `epochs` and
+    `images_seen` are what training took.
+    """
+
+    model: str
+    architecture: str
+    fingerprint: str
+    parameters: int
+    flops: int
+    weights_bytes: int
+    learning_rate: float
+    epochs: int
+    images_seen: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """These fields alone, for another record of the same model."""
+        return self.model_dump(include=set(ModelFacts.model_fields))
+
+
+class ModelCard(ModelFacts):
     """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`.
 
     `recipe` is the one followed, with what was `tuned`. `tuning_images` is the budget of its study. `micro_batch_size`
     is below the batch where memory was not enough. `cached_prefix`: a frozen prefix was computed once per view.
     """
 
-    model: str
-    architecture: str
     attention: Literal["none", "se", "cbam", "self"]
     head: Head
     classes: list[str]
@@ -101,19 +122,13 @@ class ModelCard(Record):
     preprocessing: Preprocessing
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    parameters: int
-    flops: int
-    weights_bytes: int
     weights_sha256: str
     pretrained: WeightsRecord
     trainable: Literal["all", "head", "last_stage"] | From
     recipe: Train
-    learning_rate: float
     tuned: dict[str, Value]
     tuning_images: int
-    epochs: int
     best_epoch: int
-    images_seen: int
     micro_batch_size: int
     cached_prefix: bool
     stopped_early: bool
@@ -121,7 +136,6 @@ class ModelCard(Record):
     runtime: dict[str, str | int | float | bool]
     versions: dict[str, str]
     data_digests: dict[Split, str]
-    fingerprint: str
 
     @property
     def network(self) -> Network:

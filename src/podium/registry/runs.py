@@ -135,24 +135,22 @@ def note(results: Results) -> str:
 
 def test_metrics(model: ModelResults) -> dict[str, float]:
     """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
+    from podium.analysis.metrics import METRICS
+
     m = model.metrics
     values = {
         "test_accuracy": m.accuracy.value,
         "test_accuracy_low": m.accuracy.low,
         "test_accuracy_high": m.accuracy.high,
         "test_macro_f1": m.macro_f1.value,
-        "test_macro_precision": m.macro_precision,
-        "test_macro_recall": m.macro_recall,
-        "test_weighted_f1": m.weighted_f1,
-        "test_loss": m.loss,
-        f"test_top_{m.top_k}_accuracy": m.top_k_accuracy,
-        "test_mean_confidence": m.mean_confidence,
-        "test_low_confidence_count": float(m.low_confidence_count),
-        "test_ece": m.ece,
         "parameters": float(m.parameters),
         "flops": float(m.flops),
         "images_seen": float(m.images_seen),
     }
+    for name in METRICS:
+        value = getattr(m, name, None)  # one added since the model was evaluated is not there
+        if value is not None:
+            values[f"test_top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test_{name}"] = float(value)
     if m.groups is not None:
         values |= {"test_group_accuracy": m.groups.accuracy.value, "test_group_macro_f1": m.groups.macro_f1.value}
     for kind, rates in (

@@ -141,7 +141,7 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
 
 def _view(results: Results) -> dict[str, Any]:
     """Everything the template names."""
-    from podium.analysis.slices import SLICES
+    from podium.analysis.predictions import SLICES
 
     layout = results.layout
     known = [name for name in SLICES if any(name in c.metrics.slices for c in results.models)]
@@ -155,6 +155,7 @@ def _view(results: Results) -> dict[str, Any]:
         "shared": shared([model.metrics for model in results.models]),
         "axis": _axis([row.accuracy for row in results.leaderboard.rows]),
         "parts": [_part(layout, c, c is results.winner) for c in results.models],
+        "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
         "studies": studies(results),
         "mistakes": _mistakes(layout, results.winner.name),

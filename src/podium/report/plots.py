@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from podium.analysis.calibration import Reliability
+from podium.analysis.statistics import Reliability
 from podium.records.evaluation import Interval, Metrics, SliceMetrics
 from podium.report.figure import BLUE, GREY, LIGHT, ORANGE, figure_at
 from podium.report.lettering import Lettering

@@ -1,5 +1,8 @@
 """Numbers of metrics.json against hand-computed values and sklearn."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +11,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
-from podium.analysis.metrics import class_report, log_loss, measure, top_k_accuracy
-from podium.analysis.predictions import predictions_of
+from podium.analysis.leaderboard import leaderboard_table, rank
+from podium.analysis.metrics import METRICS, Answers, accuracy_of_first, class_report, log_loss, measure, metric
+from podium.analysis.predictions import sort_predictions
 from podium.config.judging import Evaluate
+from podium.records.evaluation import Leaderboard, Metrics, round_floats
 from tests.cards import a_card
 
 CLASSES = ("apple", "banana", "cherry")
@@ -21,7 +26,7 @@ def predictions(labels, probabilities, ids=None):
     labels = np.array(labels)
     ids = ids or [f"{i:016x}" for i in range(len(labels))]
     index = pd.DataFrame({"image_id": ids, "path": ids, "label": [CLASSES[i] for i in labels]})
-    return predictions_of(CLASSES, index, labels, np.array(probabilities, np.float32))
+    return sort_predictions(CLASSES, index, labels, np.array(probabilities, np.float32))
 
 
 def measured(test, **settings_):
@@ -50,6 +55,52 @@ def test_four_images_by_hand():
     assert metrics.slices == {}
 
 
+def seven_images():
+    """apple: 3 of 4 right; banana: 1 of 2, named twice; cherry: 1 of 1, named twice."""
+    return predictions([0, 0, 0, 0, 1, 1, 2], np.eye(3)[[0, 0, 0, 1, 1, 2, 2]])
+
+
+def test_macro_and_weighted_means_by_hand():
+    metrics = measured(seven_images())
+    assert metrics.per_class["apple"].model_dump() == pytest.approx(
+        {"precision": 1.0, "recall": 3 / 4, "f1": 6 / 7, "support": 4}
+    )
+    assert metrics.macro_precision == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert metrics.macro_recall == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)
+    assert metrics.macro_f1.value == pytest.approx((6 / 7 + 1 / 2 + 2 / 3) / 3)
+    assert metrics.weighted_precision == pytest.approx((4 * 1 + 2 * 1 / 2 + 1 / 2) / 7)
+    assert metrics.weighted_recall == pytest.approx((4 * 3 / 4 + 2 * 1 / 2 + 1) / 7) == metrics.accuracy.value
+    assert metrics.weighted_f1 == pytest.approx((4 * 6 / 7 + 2 * 1 / 2 + 2 / 3) / 7)
+
+
+@pytest.fixture
+def worst_recall():
+    """A metric of somebody else's module: one decorated function."""
+
+    @metric("lowest recall of a class; [0, 1]", on_leaderboard=True)
+    def worst_recall(answers: Answers) -> float:
+        return min(of_class.recall for of_class in answers.report.per_class.values())
+
+    yield METRICS["worst_recall"]
+    del METRICS["worst_recall"]
+
+
+def test_a_metric_is_added_by_one_function(worst_recall, tmp_path):
+    metrics = measured(seven_images())
+    round_floats(metrics).write(tmp_path / "metrics.json")
+    assert json.loads((tmp_path / "metrics.json").read_text())["worst_recall"] == 0.5
+    board = round_floats(rank([Metrics.read(tmp_path / "metrics.json")], "accuracy"))
+    board.write(tmp_path / "leaderboard.json")
+    assert Leaderboard.read(tmp_path / "leaderboard.json").model_dump()["rows"][0]["worst_recall"] == 0.5
+    assert "worst\nrecall" in [column.header for column in leaderboard_table(board).columns]
+    assert worst_recall.documentation == "| `worst_recall` | lowest recall of a class; [0, 1] | higher |"
+
+
+def test_every_metric_is_documented():
+    said = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert [known.documentation for known in METRICS.values() if known.documentation not in said] == []
+
+
 def test_without_mistakes_there_is_no_confidence_on_mistakes():
     metrics = measured(predictions([0], [[1, 0, 0]]))
     assert metrics.mean_confidence_wrong is None
@@ -70,7 +121,7 @@ def test_loss_and_top_k_are_sklearns(seed):
     assert log_loss(labels, probabilities) == pytest.approx(expected, abs=1e-6)
     for k in (1, 2):
         expected = top_k_accuracy_score(labels, probabilities, k=k, labels=[0, 1, 2])
-        assert top_k_accuracy(labels, probabilities, k) == pytest.approx(expected)
+        assert accuracy_of_first(labels, probabilities, k) == pytest.approx(expected)
 
 
 def test_loss_of_an_impossible_truth_is_finite():
@@ -79,7 +130,7 @@ def test_loss_of_an_impossible_truth_is_finite():
 
 def test_first_of_equally_probable_classes_is_the_answer_in_accuracy_and_top_1():
     labels, even = np.array([0, 1]), np.full((2, 3), 1 / 3, np.float32)
-    assert top_k_accuracy(labels, even, 1) == 0.5
+    assert accuracy_of_first(labels, even, 1) == 0.5
     assert predictions(labels, even).correct.tolist() == [True, False]
 
 

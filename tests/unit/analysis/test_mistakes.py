@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from podium.analysis.mistakes import mistake_name, mistake_table, worst_mistakes, write_picture
-from podium.analysis.predictions import predictions_of
+from podium.analysis.predictions import sort_predictions
 
 
 def made(labels, probabilities, paths, classes=("a", "b")):
     index = pd.DataFrame(
         {"image_id": [f"{i:016x}" for i in range(len(labels))], "path": paths, "label": [classes[i] for i in labels]}
     )
-    return predictions_of(classes, index, np.array(labels), np.array(probabilities, np.float32))
+    return sort_predictions(classes, index, np.array(labels), np.array(probabilities, np.float32))
 
 
 def test_surest_mistakes_come_first_and_right_answers_never():

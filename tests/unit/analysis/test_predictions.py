@@ -1,12 +1,15 @@
-"""predictions.parquet: order, columns, bytes and refusals."""
+"""predictions.parquet (order, columns, bytes, refusals), coarse classes, slices of known difficulty."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from podium.analysis.predictions import predictions_of, read_answers, write_predictions
+from podium.analysis.metrics import group_metrics, slice_metrics
+from podium.analysis.predictions import predict_groups, read_answers, slice_masks, sort_predictions, write_predictions
 from podium.core.errors import DataError, ModelError
 
 INDEX = pd.DataFrame({"image_id": ["b", "a"], "path": ["사과/2.jpg", "x/1.jpg"], "label": ["사과", "x"]})
@@ -14,7 +17,7 @@ PROBABILITIES = np.array([[0.25, 0.75], [0.125, 0.875]], np.float32)
 
 
 def made():
-    return predictions_of(("x", "사과"), INDEX, np.array([1, 0]), PROBABILITIES)
+    return sort_predictions(("x", "사과"), INDEX, np.array([1, 0]), PROBABILITIES)
 
 
 def test_file_is_sorted_by_image_and_has_a_column_a_class(tmp_path):
@@ -33,7 +36,7 @@ def test_file_is_sorted_by_image_and_has_a_column_a_class(tmp_path):
 
 def test_same_predictions_in_another_order_are_the_same_bytes(tmp_path):
     write_predictions(tmp_path / "1.parquet", made())
-    other = predictions_of(("x", "사과"), INDEX.iloc[::-1], np.array([0, 1]), PROBABILITIES[::-1])
+    other = sort_predictions(("x", "사과"), INDEX.iloc[::-1], np.array([0, 1]), PROBABILITIES[::-1])
     write_predictions(tmp_path / "2.parquet", other)
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
 
@@ -46,7 +49,7 @@ def test_answers_are_read_back(tmp_path):
 
 def test_nan_is_called_divergence():
     with pytest.raises(ModelError, match="diverged"):
-        predictions_of(("x", "사과"), INDEX, np.array([1, 0]), PROBABILITIES * np.nan)
+        sort_predictions(("x", "사과"), INDEX, np.array([1, 0]), PROBABILITIES * np.nan)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_nan_is_called_divergence():
 )
 def test_wrong_shapes_are_refused(labels, probabilities, said):
     with pytest.raises(DataError, match=said):
-        predictions_of(("x", "사과"), INDEX, np.array(labels, np.int64), probabilities.astype(np.float32))
+        sort_predictions(("x", "사과"), INDEX, np.array(labels, np.int64), probabilities.astype(np.float32))
 
 
 def test_damaged_files_are_named(tmp_path):
@@ -69,3 +72,119 @@ def test_damaged_files_are_named(tmp_path):
     pq.write_table(pa.table({"image_id": ["a"]}), path)
     with pytest.raises(DataError, match=r"predictions\.parquet"):
         read_answers(path)
+
+
+KINDS = ("apple", "leek", "onion")
+GROUPS = {"apple": "fruit", "leek": "vegetable", "onion": "vegetable"}
+
+
+def over_classes(labels, probabilities, classes=KINDS):
+    ids = [f"{number:016x}" for number in range(len(labels))]
+    index = pd.DataFrame({"image_id": ids, "path": ids, "label": [classes[label] for label in labels]})
+    return sort_predictions(classes, index, np.array(labels), np.array(probabilities, np.float32))
+
+
+def test_the_most_probable_group_need_not_be_that_of_the_most_probable_class():
+    fine = over_classes([1], [[0.4, 0.3, 0.3]])
+    found = predict_groups(fine, GROUPS)
+    assert found.classes == ("fruit", "vegetable")
+    assert fine.predicted_names == ["apple"]
+    assert (found.predicted_names, found.correct.tolist()) == (["vegetable"], [True])
+    assert found.probabilities == pytest.approx(np.array([[0.4, 0.6]]))
+
+
+def test_recall_is_told_by_group():
+    certain = np.eye(3)
+    found = group_metrics(predict_groups(over_classes([0, 1, 2, 2], certain[[0, 2, 1, 0]]), GROUPS), 50, 0)
+    assert found.accuracy.value == 0.75  # leek and onion are taken for each other, one onion for an apple
+    assert {name: (g.recall, g.support) for name, g in found.per_group.items()} == {
+        "fruit": (1.0, 1),
+        "vegetable": (pytest.approx(2 / 3), 3),
+    }
+    assert found.macro_f1.value == pytest.approx((2 / 3 + 0.8) / 2)
+
+
+def test_a_class_without_a_group_is_one_of_its_own():
+    found = predict_groups(
+        over_classes([0], [[0.2, 0.5, 0.3]]), {"leek": "vegetable", "onion": "vegetable", "apple": ""}
+    )
+    assert found.classes == ("apple", "vegetable")
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {},
+        dict.fromkeys(KINDS, ""),
+        dict.fromkeys(KINDS, "food"),
+        {"apple": "a", "leek": "b", "onion": "c"},
+    ],
+    ids=["none", "empty", "one for all", "one each"],
+)
+def test_groups_that_tell_nothing_new_are_not_measured(groups):
+    assert predict_groups(over_classes([0], [[0.2, 0.5, 0.3]]), groups) is None
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=5, max_size=5), st.integers(0, 2**32 - 1))
+def test_a_group_is_right_whenever_its_class_is_certain_and_sums_stay_one(of_class, seed):
+    classes = tuple("vwxyz")
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 5, 20)
+    probabilities = random.dirichlet(np.full(5, 0.1), 20)
+    fine = over_classes(labels, probabilities, classes)
+    found = predict_groups(fine, dict(zip(classes, of_class, strict=True)))
+    if found is None:
+        assert len(set(of_class)) in (1, 5)
+        return
+    assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-6)
+    assert found.correct[fine.correct & (fine.confidence > 0.5)].all()
+
+
+TRUTH = pd.DataFrame(
+    {
+        "occlusion": [0.0, 0.3, 0.0, 0.0, 0.0, 0.05],
+        "clutter": [0.0, 0.0, 0.25, 0.0, 0.7, 0.0],
+        "objects": [1, 1, 1, 2, 3, 1],
+        "view": ["front", "front", "front", "front", "rotated", "front"],
+    }
+)
+
+
+def test_each_image_is_in_the_slices_its_truth_says():
+    masks = {name: np.flatnonzero(mask).tolist() for name, mask in slice_masks(TRUTH).items()}
+    assert masks == {
+        "clean": [0, 5],
+        "occluded": [1],
+        "busy_background": [2, 4],
+        "several_objects": [3, 4],
+        "rotated_view": [4],
+        "hard": [1, 2, 3, 4],
+    }
+
+
+def test_accuracy_is_counted_within_each_slice():
+    found = slice_metrics(TRUTH, np.array([True, False, True, False, True, True]), 200, 0)
+    assert {name: (part.accuracy.value, part.images) for name, part in found.items()} == {
+        "clean": (1.0, 2),
+        "occluded": (0.0, 1),
+        "busy_background": (1.0, 2),
+        "several_objects": (0.5, 2),
+        "rotated_view": (1.0, 1),
+        "hard": (0.5, 4),
+    }
+
+
+def test_images_without_truth_have_no_slices():
+    assert slice_masks(pd.DataFrame({"label": ["a", "b"]})) == {}
+
+
+def test_empty_slices_are_left_out():
+    easy = TRUTH.iloc[[0, 5]]
+    assert list(slice_metrics(easy, np.array([True, True]), 10, 0)) == ["clean"]
+
+
+def test_unknown_and_textual_values_do_not_make_an_image_hard():
+    index = pd.DataFrame({"occlusion": [None, "0.4", ""], "view": [None, "front", "rotated"]})
+    masks = slice_masks(index)
+    assert masks["occluded"].tolist() == [False, True, False]
+    assert masks["hard"].tolist() == [False, True, True]

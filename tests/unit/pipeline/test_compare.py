@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podium.analysis.predictions import predictions_of, write_predictions
+from podium.analysis.predictions import sort_predictions, write_predictions
 from podium.config.judging import Compare
 from podium.core.errors import DataError
 from podium.core.layout import Layout
@@ -33,7 +33,7 @@ def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=N
     ids = [f"{first_image + i:016x}" for i in range(IMAGES)]
     answers = np.array([1 - label if i in wrong else label for i, label in enumerate(labels)])
     index = pd.DataFrame({"image_id": ids, "path": ids, "label": [("a", "b")[i] for i in labels]})
-    predictions = predictions_of(("a", "b"), index, labels, np.eye(2, dtype=np.float32)[answers])
+    predictions = sort_predictions(("a", "b"), index, labels, np.eye(2, dtype=np.float32)[answers])
     write_predictions(layout.evaluation(name) / "predictions.parquet", predictions)
     accuracy = 1 - len(wrong) / IMAGES
     rate = Interval(value=accuracy, low=accuracy / 2, high=1)

@@ -108,7 +108,7 @@ def files_of(*folders: Path) -> dict[str, bytes]:
     return {str(p.relative_to(f)): p.read_bytes() for f in folders for p in sorted(f.rglob("*")) if p.is_file()}
 
 
-def test_metrics_are_of_the_test_split_and_rounded(project):
+def test_metrics_are_of_the_test_split_and_round_floats(project):
     layout, _ = project
     run(layout)
     metrics = Metrics.read(layout.evaluation_report("m") / "metrics.json")

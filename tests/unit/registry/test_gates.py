@@ -234,7 +234,7 @@ def test_only_a_significantly_worse_candidate_fails(evidence, tmp_path, right, h
         )
 
 
-def test_stored_predictions_of_other_images_are_not_compared(evidence, tmp_path):
+def test_stored_sort_predictions_other_images_are_not_compared(evidence, tmp_path):
     holder = replace(evidence, version="7", predictions=answers(3, 3))
     result = judge("not_worse_than_holder", evidence, holder, layout=Layout(tmp_path))
     assert "different images" in result.detail

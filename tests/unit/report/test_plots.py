@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.analysis.calibration import reliability
+from podium.analysis.statistics import reliability
 from podium.records.evaluation import ClassMetrics, Interval, Metrics, SliceMetrics
 from podium.report import plots
 from podium.report.lettering import legible
