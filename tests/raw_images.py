@@ -12,7 +12,7 @@ from PIL import Image
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
 from podium.records.fetch import SkippedFile, SourceRecord, Sources
-from podium.sources.listing import WHOLE, Box
+from podium.sources.source import WHOLE, Box
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ def snapshot(
     as_json: AsJson = False,
 ) -> None:
     """Pack the images that were fetched into data/ and pin them, so that colleagues pull them and fetch nothing."""
-    from podium.sources.snapshot import snapshot as take_snapshot
+    from podium.sources.snapshot_writer import write_snapshot
 
     layout = project()
-    taken = take_snapshot(layout, name, replace)
+    taken = write_snapshot(layout, name, replace)
     path = taken.archive.relative_to(layout.root).as_posix()
     if as_json:
         print_json({**asdict(taken), "archive": path})

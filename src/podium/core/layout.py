@@ -118,6 +118,11 @@ class Layout:
         """Files from the network, kept for the next `fetch`, which checks their digests."""
         return self.work / "downloads"
 
+    @property
+    def unpacked(self) -> Path:
+        """Archives that `fetch` unpacked, a folder each under its digest, which is checked before it is used again."""
+        return self.work / "unpacked"
+
     def checkpoint(self, fingerprint: str) -> Path:
         """State of a training run after its last epoch; removed when the run ends well."""
         return self.work / "checkpoints" / fingerprint

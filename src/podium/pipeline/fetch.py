@@ -17,9 +17,8 @@ from podium.console.progress import show_progress
 from podium.core.files import replacing_folder
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
-from podium.sources.listing import SourceImage
-from podium.sources.merge import Origin, Part, describe, prepared
-from podium.sources.opening import open_parts
+from podium.sources.datasets import describe_sources, open_dataset, prepare_part
+from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.writer import write_weights
 
 
@@ -39,10 +38,10 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
     """
     with replacing_folder(layout.weights) as weights:
         write_weights(layout, weights, models, fetch)
-        with replacing_folder(layout.raw) as raw, open_parts(layout, dataset, fetch) as listed:
-            parts = [prepared(part) for part in listed]
+        with replacing_folder(layout.raw) as raw:
+            parts = [prepare_part(part) for part in open_dataset(layout, dataset, fetch)]
             _write_images(raw, parts)
-            sources = describe(parts)
+            sources = describe_sources(parts)
             sources.write(raw / "sources.json")
     images = sum(source.images for source in sources.sources)
     came = f" from {len(parts)} sources" if len(parts) > 1 else ""

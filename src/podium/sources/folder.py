@@ -1,20 +1,21 @@
 """Source `folder`: class folders on disk, with or without train/val/test above them. It never leaves its folder.
 
-Rules about names are in `names`, about folders in `classfolders`.
+Rules about names are in `names`, about folders in `class_folders`.
 """
 
 import os
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podium.config.dataset import Fetch, FolderDataset
 from podium.core.errors import DataError
+from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.classfolders import arrange
-from podium.sources.listing import Listing
+from podium.sources.class_folders import arrange
+from podium.sources.locations import watched_path
 from podium.sources.names import is_unicode, printable, reason_to_skip
+from podium.sources.source import FileSource, Listing
 
 
 @dataclass
@@ -31,42 +32,36 @@ class _Walk:
         self.skipped.append(SkippedFile(path=printable(path), reason=reason, image=image))
 
 
-class _FolderSource:
-    """Images as files on this machine, by their NFC paths."""
+def open_folder(layout: Layout, dataset: FolderDataset, fetch: Fetch) -> FileSource:
+    """Opens a folder of class folders below data/; see `read_folder`.
 
-    def __init__(self, listing: Listing, files: dict[str, Path]) -> None:
-        self.listing = listing
-        self._files = files
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one image.
-
-        Raises:
-            DataError: it is no longer there.
-        """
-        try:
-            return self._files[path].read_bytes()
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{self._files[path]} vanished while it was being read: run the stage again when nothing changes it"
-            ) from error
+    Args:
+        layout: the project's paths.
+        dataset: location.
+        fetch: not used: nothing is downloaded.
+    """
+    del fetch
+    folder = watched_path(layout, dataset.source, dataset.location)
+    return read_folder(folder, unicodedata.normalize("NFC", folder.name), title=f"folder {folder.name}")
 
 
-@contextmanager
-def open_folder(folder: Path) -> Iterator[_FolderSource]:
-    """Opens a folder of class folders.
+def read_folder(folder: Path, name: str, *, title: str, sha256: str | None = None) -> FileSource:
+    """Reads class folders.
 
     Links to files of the same folder are followed. Links out of it and links to folders are left out with a reason: an
     image behind the latter is found where it really lies, and no loop is possible.
 
     Args:
         folder: absolute path; it may be a link.
+        name: of the source: a folder's as given, so that a link has the same name everywhere.
+        title: what messages call it.
+        sha256: digest of the archive the folder came from; None for a folder of somebody's.
 
-    Yields:
-        The source; its name is the folder's as given, so that a link has the same name everywhere.
+    Returns:
+        The source.
 
     Raises:
-        DataError: the folder is missing, or breaks a rule of `classfolders.arrange`.
+        DataError: the folder is missing, or breaks a rule of `class_folders.arrange`.
     """
     if not folder.exists():
         raise DataError(f"folder {folder} does not exist: put the images there, or correct dataset.location")
@@ -77,9 +72,8 @@ def open_folder(folder: Path) -> Iterator[_FolderSource]:
     waiting = [root]
     while waiting:
         waiting.extend(reversed(_look_into(waiting.pop(), root, found)))
-    arranged = arrange(f"folder {folder.name}", found.files, found.folders, found.skipped)
-    name = unicodedata.normalize("NFC", folder.name)
-    yield _FolderSource(Listing(name, None, arranged.images, arranged.skipped), found.files)
+    arranged = arrange(title, found.files, found.folders, found.skipped)
+    return FileSource(Listing(name, sha256, arranged.images, arranged.skipped), found.files)
 
 
 def _look_into(folder: Path, root: Path, found: _Walk) -> list[Path]:

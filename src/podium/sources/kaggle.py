@@ -1,57 +1,89 @@
-"""Source `kaggle`: the archive of one version of a Kaggle dataset, read in place like any other archive.
+"""Source `kaggle`: the archive of one version of a Kaggle dataset, unpacked like any other archive.
 
 A dataset is pinned by its version (a version never changes on Kaggle), by the sha256 of its archive, or by both.
-The archive is kept as `kaggle/<owner>/<dataset>/<version>/<dataset>.zip` below the downloads.
+The archive is kept as `kaggle/<owner>/<dataset>/<version>/<dataset>.zip` below the downloads. kagglehub brings the
+credentials and speaks the protocol; its own download is not used: a broken one loses bytes, and archives are unpacked
+without limits. Nothing here prints or keeps a credential or a signed address.
 """
 
+import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
 
 from podium.config.dataset import Fetch, KaggleDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
-from podium.sources.archive import ArchiveSource, open_members
-from podium.sources.classfolders import arrange
+from podium.core.layout import Layout
+from podium.sources.archive import unpack
 from podium.sources.download import download_to
-from podium.sources.kaggle_api import Handle, archive_address, current_version
-from podium.sources.listing import Listing
-from podium.sources.locations import Remote
-from podium.sources.members import Members
+from podium.sources.folder import read_folder
+from podium.sources.locations import Remote, downloads_folder, unpacked_folder
+from podium.sources.names import broken_rule
+from podium.sources.source import FileSource
+from podium.sources.transfer import RETRY_STATUSES, Broken, retry, root_cause
+
+if TYPE_CHECKING:
+    from kagglesdk.kaggle_client import KaggleClient
+
+_CREDENTIALS = "KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"
+_TOKENS = "https://www.kaggle.com/settings"
+_Answer = TypeVar("_Answer")
 
 
-@contextmanager
-def open_kaggle(
-    dataset: KaggleDataset, fetch: Fetch, downloads: Path, pause_seconds: float = 1.0
-) -> Iterator[ArchiveSource]:
+@dataclass(frozen=True)
+class Handle:
+    """A dataset on kaggle.com; `version` is None where it is not known."""
+
+    owner: str
+    dataset: str
+    version: int | None = None
+
+    def __str__(self) -> str:
+        """What messages call it: `kaggle:owner/dataset/versions/3`, without the end where the version is not known."""
+        version = f"/versions/{self.version}" if self.version else ""
+        return f"kaggle:{self.owner}/{self.dataset}{version}"
+
+    @property
+    def page(self) -> str:
+        """Where a person finds it."""
+        return f"https://www.kaggle.com/datasets/{self.owner}/{self.dataset}"
+
+
+def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch, pause_seconds: float = 1.0) -> FileSource:
     """Opens a Kaggle dataset of class folders, downloading it if needed.
 
     Args:
+        layout: the project's paths; an archive that is there and pinned is used without asking Kaggle.
         dataset: `owner/dataset` or `owner/dataset/versions/N`, the digest of the archive, and the folder `inside` it
             whose class folders are meant.
         fetch: timeout, retries, and limits of the archive.
-        downloads: folder for archives; one that is there and pinned is used without asking Kaggle.
         pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
-    Yields:
+    Returns:
         The source; its name is the dataset's, `owner_dataset` by default.
 
     Raises:
         NotPinned: neither version nor sha256 is given; the message says which ones to put in.
         DataError: Kaggle refuses or cannot be reached; the archive has another digest, is damaged or unsafe, or breaks
-            a rule of `classfolders.arrange`.
+            a rule of `class_folders.arrange`.
     """
     handle = _handle(dataset.location)
-    folder = downloads / "kaggle" / handle.owner / handle.dataset
+    folder = downloads_folder(layout) / "kaggle" / handle.owner / handle.dataset
     path = _kept(folder, handle, dataset.sha256)
     pinned = handle.version is not None or dataset.sha256 is not None
     if path is None:
         if handle.version is None:
-            handle = Handle(handle.owner, handle.dataset, current_version(handle, fetch, pause_seconds))
+            handle = Handle(handle.owner, handle.dataset, _current_version(handle, fetch, pause_seconds))
         path = _path(folder, handle)
         remedy = f"download it from {handle.page}, and use source `archive`"
-        remote = Remote(str(handle), lambda: archive_address(handle, fetch), remedy)
+        remote = Remote(str(handle), lambda: _archive_address(handle, fetch), remedy)
         download_to(path, remote, dataset.sha256, fetch, pause_seconds)
     digest = sha256_file(path)
     if not pinned:
@@ -60,12 +92,9 @@ def open_kaggle(
             f"kaggle:{dataset.location} is not pinned: write `location: {location}` and `sha256: {digest}` under "
             "dataset (the archive is downloaded already)"
         )
-    with open_members(path, fetch, folder / "unpacked") as members:
-        title = f"kaggle:{dataset.location}"
-        prefix, files, folders = _below(title, members, dataset.inside)
-        arranged = arrange(title, files, folders)
-        name = dataset.name or f"{handle.owner}_{handle.dataset}"
-        yield ArchiveSource(Listing(name, digest, arranged.images, arranged.skipped), members, prefix)
+    title = f"kaggle:{dataset.location}"
+    inside = _below(title, unpack(path, digest, fetch, unpacked_folder(layout)), dataset.inside)
+    return read_folder(inside, dataset.name or f"{handle.owner}_{handle.dataset}", title=title, sha256=digest)
 
 
 def _handle(location: str) -> Handle:
@@ -88,15 +117,151 @@ def _kept(folder: Path, handle: Handle, sha256: str | None) -> Path | None:
     return next((path for path in candidates if sha256_file(path) == sha256), None)
 
 
-def _below(title: str, members: Members, inside: str | None) -> tuple[str, list[str], list[str]]:
-    """Files and folders below the folder `inside`, relative to it, and what stands before their names."""
-    parts = [p for p in unicodedata.normalize("NFC", inside or "").split("/") if p]
-    prefix = "".join(f"{part}/" for part in parts)
-    files = [name.removeprefix(prefix) for name in members.files if name.startswith(prefix)]
-    folders = [name.removeprefix(prefix) for name in members.folders if name.startswith(prefix)]
-    if prefix and not files:
-        found = sorted({name.rpartition("/")[0] for name in members.files if "/" in name})[:10]
+def _below(title: str, folder: Path, inside: str | None) -> Path:
+    """The folder `inside` an unpacked archive.
+
+    Raises:
+        DataError: it is not there, or holds no files.
+    """
+    wanted = unicodedata.normalize("NFC", inside or "").strip("/")
+    below = folder / wanted
+    if wanted and (broken_rule(wanted) or not any(path.is_file() for path in below.rglob("*"))):
+        parents = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        found = sorted(parents - {"."})[:10]
         raise DataError(
             f"{title} holds no files below {inside!r} (dataset.inside); its folders: {', '.join(found) or 'none'}"
         )
-    return prefix, files, folders
+    return below
+
+
+# --- questions to Kaggle --------------------------------------------------------------------------------------------
+
+
+def _current_version(handle: Handle, fetch: Fetch, pause_seconds: float = 1.0) -> int:
+    """The number of a dataset's newest version.
+
+    Args:
+        handle: the dataset.
+        fetch: timeout and number of retries.
+        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+
+    Raises:
+        DataError: Kaggle cannot be reached, refuses, or knows no such dataset; kagglehub is not installed.
+    """
+
+    def ask(client: "KaggleClient") -> int:
+        from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
+
+        request = ApiGetDatasetRequest()
+        request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+        return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
+
+    try:
+        version = retry(lambda: _asked(handle, fetch, ask), fetch.retries, pause_seconds)
+    except Broken as error:
+        raise DataError(f"Kaggle cannot be asked about {handle} ({error}): check the network, run it again") from error
+    if version < 1:
+        raise DataError(f"Kaggle says no version of {handle}: take the number from {handle.page} into dataset.location")
+    return version
+
+
+def _archive_address(handle: Handle, fetch: Fetch) -> str:
+    """Where the archive of a version lies. The address is signed and expires, so it is asked for before each attempt.
+
+    Args:
+        handle: the dataset with its version.
+        fetch: its timeout.
+
+    Raises:
+        Broken: Kaggle could not be reached, or is busy.
+        DataError: Kaggle refuses, or knows no such version; kagglehub is not installed.
+    """
+
+    def ask(client: "KaggleClient") -> str:
+        from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+        request = ApiDownloadDatasetRequest()
+        request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+        request.dataset_version_number = handle.version
+        # The client follows the redirect and leaves the body unread; closing it leaves the address.
+        response: requests.Response = client.datasets.dataset_api_client.download_dataset(request)
+        response.close()
+        if not response.history:
+            raise DataError(
+                f"Kaggle sent no address for {handle}: download it from {handle.page}, use source `archive`"
+            )
+        return response.url
+
+    return _asked(handle, fetch, ask)
+
+
+def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer]) -> _Answer:
+    """One request to Kaggle, its errors in words."""
+    with _client(fetch) as client:
+        try:
+            return ask(client)
+        except requests.exceptions.InvalidHeader as error:  # its text quotes the token
+            raise DataError(f"the credentials hold characters that no token has: set {_CREDENTIALS} anew") from error
+        except requests.HTTPError as error:
+            raise _refusal(handle, error.response) from error
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise Broken(root_cause(error)) from error
+        except (requests.RequestException, ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"the answer to the question about {handle} is not one of Kaggle's ({type(error).__name__}): "
+                "look for a proxy or a login page in between"
+            ) from error
+
+
+def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
+    """The error for a status: `Broken` where asking again may help, else a `DataError` with what to do."""
+    status = response.status_code if response is not None else 0
+    if status in RETRY_STATUSES:
+        return Broken(f"it answered {status}")
+    if status == requests.codes.not_found:
+        return DataError(f"{handle} does not exist (404): compare dataset.location with its page on kaggle.com")
+    if status == requests.codes.unauthorized:
+        return DataError(f"Kaggle refuses the credentials (401): set {_CREDENTIALS} (see {_TOKENS}) to valid ones")
+    if status == requests.codes.forbidden:
+        return DataError(
+            f"Kaggle does not give {handle} (403): set {_CREDENTIALS} (see {_TOKENS}), accept the dataset's terms at "
+            f"{handle.page}, and compare dataset.location with that page"
+        )
+    return DataError(f"Kaggle refuses {handle} ({status}): download it from {handle.page}, and use source `archive`")
+
+
+class _Timeout(HTTPAdapter):
+    """kagglesdk sets no timeout, so a silent server would hold the stage for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        super().__init__()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Sends a request with this timeout, whatever the caller said."""
+        kwargs["timeout"] = self._seconds
+        return super().send(request, *args, **kwargs)
+
+
+@contextmanager
+def _client(fetch: Fetch) -> Iterator["KaggleClient"]:
+    """A client of kagglehub's, with a timeout.
+
+    Raises:
+        DataError: kagglehub is not installed, or the credentials cannot be read.
+    """
+    try:
+        from kagglehub.clients import build_kaggle_client
+    except ImportError as error:
+        raise DataError("source `kaggle` needs kagglehub: pip install 'podium[kaggle]'") from error
+    if os.environ.get("KAGGLE_API_ENVIRONMENT", "PROD") != "PROD":  # TEST prints tokens
+        raise DataError("KAGGLE_API_ENVIRONMENT is for Kaggle's developers: unset it")
+    try:
+        client = build_kaggle_client()
+    except ValueError as error:  # a kaggle.json that is not JSON, or lacks a key
+        raise DataError(f"{error}: repair it, or set {_CREDENTIALS}") from error
+    with client:
+        session: requests.Session = client.http_client()._session
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Timeout(fetch.timeout_seconds))
+        yield client

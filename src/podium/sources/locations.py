@@ -155,6 +155,11 @@ def downloads_folder(layout: Layout) -> Path:
     return Layout(layout.main_root).downloads
 
 
+def unpacked_folder(layout: Layout) -> Path:
+    """Where unpacked archives are kept; shared like downloads."""
+    return Layout(layout.main_root).unpacked
+
+
 def record_location(layout: Layout, location: str) -> str:
     """A location as it goes into a hashed file: nothing in it depends on where the project lies."""
     if is_address(location):

@@ -1,6 +1,6 @@
 """Which names inside a source are safe, which are images, and which are left out and why.
 
-Names come from strangers: an unsafe one in an archive is refused, never repaired. It stands on `core` only.
+Names come from strangers: an unsafe one in an archive is refused, never repaired.
 """
 
 import re

@@ -5,8 +5,7 @@ Annotations are kept below the downloads and read as streams; photographs come w
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,25 +15,36 @@ import numpy as np
 from podium.config.dataset import Fetch, OpenImagesDataset
 from podium.config.problems import nearest
 from podium.core.errors import DataError
+from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.download import download_many
-from podium.sources.headers import orientation, turned
-from podium.sources.listing import Box, Listing, Prepared, SourceImage
+from podium.sources.image_headers import read_orientation, turn_box
+from podium.sources.locations import downloads_folder, is_address, watched_path
 from podium.sources.openimages_boxes import Choice, Surroundings, Wanted, choose, surroundings
 from podium.sources.openimages_photographs import Photograph, photographs
 from podium.sources.openimages_places import Subset, bucket_address, fetched, folder_name, on_disk
 from podium.sources.openimages_tables import class_names
+from podium.sources.source import Box, FileSource, Listing, Prepared, SourceImage
 
 _FLAGS: Final = ("is_occluded", "is_truncated", "is_group_of", "is_depiction", "is_inside")
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
 
 
-class _Bucket:
-    """Photographs that come from the bucket, once they are chosen."""
+class _Photographs(FileSource):
+    """Photographs of somebody's folder, or of `bucket`: those are downloaded to `folder` once they are chosen."""
 
-    def __init__(self, listing: Listing, base: str, folder: Path, fetch: Fetch, pause_seconds: float) -> None:
-        self.listing = listing
-        self._base = base
+    def __init__(
+        self,
+        listing: Listing,
+        files: Mapping[str, Path],
+        fetch: Fetch,
+        pause_seconds: float,
+        *,
+        bucket: str | None,
+        folder: Path,
+    ) -> None:
+        super().__init__(listing, files)
+        self._bucket = bucket
         self._folder = folder
         self._fetch = fetch
         self._pause_seconds = pause_seconds
@@ -42,41 +52,37 @@ class _Bucket:
     def prepare(self, images: Sequence[SourceImage]) -> Prepared:
         """Downloads the photographs of some images and turns boxes with them; one that the bucket lacks is left out."""
         paths = sorted({image.path for image in images})
-        files = ((_kept_as(path), f"{self._base}/{path}") for path in paths)
-        refused = download_many(files, self._folder, self._fetch, pause_seconds=self._pause_seconds)
-        gone = {path: refused[_kept_as(path)] for path in paths if _kept_as(path) in refused}
+        gone = self._download(paths) if self._bucket is not None else {}
         here = [image for image in images if image.path not in gone]
-        return Prepared(
-            _upright(here, {image.path: self._folder / _kept_as(image.path) for image in here}),
-            tuple(SkippedFile(path=path, reason=reason, image=True) for path, reason in gone.items()),
-        )
+        skipped = tuple(SkippedFile(path=path, reason=reason, image=True) for path, reason in gone.items())
+        return Prepared(_upright(here, self._files), skipped)
 
-    def read(self, path: str) -> bytes:
-        """The bytes of one photograph."""
-        return _read(self._folder / _kept_as(path))
-
-
-class _Downloaded:
-    """Photographs of a folder that is there."""
-
-    def __init__(self, listing: Listing, files: Mapping[str, Path]) -> None:
-        self.listing = listing
-        self._files = files
-
-    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
-        """Turns boxes with their photographs."""
-        return Prepared(_upright(images, self._files), ())
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one photograph."""
-        return _read(self._files[path])
+    def _download(self, paths: Sequence[str]) -> dict[str, str]:
+        """Brings photographs here; returns a reason for each that the bucket lacks."""
+        names = {_file_name(path): path for path in paths}
+        addresses = ((name, f"{self._bucket}/{path}") for name, path in names.items())
+        refused = download_many(addresses, self._folder, self._fetch, pause_seconds=self._pause_seconds)
+        return {names[name]: reason for name, reason in refused.items()}
 
 
-@contextmanager
-def open_openimages(
+def open_openimages(layout: Layout, dataset: OpenImagesDataset, fetch: Fetch) -> FileSource:
+    """Opens Open Images, or a part of it below data/ that was downloaded before; see `read_openimages`.
+
+    Args:
+        layout: the project's paths.
+        dataset: labels, subsets, limit, and where annotations and photographs lie.
+        fetch: timeout, retries and connections.
+    """
+    if not is_address(dataset.location):
+        folder = watched_path(layout, dataset.source, dataset.location)
+        dataset = dataset.model_copy(update={"location": str(folder)})
+    return read_openimages(dataset, fetch, downloads_folder(layout))
+
+
+def read_openimages(
     dataset: OpenImagesDataset, fetch: Fetch, downloads: Path, pause_seconds: float = 1.0
-) -> Iterator[_Bucket | _Downloaded]:
-    """Opens Open Images, or a part of it that was downloaded before.
+) -> FileSource:
+    """Reads the tables of Open Images, or of a part of it that was downloaded before.
 
     The boxes of each label (`dataset.labels`) are those with the smallest hashes of photograph and box, at most
     `limit_per_class` in each subset: the same ones whatever the order of rows, and more of them with a larger limit.
@@ -91,7 +97,7 @@ def open_openimages(
         downloads: folder for annotations and photographs; what is there is not fetched again.
         pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
-    Yields:
+    Returns:
         The source; `openimages` unless the dataset has a name.
 
     Raises:
@@ -99,7 +105,7 @@ def open_openimages(
             its tables, or the server cannot be reached.
     """
     kept = downloads / "openimages"
-    remote = "://" in dataset.location
+    remote = is_address(dataset.location)
     if remote:
         subsets = fetched(bucket_address(dataset.location), dataset.subsets, fetch, kept, pause_seconds)
     else:
@@ -117,11 +123,13 @@ def open_openimages(
         tuple(sorted(images, key=lambda image: image.key)),
         tuple(sorted(skipped, key=lambda file: (file.path, file.reason))),
     )
-    if remote:
-        base = bucket_address(dataset.images)
-        yield _Bucket(listing, base, kept / folder_name(base), fetch, pause_seconds)
-    else:
-        yield _Downloaded(listing, {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()})
+    if not remote:
+        files = {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()}
+        return _Photographs(listing, files, fetch, pause_seconds, bucket=None, folder=kept)
+    bucket = bucket_address(dataset.images)
+    folder = kept / folder_name(bucket)
+    files = {image.path: folder / _file_name(image.path) for image in listing.images}
+    return _Photographs(listing, files, fetch, pause_seconds, bucket=bucket, folder=folder)
 
 
 def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[SourceImage], list[SkippedFile]]:
@@ -255,7 +263,7 @@ def _check_labels(images: Sequence[SourceImage], dataset: OpenImagesDataset, sub
         )
 
 
-def _kept_as(path: str) -> str:
+def _file_name(path: str) -> str:
     """Where a photograph is kept: `train/0a/0a1b2c....jpg`, since a folder with a million files is slow."""
     subset, _, name = path.rpartition("/")
     return f"{subset}/{name[:2]}/{name}"
@@ -266,17 +274,5 @@ def _upright(images: Sequence[SourceImage], files: Mapping[str, Path]) -> tuple[
 
     Annotators saw the stored picture without EXIF orientation; decoding follows it, so the box has to as well.
     """
-    orientations = {path: orientation(files[path]) for path in dict.fromkeys(image.path for image in images)}
-    return tuple(replace(image, box=turned(image.box, orientations[image.path])) for image in images)
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a photograph.
-
-    Raises:
-        DataError: it is no longer there.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} vanished while it was being read: run the stage again") from error
+    orientations = {path: read_orientation(files[path]) for path in dict.fromkeys(image.path for image in images)}
+    return tuple(replace(image, box=turn_box(image.box, orientations[image.path])) for image in images)

@@ -1,14 +1,119 @@
-"""A smaller experiment on the same data: so many images a class, the same ones every time. Stands on `core` only."""
+"""Which images of a source are used, and under which labels: label maps, groups, and so many images a class.
+
+Nothing is joined or left out by accident: a class that is listed but does not exist, and a name that two classes would
+share without being listed together, are refused. A limit takes the same images every time.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 
 from podium.config.base import Split
+from podium.config.problems import nearest
 from podium.core.errors import DataError
-from podium.sources.listing import SourceImage
+from podium.sources.names import collision_key
+from podium.sources.source import SourceImage
+
+_SPACING = re.compile(r"[\s_\-]+")
+_SHOWN = 12
 
 
-def limited(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | None) -> list[SourceImage]:
+def map_labels(source: str, images: Sequence[SourceImage], labels: Mapping[str, Sequence[str]]) -> list[SourceImage]:
+    """Gives images our labels.
+
+    Args:
+        source: name of the source, for messages.
+        images: as the source labels them.
+        labels: classes of the source by our label; classes that are not listed keep their name.
+
+    Returns:
+        The images in the order given; where a label changed, `source_label` holds the source's.
+
+    Raises:
+        DataError: a listed class does not exist, or one of our labels is also a class that is not listed under it.
+    """
+    if not labels:
+        return list(images)
+    theirs = {image.label for image in images}
+    ours = {label: our for our, listed in labels.items() for label in listed}
+    for label, our in ours.items():
+        if label not in theirs:
+            raise DataError(
+                f"dataset.labels.{our} lists {label!r}, but {source} has no such class"
+                f"{nearest(label, theirs)} ({_list_classes(theirs)}): correct the list"
+            )
+    for our in labels:
+        if our in theirs and our not in ours:
+            raise DataError(
+                f"dataset.labels makes {labels[our][0]!r} of {source} {our!r}, which is another class of it: "
+                f"list {our!r} under dataset.labels.{our} too if they are the same, or choose another name"
+            )
+    return [_rename(image, ours.get(image.label, image.label)) for image in images]
+
+
+def assign_groups(images: Sequence[SourceImage], groups: Mapping[str, str]) -> list[SourceImage]:
+    """Gives images the coarse class of their label.
+
+    Args:
+        images: under our labels.
+        groups: coarse class by label; labels that are not listed keep what the source said.
+
+    Returns:
+        The images in the order given.
+
+    Raises:
+        DataError: a listed label has no images.
+    """
+    known = {image.label for image in images}
+    for label in groups:
+        if label not in known:
+            raise DataError(
+                f"dataset.groups lists {label!r}, but there is no such class{nearest(label, known)} "
+                f"({_list_classes(known)}): correct the list"
+            )
+    return [replace(image, group=groups.get(image.label, image.group)) for image in images] if groups else list(images)
+
+
+def refuse_similar_labels(labels_of: Mapping[str, Set[str]]) -> None:
+    """Refuses classes that differ in case or spacing only; `_` and `-` count as spaces between two sources.
+
+    Args:
+        labels_of: labels by source.
+
+    Raises:
+        DataError: there are two; it names the key that makes one of them.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    several = len(labels_of) > 1
+    for source, labels in labels_of.items():
+        for label in sorted(labels):
+            key = collision_key(label.strip())
+            twin, other = seen.setdefault(_SPACING.sub(" ", key) if several else key, (label, source))
+            if twin != label:
+                both = f"{twin!r} of {other} and {label!r} of {source}" if several else f"{twin!r} and {label!r}"
+                joined = ", ".join([twin, label] if twin in labels else [label])
+                raise DataError(
+                    f"classes {both} differ in case or spacing only: make them one with "
+                    f"`labels: {{{twin}: [{joined}]}}` in the section of {source}"
+                )
+
+
+def _rename(image: SourceImage, label: str) -> SourceImage:
+    """The image under our label; what its source called it first is kept."""
+    if label == image.label:
+        return image
+    return replace(image, label=label, source_label=image.source_label or image.label)
+
+
+def _list_classes(labels: Iterable[str]) -> str:
+    """`its classes: a, b, c and 3 more`."""
+    names = sorted(labels)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"its classes: {', '.join(names[:_SHOWN])}{more}"
+
+
+def limit_images(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | None) -> list[SourceImage]:
     """Keeps at most so many images of each class in each split the source gave.
 
     Images are taken by ascending sha256 of their path, boxes of one photograph one after another, so a choice depends
@@ -36,7 +141,7 @@ def limited(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | No
     kept: set[tuple[str, str]] = set()
     for (split, _), found in groups.items():
         number = limit if isinstance(limit, int) else by_split.get(split, len(found))
-        kept.update(image.key for image in sorted(found, key=_order)[:number])
+        kept.update(image.key for image in sorted(found, key=_sort_key)[:number])
     return [image for image in images if image.key in kept]
 
 
@@ -53,7 +158,7 @@ def _check_splits(images: Sequence[SourceImage], limit: Mapping[Split, int]) -> 
         raise DataError(f"dataset.limit_per_class names split {missing[0]!r}, but the source gives {said}")
 
 
-def _order(image: SourceImage) -> tuple[str, str]:
+def _sort_key(image: SourceImage) -> tuple[str, str]:
     """Photographs by digest, so that the boxes of one are taken together and few have to be downloaded."""
     path, box = image.key
     return hashlib.sha256(path.encode()).hexdigest(), box

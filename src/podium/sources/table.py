@@ -1,14 +1,13 @@
 """Source `csv`: a table with a row an image, or a row a box, and the images it names, here or at an address.
 
 The table is below data/ or pinned by its sha256. Images at an address are downloaded once, side by side, and kept under
-the table's digest. Stands on `core`, `rows`, `many` and fsspec.
+the table's digest.
 """
 
 import codecs
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -18,10 +17,9 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.archive import checked_digest, name_of
+from podium.sources.archive import check_digest, source_name
 from podium.sources.download import download, download_many
-from podium.sources.headers import upright_size
-from podium.sources.listing import Listing, Prepared, SourceImage
+from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     WEB,
     address,
@@ -32,18 +30,18 @@ from podium.sources.locations import (
     watched_path,
     without_secrets,
 )
-from podium.sources.rows import RowImage, Rows, checked_box, read_rows
+from podium.sources.source import FileSource, Listing, Prepared, SourceImage, check_box
+from podium.sources.table_rows import RowImage, TableRows, read_rows
 
 
-class TableSource:
+class TableSource(FileSource):
     """A table's images as files in a folder; `addresses` of those that have to be downloaded to it first, by path."""
 
     def __init__(
         self, listing: Listing, folder: Path, files: Mapping[str, Path], addresses: Mapping[str, str], fetch: Fetch
     ) -> None:
-        self.listing = listing
+        super().__init__(listing, files)
         self._folder = folder
-        self._files = files
         self._addresses = addresses
         self._fetch = fetch
 
@@ -57,20 +55,13 @@ class TableSource:
             if image.path in refused:
                 continue
             if image.path not in sizes and isinstance(image, RowImage) and image.corners is not None:
-                sizes[image.path] = upright_size(self._files[image.path])
+                sizes[image.path] = read_upright_size(self._files[image.path])
             try:
-                found.append(_in_fractions(image, sizes.get(image.path)))
+                found.append(_to_fractions(image, sizes.get(image.path)))
             except ValueError as bad:
                 skipped.append(SkippedFile(path=image.path, reason=str(bad), image=True))
         kept, left_out = _unique(found)
         return Prepared(tuple(kept), (*skipped, *left_out))
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one image."""
-        try:
-            return self._files[path].read_bytes()
-        except FileNotFoundError as error:
-            raise DataError(f"{self._files[path]} vanished while it was read: run the stage again") from error
 
     def _download(self, paths: Sequence[str]) -> dict[str, str]:
         """Brings photographs here; returns a reason for each that cannot be had."""
@@ -84,8 +75,7 @@ class TableSource:
         return {names[name]: reason for name, reason in refused.items()}
 
 
-@contextmanager
-def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[TableSource]:
+def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource:
     """Opens a table.
 
     Args:
@@ -93,7 +83,7 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[Ta
         dataset: where the table and its images lie, and which column holds what.
         fetch: limits of downloading.
 
-    Yields:
+    Returns:
         The source; its name is the table's without its ending.
 
     Raises:
@@ -105,13 +95,13 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> Iterator[Ta
     rows = _read(table, dataset, base if is_address(base) else "")
     if is_address(base):
         folder = downloads_folder(layout) / digest[:16] / "images"
-        files = {path: folder / _kept_as(path) for path in rows.written}
+        files = {path: folder / _file_name(path) for path in rows.written}
         addresses = {path: _address(base, path, written) for path, written in rows.written.items()}
     else:
         folder, addresses = Path(base), {}
         rows, files = _on_disk(rows, folder)
-    listing = Listing(name_of(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
-    yield TableSource(listing, folder, files, addresses, fetch)
+    listing = Listing(source_name(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
+    return TableSource(listing, folder, files, addresses, fetch)
 
 
 def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str]:
@@ -126,7 +116,7 @@ def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str
         path = local_path(layout, dataset.location)
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a table: set dataset.source to `folder`, or name the file")
-    return path, checked_digest(path, dataset.sha256)
+    return path, check_digest(path, dataset.sha256)
 
 
 def _base(layout: Layout, dataset: CsvDataset) -> str:
@@ -141,7 +131,7 @@ def _base(layout: Layout, dataset: CsvDataset) -> str:
     return str(watched_path(layout, dataset.source, str(table.parent), key="images"))
 
 
-def _read(table: Path, dataset: CsvDataset, base: str) -> Rows:
+def _read(table: Path, dataset: CsvDataset, base: str) -> TableRows:
     """The rows of the table.
 
     Raises:
@@ -157,7 +147,7 @@ def _read(table: Path, dataset: CsvDataset, base: str) -> Rows:
         return read_rows(table.name, stream, dataset, base)
 
 
-def _on_disk(rows: Rows, base: Path) -> tuple[Rows, dict[str, Path]]:
+def _on_disk(rows: TableRows, base: Path) -> tuple[TableRows, dict[str, Path]]:
     """The rows whose file lies below `base`, and the files; the others become rows left out."""
     if not base.is_dir():
         raise DataError(f"folder {base} does not exist: put the images there, or correct dataset.images")
@@ -192,7 +182,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _kept_as(path: str) -> str:
+def _file_name(path: str) -> str:
     """A short, safe name for a downloaded photograph, in one of 256 folders."""
     digest = hashlib.sha256(path.encode()).hexdigest()
     return f"{digest[:2]}/{digest[2:34]}"
@@ -208,7 +198,7 @@ def _address(base: str, path: str, written: str) -> str:
     return f"{base}/{quote(path)}{mark}{query}"
 
 
-def _in_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceImage:
+def _to_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceImage:
     """An image with its box in fractions.
 
     Raises:
@@ -218,11 +208,11 @@ def _in_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceIma
         return image
     if size is None:
         raise ValueError("its size cannot be read, and its box is in pixels: is it a photograph?")
-    return replace(image, box=checked_box(image.corners, *size), corners=None)
+    return replace(image, box=check_box(image.corners, *size), corners=None)
 
 
 def _unique(images: Sequence[SourceImage]) -> tuple[list[SourceImage], list[SkippedFile]]:
-    """One image a key: pixels may turn out to be the box another row has; the rule is that of `rows`."""
+    """One image a key: pixels may turn out to be the box another row has; the rule is that of `table_rows`."""
     by_key: dict[tuple[str, str], list[SourceImage]] = {}
     for image in images:
         by_key.setdefault(image.key, []).append(image)

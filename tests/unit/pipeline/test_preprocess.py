@@ -21,7 +21,7 @@ from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile
 from podium.records.preprocess import Preprocessing
 from podium.records.profile import MEASURES, Profile
-from podium.sources.listing import WHOLE, Box
+from podium.sources.source import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw
 
 PARAMS = Preprocess(image_size=16)

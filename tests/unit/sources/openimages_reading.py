@@ -7,8 +7,8 @@ import pytest
 
 from podium.config.dataset import Fetch, OpenImagesDataset
 from podium.core.errors import DataError
-from podium.sources.listing import Listing
-from podium.sources.openimages import open_openimages
+from podium.sources.openimages import read_openimages
+from podium.sources.source import Listing
 from tests.fake_openimages import World
 from tests.site import Site
 
@@ -22,8 +22,8 @@ def dataset(site: Site, **more: Any) -> OpenImagesDataset:
 
 
 def listing(site: Site, folder: Path, fetch: Fetch = PATIENT, **more: Any) -> Listing:
-    with open_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0) as source:
-        return source.listing
+    source = read_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0)
+    return source.listing
 
 
 def of_train(site: Site, world: World, folder: Path, **more: Any) -> Listing:
@@ -42,10 +42,10 @@ def bring(
     site: Site, folder: Path, fetch: Fetch = PATIENT, **more: Any
 ) -> tuple[list[str], dict[str, str], set[bytes]]:
     """Paths that can be read, reasons for the others, and the bytes read."""
-    with open_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0) as source:
-        ready = source.prepare(source.listing.images)
-        return (
-            sorted({i.path for i in ready.images}),
-            {s.path: s.reason for s in ready.skipped},
-            {source.read(i.path) for i in ready.images},
-        )
+    source = read_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0)
+    ready = source.prepare(source.listing.images)
+    return (
+        sorted({i.path for i in ready.images}),
+        {s.path: s.reason for s in ready.skipped},
+        {source.read(i.path) for i in ready.images},
+    )

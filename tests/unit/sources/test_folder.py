@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from podium.core.errors import DataError
-from podium.sources.folder import open_folder
-from podium.sources.listing import Listing
+from podium.sources.folder import read_folder
+from podium.sources.source import Listing
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def listing(root: Path) -> Listing:
-    with open_folder(root) as source:
-        return source.listing
+    source = read_folder(root, root.name, title=f"folder {root.name}")
+    return source.listing
 
 
 def reasons(root: Path) -> dict[str, str]:
@@ -31,8 +31,8 @@ def reasons(root: Path) -> dict[str, str]:
 
 
 def test_bytes_come_back_as_they_lie_on_disk(photos: Path) -> None:
-    with open_folder(photos) as source:
-        found = {image.path: source.read(image.path).decode() for image in source.listing.images}
+    source = read_folder(photos, photos.name, title=f"folder {photos.name}")
+    found = {image.path: source.read(image.path).decode() for image in source.listing.images}
     assert found == {name: name for name in ("apple/-2.JPG", "apple/1.jpg", "배 🍐/ㅂ 1.png")}
     assert listing(photos).name == "photos" and listing(photos).sha256 is None
 
@@ -43,11 +43,11 @@ def test_names_in_another_unicode_form_are_read_and_normalised(tmp_path: Path) -
         folder = tmp_path / unicodedata.normalize("NFD", label)
         folder.mkdir()
         (folder / unicodedata.normalize("NFD", "é.jpg")).write_bytes(label.encode())
-    with open_folder(tmp_path) as source:
-        assert {i.path: source.read(i.path).decode() for i in source.listing.images} == {
-            "rosé/é.jpg": "rosé",
-            "사과/é.jpg": "사과",
-        }
+    source = read_folder(tmp_path, tmp_path.name, title=f"folder {tmp_path.name}")
+    assert {i.path: source.read(i.path).decode() for i in source.listing.images} == {
+        "rosé/é.jpg": "rosé",
+        "사과/é.jpg": "사과",
+    }
 
 
 def test_two_names_that_differ_in_unicode_form_only_are_one_image_and_one_row(photos: Path) -> None:
@@ -76,8 +76,8 @@ def test_links_are_followed_inside_and_refused_outside(photos: Path, tmp_path: P
         "apple/self.jpg": "a link that leads nowhere",
         "out folder": "a link that leaves the folder",
     }
-    with open_folder(photos) as source:
-        assert source.read("배 🍐/inside.jpg") == b"apple/1.jpg"
+    source = read_folder(photos, photos.name, title=f"folder {photos.name}")
+    assert source.read("배 🍐/inside.jpg") == b"apple/1.jpg"
 
 
 def test_a_location_that_is_a_link_itself_is_opened_under_its_own_name(photos: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_missing_folder_and_a_file_say_what_to_do(photos: Path) -> None:
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(photos: Path) -> None:
-    with open_folder(photos) as source:
-        (photos / "apple" / "1.jpg").unlink()
-        with pytest.raises(DataError, match=r"1\.jpg vanished"):
-            source.read("apple/1.jpg")
+    source = read_folder(photos, photos.name, title=f"folder {photos.name}")
+    (photos / "apple" / "1.jpg").unlink()
+    with pytest.raises(DataError, match=r"1\.jpg vanished"):
+        source.read("apple/1.jpg")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.archive import open_archive
+from podium.sources.archive import read_archive
 from tests.damage import damaged, no_longer_than
 
 LIMITS = Fetch(max_files=100, max_bytes=10_000_000)
@@ -47,11 +47,12 @@ MAGIC = [b"", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ
 
 
 def open_and_read(data: bytes, folder: Path) -> dict[str, bytes]:
-    """All images of an archive by path; none where it is refused. Nothing may be left behind."""
+    """All images of an archive by path; none where it is refused. Nothing may be left outside, or half-unpacked."""
     path = folder / "given"
     path.write_bytes(data)
     try:
-        with no_longer_than(20), open_archive(path, None, LIMITS, folder / "scratch") as source:
+        with no_longer_than(20):
+            source = read_archive(path, None, LIMITS, folder / "unpacked")
             found = {image.path: source.read(image.path) for image in source.listing.images}
             assert all(skipped.reason for skipped in source.listing.skipped)
     except DataError as refused:
@@ -59,7 +60,9 @@ def open_and_read(data: bytes, folder: Path) -> dict[str, bytes]:
         assert "\n" not in str(refused)
         assert str(refused).encode()
         found = {}
-    assert [p.name for p in folder.rglob("*") if p.is_file()] == ["given"]
+    assert {p.name for p in folder.iterdir()} <= {"given", "unpacked"}
+    unpacked = (folder / "unpacked").glob(".podium-tmp-*")
+    assert not list(unpacked)
     return found
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from podium.config.dataset import Fetch, SnapshotDataset
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.sources.packed import ABOUT, TABLE, open_snapshot
-from podium.sources.snapshot import snapshot
+from podium.sources.snapshot import ABOUT, TABLE, read_snapshot
+from podium.sources.snapshot_writer import write_snapshot
 from tests.damage import damaged, no_longer_than
 from tests.raw_images import files, write_raw
 
@@ -26,7 +26,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     layout = Layout(tmp_path_factory.mktemp("good"))
     write_raw(layout, files(["apple", "배"], 2))
     layout.data.mkdir()
-    with zipfile.ZipFile(snapshot(layout, "s").archive) as archive:
+    with zipfile.ZipFile(write_snapshot(layout, "s").archive) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -39,8 +39,8 @@ def open_and_read(members: dict[str, bytes], folder: Path) -> bool:
     path = folder / "s.zip"
     path.write_bytes(packed.getvalue())
     try:
-        with no_longer_than(20), open_snapshot(path, SECTION, Fetch(), folder / "scratch") as parts:
-            for part in parts:
+        with no_longer_than(20):
+            for part in read_snapshot(path, SECTION, Fetch(), folder / "unpacked"):
                 for image in part.images:
                     assert 0 <= image.box.left < image.box.right <= 1 and 0 <= image.box.top < image.box.bottom <= 1
                     assert image.label and image.path

@@ -35,7 +35,8 @@ def open_and_read(data: bytes, root: Path, units: str, encoding: str) -> None:
     (layout.data / "t.csv").write_bytes(data)
     dataset = CsvDataset(location="data/t.csv", licence="CC0-1.0", columns=COLUMNS, box_units=units, encoding=encoding)
     try:
-        with no_longer_than(20), open_table(layout, dataset, Fetch()) as source:
+        with no_longer_than(20):
+            source = open_table(layout, dataset, Fetch())
             ready = source.prepare(source.listing.images)
             for image in ready.images:
                 assert source.read(image.path) != b"secret"

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.pipeline import fetch
-from podium.sources.openimages import open_openimages
+from podium.sources.openimages import read_openimages
 from tests.fake_openimages import BY, box, shuffled, small_world, world_of
 from tests.site import Site
 from tests.unit.sources.openimages_reading import PATIENT, dataset, listing, of_train
@@ -83,10 +83,10 @@ def test_a_box_on_the_stored_picture_frames_the_same_thing_on_the_upright_one(
     world.put_on(site)
     world.put_in(tmp_path / "open")
     place = {"location": str(tmp_path / "open")} if local else {}
-    with open_openimages(dataset(site, subsets=["train"], **place), PATIENT, tmp_path, 0.0) as source:
-        man = next(image for image in source.prepare(source.listing.images).images if image.label == "person")
-        with Image.open(io.BytesIO(source.read(man.path))) as opened:
-            upright = np.asarray(ImageOps.exif_transpose(opened))[..., 0]
+    source = read_openimages(dataset(site, subsets=["train"], **place), PATIENT, tmp_path, 0.0)
+    man = next(image for image in source.prepare(source.listing.images).images if image.label == "person")
+    with Image.open(io.BytesIO(source.read(man.path))) as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened))[..., 0]
     height, width = upright.shape
     sides = man.box.left * width, man.box.top * height, man.box.right * width, man.box.bottom * height
     left, top, right, bottom = (round(side) for side in sides)

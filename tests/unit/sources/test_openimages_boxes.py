@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podium.sources.listing import Box
+from podium.sources.source import Box
 from tests.fake_openimages import BOX_HEADER, box, shuffled, small_world, world_of
 from tests.site import Site
 from tests.unit.sources.openimages_reading import listing, of_train

@@ -7,7 +7,7 @@ import pytest
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.openimages import open_openimages
+from podium.sources.openimages import read_openimages
 from podium.sources.openimages_places import bucket_address
 from tests.fake_openimages import BOXES, box, jpeg, small_world, world_of
 from tests.site import Site
@@ -77,7 +77,10 @@ def test_a_server_that_stays_away_stops_the_stage_and_what_came_is_kept(site: Si
 
 def test_tables_of_a_wrong_address_are_one_line(site: Site, tmp_path: Path) -> None:
     said = refusal(site, tmp_path)
-    assert "/openimages/v7/oidv7-class-descriptions-boxable.csv answered 404" in said and "dataset.location" in said
+    assert (
+        "/openimages/v7/oidv7-class-descriptions-boxable.csv cannot be downloaded (the server answered 404" in said
+        and "dataset.location" in said
+    )
 
 
 def test_a_real_s3_bucket_is_read_without_credentials(
@@ -124,13 +127,13 @@ def test_a_downloaded_folder_gives_the_images_of_the_servers(site: Site, tmp_pat
     world.put_on(site)
     world.put_in(tmp_path / "oi")
     expected = listing(site, tmp_path / "downloads", limit_per_class=6)
-    with open_openimages(
+    source = read_openimages(
         dataset(site, location=str(tmp_path / "oi"), limit_per_class=6), PATIENT, tmp_path / "unused"
-    ) as source:
-        assert source.listing.images == expected.images
-        path = source.listing.images[0].path
-        subset, _, name = path.partition("/")
-        assert source.read(path) == world.images[subset][name.removesuffix(".jpg")]
+    )
+    assert source.listing.images == expected.images
+    path = source.listing.images[0].path
+    subset, _, name = path.partition("/")
+    assert source.read(path) == world.images[subset][name.removesuffix(".jpg")]
     assert not (tmp_path / "unused").exists()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from podium.config.dataset import OpenImagesDataset
 from podium.core.errors import DataError
-from podium.sources.openimages import open_openimages
+from podium.sources.openimages import read_openimages
 from tests.fake_openimages import BOXES, CLASSES, PHOTOGRAPHS, box, small_world, world_of
 from tests.site import Site
 from tests.unit.sources.openimages_reading import LABELS, PATIENT, listing, refusal
@@ -99,7 +99,7 @@ def test_whatever_a_table_holds_the_answer_is_a_listing_or_one_line(
     path.write_bytes(data[:start] + new + data[start + gone :])
     asked = OpenImagesDataset(location=str(folder), licence="CC-BY-4.0", labels=LABELS, subsets=["train"])
     try:
-        with open_openimages(asked, PATIENT, folder) as source:
-            assert all(0 <= i.box.left < i.box.right <= 1 for i in source.listing.images)
+        source = read_openimages(asked, PATIENT, folder)
+        assert all(0 <= i.box.left < i.box.right <= 1 for i in source.listing.images)
     except DataError as error:
         assert "\n" not in str(error)

@@ -7,7 +7,7 @@ import pytest
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.sample import open_sample
+from podium.sources.sample import read_sample
 
 HEADER = "path,label,group,x0,y0,x1,y1,occlusion,clutter,objects,view,other_label,planted\n"
 TRUTH = (
@@ -28,28 +28,28 @@ def write(path: Path, truth: str | bytes | None, images: dict[str, bytes]) -> Pa
 
 def test_truth_becomes_labels_groups_and_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "sample.zip", TRUTH, IMAGES | {"sample/tulip/002.jpg": b"", "README": b""})
-    with open_sample(path, None, Fetch(), tmp_path) as source:
-        lemon, tulip = source.listing.images
-        assert (lemon.path, lemon.label, lemon.group, lemon.split) == ("lemon/000.jpg", "lemon", "fruit", "")
-        assert lemon.extras["planted"] == "unreadable"
-        assert tulip.extras == {
-            "x0": 1.0,
-            "y0": 2.0,
-            "x1": 30.0,
-            "y1": 40.5,
-            "occlusion": 0.25,
-            "clutter": 0.0,
-            "objects": 2,
-            "view": "rotated",
-            "other_label": "sunflower",
-            "planted": "",
-        }
-        assert source.read("tulip/001.jpg") == b"tulip"
-        assert source.listing.name == "sample"
-        assert [(s.path, s.reason) for s in source.listing.skipped] == [
-            ("README", "not in truth.csv"),
-            ("tulip/002.jpg", "not in truth.csv"),
-        ]
+    source = read_sample(path, None, Fetch(), tmp_path)
+    lemon, tulip = source.listing.images
+    assert (lemon.path, lemon.label, lemon.group, lemon.split) == ("lemon/000.jpg", "lemon", "fruit", "")
+    assert lemon.extras["planted"] == "unreadable"
+    assert tulip.extras == {
+        "x0": 1.0,
+        "y0": 2.0,
+        "x1": 30.0,
+        "y1": 40.5,
+        "occlusion": 0.25,
+        "clutter": 0.0,
+        "objects": 2,
+        "view": "rotated",
+        "other_label": "sunflower",
+        "planted": "",
+    }
+    assert source.read("tulip/001.jpg") == b"tulip"
+    assert source.listing.name == "sample"
+    assert [(s.path, s.reason) for s in source.listing.skipped] == [
+        ("README", "not in truth.csv"),
+        ("tulip/002.jpg", "not in truth.csv"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,6 @@ def test_a_sample_that_contradicts_itself_is_refused(
     truth: str | None, images: dict[str, bytes], message: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "sample.zip", truth, images)
-    with pytest.raises(DataError, match=message) as caught, open_sample(path, None, Fetch(), tmp_path):
-        pass
+    with pytest.raises(DataError, match=message) as caught:
+        read_sample(path, None, Fetch(), tmp_path)
     assert "\n" not in str(caught.value)

@@ -22,7 +22,7 @@ from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.pipeline import fetch
 from podium.records.fetch import Sources
-from podium.sources.snapshot import snapshot
+from podium.sources.snapshot_writer import write_snapshot
 
 MODELS = {"small": Model(architecture="resnet10t")}
 TABLE = (
@@ -74,7 +74,7 @@ def test_a_snapshot_reads_back_byte_for_byte(layout: Layout, keys: dict[str, Any
     before = fetched(layout, keys)
     digests = {p.name: sha256_file(p) for p in layout.raw.iterdir()}
     sources = Sources.read(layout.raw / "sources.json")
-    made = snapshot(layout, "plants")
+    made = write_snapshot(layout, "plants")
     assert (made.archive, made.images, made.pinned, made.steps) == (layout.data / "plants.zip", len(before), False, ())
     assert made.photographs == before["photo_id"].nunique() and made.size == made.archive.stat().st_size
     after = fetched(layout, yaml.safe_load(made.section)["dataset"])
@@ -90,29 +90,29 @@ def test_a_snapshot_reads_back_byte_for_byte(layout: Layout, keys: dict[str, Any
 def test_a_lone_carriage_return_in_a_name_survives(layout: Layout) -> None:
     (layout.data / "garden" / "leek" / "a\rb\r.png").write_bytes(b"x")
     before = fetched(layout, GARDEN)
-    section = yaml.safe_load(snapshot(layout, "plants").section)["dataset"]
+    section = yaml.safe_load(write_snapshot(layout, "plants").section)["dataset"]
     pd.testing.assert_frame_equal(fetched(layout, section), before)
     assert "leek/a\rb\r.png" in before["path"].tolist()
 
 
 def test_the_same_images_give_the_same_archive(layout: Layout) -> None:
     fetched(layout, MERGE)
-    first = sha256_file(snapshot(layout, "one").archive)
+    first = sha256_file(write_snapshot(layout, "one").archive)
     fetched(layout, MERGE)
-    assert sha256_file(snapshot(layout, "two").archive) == first
+    assert sha256_file(write_snapshot(layout, "two").archive) == first
 
 
 def test_a_snapshot_of_a_snapshot_is_the_same_data(layout: Layout) -> None:
     before = fetched(layout, MERGE)
-    section = yaml.safe_load(snapshot(layout, "one").section)["dataset"]
+    section = yaml.safe_load(write_snapshot(layout, "one").section)["dataset"]
     fetched(layout, section)
-    after = fetched(layout, yaml.safe_load(snapshot(layout, "two").section)["dataset"])
+    after = fetched(layout, yaml.safe_load(write_snapshot(layout, "two").section)["dataset"])
     pd.testing.assert_frame_equal(after, before)
 
 
 def test_anybody_can_read_the_table_and_the_pictures(layout: Layout) -> None:
     fetched(layout, MERGE)
-    with zipfile.ZipFile(snapshot(layout, "plants").archive) as archive:
+    with zipfile.ZipFile(write_snapshot(layout, "plants").archive) as archive:
         rows = pd.read_csv(io.BytesIO(archive.read("images.csv")))
         assert rows.set_index("path").loc["leek/é 1.png", ["source", "label", "licence"]].to_list() == [
             "garden",
@@ -127,7 +127,7 @@ def test_anybody_can_read_the_table_and_the_pictures(layout: Layout) -> None:
 
 def test_a_snapshot_is_a_part_of_a_merge_like_any_other(layout: Layout) -> None:
     fetched(layout, MERGE)
-    made = snapshot(layout, "plants")
+    made = write_snapshot(layout, "plants")
     packed = {"source": "snapshot", "location": "data/plants.zip", "name": "old", "limit_per_class": 1}
     manifest = fetched(layout, {"source": "merge", "parts": [packed, GARDEN | {"name": "new"}]})
     assert manifest.groupby("source").size().to_dict() == {"new": 2, "old-garden": 2, "old-table": 4}
@@ -136,19 +136,19 @@ def test_a_snapshot_is_a_part_of_a_merge_like_any_other(layout: Layout) -> None:
 
 def test_a_snapshot_that_exists_is_replaced_on_purpose_only(layout: Layout) -> None:
     fetched(layout, GARDEN)
-    first = snapshot(layout, "plants").archive.read_bytes()
+    first = write_snapshot(layout, "plants").archive.read_bytes()
     fetched(layout, table())
     with pytest.raises(DataError, match=r"data/plants\.zip exists"):
-        snapshot(layout, "plants")
-    assert snapshot(layout, "plants", replace=True).archive.read_bytes() != first
+        write_snapshot(layout, "plants")
+    assert write_snapshot(layout, "plants", replace=True).archive.read_bytes() != first
 
 
 def test_without_anything_fetched_there_is_nothing_to_pack(layout: Layout) -> None:
     with pytest.raises(DataError, match="does not exist: run `dvc repro`"):
-        snapshot(layout, "plants")
+        write_snapshot(layout, "plants")
     for name in ("", "a/b", "../x", ".hidden", "a b", "x" * 65):
         with pytest.raises(ParamsError, match="choose another"):
-            snapshot(layout, name)
+            write_snapshot(layout, name)
     assert sorted(p.name for p in layout.data.iterdir()) == ["boxes.csv", "garden", "p"]
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_snapshot_is_refused_in_one_line(
     layout: Layout, damage: Callable[[Path], None], message: str
 ) -> None:
     fetched(layout, MERGE)
-    path = snapshot(layout, "plants").archive
+    path = write_snapshot(layout, "plants").archive
     damage(path)
     with pytest.raises(DataError) as caught:
         fetched(layout, {"source": "snapshot", "location": "data/plants.zip"})
@@ -206,7 +206,7 @@ def test_dvc_pins_the_snapshot_and_a_colleague_pulls_the_same_data(layout: Layou
     before = fetched(layout, MERGE)
     run("git", "init", "-q")
     run(*dvc, "init", "-q")
-    made = snapshot(layout, "plants")
+    made = write_snapshot(layout, "plants")
     assert made.pinned and (layout.root / "data.dvc").is_file()
     assert [step.split("  ")[0].split(" s3")[0] for step in made.steps] == [
         "dvc remote add --default team",
@@ -215,7 +215,9 @@ def test_dvc_pins_the_snapshot_and_a_colleague_pulls_the_same_data(layout: Layou
     ]
     run(*dvc, "remote", "add", "-q", "--default", "team", str(tmp_path.parent / "remote"))
     run(*dvc, "push", "-q", "data.dvc")
-    assert snapshot(layout, "plants", replace=True).steps[0] == "dvc push data.dvc"  # the team has its storage now
+    assert (
+        write_snapshot(layout, "plants", replace=True).steps[0] == "dvc push data.dvc"
+    )  # the team has its storage now
     there = tmp_path.parent / "colleague"
     there.mkdir()
     run("git", "init", "-q", at=there)

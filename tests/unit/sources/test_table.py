@@ -15,11 +15,10 @@ from pydantic import TypeAdapter
 from podium.config.dataset import CsvDataset, Dataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
-from podium.sources import merge
-from podium.sources.listing import WHOLE, Box, SourceImage
-from podium.sources.opening import open_parts
-from podium.sources.rows import read_rows
+from podium.sources.datasets import describe_sources, open_dataset, prepare_part
+from podium.sources.source import WHOLE, Box, SourceImage
 from podium.sources.table import TableSource, open_table
+from podium.sources.table_rows import read_rows
 from tests.data.hard_tables import HARD_ROWS, HARD_TABLES, HardRow, HardTable
 from tests.site import Site
 
@@ -76,15 +75,15 @@ def test_every_column_reaches_its_image(layout: Layout) -> None:
         "a/1.jpg",
     )
     columns = {"path": "file", "label": "class", "split": "set", "group": "kind", "licence": "licence", "box": BOX}
-    with open_table(
+    source = open_table(
         layout, section(columns=columns, extras={"author": "text", "stars": "int", "share": "float"}), FETCH
-    ) as source:
-        images, skipped = ready(source)
-        assert source.read("a/1.jpg").endswith(b"a/1.jpg")
-        assert (source.listing.name, source.listing.sha256) == (
-            "photos",
-            digest((layout.data / "photos.csv").read_bytes()),
-        )
+    )
+    images, skipped = ready(source)
+    assert source.read("a/1.jpg").endswith(b"a/1.jpg")
+    assert (source.listing.name, source.listing.sha256) == (
+        "photos",
+        digest((layout.data / "photos.csv").read_bytes()),
+    )
     found = [(i.label, i.split, i.group, i.licence, i.box, dict(i.extras)) for i in images]
     assert found == [
         ("leek", "val", "vegetable", "", WHOLE, {"author": "Ann", "stars": -2, "share": 0.001}),
@@ -96,59 +95,56 @@ def test_every_column_reaches_its_image(layout: Layout) -> None:
 @pytest.mark.parametrize("case", HARD_ROWS, ids=lambda case: case.name)
 def test_a_bad_row_is_left_out_with_its_line_and_reason(layout: Layout, case: HardRow) -> None:
     lay(layout, f"path,label,split,l,t,r,b\ngood.jpg,x,,,,,\n{case.row}\n", "good.jpg", "a.jpg")
-    with open_table(layout, section(columns={"split": "split", "box": BOX}), FETCH) as source:
-        images, skipped = ready(source)
+    source = open_table(layout, section(columns={"split": "split", "box": BOX}), FETCH)
+    images, skipped = ready(source)
     assert [image.path for image in images] == ["good.jpg"]
     assert len(skipped) == 1 and case.reason in next(iter(skipped.values()))
 
 
 def test_rows_that_contradict_each_other_are_all_left_out(layout: Layout) -> None:
     lay(layout, "path,label\na.jpg,x\nb.jpg,x\n./a.jpg,y\n", "a.jpg", "b.jpg")
-    with open_table(layout, section(), FETCH) as source:
-        assert [image.path for image in source.listing.images] == ["b.jpg"]
-        assert [s.reason for s in source.listing.skipped] == [
-            "line 2: label 'x' contradicts line 4",
-            "line 4: label 'y' contradicts line 2",
-        ]
+    source = open_table(layout, section(), FETCH)
+    assert [image.path for image in source.listing.images] == ["b.jpg"]
+    assert [s.reason for s in source.listing.skipped] == [
+        "line 2: label 'x' contradicts line 4",
+        "line 4: label 'y' contradicts line 2",
+    ]
 
 
 @pytest.mark.parametrize("case", HARD_TABLES, ids=lambda case: case.name)
 def test_a_table_that_cannot_be_used_is_refused_in_one_line(layout: Layout, case: HardTable) -> None:
     lay(layout, case.table, "a.jpg")
-    with pytest.raises(DataError) as caught, open_table(layout, section(**case.keys), FETCH):
-        pass
+    with pytest.raises(DataError) as caught:
+        open_table(layout, section(**case.keys), FETCH)
     assert case.message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_encodings_and_byte_order_marks_are_understood(layout: Layout, encoding: str) -> None:
     lay(layout, "path,label\r\nné.jpg,café\r\n".encode(encoding), "né.jpg")
-    with open_table(layout, section(encoding="utf-8" if encoding == "utf-8-sig" else encoding), FETCH) as source:
-        assert [(i.path, i.label) for i in source.listing.images] == [("né.jpg", "café")]
+    source = open_table(layout, section(encoding="utf-8" if encoding == "utf-8-sig" else encoding), FETCH)
+    assert [(i.path, i.label) for i in source.listing.images] == [("né.jpg", "café")]
 
 
 def test_an_unknown_encoding_is_a_mistake_in_the_params(layout: Layout) -> None:
     lay(layout, "path,label\n")
-    with (
-        pytest.raises(ParamsError, match="'utf8000' is not known"),
-        open_table(layout, section(encoding="utf8000"), FETCH),
-    ):
-        pass
+    with pytest.raises(ParamsError, match="'utf8000' is not known"):
+        open_table(layout, section(encoding="utf8000"), FETCH)
 
 
 def test_a_file_is_found_in_either_unicode_form(layout: Layout) -> None:
     lay(layout, "path,label\ne\u0301.jpg,x\nu\u0308/1.jpg,y\n", "\u00e9.jpg", "u\u0308/1.jpg")
-    with open_table(layout, section(), FETCH) as source:
-        assert [image.path for image in source.listing.images] == ["\u00e9.jpg", "\u00fc/1.jpg"]
-        assert all(source.read(image.path) for image in source.listing.images)
+    source = open_table(layout, section(), FETCH)
+    assert [image.path for image in source.listing.images] == ["\u00e9.jpg", "\u00fc/1.jpg"]
+    assert all(source.read(image.path) for image in source.listing.images)
 
 
 def test_a_link_out_of_the_folder_is_left_out(layout: Layout) -> None:
     lay(layout, "path,label\na.jpg,x\nout.jpg,y\n", "a.jpg")
     (layout.root / "secret").write_bytes(b"s")
     (layout.data / "out.jpg").symlink_to(layout.root / "secret")
-    with open_table(layout, section(), FETCH) as source:
-        assert [(s.path, s.reason) for s in source.listing.skipped] == [("out.jpg", "a link that leaves the folder")]
+    source = open_table(layout, section(), FETCH)
+    assert [(s.path, s.reason) for s in source.listing.skipped] == [("out.jpg", "a link that leaves the folder")]
 
 
 cells = st.one_of(
@@ -183,8 +179,8 @@ def test_boxes_in_pixels_are_of_the_upright_photograph(layout: Layout) -> None:
     )
     (layout.data / "turned.jpg").write_bytes(picture(40, 20, orientation=6))
     (layout.data / "bad.jpg").write_bytes(b"no image")
-    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
-        images, skipped = ready(source)
+    source = open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH)
+    images, skipped = ready(source)
     assert {(i.path, i.label): i.box for i in images} == {
         ("a.jpg", "x"): Box(0.25, 0.25, 1.0, 1.0),
         ("a.jpg", "y"): WHOLE,
@@ -201,8 +197,8 @@ def test_a_box_in_pixels_is_of_the_photograph_as_it_is_decoded(layout: Layout, k
         width, height = ImageOps.exif_transpose(opened).size
     lay(layout, f"path,label,l,t,r,b\na.{kind},x,0,0,{width},{height}\nb.jpg,y,0,0,10,5\n", "b.jpg")
     (layout.data / f"a.{kind}").write_bytes(data)
-    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
-        images, skipped = ready(source)
+    source = open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH)
+    images, skipped = ready(source)
     assert {image.label: image.box for image in images} == {"x": WHOLE, "y": Box(0, 0, 0.25, 0.25)}
     assert not skipped
 
@@ -210,8 +206,8 @@ def test_a_box_in_pixels_is_of_the_photograph_as_it_is_decoded(layout: Layout, k
 def test_boxes_in_pixels_that_turn_out_to_be_the_same_follow_the_rule_of_rows(layout: Layout) -> None:
     table = "path,label,l,t,r,b\na.jpg,x,0,0,40,20\na.jpg,x,,,,\nb.jpg,x,0,0,40,20\nb.jpg,y,,,,\nc.jpg,y,,,,\n"
     lay(layout, table, "a.jpg", "b.jpg", "c.jpg")
-    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
-        prepared = source.prepare(source.listing.images)
+    source = open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH)
+    prepared = source.prepare(source.listing.images)
     assert [(image.path, image.label) for image in prepared.images] == [("a.jpg", "x"), ("c.jpg", "y")]
     assert [(s.path, s.reason, s.image) for s in prepared.skipped] == [
         ("a.jpg", "the whole photograph stands in another row", True),
@@ -222,8 +218,8 @@ def test_boxes_in_pixels_that_turn_out_to_be_the_same_follow_the_rule_of_rows(la
 
 def test_a_box_in_pixels_outside_of_its_photograph_is_left_out_when_its_size_is_known(layout: Layout) -> None:
     lay(layout, "path,label,l,t,r,b\na.jpg,x,0,0,40,20\na.jpg,y,0,0,41,20\n", "a.jpg")
-    with open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH) as source:
-        images, skipped = ready(source)
+    source = open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH)
+    images, skipped = ready(source)
     assert [image.label for image in images] == ["x"]
     assert skipped == {"a.jpg": "box 0, 0, 41, 20 reaches out of the photograph (40 x 20)"}
 
@@ -236,12 +232,12 @@ def test_a_table_and_its_images_come_from_a_site_once(layout: Layout, site: Site
     site.files = {"/set/t.csv": table, "/set/a%20b/1.jpg": b"one", "/set/2.jpg": b"two"}
     keys = {"location": f"{site.url}/set/t.csv?v=1", "sha256": digest(table)}
     for _ in range(2):
-        with open_table(layout, section(**keys), FETCH) as source:
-            images, skipped = ready(source)
-            assert {image.path: source.read(image.path) for image in images} == {
-                "a b/1.jpg": b"one",
-                "2.jpg": b"two",
-            }
+        source = open_table(layout, section(**keys), FETCH)
+        images, skipped = ready(source)
+        assert {image.path: source.read(image.path) for image in images} == {
+            "a b/1.jpg": b"one",
+            "2.jpg": b"two",
+        }
     assert skipped == {"gone.jpg": "the server answered 404 Not Found"}
     assert sorted(site.asked()) == ["/set/2.jpg", "/set/a%20b/1.jpg", "/set/gone.jpg", "/set/gone.jpg", "/set/t.csv"]
 
@@ -253,14 +249,14 @@ def test_secrets_in_addresses_reach_the_server_and_nothing_else(layout: Layout, 
         "https://me:5ecret@host/1.jpg?5ecret,x\n../14?5ecret,x\n"
     )
     lay(layout, "path,label\n" + rows)
-    with open_table(layout, section(images=f"{site.url}/set"), FETCH) as source:
-        prepared = source.prepare(source.listing.images)
-        assert {image.path: source.read(image.path) for image in prepared.images} == {
-            "11": b"one",
-            "12.jpg": b"two",
-            "C#.jpg": b"three",
-        }
-        assert "5ecret" not in repr((source.listing, prepared))
+    source = open_table(layout, section(images=f"{site.url}/set"), FETCH)
+    prepared = source.prepare(source.listing.images)
+    assert {image.path: source.read(image.path) for image in prepared.images} == {
+        "11": b"one",
+        "12.jpg": b"two",
+        "C#.jpg": b"three",
+    }
+    assert "5ecret" not in repr((source.listing, prepared))
     assert {s.path for s in (*source.listing.skipped, *prepared.skipped)} == {"13", "https://host/1.jpg", "../14"}
     assert {"/set/11?token=5ecret", "/set/12.jpg?token=5ecret"} <= {path for _, path, _ in site.log}
 
@@ -268,14 +264,14 @@ def test_secrets_in_addresses_reach_the_server_and_nothing_else(layout: Layout, 
 def test_rows_whose_addresses_differ_after_the_question_mark_only_are_never_mixed_up(layout: Layout) -> None:
     table = "path,label,l,t,r,b\nget?id=1,x,,,,\nget?id=2,x,,,,\nget?id=3,x,0,0,1,0.5\nput?id=1,x,,,,\nput?id=2,y,,,,\n"
     lay(layout, table + "a.jpg,y,,,,\n")
-    with open_table(layout, section(images="https://host/set", columns={"box": BOX}), FETCH) as source:
-        assert [image.path for image in source.listing.images] == ["a.jpg", "get"]
-        assert [(s.path, s.reason) for s in source.listing.skipped] == [
-            ("get", "line 3: its address is that of another row up to `?` or `#`"),
-            ("get", "line 4: its address is that of another row up to `?` or `#`"),
-            ("put", "line 5: label 'x' contradicts line 6"),
-            ("put", "line 6: label 'y' contradicts line 5"),
-        ]
+    source = open_table(layout, section(images="https://host/set", columns={"box": BOX}), FETCH)
+    assert [image.path for image in source.listing.images] == ["a.jpg", "get"]
+    assert [(s.path, s.reason) for s in source.listing.skipped] == [
+        ("get", "line 3: its address is that of another row up to `?` or `#`"),
+        ("get", "line 4: its address is that of another row up to `?` or `#`"),
+        ("put", "line 5: label 'x' contradicts line 6"),
+        ("put", "line 6: label 'y' contradicts line 5"),
+    ]
 
 
 def test_every_row_that_cannot_be_used_counts_as_rejected_whatever_its_name(layout: Layout, site: Site) -> None:
@@ -284,16 +280,16 @@ def test_every_row_that_cannot_be_used_counts_as_rejected_whatever_its_name(layo
     section_ = TypeAdapter(Dataset).validate_python(
         {"source": "csv", "location": "data/photos.csv", "images": f"{site.url}/images", "licence": "CC0-1.0"}
     )
-    with open_parts(layout, section_, FETCH) as parts:
-        record = merge.describe([merge.prepared(part) for part in parts]).sources[0]
+    parts = open_dataset(layout, section_, FETCH)
+    record = describe_sources([prepare_part(part) for part in parts]).sources[0]
     assert record.images == 10 and len(record.skipped) == 11 and all(file.image for file in record.skipped)
 
 
 def test_only_images_that_were_chosen_are_downloaded(layout: Layout, site: Site) -> None:
     site.files = {f"/{i}.jpg": b"%d" % i for i in range(9)}
     lay(layout, "path,label\n" + "".join(f"{i}.jpg,x\n" for i in range(9)))
-    with open_table(layout, section(images=site.url), FETCH) as source:
-        source.prepare(source.listing.images[2:4])
+    source = open_table(layout, section(images=site.url), FETCH)
+    source.prepare(source.listing.images[2:4])
     assert sorted(site.asked()) == ["/2.jpg", "/3.jpg"]
 
 
@@ -302,19 +298,19 @@ def test_an_interrupted_download_goes_on_with_what_is_missing(layout: Layout, si
     site.cuts = {"/4.jpg": [100, 0]}  # an attempt that brings bytes is not counted, the next one is
     lay(layout, "path,label\n" + "".join(f"{i}.jpg,x\n" for i in range(6)))
     one = Fetch(retries=0, connections=1)
-    with open_table(layout, section(images=site.url), one) as source:
-        with pytest.raises(DataError, match="4.jpg cannot be downloaded.*the files that came so far are kept"):
-            source.prepare(source.listing.images)
-        assert len(source.prepare(source.listing.images).images) == 6
-        assert {source.read(f"{i}.jpg") for i in range(6)} == {picture()}
+    source = open_table(layout, section(images=site.url), one)
+    with pytest.raises(DataError, match="4.jpg cannot be downloaded.*the files that came so far are kept"):
+        source.prepare(source.listing.images)
+    assert len(source.prepare(source.listing.images).images) == 6
+    assert {source.read(f"{i}.jpg") for i in range(6)} == {picture()}
     assert sorted(site.asked()) == [f"/{i}.jpg" for i in (0, 1, 2, 3, 4, 4, 4, 5)]
 
 
 def test_a_site_that_is_busy_is_asked_again(layout: Layout, site: Site) -> None:
     site.files, site.statuses = {"/0.jpg": b"x"}, {"/0.jpg": [503]}
     lay(layout, "path,label\n0.jpg,x\n")
-    with open_table(layout, section(images=site.url), Fetch(retries=1, connections=1)) as source:
-        assert len(source.prepare(source.listing.images).images) == 1
+    source = open_table(layout, section(images=site.url), Fetch(retries=1, connections=1))
+    assert len(source.prepare(source.listing.images).images) == 1
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
@@ -324,9 +320,9 @@ def test_tables_and_images_lie_anywhere_fsspec_reaches(layout: Layout, tmp_path:
     for name, data in (("t.csv", table), ("a b.jpg", b"one")):
         with fsspec.open(f"{base}/{name}", "wb", auto_mkdir=True) as stream:
             stream.write(data)
-    with open_table(layout, section(location=f"{base}/t.csv", sha256=digest(table)), FETCH) as source:
-        images, skipped = ready(source)
-        assert [source.read(image.path) for image in images] == [b"one"]
+    source = open_table(layout, section(location=f"{base}/t.csv", sha256=digest(table)), FETCH)
+    images, skipped = ready(source)
+    assert [source.read(image.path) for image in images] == [b"one"]
     assert list(skipped) == ["gone.jpg"]
     assert not list(layout.downloads.rglob(".podium-tmp-a*"))
 
@@ -352,6 +348,6 @@ def test_what_is_not_pinned_or_not_there_is_refused(
 ) -> None:
     lay(layout, "path,label\na.jpg,x\n", "a.jpg")
     fsspec.filesystem("memory").pipe_file("/other/t.csv", b"path,label\n")
-    with pytest.raises(error) as caught, open_table(layout, section(**keys), FETCH):
-        pass
+    with pytest.raises(error) as caught:
+        open_table(layout, section(**keys), FETCH)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """What the readers of zip and tar archives share: a safe list of members, and limits on what an archive may hold."""
 
 from abc import ABC, abstractmethod
+from typing import IO
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
@@ -8,14 +9,14 @@ from podium.sources.names import collision_key
 
 
 class Members(ABC):
-    """The members of an opened archive: regular files and folders, under safe names."""
+    """The members of an opened archive under safe names: folders, and regular files with their sizes in bytes."""
 
     def __init__(self) -> None:
-        self.files: list[str] = []
+        self.files: dict[str, int] = {}
         self.folders: list[str] = []
         self._seen: dict[str, str] = {}
 
-    def add_file(self, archive: str, name: str) -> None:
+    def add_file(self, archive: str, name: str, size: int) -> None:
         """Notes a file.
 
         Raises:
@@ -29,11 +30,11 @@ class Members(ABC):
                 f"{archive}: members {twin!r} and {name!r} have the same name up to case or Unicode form: "
                 "pack the archive again with one of them renamed"
             )
-        self.files.append(name)
+        self.files[name] = size
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """The bytes of one of `files`.
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Writes the bytes of one of `files`.
 
         Raises:
             DataError: they are damaged.

@@ -1,11 +1,10 @@
 """The rows of a table as images: what each row says, or what is wrong with it, with its line.
 
 Rule: a row that cannot be used is left out with a reason; a table that cannot be used is refused, naming line or
-column. Works on text alone; stands on `core`.
+column. Works on text alone.
 """
 
 import csv
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +15,9 @@ from podium.config.dataset import BoxColumns, CsvDataset
 from podium.config.problems import nearest
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
-from podium.sources.classfolders import SPLIT_FOLDERS
-from podium.sources.listing import WHOLE, Box, SourceImage
+from podium.sources.class_folders import SPLIT_FOLDERS
 from podium.sources.names import broken_rule, printable
+from podium.sources.source import WHOLE, BadBox, SourceImage, check_box
 
 Value = str | float | int
 _INT = re.compile(r"[+-]?[0-9]+")
@@ -40,7 +39,7 @@ class RowImage(SourceImage):
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Images sorted by key, rows left out, and each photograph's path as the table writes it, by its normal form.
 
     At an http address the normal form ends before `?` and `#`, where secrets may stand; `written` keeps them.
@@ -68,7 +67,7 @@ class _Found:
         self.skipped.append(SkippedFile(path=printable(path), reason=f"line {line}: {reason}", image=True))
 
 
-def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Rows:
+def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> TableRows:
     """Reads a table.
 
     Args:
@@ -91,7 +90,7 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Row
                     raise _Bad(row)
                 image = _image(row, dataset, _inside(path, base))
                 _refuse_twin(image, path, base, found)
-            except _Bad as bad:
+            except (_Bad, BadBox) as bad:
                 found.skip(line, _shown(path, base), str(bad))
                 continue
             found.written.setdefault(image.path, path)
@@ -108,7 +107,7 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Row
         first = f" (first: {found.skipped[0].path!r}, {found.skipped[0].reason})" if found.skipped else ""
         raise DataError(f"{name} lists no image that can be used{first}: correct the table or dataset.columns")
     skipped = tuple(sorted(found.skipped, key=lambda file: (file.path, file.reason)))
-    return Rows(tuple(sorted(images, key=lambda image: image.key)), skipped, found.written)
+    return TableRows(tuple(sorted(images, key=lambda image: image.key)), skipped, found.written)
 
 
 def _rows(name: str, stream: IO[str], dataset: CsvDataset) -> Iterator[tuple[int, str, dict[str, str] | str]]:
@@ -214,7 +213,7 @@ def _image(row: Mapping[str, str], dataset: CsvDataset, path: str) -> RowImage:
         raise _Bad(f"split {split!r} is none of train, val, test")
     corners = _corners(row, columns.box) if columns.box else None
     if corners is not None and dataset.box_units == "fraction":
-        box, corners = checked_box(corners, 1, 1), None
+        box, corners = check_box(corners, 1, 1), None
     else:
         box = WHOLE
     return RowImage(
@@ -241,32 +240,6 @@ def _corners(row: Mapping[str, str], columns: BoxColumns) -> tuple[float, float,
             f"a box of {', '.join(' '.join(text.split()) or 'nothing' for text in texts)} is not four numbers"
         ) from None
     return left, top, right, bottom
-
-
-def checked_box(corners: tuple[float, float, float, float], width: float, height: float) -> Box:
-    """A box as fractions.
-
-    Args:
-        corners: left, top, right, bottom in units of `width` and `height`.
-        width: of the upright photograph.
-        height: likewise.
-
-    Raises:
-        ValueError: it is inverted, empty, not finite, or reaches out of the photograph; the message says so.
-    """
-    left, top, right, bottom = corners
-    shown = ", ".join(f"{number:g}" for number in corners)
-    if not all(map(math.isfinite, corners)):
-        raise _BadBox(f"box {shown} is not four finite numbers")
-    if left >= right or top >= bottom:
-        raise _BadBox(f"box {shown} is inverted or empty: it needs left < right and top < bottom")
-    if left < 0 or top < 0 or right > width or bottom > height:
-        raise _BadBox(f"box {shown} reaches out of the photograph ({width:g} x {height:g})")
-    return Box(left / width, top / height, right / width, bottom / height)
-
-
-class _BadBox(_Bad, ValueError):
-    """A box that is no part of its photograph."""
 
 
 def _converted(column: str, text: str, kind: str) -> Value:

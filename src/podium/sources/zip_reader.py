@@ -1,6 +1,7 @@
-"""Members of a zip archive, read where they lie. Nothing is ever extracted; an unsafe archive is refused as a whole."""
+"""Members of a zip archive, all of them checked before one is read: an unsafe archive is refused as a whole."""
 
 import lzma
+import shutil
 import stat
 import struct
 import zipfile
@@ -9,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
-from podium.sources.members import Limits, Members, damaged
+from podium.sources.archive_members import Limits, Members, damaged
 from podium.sources.names import printable, safe_member
 
 _UTF8_FLAG = 0x800
@@ -41,14 +43,19 @@ class ZipMembers(Members):
                 self.folders.append(name)
                 continue
             check.member(name, info.file_size, info.compress_size)
-            self.add_file(path.name, name)
+            self.add_file(path.name, name, info.file_size)
             self._infos[name] = info
         _refuse_overlap(path.name, entries)
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one member; its checksum is verified."""
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Writes the bytes of one member; its checksum is verified.
+
+        Raises:
+            DataError: they are damaged, or packed in a way that is not supported.
+        """
         try:
-            return self._zip.read(self._infos[name])
+            with self._zip.open(self._infos[name]) as packed:
+                shutil.copyfileobj(packed, target)
         except _DAMAGE as error:
             raise damaged(self._path.name, name, one_line(error)) from error
         except NotImplementedError as error:

@@ -1,7 +1,6 @@
 """What the header of a photograph says of its size and of how it is to be turned; pixels are not decoded.
 
-Boxes in pixels and boxes drawn on the stored, unturned picture need it before they are fractions of the upright
-photograph. Stands on Pillow and `listing`.
+Boxes in pixels and boxes drawn on the stored picture need it before they are fractions of the upright photograph.
 """
 
 import struct
@@ -11,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-from podium.sources.listing import WHOLE, Box
+from podium.sources.source import WHOLE, Box
 
 _ORIENTATION: Final = 0x0112  # EXIF tag
 _ON_ITS_SIDE: Final = (5, 6, 7, 8)
@@ -30,17 +29,17 @@ _HEADER_ERRORS: Final = (
 )
 
 
-def upright_size(file: Path) -> tuple[int, int] | None:
+def read_upright_size(file: Path) -> tuple[int, int] | None:
     """Width and height of a photograph in pixels, after EXIF orientation; None where there is no telling."""
     return header[0] if (header := _header(file)) else None
 
 
-def orientation(file: Path) -> int:
+def read_orientation(file: Path) -> int:
     """A photograph's EXIF orientation, 1 to 8; 1 (upright) where it says none or cannot be read."""
     return header[1] if (header := _header(file)) else 1
 
 
-def turned(box: Box, orientation: int) -> Box:
+def turn_box(box: Box, orientation: int) -> Box:
     """A box on the stored picture as a box on the upright one.
 
     Args:

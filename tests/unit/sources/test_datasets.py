@@ -12,9 +12,8 @@ from podium.config.dataset import Dataset, Fetch, MergeDataset
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.records.fetch import Sources
-from podium.sources.listing import Listing, SourceImage
-from podium.sources.merge import Origin, Part, describe, merge
-from podium.sources.opening import open_parts
+from podium.sources.datasets import describe_sources, merge, open_dataset
+from podium.sources.source import Listing, Origin, Part, SourceImage
 
 GARDEN = {"source": "folder", "location": "data/garden", "licence": "CC0-1.0", "name": "garden"}
 MARKET = {"source": "folder", "location": "data/market", "licence": "CC-BY-4.0", "name": "market"}
@@ -43,12 +42,12 @@ def merged(*parts: dict[str, Any], **keys: Any) -> Any:
 
 
 def listed(layout: Layout, dataset: Any) -> tuple[list[tuple[str, ...]], Sources]:
-    with open_parts(layout, dataset, Fetch()) as parts:
-        found = [
-            (part.origin.name, i.path, i.split, i.label, i.source_label, i.group) for part in parts for i in part.images
-        ]
-        assert all(part.source.read(i.path).endswith(i.path.encode()) for part in parts for i in part.images)
-        return found, describe(parts)
+    parts = open_dataset(layout, dataset, Fetch())
+    found = [
+        (part.origin.name, i.path, i.split, i.label, i.source_label, i.group) for part in parts for i in part.images
+    ]
+    assert all(part.source.read(i.path).endswith(i.path.encode()) for part in parts for i in part.images)
+    return found, describe_sources(parts)
 
 
 def test_a_merge_keeps_source_class_and_licence_of_every_image(layout: Layout) -> None:
@@ -113,8 +112,8 @@ def test_where_images_of_a_table_lie_is_recorded_without_secrets(layout: Layout)
     table = {"source": "csv", "location": "data/t.csv", "licence": "x"}
     _, sources = listed(layout, section(**table, images="data/market"))
     assert sources.sources[0].location == "data/t.csv, images in data/market"
-    with open_parts(layout, section(**table, images="https://me:secret@host/a"), Fetch()) as parts:
-        assert parts[0].origin.location == "data/t.csv, images in https://host/a"
+    parts = open_dataset(layout, section(**table, images="https://me:secret@host/a"), Fetch())
+    assert parts[0].origin.location == "data/t.csv, images in https://host/a"
 
 
 def test_a_part_may_have_one_class_but_the_whole_may_not(layout: Layout) -> None:

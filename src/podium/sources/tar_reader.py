@@ -1,7 +1,7 @@
-"""Members of a tar archive, plain or compressed, read where they lie. Nothing is ever extracted.
+"""Members of a tar archive, plain or compressed, all of them checked before one is read.
 
-Images are wanted in the order of their names, which a compressed tar cannot give: it is unpacked once, under the same
-limits, to one plain tar in a scratch folder that goes when the archive is closed.
+A compressed tar is first unpacked, under the same limits, to one plain tar in a scratch folder that goes when the
+archive is closed: its members can then be listed without reading them.
 """
 
 import bz2
@@ -19,7 +19,7 @@ from typing import IO
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError, one_line
 from podium.core.files import raise_if_full
-from podium.sources.members import Limits, Members, damaged
+from podium.sources.archive_members import Limits, Members, damaged
 from podium.sources.names import safe_member
 
 _CHUNK = 2**20
@@ -57,7 +57,7 @@ class TarMembers(Members):
         super().__init__()
         self._name = path.name
         self._stream = stream
-        self._where: dict[str, tuple[int, int]] = {}
+        self._offsets: dict[str, int] = {}
         check = Limits(path.name, limits)
         stream.seek(0)
         try:
@@ -87,8 +87,8 @@ class TarMembers(Members):
         if member.size < 0:  # an older tarfile would walk backwards, for ever (CVE-2025-8194)
             raise damaged(self._name, name, "its size is negative")
         check.member(name, member.size)
-        self.add_file(self._name, name)
-        self._where[name] = (member.offset_data, member.size)
+        self.add_file(self._name, name, member.size)
+        self._offsets[name] = member.offset_data
 
     def _check_end(self, offset: int) -> None:
         """An archive cut between two members reads like a shorter one: only its end marker tells."""
@@ -97,14 +97,20 @@ class TarMembers(Members):
         if len(marker) < _BLOCK or marker.strip(b"\0"):
             raise damaged(self._name, "", "the end marker is missing")
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one member."""
-        offset, size = self._where[name]
-        self._stream.seek(offset)
-        data = self._stream.read(size)
-        if len(data) != size:
-            raise damaged(self._name, name, "unexpected end of data")
-        return data
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Writes the bytes of one member.
+
+        Raises:
+            DataError: the archive ends before them.
+        """
+        self._stream.seek(self._offsets[name])
+        left = self.files[name]
+        while left:
+            data = self._stream.read(min(left, _CHUNK))
+            if not data:
+                raise damaged(self._name, name, "unexpected end of data")
+            target.write(data)
+            left -= len(data)
 
 
 @contextmanager

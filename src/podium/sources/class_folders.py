@@ -2,7 +2,7 @@
 
 Rules, in this order: one pass-through folder after another is opened (`flowers/daisy/...`); at the level found, folders
 named train, val or test (or training, valid, validation, testing, in any case) that hold class folders are splits; the
-folder below is the class, and everything nested in it belongs to it. Works on names alone; stands on `core` only.
+folder below is the class, and everything nested in it belongs to it. Works on names alone.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
-from podium.sources.listing import SourceImage
 from podium.sources.names import is_litter, reason_to_skip
+from podium.sources.source import SourceImage
 
 SPLIT_FOLDERS = {
     "train": "train",

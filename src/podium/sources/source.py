@@ -1,0 +1,204 @@
+"""What a source offers: a list of images, the files left out with the reason, and the bytes of an image on request.
+
+Every kind of source has one `open_...` function that returns a `Source`; `datasets.SOURCES` lists them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from podium.core.errors import DataError
+from podium.records.fetch import SkippedFile
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a photograph as fractions of its upright width and height; 0 <= left < right <= 1 and so on."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    @property
+    def text(self) -> str:
+        """How it enters an image's primary key; empty for the whole."""
+        return "" if self == WHOLE else f"{self.left!r},{self.top!r},{self.right!r},{self.bottom!r}"
+
+
+WHOLE = Box()
+
+
+class BadBox(ValueError):
+    """A box that is no part of its photograph."""
+
+
+def check_box(corners: tuple[float, float, float, float], width: float, height: float) -> Box:
+    """A box as fractions.
+
+    Args:
+        corners: left, top, right, bottom in units of `width` and `height`.
+        width: of the upright photograph.
+        height: likewise.
+
+    Raises:
+        BadBox: it is inverted, empty, not finite, or reaches out of the photograph; the message says so.
+    """
+    left, top, right, bottom = corners
+    shown = ", ".join(f"{number:g}" for number in corners)
+    if not all(map(math.isfinite, corners)):
+        raise BadBox(f"box {shown} is not four finite numbers")
+    if left >= right or top >= bottom:
+        raise BadBox(f"box {shown} is inverted or empty: it needs left < right and top < bottom")
+    if left < 0 or top < 0 or right > width or bottom > height:
+        raise BadBox(f"box {shown} reaches out of the photograph ({width:g} x {height:g})")
+    return Box(left / width, top / height, right / width, bottom / height)
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image as the source describes it.
+
+    Attributes:
+        path: path inside the source, forward slashes, Unicode NFC; unique together with `box`.
+        label: its class.
+        group: its coarse class; empty where the source knows none.
+        split: train, val or test as the source gave it; empty where it gave none.
+        source_label: what the source calls the class, where a label map changed it; empty where it is `label`.
+        licence: of the photograph; empty where it is the dataset's.
+        box: the part of the photograph that is the image; a photograph with several boxes is listed once for each.
+        extras: further manifest columns by name; every image of a source has the same ones.
+    """
+
+    path: str
+    label: str
+    group: str = ""
+    split: str = ""
+    source_label: str = ""
+    licence: str = ""
+    box: Box = WHOLE
+    extras: Mapping[str, str | float | int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other image of its source."""
+        return self.path, self.box.text
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything a source holds, without any image's bytes.
+
+    Attributes:
+        name: short name of the source; part of every image's primary key.
+        sha256: digest of the archive; None where the source is not one file.
+        images: sorted by path.
+        skipped: files that are not images to use, sorted by path; `image` says whether one ought to have been an image.
+    """
+
+    name: str
+    sha256: str | None
+    images: tuple[SourceImage, ...]
+    skipped: tuple[SkippedFile, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images that can be read now, in the order they were given, and what turned out unusable."""
+
+    images: tuple[SourceImage, ...]
+    skipped: tuple[SkippedFile, ...] = ()
+
+
+class Source(Protocol):
+    """An opened source."""
+
+    @property
+    def listing(self) -> Listing:
+        """What it holds."""
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """Called once with the images that were chosen, before the first of them is read: downloads, a look at sizes.
+
+        Args:
+            images: some of `listing`, perhaps under other labels.
+
+        Returns:
+            The images that can be read, boxes in fractions, and a reason for each of the others.
+
+        Raises:
+            DataError: the network is down, or the disk is full; what came so far is kept.
+        """
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one image.
+
+        Args:
+            path: of an image of `listing`.
+
+        Raises:
+            DataError: the bytes cannot be read.
+        """
+
+
+class FileSource:
+    """Images that are files on this machine, by their paths inside the source."""
+
+    def __init__(self, listing: Listing, files: Mapping[str, Path]) -> None:
+        self.listing = listing
+        self._files = files
+
+    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+        """All of them: files are there."""
+        return Prepared(tuple(images))
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            DataError: it is no longer there.
+        """
+        try:
+            return self._files[path].read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self._files[path]} vanished while it was being read: run the stage again when nothing changes it"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a source came from, as it goes into `sources.json`.
+
+    Attributes:
+        name: of the source; what the manifest calls it.
+        kind: one of the kinds of `dataset.source`.
+        location: without secrets, relative to the project's root.
+        sha256: digest of the file it is; None where it is not one file.
+        licence: of images that state none of their own.
+        snapshot: digest of the snapshot it was read back from; None for the source itself.
+    """
+
+    name: str
+    kind: str
+    location: str
+    sha256: str | None
+    licence: str
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An opened source, the images chosen from it under our labels, and the files left out."""
+
+    origin: Origin
+    source: Source
+    images: tuple[SourceImage, ...]
+    skipped: tuple[SkippedFile, ...]
+
+    @property
+    def labels(self) -> set[str]:
+        """The classes of its images."""
+        return {image.label for image in self.images}
