@@ -50,8 +50,7 @@ from podium.models.callbacks import Callback
 from podium.models.compute import Compute
 from podium.models.engine import Fitted, fit
 from podium.models.freezing import Plan
-from podium.models.job import Cache, Job
-from podium.models.recipe import stretched, with_values
+from podium.models.job import ActivationCache, Job, apply_values, rescale_schedule
 from podium.models.study import Study, Trial
 from podium.records.training import EpochResult, TrialResult
 
@@ -186,8 +185,8 @@ def _podium_study(frozen: Frozen) -> Spent:
         clock = _Clock()
         while len(results) < frozen.trials:
             trial = study.ask(results, len(results))
-            candidate = with_values(study.contender, trial.parameters)
-            candidate = candidate.model_copy(update={"train": stretched(candidate.train, tune.epochs)})
+            candidate = apply_values(study.contender, trial.parameters)
+            candidate = candidate.model_copy(update={"train": rescale_schedule(candidate.train, tune.epochs)})
             state: Literal["finished", "pruned", "diverged"] = "finished"
             try:
                 _fitted(frozen, candidate, Path(folder), _Pruning(trial))
@@ -195,7 +194,7 @@ def _podium_study(frozen: Frozen) -> Spent:
                 state = "pruned" if isinstance(ended, TrialPruned) else "diverged"
             results.append(trial.result(state))
         best = min((row.val_loss, result.number) for result in results for row in result.epochs)[1]
-        final = with_values(study.contender, results[best].parameters)
+        final = apply_values(study.contender, results[best].parameters)
         _fitted(frozen, final, Path(folder), clock)
     return clock.spent([result.state for result in results], final.train.learning_rate)
 
@@ -203,7 +202,7 @@ def _podium_study(frozen: Frozen) -> Spent:
 def _fitted(frozen: Frozen, contender: Contender, folder: Path, callback: Callback) -> Fitted:
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
-    cache = Cache(folder, Resources().cache_gib, {})
+    cache = ActivationCache(folder, Resources().cache_gib, {})
     job = Job("podium", train, val, contender, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
     return fit(job, frozen.network(), [callback])
 

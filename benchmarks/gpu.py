@@ -29,8 +29,8 @@ def reading_rate(job: Job) -> float:
     order = loader.epoch_order(job.train.labels, "shuffle", job.seed, 0)
     pieces = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), job.recipe.batch_size)]
     start = time.perf_counter()
-    for staged in loader.prefetch(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
-        job.compute.fetched(staged)
+    for staged in loader.prefetch(lambda rows: job.compute.pin(job.train.images(rows)), pieces):
+        job.compute.copy_to_device(staged)
     torch.cuda.synchronize()
     return len(order) / (time.perf_counter() - start)
 

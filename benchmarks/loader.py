@@ -36,7 +36,7 @@ def reading_seconds(job: Job, epoch: int) -> float:
     order = loader.epoch_order(job.train.labels, "shuffle", job.seed, epoch)
     pieces = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), job.recipe.batch_size)]
     start = time.perf_counter()
-    for _ in loader.prefetch(lambda rows: job.compute.staged(job.train.images(rows)), pieces):
+    for _ in loader.prefetch(lambda rows: job.compute.pin(job.train.images(rows)), pieces):
         pass
     return (time.perf_counter() - start) / len(pieces)
 

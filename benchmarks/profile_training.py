@@ -22,7 +22,7 @@ from podium.config.runtime import Resources, Runtime
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.engine import fit
-from podium.models.job import Cache, Job
+from podium.models.job import ActivationCache, Job
 
 KINDS = {
     "gradients of convolutions": ("aten::convolution_backward",),
@@ -61,7 +61,7 @@ def _profiled(task: Task, architecture: str, trainable: Literal["all", "last_sta
     val = random_images(max(1, steps // 4) * task.batch_size, task.image_size)
     runtime = Runtime(threads=task.threads, dtype="bfloat16", channels_last=True)
     with tempfile.TemporaryDirectory() as folder:
-        cache = Cache(Path(folder), Resources().cache_gib, {})
+        cache = ActivationCache(Path(folder), Resources().cache_gib, {})
         job = Job("profile", train, val, contender, MEAN, STD, Compute.of(runtime), task.seed, cache=cache)
         warming, module = (zoo.create(contender, len(train.classes), task.seed) for _ in range(2))
         fit(job, warming)

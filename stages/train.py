@@ -12,7 +12,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     from podium.pipeline import train
     from podium.registry.live import LiveView
 
-    train.run(
+    train.train_model(
         layout,
         model,
         contender=params.contender(model),

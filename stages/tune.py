@@ -14,7 +14,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     from podium.registry.live import LiveView
 
     refuse_several_processes("tune", "resources.trials_at_once runs trials side by side")
-    tune.run(
+    tune.tune_model(
         layout,
         model,
         contender=params.contender(model),

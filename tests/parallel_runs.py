@@ -7,14 +7,14 @@ from pathlib import Path
 
 from podium.config.contender import Contender
 from podium.config.recipe import Augment, Loss
-from podium.models import zoo
+from podium.models import distributed, zoo
 from podium.models.checkpoint import Checkpoint
-from podium.models.distributed import ALONE, World
 from podium.models.engine import Fitted, fit
-from podium.models.job import Cache
+from podium.models.job import ActivationCache
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE
 
+STRONG = Augment(shift=0.08, brightness=0.2, contrast=0.2)
 CONVNEXT, RESNET = "test_convnext", "test_resnet"  # without and with batch norm
 RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
     "mixed, accumulated, averaged": (
@@ -34,36 +34,34 @@ RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
         },
     ),
     "cached": (CONVNEXT, "last_stage", {"views": 2}),
-    "batch norm": (RESNET, "all", {"optimizer": "sgd"}),
-    "batch norm, averaged": (RESNET, "all", {"optimizer": "sgd", "ema_decay": 0.5}),
+    "batch norm": (RESNET, "all", {"optimizer": "sgd", "augment": STRONG}),
+    "batch norm, averaged": (RESNET, "all", {"optimizer": "sgd", "augment": STRONG, "ema_decay": 0.5}),
 }
 
 
-def run(
-    prepared: Path, name: str, folder: Path, world: World = ALONE, dies: bool = False, keep: bool = False
-) -> Fitted:
+def run(prepared: Path, name: str, folder: Path, dies: bool = False, keep: bool = False) -> Fitted:
     """Trains by one of the recipes; `dies` after two epochs, `keep`s checkpoints to go on from."""
     architecture, trainable, changes = RECIPES[name]
     section = Contender.model_validate({"architecture": architecture, "trainable": trainable, "train": RECIPE})
     recipe = RECIPE.model_copy(update=changes)
     module = zoo.create(section, 3, 0)
 
-    task = job(prepared, recipe, section=section, world=world, cache=Cache(folder / "features", 1.0, {}))
-    return fit(task, module, [Interrupting(at=2)] if dies else [], Checkpoint(folder / name, world) if keep else None)
+    task = job(prepared, recipe, section=section, cache=ActivationCache(folder / "features", 1.0, {}))
+    return fit(task, module, [Interrupting(at=2)] if dies else [], Checkpoint(folder / name) if keep else None)
 
 
-def run_all(root: Path, world: World) -> None:
+def run_all(root: Path) -> None:
     """All recipes, once through and once killed and resumed; each process writes what it has found."""
     for name in RECIPES:
-        whole = run(root / "prepared", name, root, world)
+        whole = run(root / "prepared", name, root)
         with contextlib.suppress(InterruptedError):
-            run(root / "prepared", name, root, world, dies=True, keep=True)
-        resumed = run(root / "prepared", name, root, world, keep=True)
+            run(root / "prepared", name, root, dies=True, keep=True)
+        resumed = run(root / "prepared", name, root, keep=True)
         losses = [
             [row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy] for row in whole.progress.history
         ]
         told = {"losses": losses, "whole": _digest(whole), "resumed": _digest(resumed)}
-        (root / f"{name} {world.rank}.json").write_text(json.dumps(told))
+        (root / f"{name} {distributed.rank()}.json").write_text(json.dumps(told))
 
 
 def _digest(fitted: Fitted) -> str:

@@ -8,8 +8,7 @@ from podium.config.runtime import Runtime
 from podium.data.shards import open_for_fitting
 from podium.models.callbacks import Callback, Ending
 from podium.models.compute import Compute
-from podium.models.distributed import ALONE, World
-from podium.models.job import Cache, Job
+from podium.models.job import ActivationCache, Job
 from podium.records.training import EpochResult
 from tests.small_splits import RECIPE, RUNTIME, contender
 
@@ -23,13 +22,12 @@ def job(
     *,
     runtime: Runtime = RUNTIME,
     section: Contender | None = None,
-    world: World = ALONE,
-    cache: Cache | None = None,
+    cache: ActivationCache | None = None,
 ) -> Job:
     """A job on a folder of prepared splits; `section` has another recipe than `recipe` replaced by it."""
     model = (section or contender()).model_copy(update={"train": recipe})
     train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
-    return Job("train small", train, val, model, MEAN, STD, Compute.of(runtime), 0, world, cache)
+    return Job("train small", train, val, model, MEAN, STD, Compute.of(runtime), 0, cache)
 
 
 class Remembering(Callback):

@@ -10,8 +10,6 @@ when it is needed, with the same rounding.
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.config.recipe import Augment
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import replacing, sha256_file, write_text
@@ -29,44 +26,13 @@ from podium.data import augment, loader
 from podium.data.augment import Augmentation
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit
-from podium.models.compute import Compute
-from podium.records.base import Triple
+from podium.models.job import Job
 
 BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
 
 _LOCK = "lock"
 _GIB = 2**30
 _BYTES = 2  # of a bfloat16
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is put through the prefix, and how.
-
-    Attributes:
-        label: for people, e.g. `train resnet18`.
-        train: its images are changed as `changes` says, each in `views` ways.
-        val: its images are left as they are.
-        changes: no mixing of images.
-        views: at least 1; epoch e takes view e % views.
-        mean: normalisation per channel.
-        std: normalisation per channel.
-        compute: device, dtype, layout.
-        seed: of the experiment.
-        identity: what else decides the outputs, as JSON values: network, runtime, source code, versions of libraries.
-            The prefix's weights need not be among them, their digest is taken.
-    """
-
-    label: str
-    train: PreparedSplit
-    val: PreparedSplit
-    changes: Augment
-    views: int
-    mean: Triple
-    std: Triple
-    compute: Compute
-    seed: int
-    identity: Mapping[str, object]
 
 
 class Features:
@@ -76,26 +42,28 @@ class Features:
         entry: the folder of what is kept; None where the budget is too small.
     """
 
-    def __init__(self, source: Source, prefix: nn.Sequential, folder: Path, budget_gib: float) -> None:
+    def __init__(self, job: Job, prefix: nn.Sequential) -> None:
         """Decides whether outputs are kept; nothing is computed yet but one image.
 
         Args:
-            source: images and settings.
+            job: with `views` and a cache, and without mixing of images. Each combination of data, settings and weights
+                has an entry of its own in the cache's folder. Sizes alone decide whether there is room, never what
+                happens to be free.
             prefix: `Plan.prefix`, on the device, in evaluation mode.
-            folder: of the model; each combination of data, settings and weights has an entry of its own in it.
-            budget_gib: what the folder may take on disk, in GiB. Sizes alone decide, never what happens to be free.
         """
-        self._source, self._prefix, self._budget_gib = source, prefix, budget_gib
+        if job.recipe.views is None or job.cache is None:
+            raise ValueError("activations are kept for a job with views and a cache")
+        self._job, self._prefix, self._views, self._cache = job, prefix, job.recipe.views, job.cache
         self._kept: dict[str, NDArray[np.uint16]] = {}
         self._drawn: tuple[int, Augmentation] | None = None
-        self._shape = tuple(self._computed(source.val, None, np.zeros(1, np.int64)).shape[1:])
-        count = source.views * len(source.train) + len(source.val)
+        self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
+        count = self._views * len(job.train) + len(job.val)
         gib = count * math.prod(self._shape) * _BYTES / _GIB
-        self.entry = folder / self._digest() if gib <= budget_gib else None
-        if self.entry is None and budget_gib > 0:
+        self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
+        if self.entry is None and job.cache.gib > 0:
             print(
-                f"{source.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
-                f"resources.cache_gib ({budget_gib:g}): it is computed again in every epoch",
+                f"{job.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
+                f"resources.cache_gib ({job.cache.gib:g}): it is computed again in every epoch",
                 flush=True,
             )
 
@@ -109,8 +77,8 @@ class Features:
             DataError: the disk is full, or what is kept is damaged.
         """
         if self.entry is not None:
-            self._stored(self._source.train, epoch % self._source.views)
-            self._stored(self._source.val, None)
+            self._stored(self._job.train, epoch % self._views)
+            self._stored(self._job.val, None)
 
     def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
         """The tail's input for some training images, as the epoch's view shows them.
@@ -125,41 +93,41 @@ class Features:
         Raises:
             DataError: the disk is full, or what is kept is damaged.
         """
-        return self._batch(self._source.train, epoch % self._source.views, rows)
+        return self._batch(self._job.train, epoch % self._views, rows)
 
     def val(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The tail's input for some validation images, unchanged; else like `train`."""
-        return self._batch(self._source.val, None, rows)
+        return self._batch(self._job.val, None, rows)
 
     def _batch(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
         if self.entry is None:
-            values = self._computed(split, view, rows)
+            values = self._compute(split, view, rows)
         else:
             values = torch.from_numpy(self._stored(split, view)[rows]).view(torch.bfloat16)
             values = values.permute(0, 3, 1, 2) if self._rearranged else values
-        compute = self._source.compute
+        compute = self._job.compute
         values = values.to(compute.device, compute.dtype)
         return compute.place_batch(values) if values.dim() == 4 else values
 
-    def _computed(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
+    def _compute(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
         """The prefix's output of some images, bfloat16, on the device."""
         return self._through(split.images(rows), None if view is None else self._changes(view).take(rows))
 
     def _through(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
-        source = self._source
-        pixels = torch.from_numpy(images).to(source.compute.device)
-        x = source.compute.place_batch(augment.apply(pixels, change, source.mean, source.std))
-        with torch.no_grad(), source.compute.autocast():
+        job = self._job
+        pixels = torch.from_numpy(images).to(job.compute.device)
+        x = job.compute.place_batch(augment.apply(pixels, change, job.mean, job.std))
+        with torch.no_grad(), job.compute.autocast():
             out: torch.Tensor = self._prefix(x)
         return out.to(torch.bfloat16)
 
     def _changes(self, view: int) -> Augmentation:
         """How a view changes the training images, one row each; the last one asked for is remembered."""
         if self._drawn is None or self._drawn[0] != view:
-            split = self._source.train
-            random = generator(self._source.seed, "view", view)
+            split = self._job.train
+            random = generator(self._job.seed, "view", view)
             size = split.preprocessing.image_size
-            self._drawn = view, augment.draw(self._source.changes, random, len(split), size)
+            self._drawn = view, augment.draw(self._job.recipe.augment, random, len(split), size)
         return self._drawn[1]
 
     def _stored(self, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
@@ -174,7 +142,7 @@ class Features:
                     self._make_room(math.prod((len(split), *self._shape)) * _BYTES)
                     self._write(path, split, view)
                     write_text(_digest_file(path), sha256_file(path))
-                self._kept[name] = _mapped(path)
+                self._kept[name] = _open_memory_map(path)
         return self._kept[name]
 
     def _make_room(self, needed: int) -> None:
@@ -188,7 +156,7 @@ class Features:
         entries = sorted((e for e in self.entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
         sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
         for other in entries:
-            if other != self.entry and sum(sizes.values()) + needed > self._budget_gib * _GIB:
+            if other != self.entry and sum(sizes.values()) + needed > self._cache.gib * _GIB:
                 shutil.rmtree(other)
                 del sizes[other]
 
@@ -198,12 +166,12 @@ class Features:
             return rows, split.images(rows)
 
         changes = None if view is None else self._changes(view)
-        what = "unchanged images" if view is None else f"view {view + 1} of {self._source.views}"
+        what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
         header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *self._lying)}
         with (
             replacing(path) as temporary,
             temporary.open("wb") as out,
-            show_progress(f"{self._source.label}: frozen layers, {what}", len(split), transient=True) as advance,
+            show_progress(f"{self._job.label}: frozen layers, {what}", len(split), transient=True) as advance,
         ):
             np.lib.format.write_array_header_1_0(out, header)
             for rows, images in loader.prefetch(read, loader.batch_boundaries(len(split), BATCH)):
@@ -215,7 +183,7 @@ class Features:
     @property
     def _rearranged(self) -> bool:
         """Whether values lie on disk as (N, H, W, C), which is how channels_last memory lies."""
-        return len(self._shape) == 3 and self._source.compute.memory_format is torch.channels_last
+        return len(self._shape) == 3 and self._job.compute.memory_format is torch.channels_last
 
     @property
     def _lying(self) -> tuple[int, ...]:
@@ -224,20 +192,20 @@ class Features:
 
     def _digest(self) -> str:
         """Names all that decides what is kept, but for the number of views."""
-        source = self._source
+        job = self._job
         weights = hashlib.sha256()
         for name, tensor in self._prefix.state_dict().items():
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             weights.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return fingerprint(
             {
-                "data": {"train": source.train.digest, "val": source.val.digest},
+                "data": {"train": job.train.digest, "val": job.val.digest},
                 "weights": weights.hexdigest(),
                 "units": str(self._prefix),  # what has no weights counts too: average or maximum pooling
-                "changes": source.changes.model_dump(mode="json"),
-                "normalisation": [source.mean, source.std],
-                "seed": source.seed,
-                **source.identity,
+                "changes": job.recipe.augment.model_dump(mode="json"),
+                "normalisation": [job.mean, job.std],
+                "seed": job.seed,
+                **self._cache.identity,
             }
         )
 
@@ -259,7 +227,7 @@ def _digest_file(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def _mapped(path: Path) -> NDArray[np.uint16]:
+def _open_memory_map(path: Path) -> NDArray[np.uint16]:
     """A kept view, its bytes checked first: one pass over a file that the epoch reads anyway."""
     try:
         if sha256_file(path) != _digest_file(path).read_text(encoding="utf-8"):

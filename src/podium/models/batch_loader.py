@@ -15,7 +15,8 @@ from torch import nn
 from podium.data import loader
 from podium.data.augment import Augmentation, apply, draw, normalise
 from podium.data.randomness import generator
-from podium.models.activations import Features, Source
+from podium.models import distributed
+from podium.models.activations import Features
 from podium.models.job import Job
 
 _LEAST = 2  # batch normalisation has no variance of a single value
@@ -80,19 +81,7 @@ class Feed:
         """
         if prefix is None or job.recipe.views is None or job.cache is None:
             return cls(job, None)
-        source = Source(
-            label=job.label,
-            train=job.train,
-            val=job.val,
-            changes=job.recipe.augment,
-            views=job.recipe.views,
-            mean=job.mean,
-            std=job.std,
-            compute=job.compute,
-            seed=job.seed,
-            identity=job.cache.identity,
-        )
-        return cls(job, Features(source, prefix, job.cache.folder, job.cache.gib))
+        return cls(job, Features(job, prefix))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,9 +91,9 @@ class Feed:
     def prepare(self, epoch: int) -> None:
         """Has what an epoch needs of the frozen prefix kept on disk, by the first process for all."""
         if self.features is not None:
-            if self.job.world.leads:
+            if distributed.is_main_process():
                 self.features.prepare(epoch)
-            self.job.world.wait()
+            distributed.barrier()
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """The steps of an epoch.
@@ -133,13 +122,13 @@ class Feed:
     def val(self) -> Iterator[Batch]:
         """This process's part of the validation images, unchanged."""
         job = self.job
-        own = job.world.part(len(job.val))
+        own = distributed.own_part(len(job.val))
         parts = [own[begin:end] for begin, end in loader.batch_boundaries(len(own), job.recipe.batch_size)]
         if self.features:
             inputs = (self.features.val(rows) for rows in parts)
         else:
-            read = loader.prefetch(lambda rows: job.compute.staged(job.val.images(rows)), parts)
-            inputs = (job.compute.place_batch(self._normalised(pixels)) for pixels in read)
+            read = loader.prefetch(lambda rows: job.compute.pin(job.val.images(rows)), parts)
+            inputs = (job.compute.place_batch(self._normalise(pixels)) for pixels in read)
         for number, (rows, x) in enumerate(zip(parts, inputs, strict=True)):
             yield Batch(number, rows, x, self._on_device(job.val.labels[rows]))
 
@@ -155,18 +144,18 @@ class Feed:
             view = draw(recipe.augment, generator(job.seed, "view", epoch % recipe.views), len(job.train), size)
 
         def read(rows: NDArray[np.int64]) -> torch.Tensor:
-            return job.compute.staged(job.train.images(rows if whole else rows[self._part(len(rows))[0]]))
+            return job.compute.pin(job.train.images(rows if whole else rows[self._part(len(rows))[0]]))
 
-        for number, (rows, staged) in enumerate(zip(steps, loader.prefetch(read, steps), strict=True)):
+        for number, (rows, pinned) in enumerate(zip(steps, loader.prefetch(read, steps), strict=True)):
             if view is not None:
                 change = view.take(rows)
             else:
                 random = generator(job.seed, "augment", epoch * len(steps) + number)
                 change = draw(recipe.augment, random, len(rows), size)
             mine, _ = self._part(len(rows))
-            pixels = job.compute.fetched(staged)
+            pixels = job.compute.copy_to_device(pinned)
             x = apply(pixels, change if whole else change.take(mine), job.mean, job.std)
-            yield job.compute.place_batch(x[mine] if whole and job.world.size > 1 else x), change
+            yield job.compute.place_batch(x[mine] if whole and distributed.world_size() > 1 else x), change
 
     def _activations(
         self, steps: list[NDArray[np.int64]], epoch: int
@@ -177,15 +166,15 @@ class Feed:
 
     def _part(self, count: int) -> tuple[NDArray[np.int64], torch.Tensor | None]:
         """Positions of this process's images in a batch, and which of them count."""
-        own = self.job.world.part(count)
+        own = distributed.own_part(count)
         missing = min(_LEAST, count) - len(own)
         if missing <= 0:
             return own, None
         counts = np.repeat([1, 0], [len(own), missing]).astype(np.float32)
         return np.concatenate([own, np.arange(missing)]), self._on_device(counts)
 
-    def _normalised(self, staged: torch.Tensor) -> torch.Tensor:
-        return normalise(self.job.compute.fetched(staged), self.job.mean, self.job.std, self.job.compute.device)
+    def _normalise(self, pinned: torch.Tensor) -> torch.Tensor:
+        return normalise(self.job.compute.copy_to_device(pinned), self.job.mean, self.job.std, self.job.compute.device)
 
     def _on_device(self, values: NDArray[np.generic]) -> torch.Tensor:
-        return self.job.compute.fetched(self.job.compute.staged(values))
+        return self.job.compute.copy_to_device(self.job.compute.pin(values))

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from podium.core.errors import ModelError
 from podium.data.tensors import Tensors, save_weights
-from podium.models.distributed import ALONE, World
+from podium.models import distributed
 from podium.records.base import Record
 from podium.records.training import EpochResult
 
@@ -48,7 +48,6 @@ class Checkpoint:
     """Saves and restores a run in one file of a folder; of several processes the first one alone has the file."""
 
     folder: Path
-    world: World = ALONE
 
     @property
     def _file(self) -> Path:
@@ -64,7 +63,7 @@ class Checkpoint:
         Raises:
             DataError: the disk is full; the state saved before is still there.
         """
-        if self.world.leads:
+        if distributed.is_main_process():
             save_weights(self._file, tensors, {"progress": progress.model_dump_json()})
 
     def restore(self) -> tuple[Progress, dict[str, torch.Tensor]]:
@@ -76,7 +75,8 @@ class Checkpoint:
         Raises:
             ModelError: the file is damaged.
         """
-        data = self.world.told_by_first(self._file.read_bytes() if self.world.leads and self._file.is_file() else b"")
+        found = distributed.is_main_process() and self._file.is_file()
+        data = distributed.broadcast(self._file.read_bytes() if found else b"")
         if not data:
             return Progress(), {}
         try:

@@ -19,27 +19,22 @@ from torch import nn
 
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
+from podium.models import distributed
 
 
 @dataclass(frozen=True)
 class Compute:
     """The resolved runtime."""
 
+    runtime: Runtime
     device: torch.device
-    dtype: torch.dtype
-    memory_format: torch.memory_format
-    compile: bool = False
 
     @classmethod
-    def of(cls, runtime: Runtime, place: torch.device | None = None) -> "Compute":
+    def of(cls, runtime: Runtime) -> "Compute":
         """Sets torch's threads and resolves the runtime.
 
         Args:
             runtime: the section of the params.
-            place: which of the machine's devices, where there are several; None = the first.
-
-        Returns:
-            Device, dtype and layout to use.
 
         Raises:
             ModelError: `cuda` is asked for where there is none.
@@ -53,12 +48,23 @@ class Compute:
                 )
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
             torch.use_deterministic_algorithms(True, warn_only=True)
-        return cls(
-            device=place or torch.device(runtime.device),
-            dtype=torch.bfloat16 if runtime.dtype == "bfloat16" else torch.float32,
-            memory_format=torch.channels_last if runtime.channels_last else torch.contiguous_format,
-            compile=runtime.compile,
-        )
+        several = distributed.world_size() > 1
+        return cls(runtime, distributed.device() if several else torch.device(runtime.device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations; weights stay float32."""
+        return torch.bfloat16 if self.runtime.dtype == "bfloat16" else torch.float32
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How weights and images lie in memory."""
+        return torch.channels_last if self.runtime.channels_last else torch.contiguous_format
+
+    @property
+    def identity(self) -> dict[str, str | int | float | bool]:
+        """What of it changes bytes, with the number of processes that share the work."""
+        return {**self.runtime.model_dump(), "processes": distributed.world_size()}
 
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a module to the device, in the layout."""
@@ -68,33 +74,33 @@ class Compute:
         """Moves a batch (N, C, H, W) to the device, in the layout."""
         return x.to(self.device).contiguous(memory_format=self.memory_format)
 
-    def staged(self, values: NDArray[np.generic]) -> torch.Tensor:
+    def pin(self, values: NDArray[np.generic]) -> torch.Tensor:
         """Values where the device can fetch them without being waited for: in pinned memory for CUDA."""
         tensor = torch.from_numpy(values)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
-    def fetched(self, staged: torch.Tensor) -> torch.Tensor:
-        """What was `staged`, on the device; a copy from pinned memory goes on while Python does."""
-        return staged.to(self.device, non_blocking=True)
+    def copy_to_device(self, pinned: torch.Tensor) -> torch.Tensor:
+        """What `pin` gave, on the device; a copy from pinned memory goes on while Python does."""
+        return pinned.to(self.device, non_blocking=True)
 
-    def sent_home(self, numbers: torch.Tensor) -> Callable[[], list[float]]:
-        """Sends a few numbers from the device to Python; the result waits for them to arrive, if they have not."""
+    def copy_to_host(self, numbers: torch.Tensor) -> Callable[[], list[float]]:
+        """Starts a copy of a few numbers to Python; the result waits for them to arrive, if they have not."""
         if self.device.type == "cpu":
             return numbers.tolist
-        home = torch.empty_like(numbers, device="cpu", pin_memory=True).copy_(numbers, non_blocking=True)
+        copy = torch.empty_like(numbers, device="cpu", pin_memory=True).copy_(numbers, non_blocking=True)
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         arrived.record()
 
         def read() -> list[float]:
             arrived.synchronize()
-            values: list[float] = home.tolist()
+            values: list[float] = copy.tolist()
             return values
 
         return read
 
-    def compiled(self, module: nn.Module) -> nn.Module:
+    def compile(self, module: nn.Module) -> nn.Module:
         """The module through `torch.compile` where `runtime.compile` is set; it shares parameters and buffers."""
-        if not self.compile:
+        if not self.runtime.compile:
             return module
         compiled: nn.Module = torch.compile(module)  # type: ignore[assignment]  # of a module it makes a module
         return compiled

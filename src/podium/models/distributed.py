@@ -4,7 +4,7 @@ Every process computes its part of each batch and of the validation split; gradi
 DDP and `torch.distributed` (gloo on CPUs, nccl on CUDA), so that all processes hold the same weights and the same
 figures. A step takes the images that one process alone would take, and its gradient is their mean; results differ from
 those of one process by rounding, so the number of processes is part of every fingerprint. The first process alone
-writes files, prints and is watched; the others wait for it.
+writes files, prints and tells callbacks; the others wait for it. No other module knows torch's process group.
 
 Batch normalisation sees a process's own part of a batch on CPUs; on CUDA it becomes SyncBatchNorm and sees all of it.
 Running averages are averaged over the processes after each epoch.
@@ -14,7 +14,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,62 +29,64 @@ _CPU = torch.device("cpu")
 _FROM_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-@dataclass(frozen=True)
-class World:
-    """The processes at work, as one of them sees them.
-
-    Attributes:
-        rank: number of this process, from 0.
-        size: how many there are.
-        device: of this process, where tensors must lie to be sent.
-    """
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = _CPU
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes, prints and is watched."""
-        return self.rank == 0
-
-    def part(self, count: int) -> NDArray[np.int64]:
-        """This process's part of `count` things: int64 positions, contiguous; empty where there are too few."""
-        return np.arange(count * self.rank // self.size, count * (self.rank + 1) // self.size)
-
-    def summed(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, the same bits in each; changes `values` in place."""
-        if self.size > 1:
-            distributed.all_reduce(values)
-        return values
-
-    def average_buffers(self, module: nn.Module) -> None:
-        """Gives all processes the mean of their running averages (of batch normalisation)."""
-        if self.size > 1:
-            for buffer in module.buffers():
-                if buffer.is_floating_point():
-                    self.summed(buffer).div_(self.size)
-
-    def told_by_first(self, data: bytes) -> bytes:
-        """What the first process holds, in all of them; the others' own is not looked at."""
-        if self.size == 1:
-            return data
-        length = torch.tensor([len(data)], device=self.device)
-        distributed.broadcast(length, src=0)
-        content = torch.empty(int(length), dtype=torch.uint8)
-        if self.leads and data:
-            content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        content = content.to(self.device)
-        distributed.broadcast(content, src=0)
-        return content.cpu().numpy().tobytes()
-
-    def wait(self) -> None:
-        """Waits until all processes are here."""
-        if self.size > 1:
-            distributed.barrier()
+def rank() -> int:
+    """Number of this process, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-ALONE = World()
+def world_size() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, prints and tells callbacks."""
+    return rank() == 0
+
+
+def device() -> torch.device:
+    """Of this process, where tensors must lie to be sent."""
+    return torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else _CPU
+
+
+def own_part(count: int) -> NDArray[np.int64]:
+    """This process's part of `count` things: int64 positions, contiguous; empty where there are too few."""
+    return np.arange(count * rank() // world_size(), count * (rank() + 1) // world_size())
+
+
+def all_reduce(values: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes, the same bits in each; changes `values` in place."""
+    if world_size() > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Gives all processes the mean of their running averages (of batch normalisation)."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                all_reduce(buffer).div_(world_size())
+
+
+def broadcast(data: bytes) -> bytes:
+    """What the first process holds, in all of them; the others' own is not looked at."""
+    if world_size() == 1:
+        return data
+    length = torch.tensor([len(data)], device=device())
+    distributed.broadcast(length, src=0)
+    content = torch.empty(int(length), dtype=torch.uint8)
+    if is_main_process() and data:
+        content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    content = content.to(device())
+    distributed.broadcast(content, src=0)
+    return content.cpu().numpy().tobytes()
+
+
+def barrier() -> None:
+    """Waits until all processes are here."""
+    if world_size() > 1:
+        distributed.barrier()
 
 
 def refuse_several_processes(stage: str, instead: str) -> None:
@@ -106,37 +107,32 @@ def refuse_several_processes(stage: str, instead: str) -> None:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
+def process_group(device: str) -> Iterator[None]:
     """Joins the processes that torchrun started; without it, or with one process, there is nothing to join.
+
+    Only the first process can be heard on standard output. A group that was joined already is left as it is.
 
     Args:
         device: `runtime.device`.
 
-    Yields:
-        The world as this process sees it, also to those who are in it already. Only the first process can be heard on
-        standard output.
-
     Raises:
         ModelError: more processes were started on this machine than it has CUDA devices.
     """
-    if _started() == 1:
-        yield ALONE
+    if _started() == 1 or distributed.is_initialized():
+        yield
         return
-    place = _place(device)
-    if distributed.is_initialized():
-        yield _seen_from(place)
-        return
+    if device == "cuda":
+        _set_cuda_device()
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     with ExitStack() as stack:
         stack.callback(distributed.destroy_process_group)
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Grad strides do not match")  # of depthwise convolutions: not an error
-        world = _seen_from(place)
-        if not world.leads:
+        if not is_main_process():
             quiet = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
             stack.enter_context(redirect_stdout(quiet))
-        yield world
-        world.wait()
+        yield
+        barrier()
 
 
 def _started() -> int:
@@ -155,10 +151,8 @@ def _started() -> int:
     )
 
 
-def _place(device: str) -> torch.device:
-    """Where this process computes; becomes torch's current CUDA device."""
-    if device == "cpu":
-        return _CPU
+def _set_cuda_device() -> None:
+    """Makes this process's own device torch's current one."""
     local = int(os.environ["LOCAL_RANK"])
     if local >= torch.cuda.device_count():
         raise ModelError(
@@ -166,8 +160,3 @@ def _place(device: str) -> torch.device:
             f"{torch.cuda.device_count()}: lower --nproc-per-node, or set runtime.device to cpu"
         )
     torch.cuda.set_device(local)
-    return torch.device("cuda", local)
-
-
-def _seen_from(place: torch.device) -> World:
-    return World(distributed.get_rank(), distributed.get_world_size(), place)

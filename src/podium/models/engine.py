@@ -19,6 +19,7 @@ from torch import nn
 from podium.console.progress import Advance, show_progress
 from podium.core.errors import Diverged
 from podium.data.tensors import standalone
+from podium.models import distributed
 from podium.models.batch_loader import Batch, Feed
 from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, Progress
@@ -70,7 +71,7 @@ def fit(
         ParamsError: the recipe cannot be followed.
         DataError: the disk is full.
     """
-    key = "train.batch_size" if job.world.size == 1 else "train.micro_batch_size"
+    key = "train.batch_size" if distributed.world_size() == 1 else "train.micro_batch_size"
     with torch.random.fork_rng(job.compute.generator_devices), memory_named_in_errors(key):
         return _Run(job, module, checkpoint).finish(callbacks)
 
@@ -175,7 +176,7 @@ class _Run:
         figures = torch.zeros(2, dtype=torch.float64, device=job.compute.device)
         for batch in self._feed.val():
             figures += learner.judge(batch)
-        loss_sum, right = job.world.summed(figures).tolist()
+        loss_sum, right = distributed.all_reduce(figures).tolist()
         return loss_sum / len(job.val), right / len(job.val)
 
 
@@ -195,7 +196,7 @@ class _Figures:
         Raises:
             Diverged: the loss of this step, or of the one before, is no number.
         """
-        self._waiting.append((batch.step, batch.rows, rate, self._job.compute.sent_home(figures)))
+        self._waiting.append((batch.step, batch.rows, rate, self._job.compute.copy_to_host(figures)))
         self._read(self._late)
 
     def means(self) -> tuple[float, float]:

@@ -1,20 +1,38 @@
-"""What is fitted, on what, and how: all that a run is a function of."""
+"""What a training run is: two splits, a model with its recipe and first weights, a device, a seed. Nothing else counts.
+
+The test split cannot be opened from here: `open_for_fitting` refuses its name.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+from torch import nn
+
+from podium.config import dotted
 from podium.config.contender import Contender
+from podium.config.problems import first_problem
 from podium.config.recipe import Train
-from podium.data.shards import PreparedSplit
+from podium.config.runtime import Resources, Runtime
+from podium.config.tuning import Value
+from podium.core.errors import ModelError, ParamsError
+from podium.core.files import sha256_file
+from podium.core.identity import stage_code
+from podium.core.layout import Layout
+from podium.data.shards import PreparedSplit, open_for_fitting
+from podium.models import zoo
 from podium.models.compute import Compute
-from podium.models.distributed import ALONE, World
 from podium.records.base import Triple
+from podium.records.fetch import WeightsRecord
+
+PRETRAINED_CARD = "weights.json"
+PRETRAINED = "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class Cache:
-    """Where the activations of a frozen prefix are kept, and whose they are.
+class ActivationCache:
+    """Where the activations of frozen blocks are kept, and whose they are.
 
     Attributes:
         folder: of the model; shared by its trials and its training.
@@ -29,19 +47,20 @@ class Cache:
 
 @dataclass(frozen=True)
 class Job:
-    """What is fitted and how.
+    """One training run: a trial of a study, or the final one.
 
     Attributes:
         label: for people, e.g. `train resnet18`.
         train: images to learn from.
         val: images that pick the best epoch.
-        contender: with tuned values applied.
+        contender: the model's section, with tuned values applied.
         mean: normalisation per channel.
         std: normalisation per channel.
         compute: device, dtype, layout.
         seed: of the experiment.
-        world: the processes at work.
-        cache: of the frozen prefix; None = it is computed for every batch.
+        cache: of the frozen blocks; None = they are computed for every batch.
+        pretrained: where the first weights come from; None = they are random.
+        pretrained_file: the first weights; None = they are random.
     """
 
     label: str
@@ -52,8 +71,9 @@ class Job:
     std: Triple
     compute: Compute
     seed: int
-    world: World = ALONE
-    cache: Cache | None = None
+    cache: ActivationCache | None = None
+    pretrained: WeightsRecord | None = None
+    pretrained_file: Path | None = None
 
     @property
     def recipe(self) -> Train:
@@ -61,7 +81,147 @@ class Job:
         return self.contender.train
 
     @property
-    def groups(self) -> tuple[str, ...]:
+    def coarse_classes(self) -> tuple[str, ...]:
         """Coarse class of each class, in their order; "" where a class has none."""
         known = self.train.index.groupby("label")["group"].first()
         return tuple(str(known.get(label, "")) for label in self.train.classes)
+
+    def build(self) -> nn.Module:
+        """The network with its first weights: the same for every call.
+
+        Raises:
+            ModelError: the architecture is unknown, the pretrained weights are not those that were fetched, or they or
+                the images' size do not fit it.
+        """
+        module = zoo.create(self.contender, len(self.train.classes), self.seed)
+        if self.pretrained is not None and self.pretrained_file is not None:
+            _check_digest(self.pretrained_file, self.pretrained)
+            zoo.load_pretrained(module, self.pretrained_file)
+        zoo.flops(module, self.train.preprocessing.image_size)  # refuses a size the network cannot take
+        return module
+
+    def identity(self, layout: Layout, stage: str) -> dict[str, object]:
+        """The parts of a fingerprint that tune and train share.
+
+        Args:
+            layout: the project's paths.
+            stage: whose source code counts.
+        """
+        return {
+            "data": {"train": self.train.digest, "val": self.val.digest},
+            "model": self.contender.model_dump(mode="json"),
+            # the digests say all that counts of a file; its source names the hub's commit, which moves on without it
+            "pretrained": self.pretrained and self.pretrained.model_dump(mode="json", exclude={"source"}),
+            "seed": self.seed,
+            "runtime": self.compute.identity,
+            "code": stage_code(layout.root, stage).json(),
+        }
+
+
+def open_job(
+    layout: Layout,
+    label: str,
+    model: str,
+    contender: Contender,
+    *,
+    runtime: Runtime,
+    resources: Resources,
+    seed: int,
+) -> Job:
+    """Opens train and val and checks that the network fits the images, before any time is spent.
+
+    Args:
+        layout: the project's paths.
+        label: for people.
+        model: a key of `models` in the params.
+        contender: its section.
+        runtime: how to compute; sets torch's threads.
+        resources: the disk for kept activations.
+        seed: of the experiment.
+
+    Returns:
+        A job; no pixels are read yet.
+
+    Raises:
+        DataError: a split or the fetched weights are missing or damaged.
+        ModelError: the architecture is unknown, or is not the one the weights were fetched for.
+    """
+    train, val = open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val")
+    folder = layout.weights / model
+    pretrained = WeightsRecord.read(folder / PRETRAINED_CARD)
+    if pretrained.architecture != contender.architecture:
+        raise ModelError(
+            f"{folder} holds weights of {pretrained.architecture}, but models.{model}.architecture is "
+            f"{contender.architecture}: run `dvc repro fetch`"
+        )
+    mean, std = zoo.normalisation(contender.architecture)
+    if pretrained.mean is not None and pretrained.std is not None:
+        mean, std = pretrained.mean, pretrained.std
+    return Job(
+        label=label,
+        train=train,
+        val=val,
+        contender=contender,
+        mean=mean,
+        std=std,
+        compute=Compute.of(runtime),
+        seed=seed,
+        cache=ActivationCache(
+            folder=layout.features(model),
+            gib=resources.cache_gib,
+            identity={
+                "architecture": contender.architecture,
+                "runtime": runtime.model_dump(),
+                "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
+            },
+        ),
+        pretrained=pretrained,
+        pretrained_file=None if pretrained.weights == "none" else folder / PRETRAINED,
+    )
+
+
+def apply_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
+    """The model's section with some values replaced.
+
+    Args:
+        contender: complete.
+        values: by dotted key; numbers of whole-number keys are rounded.
+
+    Returns:
+        A new, checked section.
+
+    Raises:
+        ParamsError: a key is unknown or a value is out of its range.
+    """
+    try:
+        return dotted.with_values(contender, values)
+    except ValidationError as error:
+        raise ParamsError(f"{first_problem(error, Contender, 'tune.search')}: narrow what is searched") from error
+
+
+def rescale_schedule(recipe: Train, epochs: int) -> Train:
+    """The same course of the learning rate over another number of epochs: warm-up and steps keep their share.
+
+    Args:
+        recipe: complete.
+        epochs: wanted, at least 1.
+    """
+    share = epochs / recipe.epochs
+    return recipe.model_copy(
+        update={
+            "epochs": epochs,
+            "warmup_epochs": recipe.warmup_epochs * share,
+            "step_epochs": max(1, round(recipe.step_epochs * share)),
+            # at least one more stage joins in, or all trials would try the head alone
+            "unfreeze_every": recipe.unfreeze_every and max(1, min(round(recipe.unfreeze_every * share), epochs - 1)),
+        }
+    )
+
+
+def _check_digest(path: Path, pretrained: WeightsRecord) -> None:
+    found = sha256_file(path) if path.is_file() else "missing"
+    if found != pretrained.stored_sha256:
+        raise ModelError(
+            f"{path} has sha256 {found}, but {PRETRAINED_CARD} says {pretrained.stored_sha256}: these are not the "
+            "weights that were fetched; run `dvc repro -f fetch`"
+        )

@@ -14,7 +14,7 @@ from podium.core.errors import ModelError
 from podium.core.vision import timm
 from podium.data import loader
 from podium.data.randomness import number
-from podium.models import optimisers
+from podium.models import distributed, optimisers
 from podium.models.batch_loader import Batch
 from podium.models.compute import Room, keep_memory
 from podium.models.freezing import Plan
@@ -50,11 +50,11 @@ class Learner:
             ModelError: the network cannot be split where `trainable` wants it, or learns from more images at a time.
             ParamsError: the loss does not fit the classes.
         """
-        recipe, world = job.recipe, job.world
+        recipe, alone = job.recipe, distributed.world_size() == 1
         if job.compute.device.type == "cpu":
             keep_memory()
         module = job.compute.place(module)
-        if world.size > 1 and job.compute.device.type == "cuda":
+        if not alone and job.compute.device.type == "cuda":
             module = timm.layers.convert_sync_batchnorm(module)
         self.module = module
         self.plan = Plan.of(module, job.contender, job.train.preprocessing.image_size)
@@ -65,16 +65,16 @@ class Learner:
                 f"{job.label}: batch normalisation learns from two images or more at a time, but train.batch_size or "
                 f"train.micro_batch_size is {wanted}: raise it"
             )
-        self.room = Room(job.label, wanted, recipe.batch_size, least=least, may_halve=world.size == 1)
-        self._room_to_judge = Room(job.label, wanted, recipe.batch_size, may_halve=world.size == 1)
+        self.room = Room(job.label, wanted, recipe.batch_size, least=least, may_halve=alone)
+        self._room_to_judge = Room(job.label, wanted, recipe.batch_size, may_halve=alone)
         self.ready_made = False
         self._job = job
-        self._loss = LossFunction.of(recipe.loss, job.train.labels, job.groups, job.compute.device)
+        self._loss = LossFunction.of(recipe.loss, job.train.labels, job.coarse_classes, job.compute.device)
         self._optimizer = optimisers.optimiser(self.plan.tail, recipe, self.plan.depth)
         self._average = Average(self.plan.tail, recipe.ema_decay) if recipe.ema_decay is not None else None
-        self._judged = job.compute.compiled(self.best_guess)
-        self._together: DistributedDataParallel | None = None
-        self._learning = job.compute.compiled(self.plan.tail)
+        self._judged = job.compute.compile(self.best_guess)
+        self._ddp: DistributedDataParallel | None = None
+        self._learning = job.compute.compile(self.plan.tail)
         self._buffers = list(self.plan.tail.buffers())
         self._buffers_before = [buffer.clone() for buffer in self._buffers]
 
@@ -108,12 +108,12 @@ class Learner:
 
     def begin(self, epoch: int) -> None:
         """Gets ready to learn what this epoch lets learn; the rest stays in evaluation mode."""
-        world = self._job.world
         changed = self.plan.learn(epoch)
-        if world.size > 1 and (changed or self._together is None):
-            devices = [world.device] if self._job.compute.device.type == "cuda" else None
-            self._together = DistributedDataParallel(self.plan.tail, device_ids=devices, forward_sync_buffers=False)
-            self._learning = self._job.compute.compiled(self._together)
+        device = self._job.compute.device
+        if distributed.world_size() > 1 and (changed or self._ddp is None):
+            devices = [device] if device.type == "cuda" else None
+            self._ddp = DistributedDataParallel(self.plan.tail, device_ids=devices, forward_sync_buffers=False)
+            self._learning = self._job.compute.compile(self._ddp)
 
     def step(self, batch: Batch, rate: float) -> torch.Tensor:
         """One optimiser step.
@@ -138,7 +138,7 @@ class Learner:
         self._optimizer.step()
         if self._average is not None:
             self._average.update(self.plan.tail)
-        return self._job.world.summed(figures)
+        return distributed.all_reduce(figures)
 
     def judge(self, batch: Batch) -> torch.Tensor:
         """Measures validation images, in evaluation mode.
@@ -164,13 +164,13 @@ class Learner:
     def agree(self) -> None:
         """Ends an epoch: the same buffers in all processes, and evaluation mode."""
         for module in dict.fromkeys([self.plan.tail, self.best_guess]):  # in the same order in all processes
-            self._job.world.average_buffers(module)
+            distributed.average_buffers(module)
         self.best_guess.eval()
 
     def _gradient(self, batch: Batch, at_once: int) -> torch.Tensor:
         """The gradient of the mean loss of the whole batch, added up over micro-batches and processes."""
         job = self._job
-        torch.manual_seed(number(job.seed, "dropout", batch.step * job.world.size + job.world.rank))
+        torch.manual_seed(number(job.seed, "dropout", batch.step * distributed.world_size() + distributed.rank()))
         self._optimizer.zero_grad()
         images = len(batch.rows)
         figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
@@ -181,14 +181,14 @@ class Learner:
                 losses = self._losses(logits, piece)
                 for other in auxiliary:
                     losses = losses + AUXILIARY * self._losses(other, piece)
-                torch.autograd.backward(losses.sum() * (job.world.size / images))  # DDP divides by its size
+                torch.autograd.backward(losses.sum() * (distributed.world_size() / images))  # DDP divides by its size
             right = logits.argmax(1) == piece.labels
             figures += _sums(losses.detach(), right if piece.counts is None else right * piece.counts)
         return figures / images
 
     def _largest_part(self, batch: Batch) -> int:
         """Images of the batch in the process that has the most of them."""
-        return max(len(batch), -(-len(batch.rows) // self._job.world.size))
+        return max(len(batch), -(-len(batch.rows) // distributed.world_size()))
 
     def _pieces(self, batch: Batch, at_once: int) -> list[Batch]:
         """The micro-batches: every image counts once, also one that is in two of them.
@@ -227,8 +227,8 @@ class Learner:
     @contextmanager
     def _kept_here(self, more_to_come: bool) -> Iterator[None]:
         """While more of a batch is to come, processes keep their gradients to themselves."""
-        if self._together is not None and more_to_come:
-            with self._together.no_sync():
+        if self._ddp is not None and more_to_come:
+            with self._ddp.no_sync():
                 yield
         else:
             yield

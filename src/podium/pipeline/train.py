@@ -1,7 +1,7 @@
 """Verb train@m: fit one model with the recipe and the tuned values; killed and resumed, it ends with the same bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -16,18 +16,17 @@ from podium.models import zoo
 from podium.models.activations import keep_only
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, claimed, discard
-from podium.models.distributed import joined
+from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import Fitted, fit
 from podium.models.inference import CARD, WEIGHTS
-from podium.models.recipe import with_values
-from podium.models.task import Task, open_task
+from podium.models.job import Job, apply_values, open_job
 from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard, TuningResult, write_history
 
 HISTORY = "history.csv"
 
 
-def run(
+def train_model(
     layout: Layout,
     model: str,
     *,
@@ -51,40 +50,24 @@ def run(
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
-    with joined(runtime.device) as world:
-        task = open_task(layout, model, contender, runtime, seed, resources=resources, world=world)
+    with process_group(runtime.device):
+        own = open_job(layout, f"train {model}", model, contender, runtime=runtime, resources=resources, seed=seed)
         tuned = TuningResult.read(layout.tuning(model) / "best.json")
-        final = with_values(contender, tuned.parameters)
-        fingerprint = identity.fingerprint({**task.identity(layout, "train"), "tuned": tuned.parameters})
-        if world.leads:
-            _lead(layout, task, final=final, tuned=tuned, fingerprint=fingerprint, callbacks=callbacks)
-        else:
-            checkpoint = Checkpoint(layout.checkpoint(fingerprint), world)
-            fit(task.job(f"train {model}", final), task.build(final), checkpoint=checkpoint)
-
-
-def _lead(
-    layout: Layout,
-    task: Task,
-    *,
-    final: Contender,
-    tuned: TuningResult,
-    fingerprint: str,
-    callbacks: Sequence[Callback],
-) -> None:
-    """Trains, tells the callbacks and writes; of several processes the first one does."""
-    module = task.build(final)
-    job = task.job(f"train {task.model}", final)
-    folder = layout.checkpoint(fingerprint)
-    with reporting(callbacks, "train", task.model, fingerprint), claimed(folder):
-        printing = _PrintEpochs(job.label, final.train.epochs)
-        fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder, task.world))
-        with replacing_folder(layout.model(task.model)) as out:
-            _write(out, task, module, fitted, final=final, tuned=tuned, fingerprint=fingerprint)
-        seconds = fitted.progress.seconds
-        add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
-        keep_only(layout.features(task.model), fitted.features)
-        discard(folder)
+        fingerprint = identity.fingerprint({**own.identity(layout, "train"), "tuned": tuned.parameters})
+        job = replace(own, contender=apply_values(contender, tuned.parameters))
+        module, folder = job.build(), layout.checkpoint(fingerprint)
+        if not is_main_process():
+            fit(job, module, checkpoint=Checkpoint(folder))
+            return
+        with reporting(callbacks, "train", model, fingerprint), claimed(folder):
+            printing = _PrintEpochs(job.label, job.recipe.epochs)
+            fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder))
+            with replacing_folder(layout.model(model)) as out:
+                _write(out, model, job, module, fitted, tuned=tuned, fingerprint=fingerprint)
+            seconds = fitted.progress.seconds
+            add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
+            keep_only(layout.features(model), fitted.features)
+            discard(folder)
 
 
 @dataclass(frozen=True)
@@ -105,30 +88,30 @@ class _PrintEpochs(Callback):
 
 
 def _write(
-    out: Path, task: Task, module: nn.Module, fitted: Fitted, *, final: Contender, tuned: TuningResult, fingerprint: str
+    out: Path, model: str, job: Job, module: nn.Module, fitted: Fitted, *, tuned: TuningResult, fingerprint: str
 ) -> None:
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
     write_history(out / HISTORY, fitted.progress.history)
-    groups = task.train.index.groupby("label", sort=True)["group"].first()
+    groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
-        model=task.model,
-        architecture=final.architecture,
-        attention=final.attention,
-        head=final.head,
-        classes=list(task.train.classes),
+        model=model,
+        architecture=job.contender.architecture,
+        attention=job.contender.attention,
+        head=job.contender.head,
+        classes=list(job.train.classes),
         groups={str(label): str(group) for label, group in groups.items()},
-        preprocessing=task.train.preprocessing,
-        mean=task.mean,
-        std=task.std,
+        preprocessing=job.train.preprocessing,
+        mean=job.mean,
+        std=job.std,
         parameters=zoo.count_parameters(module),
-        flops=zoo.flops(module, task.train.preprocessing.image_size),
+        flops=zoo.flops(module, job.train.preprocessing.image_size),
         weights_bytes=(out / WEIGHTS).stat().st_size,
         weights_sha256=sha256_file(out / WEIGHTS),
-        pretrained=task.pretrained,
-        trainable=final.trainable,
-        recipe=final.train,
-        learning_rate=final.train.learning_rate,
+        pretrained=job.pretrained,
+        trainable=job.contender.trainable,
+        recipe=job.recipe,
+        learning_rate=job.recipe.learning_rate,
         tuned=tuned.parameters,
         tuning_images=tuned.images_budget,
         epochs=len(fitted.progress.history),
@@ -137,9 +120,9 @@ def _write(
         micro_batch_size=fitted.progress.micro_batch_size,
         cached_prefix=fitted.features is not None,
         stopped_early=fitted.stopped_early,
-        seed=task.seed,
-        runtime=task.runtime_identity,
+        seed=job.seed,
+        runtime=job.compute.identity,
         versions=identity.library_versions(),
-        data_digests={"train": task.train.digest, "val": task.val.digest},
+        data_digests={"train": job.train.digest, "val": job.val.digest},
         fingerprint=fingerprint,
     ).write(out / CARD)

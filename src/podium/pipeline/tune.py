@@ -1,7 +1,7 @@
 """Verb tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +16,13 @@ from podium.core.layout import Layout
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import claimed, discard
 from podium.models.engine import fit
-from podium.models.recipe import stretched, with_values
+from podium.models.job import Job, apply_values, open_job, rescale_schedule
 from podium.models.study import Study
-from podium.models.task import Task, open_task
 from podium.models.trials import run_trials, winner
 from podium.records.training import EPOCH_COLUMNS, TrialResult, TuningResult, write_table
 
 
-def run(
+def tune_model(
     layout: Layout,
     model: str,
     *,
@@ -54,10 +53,10 @@ def run(
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
     study = Study(contender, search, tune, seed, warm_start)
-    objective = _Objective(layout, model, contender, tune, runtime, resources, seed)
+    objective = _Objective(layout, model, study, runtime, resources)
     fingerprint = identity.fingerprint(
         {
-            **objective.task.identity(layout, "tune"),
+            **objective.job.identity(layout, "tune"),
             "search": {key: span.model_dump(mode="json") for key, span in search.items()},
             "warm_start": [dict(values) for values in warm_start],
             "trials": tune.model_dump(mode="json", exclude={"search"}),
@@ -75,37 +74,43 @@ def run(
     with reporting(callbacks, "tune", model, fingerprint), claimed(folder):
         results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
         with replacing_folder(layout.tuning(model)) as out:
-            _write(out, study, results, objective.task, fingerprint)
+            _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
         discard(folder)
 
 
 @dataclass(frozen=True)
 class _Objective:
-    """Runs trials, here or in a worker process; each process opens the task once, for all trials it is given."""
+    """Runs trials, here or in a worker process; each process opens the job once, for all trials it is given."""
 
     layout: Layout
     model: str
-    contender: Contender
-    tune: Tune
+    study: Study
     runtime: Runtime
     resources: Resources
-    seed: int
 
     @cached_property
-    def task(self) -> Task:
-        """Data and first weights of the study, opened on first use."""
-        return open_task(self.layout, self.model, self.contender, self.runtime, self.seed, resources=self.resources)
+    def job(self) -> Job:
+        """Data, first weights and the model as it is before tuning, opened on first use."""
+        return open_job(
+            self.layout,
+            f"tune {self.model}",
+            self.model,
+            self.study.contender,
+            runtime=self.runtime,
+            resources=self.resources,
+            seed=self.study.seed,
+        )
 
     def __getstate__(self) -> dict[str, object]:
-        """All but the task: its images are mapped from files, and would be copied."""
+        """All but the job: its images are mapped from files, and would be copied."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def __call__(self, number: int, parameters: dict[str, Value], callback: Callback) -> None:
         """Trains one trial from the study's first weights; `callback` is told of each epoch and may end it."""
-        candidate = with_values(self.contender, parameters)
-        candidate = candidate.model_copy(update={"train": stretched(candidate.train, self.tune.epochs)})
-        job = self.task.job(f"tune {self.model}: trial {number}", candidate)
-        fit(job, self.task.build(candidate), [callback])
+        tuned = apply_values(self.study.contender, parameters)
+        short = tuned.model_copy(update={"train": rescale_schedule(tuned.train, self.study.tune.epochs)})
+        job = replace(self.job, label=f"tune {self.model}: trial {number}", contender=short)
+        fit(job, job.build(), [callback])
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class _PrintTrials(Callback):
         )
 
 
-def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fingerprint: str) -> None:
+def _write(out: Path, model: str, job: Job, *, study: Study, results: list[TrialResult], fingerprint: str) -> None:
     """Writes the result, and warns of chosen values at an end of their range.
 
     Raises:
@@ -136,13 +141,13 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
     chosen = winner(results)
     if chosen is None:
         raise ModelError(
-            f"no trial of {task.model} came to an end, the loss was no number in all {len(results)}: "
+            f"no trial of {model} came to an end, the loss was no number in all {len(results)}: "
             "lower the learning rate, or lengthen train.warmup_epochs"
         )
     trial, best = chosen
     at_the_edge = study.at_the_edge(trial.parameters)
     TuningResult(
-        model=task.model,
+        model=model,
         parameters=trial.parameters,
         trial=trial.number,
         val_loss=best.val_loss,
@@ -150,8 +155,8 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
         trials=len(results),
         pruned=sum(result.state != "finished" for result in results),
         epochs_per_trial=study.tune.epochs,
-        images_budget=study.budget * len(task.train),
-        images_seen=sum(result.epochs_begun for result in results) * len(task.train),
+        images_budget=study.budget * len(job.train),
+        images_seen=sum(result.epochs_begun for result in results) * len(job.train),
         at_the_edge=at_the_edge,
         fingerprint=fingerprint,
     ).write(out / "best.json")
@@ -160,7 +165,7 @@ def _write(out: Path, study: Study, results: list[TrialResult], task: Task, fing
         span = study.spans[key]
         searched = f" ({_format(span.low)} to {_format(span.high)})" if isinstance(span, Range) else ""
         print(
-            f"warning: tune {task.model}: the best {key}, {_format(trial.parameters[key])}, lies at an end of what was "
+            f"warning: tune {model}: the best {key}, {_format(trial.parameters[key])}, lies at an end of what was "
             f"searched{searched}: a better value may lie beyond; widen the range",
             flush=True,
         )

@@ -21,15 +21,17 @@ from podium.data.augment import apply, draw, normalise
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
-from podium.models.activations import Features, Source, keep_only
+from podium.models.activations import Features, keep_only
 from podium.models.compute import Compute
 from podium.models.freezing import Plan
+from podium.models.job import ActivationCache, Job
 from podium.models.optimisers import optimiser
-from tests.small_splits import RECIPE, SIZE, write_prepared
+from tests.small_splits import RECIPE, SIZE, contender, write_prepared
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 CHANGES = Augment(flip=True, shift=0.1, brightness=0.2, contrast=0.2)
 ROUNDING = 2.0**-8  # of a bfloat16: half of its last place, relative
+IDENTITY = {"architecture": "test_resnet"}
 SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2}  # a transformer
 TRAIN, VAL = 37, 11  # no multiples of the batches they are computed in
 
@@ -39,21 +41,20 @@ def prepared(tmp_path_factory) -> Path:
     return write_prepared(tmp_path_factory.mktemp("features") / "prepared", train=TRAIN, val=VAL)
 
 
-def source(prepared: Path, runtime: Runtime | None = None, **more: object) -> Source:
+def a_job(prepared: Path, runtime: Runtime | None = None, changes: Augment = CHANGES, **more: object) -> Job:
+    recipe = RECIPE.model_copy(update={"views": 2, "augment": changes})
+    train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
     compute = Compute.of(runtime or Runtime(threads=1))
-    given = Source(
-        label="train small",
-        train=open_for_fitting(prepared, "train"),
-        val=open_for_fitting(prepared, "val"),
-        changes=CHANGES,
-        views=2,
-        mean=MEAN,
-        std=STD,
-        compute=compute,
-        seed=0,
-        identity={"architecture": "test_resnet"},
-    )
-    return replace(given, **more)
+    return replace(Job("train small", train, val, contender(recipe=recipe), MEAN, STD, compute, 0), **more)
+
+
+def with_recipe(given: Job, **changes: object) -> Job:
+    recipe = given.recipe.model_copy(update=changes)
+    return replace(given, contender=given.contender.model_copy(update={"train": recipe}))
+
+
+def features_of(given: Job, prefix: nn.Sequential, folder: Path, gib: float, identity=IDENTITY) -> Features:
+    return Features(replace(given, cache=ActivationCache(folder, gib, identity)), prefix)
 
 
 def plan(trainable: str = "last_stage", compute: Compute | None = None, seed: int = 0, **network: object) -> Plan:
@@ -62,16 +63,16 @@ def plan(trainable: str = "last_stage", compute: Compute | None = None, seed: in
     return Plan.of(compute.place(module) if compute else module, what, SIZE)
 
 
-def exactly(given: Source, prefix: nn.Module, rows: np.ndarray, epoch: int) -> torch.Tensor:
+def exactly(given: Job, prefix: nn.Module, rows: np.ndarray, epoch: int) -> torch.Tensor:
     """What the prefix gives without rounding: the loop without a cache."""
     pixels = torch.from_numpy(given.train.images(rows))
-    change = draw(given.changes, generator(0, "view", epoch % given.views), TRAIN, SIZE).take(rows)
+    change = draw(given.recipe.augment, generator(0, "view", epoch % given.recipe.views), TRAIN, SIZE).take(rows)
     with torch.no_grad(), given.compute.autocast():
         return prefix(given.compute.place_batch(apply(pixels, change, MEAN, STD)))
 
 
 def trained(
-    given: Source, inputs, epochs: int = 4, followed: Plan | None = None
+    given: Job, inputs, epochs: int = 4, followed: Plan | None = None
 ) -> tuple[dict[str, torch.Tensor], list[float]]:
     """The tail's weights and the losses after some epochs from `inputs(plan, rows, epoch)`."""
     followed = followed or plan(compute=given.compute)
@@ -94,9 +95,9 @@ def trained(
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_kept_and_computed_inputs_are_those_of_the_plain_loop_up_to_the_rounding(prepared, tmp_path, channels_last):
-    given = source(prepared, Runtime(threads=1, channels_last=channels_last))
+    given = a_job(prepared, Runtime(threads=1, channels_last=channels_last))
     prefix = plan(compute=given.compute).prefix
-    kept, computed = (Features(given, prefix, tmp_path, gib) for gib in (1.0, 0.0))
+    kept, computed = (features_of(given, prefix, tmp_path, gib) for gib in (1.0, 0.0))
     assert kept.entry is not None
     assert computed.entry is None
     rows = np.array([30, 2, 17, 2, 36])
@@ -119,10 +120,10 @@ def test_kept_and_computed_inputs_are_those_of_the_plain_loop_up_to_the_rounding
 
 def test_training_from_kept_inputs_equals_the_uncached_loop_with_the_same_views(prepared, tmp_path):
     """The tolerance that is promised: losses of 4 epochs within 1 %, whatever one rounding of the inputs does."""
-    given = source(prepared)
+    given = a_job(prepared)
 
     def from_disk(followed: Plan, rows: np.ndarray, epoch: int) -> torch.Tensor:
-        return Features(given, followed.prefix, tmp_path, 1.0).train(rows, epoch)
+        return features_of(given, followed.prefix, tmp_path, 1.0).train(rows, epoch)
 
     _, cached = trained(given, from_disk)
     _, plain = trained(given, lambda followed, rows, epoch: exactly(given, followed.prefix, rows, epoch))
@@ -134,7 +135,7 @@ def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_
     """Values (tokens, channels) are kept; the same tolerance as above."""
     from timm.models import VisionTransformer
 
-    given = source(prepared, Runtime(threads=1, channels_last=True))
+    given = a_job(prepared, Runtime(threads=1, channels_last=True))
 
     def followed() -> Plan:
         with torch.random.fork_rng():
@@ -144,7 +145,7 @@ def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_
         return Plan.of(given.compute.place(vit), what, SIZE)
 
     def from_disk(followed: Plan, rows: np.ndarray, epoch: int) -> torch.Tensor:
-        features = Features(given, followed.prefix, tmp_path, 1.0)
+        features = features_of(given, followed.prefix, tmp_path, 1.0)
         assert features.entry is not None
         x = features.train(rows, epoch)
         torch.testing.assert_close(x, exactly(given, followed.prefix, rows, epoch), rtol=ROUNDING, atol=1e-5)
@@ -161,24 +162,24 @@ def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_
 
 def test_where_nothing_is_left_to_round_cached_inputs_are_the_uncached_ones(prepared, tmp_path):
     """Whole numbers up to 255 have a place in bfloat16."""
-    given = source(prepared, changes=Augment(brightness=0, contrast=0), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
+    given = a_job(prepared, changes=Augment(brightness=0, contrast=0), mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
     prefix = nn.Sequential(nn.MaxPool2d(4))
     rows = np.arange(TRAIN)[::-1].copy()
-    change = draw(given.changes, generator(0, "view", 1), TRAIN, SIZE).take(rows)
+    change = draw(given.recipe.augment, generator(0, "view", 1), TRAIN, SIZE).take(rows)
     plain = prefix(apply(torch.from_numpy(given.train.images(rows)), change, given.mean, given.std))
     for gib in (1.0, 0.0):
-        assert torch.equal(Features(given, prefix, tmp_path, gib).train(rows, 1), plain)
+        assert torch.equal(features_of(given, prefix, tmp_path, gib).train(rows, 1), plain)
 
 
 def test_what_was_computed_once_is_not_computed_again(prepared, tmp_path, monkeypatch):
-    given, prefix = source(prepared), plan().prefix
-    first = Features(given, prefix, tmp_path, 1.0)
+    given, prefix = a_job(prepared), plan().prefix
+    first = features_of(given, prefix, tmp_path, 1.0)
     first.prepare(0)
     assert sorted(path.name for path in first.entry.glob("*.npy")) == ["unchanged.npy", "view-000.npy"]
     written = {path: path.stat().st_mtime_ns for path in first.entry.glob("*.npy")}
     calls = []
     prefix.register_forward_hook(lambda *_: calls.append(1))
-    second = Features(given, prefix, tmp_path, 1.0)  # the next trial: one image tells it the shape
+    second = features_of(given, prefix, tmp_path, 1.0)  # the next trial: one image tells it the shape
     calls.clear()
     second.prepare(0)
     second.train(np.arange(5), 0)
@@ -189,8 +190,8 @@ def test_what_was_computed_once_is_not_computed_again(prepared, tmp_path, monkey
 
 
 def test_only_the_head_learns_from_pooled_features(prepared, tmp_path):
-    given = source(prepared)
-    features = Features(given, plan("head").prefix, tmp_path, 1.0)
+    given = a_job(prepared)
+    features = features_of(given, plan("head").prefix, tmp_path, 1.0)
     x = features.train(np.arange(4), 0)
     assert x.dim() == 2
     assert (features.entry / "view-000.npy").stat().st_size < TRAIN * x.shape[1] * 2 + 200
@@ -199,45 +200,52 @@ def test_only_the_head_learns_from_pooled_features(prepared, tmp_path):
 CHANGED = {
     "weights": lambda given, followed: (given, plan(seed=1).prefix),
     "first unit": lambda given, followed: (given, plan("head").prefix),
-    "changes": lambda given, followed: (replace(given, changes=Augment(flip=False)), followed.prefix),
+    "changes": lambda given, followed: (with_recipe(given, augment=Augment(flip=False)), followed.prefix),
     "seed": lambda given, followed: (replace(given, seed=1), followed.prefix),
     "normalisation": lambda given, followed: (replace(given, mean=(0.0, 0.0, 0.0)), followed.prefix),
     "validation images": lambda given, followed: (replace(given, val=given.train), followed.prefix),
-    "identity": lambda given, followed: (replace(given, identity={"versions": 2}), followed.prefix),
 }
 
 
 @pytest.mark.parametrize("what", CHANGED)
 def test_an_entry_belongs_to_all_it_depends_on(prepared, tmp_path, what):
-    given, followed = source(prepared), plan()
-    before = Features(given, followed.prefix, tmp_path, 1.0).entry
-    assert Features(given, plan().prefix, tmp_path, 1.0).entry == before
-    assert Features(replace(given, views=5, label="tune"), followed.prefix, tmp_path, 1.0).entry == before
-    assert Features(*CHANGED[what](given, followed), tmp_path, 1.0).entry != before
+    given, followed = a_job(prepared), plan()
+    before = features_of(given, followed.prefix, tmp_path, 1.0).entry
+    assert features_of(given, plan().prefix, tmp_path, 1.0).entry == before
+    assert (
+        features_of(with_recipe(replace(given, label="tune"), views=5), followed.prefix, tmp_path, 1.0).entry == before
+    )
+    assert features_of(*CHANGED[what](given, followed), tmp_path, 1.0).entry != before
+
+
+def test_another_identity_is_kept_apart(prepared, tmp_path):
+    given, prefix = a_job(prepared), plan().prefix
+    entries = [features_of(given, prefix, tmp_path, 1.0, identity).entry for identity in (IDENTITY, {"versions": 2})]
+    assert entries[0] != entries[1]
 
 
 def test_parts_without_weights_tell_entries_apart(prepared, tmp_path):
     average, maximum = (plan("head", head=Head(pooling=kind)).prefix for kind in ("avg", "max"))
     assert all(torch.equal(a, b) for a, b in zip(average.parameters(), maximum.parameters(), strict=True))
-    given = source(prepared)
-    assert Features(given, average, tmp_path, 1.0).entry != Features(given, maximum, tmp_path, 1.0).entry
+    given = a_job(prepared)
+    assert features_of(given, average, tmp_path, 1.0).entry != features_of(given, maximum, tmp_path, 1.0).entry
 
 
 def test_the_budget_decides_by_sizes_alone_and_says_what_it_does(prepared, tmp_path, capsys):
-    given, prefix = source(prepared), plan().prefix
+    given, prefix = a_job(prepared), plan().prefix
     needed = (2 * TRAIN + VAL) * 2 * prefix(torch.zeros(1, 3, SIZE, SIZE)).numel() / 2**30
-    assert Features(given, prefix, tmp_path, needed).entry is not None
+    assert features_of(given, prefix, tmp_path, needed).entry is not None
     assert capsys.readouterr().out == ""
-    assert Features(given, prefix, tmp_path, 0.99 * needed).entry is None
+    assert features_of(given, prefix, tmp_path, 0.99 * needed).entry is None
     assert "resources.cache_gib" in capsys.readouterr().out
 
 
 def test_entries_of_other_trials_make_room_within_the_budget(prepared, tmp_path):
-    given, prefix = source(prepared), plan().prefix
+    given, prefix = a_job(prepared), plan().prefix
     needed = (2 * TRAIN + VAL) * 2 * prefix(torch.zeros(1, 3, SIZE, SIZE)).numel() / 2**30
     entries = []
     for mean in (0.1, 0.2, 0.3):
-        features = Features(replace(given, mean=(mean,) * 3), prefix, tmp_path, 1.5 * needed)
+        features = features_of(replace(given, mean=(mean,) * 3), prefix, tmp_path, 1.5 * needed)
         features.prepare(0)
         features.prepare(1)
         entries.append(features.entry)
@@ -252,7 +260,7 @@ def test_trials_side_by_side_do_not_remove_what_another_writes(prepared, tmp_pat
     def study(seed: int) -> list[torch.Tensor]:
         made = []
         for trial in range(4):
-            features = Features(replace(source(prepared), seed=10 * trial + seed), prefix, tmp_path, 1.5 * needed)
+            features = features_of(replace(a_job(prepared), seed=10 * trial + seed), prefix, tmp_path, 1.5 * needed)
             for epoch in (0, 1):
                 features.prepare(epoch)
                 made.append(features.train(np.arange(TRAIN), epoch))
@@ -271,16 +279,16 @@ def test_a_view_is_whole_or_not_there_after_a_kill(prepared, tmp_path):
 import os, signal
 import numpy as np
 from pathlib import Path
-from tests.unit.models.test_features import Features, plan, source
-given, prefix = source(Path({str(prepared)!r})), plan().prefix
-features = Features(given, prefix, Path({str(tmp_path)!r}), 1.0)
+from tests.unit.models.test_activations import a_job, features_of, plan
+given, prefix = a_job(Path({str(prepared)!r})), plan().prefix
+features = features_of(given, prefix, Path({str(tmp_path)!r}), 1.0)
 features.prepare(0)
 prefix.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 features.prepare(1)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
-    features = Features(source(prepared), plan().prefix, tmp_path, 1.0)
+    features = features_of(a_job(prepared), plan().prefix, tmp_path, 1.0)
     assert sorted(path.name for path in features.entry.glob("*.npy") if path.name[0] != ".") == [
         "unchanged.npy", "view-000.npy",
     ]  # fmt: skip
@@ -294,7 +302,7 @@ features.prepare(1)
 
 @pytest.mark.parametrize("damage", ["a byte flipped", "cut short", "gone"])
 def test_a_damaged_file_is_named(prepared, tmp_path, damage):
-    features = Features(source(prepared), plan().prefix, tmp_path, 1.0)
+    features = features_of(a_job(prepared), plan().prefix, tmp_path, 1.0)
     features.prepare(0)
     path = features.entry / "view-000.npy"
     kept = bytearray(path.read_bytes())
@@ -304,12 +312,12 @@ def test_a_damaged_file_is_named(prepared, tmp_path, damage):
     else:
         path.write_bytes(kept if damage == "a byte flipped" else kept[:-7])
     with pytest.raises(DataError, match=r"view-000\.npy.*(damaged|cannot be read).*delete"):
-        Features(source(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
+        features_of(a_job(prepared), plan().prefix, tmp_path, 1.0).prepare(0)
 
 
 def test_old_entries_go_when_a_model_is_trained(prepared, tmp_path):
-    given = source(prepared)
-    old, new = (Features(replace(given, seed=seed), plan().prefix, tmp_path, 1.0) for seed in (0, 1))
+    given = a_job(prepared)
+    old, new = (features_of(replace(given, seed=seed), plan().prefix, tmp_path, 1.0) for seed in (0, 1))
     old.prepare(0)
     new.prepare(0)
     keep_only(tmp_path, new.entry)

@@ -21,8 +21,8 @@ from tests.small_splits import RECIPE, write_prepared
 
 def test_compiling_is_a_choice_and_shares_the_weights():
     module = nn.Linear(2, 2)
-    assert Compute.of(Runtime(threads=1)).compiled(module) is module
-    compiled = Compute.of(Runtime(threads=1, compile=True)).compiled(module)
+    assert Compute.of(Runtime(threads=1)).compile(module) is module
+    compiled = Compute.of(Runtime(threads=1, compile=True)).compile(module)
     assert compiled is not module
     assert next(compiled.parameters()) is next(module.parameters())
 

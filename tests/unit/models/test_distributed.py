@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
-from podium.models.distributed import joined, refuse_several_processes
+from podium.models.distributed import process_group, refuse_several_processes
 from podium.models.engine import Fitted
 from podium.pipeline import train
 from podium.records.training import ModelCard
@@ -28,7 +28,7 @@ SCRIPT = """
     from pathlib import Path
     import podium
     from podium.core.layout import Layout
-    from podium.models.distributed import joined
+    from podium.models.distributed import process_group
     from podium.models.callbacks import Callback
     from podium.pipeline import train
     from tests.parallel_runs import run_all
@@ -39,10 +39,10 @@ SCRIPT = """
             print("watched", row.epoch, flush=True)
 
     root = Path(sys.argv[1])
-    with joined("cpu") as world:
-        train.run(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
+    with process_group("cpu"):
+        train.train_model(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
                   runtime=RUNTIME, resources=RESOURCES, seed=0, callbacks=[Telling()])
-        run_all(root, world)
+        run_all(root)
     """
 
 
@@ -67,7 +67,7 @@ def two(tmp_path_factory) -> tuple[Path, str]:
 
 def test_two_processes_train_what_one_trains(two, tmp_path):
     layout = write_project(tmp_path, WITHOUT_BATCH_NORM)
-    train.run(
+    train.train_model(
         layout,
         "small",
         contender=contender(WITHOUT_BATCH_NORM, dropout=0.0),
@@ -100,7 +100,8 @@ def test_one_process_writes_prints_and_is_watched(two, tmp_path):
         "artifacts/models/small/weights.safetensors",
         "artifacts/tuning/small/best.json",
         "artifacts/weights/small/weights.json",
-        "dvc.yaml",
+        "stages/train.py",
+        "stages/tune.py",
     }
     told = [line for line in printed.splitlines() if line.startswith(("watched", "train small: epoch"))]
     assert [line.split(" lr")[0] for line in told] == [
@@ -140,6 +141,6 @@ def test_what_a_scheduler_alone_has_set_is_not_taken_for_torchrun(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     with (
         pytest.raises(UsageError, match=r"WORLD_SIZE is '4'.*RANK, LOCAL_RANK.*missing.*unset WORLD_SIZE"),
-        joined("cpu"),
+        process_group("cpu"),
     ):
         pass

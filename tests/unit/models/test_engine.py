@@ -16,7 +16,7 @@ from podium.models import zoo
 from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, claimed
 from podium.models.engine import Diverged, fit
-from podium.models.job import Cache
+from podium.models.job import ActivationCache
 from tests.small_jobs import STILL, Interrupting, Remembering, job
 from tests.small_splits import RECIPE, SIZE, contender, write_prepared
 
@@ -339,8 +339,8 @@ def test_every_optimiser_takes_stages_that_begin_later(prepared, optimizer):
 def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tmp_path):
     recipe = RECIPE.model_copy(update={"views": 2, "epochs": 4})
     section = contender().model_copy(update={"trainable": "last_stage"})
-    cached = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 1.0, {})), network())
-    recomputed = fit(job(prepared, recipe, section=section, cache=Cache(tmp_path, 0.0, {})), network())
+    cached = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 1.0, {})), network())
+    recomputed = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 0.0, {})), network())
     plain = fit(job(prepared, recipe, section=section), network())
     assert (cached.features is None, recomputed.features, plain.features) == (False, None, None)
     for other, tolerance in ((recomputed, 1e-3), (plain, 2e-2)):  # kept activations are rounded to bfloat16

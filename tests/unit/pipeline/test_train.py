@@ -48,7 +48,7 @@ def fit(
     section: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
     model = contender(recipe=recipe).model_copy(update=dict(section or {}))
-    train.run(
+    train.train_model(
         layout,
         "small",
         contender=model,
@@ -210,8 +210,9 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
                 if row.epoch == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        train.run(Layout(Path(sys.argv[1])), "small", contender=contender(), runtime=RUNTIME, resources=RESOURCES,
-                  seed=0, callbacks=[Dying()])
+        layout = Layout(Path(sys.argv[1]))
+        train.train_model(layout, "small", contender=contender(), runtime=RUNTIME, resources=RESOURCES, seed=0,
+                          callbacks=[Dying()])
         """
     )
     repository = Path(__file__).parents[3]

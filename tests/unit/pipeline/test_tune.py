@@ -61,7 +61,7 @@ def study(
     resources=RESOURCES,
     warm_start=(),
 ) -> dict[str, str]:
-    tune.run(
+    tune.tune_model(
         layout,
         "small",
         contender=contender(recipe=recipe),

@@ -20,12 +20,12 @@ from podium.config.contender import Model
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ModelError, ParamsError, PodiumError
 from podium.core.layout import Layout
-from podium.models.task import open_task
+from podium.models.job import open_job
 from podium.records.fetch import WeightsRecord
 from podium.weights.writer import check_licence, check_pretraining, is_allowed, write_weights
 from tests.fake_hub import COMMIT, HUB_FILE, TAG, FakeHub, digest
 from tests.site import Site
-from tests.small_splits import RUNTIME, contender, write_project
+from tests.small_splits import RESOURCES, RUNTIME, contender, write_project
 
 STATE = {"conv.weight": torch.arange(6, dtype=torch.float16).reshape(2, 3), "bn.bias": torch.zeros(2)}
 PAPERS = {"licence": "CC0-1.0", "pretraining": "shapes"}
@@ -487,14 +487,14 @@ def test_what_was_fetched_is_all_that_training_needs(
 
     monkeypatch.setattr(socket.socket, "connect", cut)
     section = contender().model_copy(update={"weights": TAG, "weights_sha256": digest(published_bytes)})
-    task = open_task(layout, "small", section, RUNTIME, seed=0)
-    state = task.build(section).state_dict()
+    job = open_job(layout, "train small", "small", section, runtime=RUNTIME, resources=RESOURCES, seed=0)
+    state = job.build().state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items() if not name.startswith("fc."))
-    assert task.mean == (0.5, 0.5, 0.5)
+    assert job.mean == (0.5, 0.5, 0.5)
     stored = layout.weights / "small" / "weights.safetensors"
     stored.write_bytes(flipped(stored.read_bytes()))
     with pytest.raises(ModelError, match=f"weights.json says {digest(published_bytes)}"):
-        task.build(section)
+        job.build()
 
 
 # --- the client as people set it up --------------------------------------------------------------------------------

@@ -2,21 +2,21 @@ import pytest
 
 from podium.config.recipe import Train
 from podium.core.errors import ParamsError
-from podium.models.recipe import stretched, with_values
+from podium.models.job import apply_values, rescale_schedule
 from tests.small_splits import contender
 
 
-def test_a_stretched_schedule_keeps_its_shares():
+def test_a_rescaled_schedule_keeps_its_shares():
     recipe = Train(epochs=20, batch_size=8, schedule="step", step_epochs=10, warmup_epochs=2.0, unfreeze_every=5)
-    short = stretched(recipe, 4)
+    short = rescale_schedule(recipe, 4)
     assert (short.epochs, short.step_epochs, short.warmup_epochs, short.unfreeze_every) == (4, 2, 0.4, 1)
-    assert stretched(Train(epochs=20, batch_size=8), 4).unfreeze_every is None
+    assert rescale_schedule(Train(epochs=20, batch_size=8), 4).unfreeze_every is None
     late = Train(epochs=20, batch_size=8, unfreeze_every=19)
-    assert stretched(late, 2).unfreeze_every == 1  # a trial too comes to where the second stage learns
+    assert rescale_schedule(late, 2).unfreeze_every == 1  # a trial too comes to where the second stage learns
 
 
 def test_values_of_every_depth_are_replaced_and_the_rest_is_kept():
-    changed = with_values(
+    changed = apply_values(
         contender(),
         {"train.batch_size": 16.0, "head.dropout": 0.25, "attention": "se", "train.augment.flip": False},
     )
@@ -27,12 +27,12 @@ def test_values_of_every_depth_are_replaced_and_the_rest_is_kept():
 
 def test_a_section_that_is_off_is_switched_on_by_a_value_of_it():
     assert contender().train.augment.randaugment is None
-    changed = with_values(contender(), {"train.augment.randaugment.magnitude": 7.0})
+    changed = apply_values(contender(), {"train.augment.randaugment.magnitude": 7.0})
     assert changed.train.augment.randaugment.magnitude == 7.0
 
 
 def test_a_value_the_recipe_cannot_take_and_a_key_it_does_not_have_are_named():
     with pytest.raises(ParamsError, match=r"head\.dropout: .*less than 1 \(given 1\.5\): narrow"):
-        with_values(contender(), {"head.dropout": 1.5})
+        apply_values(contender(), {"head.dropout": 1.5})
     with pytest.raises(ParamsError, match=r"'train\.momentun'.*did you mean 'train\.momentum'"):
-        with_values(contender(), {"train.momentun": 0.5})
+        apply_values(contender(), {"train.momentun": 0.5})
