@@ -19,7 +19,12 @@ from tests.warm_python import warm
 silence_telemetry()
 
 EXPERIMENTS = "tests/pipeline/test_experiments.py"
-OF_FINISHED = ("tests/pipeline/test_whole_road.py", "tests/pipeline/test_promotion.py", "tests/ui/")
+OF_FINISHED = (
+    "tests/pipeline/test_whole_road.py",
+    "tests/pipeline/test_promotion.py",
+    "tests/pipeline/test_reruns.py",
+    "tests/ui/",
+)
 
 
 class _ByFile(LoadFileScheduling):

@@ -153,7 +153,7 @@ def test_the_defaults_of_the_classes_are_what_the_default_experiment_shows():
         if value is not Ellipsis
     }
     assert {key: value for key, _, value in shown if key in plain} == plain
-    assert {key for key, _, value in shown if value is Ellipsis and not key.endswith(".because")} == set()
+    assert {key for key, _, value in shown if value is Ellipsis and not key.endswith(".because")} <= {"promote.gates"}
 
 
 # What takes half a second or more to import, and which stages cannot begin without it. Everything else is imported
