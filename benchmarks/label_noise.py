@@ -14,8 +14,8 @@ from time import perf_counter
 import numpy as np
 
 from podium.core.layout import Layout
-from podium.curation import cheap, features, labels
-from podium.curation.features import Drawn
+from podium.curation import linear_probe, probes
+from podium.curation.linear_probe import ProbeImages
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
 
@@ -23,7 +23,7 @@ SHARE, SEEDS = 0.03, 5
 LEAST_RECALL, LEAST_PRECISION = 0.6, 0.4
 
 
-def planted(drawn: Drawn, seed: int) -> tuple[Drawn, set[str]]:
+def planted(drawn: ProbeImages, seed: int) -> tuple[ProbeImages, set[str]]:
     """The draw with some labels replaced, and the ids of those images."""
     random = np.random.default_rng(seed)
     rows = drawn.rows.copy()
@@ -36,10 +36,12 @@ def planted(drawn: Drawn, seed: int) -> tuple[Drawn, set[str]]:
     return replace(drawn, rows=rows), set(rows["image_id"].iloc[wrong])
 
 
-def disagreeing(drawn: Drawn) -> set[str]:
+def disagreeing(drawn: ProbeImages) -> set[str]:
     """Ids of the images that the cheap model, fitted on the others, names differently."""
     rows = drawn.rows
-    judged = cheap.judge(drawn.looks, rows["label"], rows["split_group"], folds=5, seed=0, mirrored=drawn.mirrored)
+    judged = linear_probe.cross_validate(
+        drawn.appearance, rows["label"], rows["split_group"], folds=5, seed=0, mirrored=drawn.mirrored
+    )
     if judged is None:
         return set()
     differs = judged.probabilities.argmax(axis=1) != judged.codes
@@ -55,13 +57,13 @@ def main() -> int:
     """Prints recall and precision by seed, and one JSON line."""
     layout = Layout(Path(sys.argv[1]) if sys.argv[1:] else Path.cwd())
     splits = [open_for_fitting(layout.prepared, split) for split in ("train", "val")]
-    drawn = features.draw(splits, read_parquet(layout.manifest), read_parquet(layout.measures))
+    drawn = linear_probe.draw_images(splits, read_parquet(layout.manifest), read_parquet(layout.measures))
     ours, plain = [], []
     print(f"{'seed':>4}{'planted':>9}{'found':>8}{'recall':>8}{'precision':>11}{'baseline':>18}{'seconds':>9}")
     for seed in range(SEEDS):
         changed, wrong = planted(drawn, seed)
         start = perf_counter()
-        noise = labels.label_noise(changed)
+        noise = probes.find_label_noise(changed)
         seconds = perf_counter() - start
         ours.append(scores({candidate.image_id for candidate in noise.candidates}, wrong))
         plain.append(scores(disagreeing(changed), wrong))

@@ -91,8 +91,8 @@ def split(folder: Path) -> float:
 
     start = time.perf_counter()
     images = pd.read_parquet(folder / "images.parquet")
-    images["split_group"] = splits.split_groups(images)
-    images["split"] = splits.assign(images, Preprocess(image_size=224), seed=0)
+    images["split_group"] = splits.join_split_groups(images)
+    images["split"] = splits.assign_splits(images, Preprocess(image_size=224), seed=0)
     images.to_parquet(folder / "manifest.parquet", index=False)
     return time.perf_counter() - start
 
@@ -116,7 +116,7 @@ def validate(folder: Path) -> float:
         image_size=224,
         measures=measures,
         drift=drift.compare_splits(measures, 0.1, 0.01),
-        quality=quality.flags(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
+        quality=quality.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
     )
     results = {result.id: result for result in engine.check(evidence, params)}
     seconds = time.perf_counter() - start

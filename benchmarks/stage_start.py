@@ -28,7 +28,7 @@ _STARTED = 86  # exit code of a stage that was stopped at its first piece of wor
 FIRST_WORK = {
     "fetch": ("podium.data.manifest", "RawWriter.add", "the first image is packed"),
     "preprocess": ("podium.curation.decoding", "Decoder.__call__", "the first images are decoded"),
-    "validate": ("podium.curation.features", "draw", "images are drawn for the probes"),
+    "validate": ("podium.curation.linear_probe", "draw_images", "images are drawn for the probes"),
     "tune": ("podium.models.engine", "_Run._epoch", "the first epoch of the first trial"),
     "train": ("podium.models.engine", "_Run._epoch", "the first epoch"),
     "evaluate": ("podium.models.inference", "Classifier.logits", "the first images are classified"),

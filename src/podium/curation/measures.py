@@ -1,8 +1,7 @@
 """What one image looks like, as numbers: light, colour, sharpness, texture and frequencies of its content.
 
 Rule: a pure function of the pixels; every number is finite, for any content from 1 x 1 pixel up. Formulas are the
-libraries' where they have one. Depends on OpenCV, scikit-image, scipy.fft and scipy.special; it is imported by every
-process that decodes, so it imports nothing heavier.
+libraries' where they have one. Every process that decodes imports it, so it imports nothing heavier.
 """
 
 from functools import lru_cache

@@ -1,25 +1,88 @@
-"""Shortcuts: can a label or a source be told from what should not tell it?
+"""What a linear probe finds in train and val: labels that look wrong, and shortcuts to a label or a source.
 
-The border of the prepared image is probed as the models see it, padding included. An image that is not square has a
-padded border, which tells its aspect ratio; how far the aspect ratio alone gets is probed as well, so that a letterbox
-is not taken for a background. Judged are train and val only. Depends on scikit-learn; import it at the point of use.
+Rule: candidates are for a person to look at; nothing is ever removed. Of shortcuts, the border of the prepared image is
+probed as the models see it, padding included. An image that is not square has a padded border, which tells its aspect
+ratio; how far the aspect ratio alone gets is probed as well, so that a letterbox is not taken for a background.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from cleanlab.filter import find_label_issues
 from numpy.typing import NDArray
 
-from podium.curation.cheap import LEAST_PICTURES, Judged, judge
-from podium.curation.features import Drawn, Features
-from podium.records.profile import Probe, Shortcuts
+from podium.curation.linear_probe import LEAST_PICTURES, CrossValidated, Features, ProbeImages, cross_validate
+from podium.records.profile import LabelCandidate, LabelNoise, Probe, Shortcuts
 
+MOST_CANDIDATES = 100
+DOUBTFUL = 0.05
+"""Calibrated probability of the given label below which an image can be a candidate.
+
+Confident learning alone names most of the images that a weak model gets wrong. Measured on the sample with 3 % of the
+labels replaced at random: of the candidates about 36 % were planted without this and 52 % with it, at a recall of 0.72
+instead of 0.76; without planted labels 2 % of the images are candidates instead of 4 %.
+"""
 MOST_GIVEAWAYS = 20
 _Z = 1.959964  # of a 95 % interval
 
 
-def shortcuts(drawn: Drawn, *, folds: int = 5, seed: int = 0) -> Shortcuts:
+def find_label_noise(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> LabelNoise:
+    """Ranks images whose label appearance wrong.
+
+    The rule is confident learning (Northcutt et al., Confident learning: estimating uncertainty in dataset labels,
+    2021), pruned both by class and by noise rate, ranked by the probability of the given label.
+
+    Args:
+        drawn: images of train and val as features.
+        folds: of the cross-validation.
+        seed: of the folds.
+
+    Returns:
+        Candidates, the most doubtful first.
+    """
+    rows = drawn.rows
+    judged = cross_validate(
+        drawn.appearance, rows["label"], rows["split_group"], folds=folds, seed=seed, mirrored=drawn.mirrored
+    )
+    if judged is None:
+        note = f"not judged: fewer than two classes have {max(folds, LEAST_PICTURES)} different pictures"
+        return LabelNoise(
+            images=0, classes=0, folds=folds, accuracy=0, chance=0, count=0, share=0, candidates=[], note=note
+        )
+    own = judged.probabilities[np.arange(len(judged.codes)), judged.codes]
+    found = find_label_issues(judged.codes, judged.probabilities, filter_by="both", n_jobs=1)
+    doubted = np.flatnonzero(found & (own < DOUBTFUL))
+    ranked = doubted[np.lexsort((doubted, own[doubted].round(6)))]
+    best = judged.probabilities.argmax(axis=1)
+    candidates = []
+    for at in ranked[:MOST_CANDIDATES]:
+        row = rows.iloc[int(judged.rows[at])]
+        candidates.append(
+            LabelCandidate(
+                image_id=row["image_id"],
+                path=row["path"],
+                split=row["split"],
+                label=row["label"],
+                suggested=judged.names[best[at]],
+                probability_label=round(float(own[at]), 4),
+                probability_suggested=round(float(judged.probabilities[at, best[at]]), 4),
+            )
+        )
+    images = len(judged.rows)
+    return LabelNoise(
+        images=images,
+        classes=len(judged.names),
+        folds=folds,
+        accuracy=round(float((best == judged.codes).mean()), 4),
+        chance=round(float(np.bincount(judged.codes).max() / images), 4),
+        count=len(ranked),
+        share=round(len(ranked) / images, 4),
+        candidates=candidates,
+    )
+
+
+def probe_shortcuts(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> Shortcuts:
     """Runs all probes.
 
     Args:
@@ -33,7 +96,7 @@ def shortcuts(drawn: Drawn, *, folds: int = 5, seed: int = 0) -> Shortcuts:
     """
     border = _Question("label", f"the outermost {drawn.border} pixels", drawn.borders)
     aspect = _Question("label", "the aspect ratio", drawn.aspect)
-    whole = _Question("source", "the whole image", drawn.looks, drawn.mirrored)
+    whole = _Question("source", "the whole image", drawn.appearance, drawn.mirrored)
     return Shortcuts(
         label_from_border=_probe(drawn, border, folds, seed),
         label_from_aspect=(
@@ -55,7 +118,7 @@ class _Question:
     mirrored: Features | None = None
 
 
-def _source(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
+def _source(drawn: ProbeImages, question: _Question, folds: int, seed: int) -> Probe:
     """Probes for the source, where one class at least comes from two sources."""
     sources = drawn.rows["source"]
     if sources.nunique() < 2:
@@ -65,7 +128,7 @@ def _source(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
     return _probe(drawn, question, folds, seed)
 
 
-def _probe(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
+def _probe(drawn: ProbeImages, question: _Question, folds: int, seed: int) -> Probe:
     """Asks a question of the drawn images.
 
     Returns:
@@ -73,7 +136,7 @@ def _probe(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
         what the label alone tells of it.
     """
     given, groups = drawn.rows[question.predicted], drawn.rows["split_group"]
-    judged = judge(
+    judged = cross_validate(
         question.features, given, groups, folds=folds, seed=seed, mirrored=question.mirrored, equal_priors=True
     )
     if judged is None:
@@ -82,7 +145,7 @@ def _probe(drawn: Drawn, question: _Question, folds: int, seed: int) -> Probe:
     classes = len(judged.names)
     chance = 1 / classes
     if question.predicted == "source":
-        chance = max(chance, _from_label(drawn.rows["label"].iloc[judged.rows], judged))
+        chance = max(chance, _accuracy_from_label(drawn.rows["label"].iloc[judged.rows], judged))
     value, low, high = balanced_accuracy(judged.codes, judged.probabilities.argmax(axis=1), classes)
     return Probe(
         predicted=question.predicted,
@@ -122,13 +185,13 @@ def balanced_accuracy(
     return value, max(0.0, value - spread), min(1.0, value + spread)
 
 
-def _from_label(labels: pd.Series, judged: Judged) -> float:
+def _accuracy_from_label(labels: pd.Series, judged: CrossValidated) -> float:
     """Balanced accuracy of the best guess of the source that knows the label and nothing else."""
     shares = pd.crosstab(labels.to_numpy(), judged.codes, normalize="columns").to_numpy()
     return float(shares.max(axis=1).sum() / len(judged.names))
 
 
-def _giveaways(drawn: Drawn, judged: Judged) -> list[str]:
+def _giveaways(drawn: ProbeImages, judged: CrossValidated) -> list[str]:
     """Paths of the images that were told right with the most confidence."""
     own = judged.probabilities[np.arange(len(judged.codes)), judged.codes]
     right = judged.probabilities.argmax(axis=1) == judged.codes

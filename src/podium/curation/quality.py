@@ -1,6 +1,6 @@
 """Quality flags: images that are dark, blurred, nearly uniform or of an odd shape, by thresholds on their measures.
 
-Rule: a flag is a hint for a person; nothing is removed. Depends on pandas.
+Rule: a flag is a hint for a person; nothing is removed.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from podium.records.profile import FlaggedImage, QualityFlag
 MOST_WORST = 20
 
 
-def flags(
+def flag_images(
     measures: pd.DataFrame,
     manifest: pd.DataFrame,
     *,

@@ -13,7 +13,7 @@ Rules:
 - The draw is a pure function of (seed, group) and the numbers of images per class and source; no generator state, no
   row order.
 
-Depends on pandas, NumPy and SciPy; rows are never looped over, only groups of several images are.
+Rows are never looped over, only groups of several images are.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class _Groups:
     open: Integers
 
 
-def split_groups(images: pd.DataFrame) -> pd.Series:
+def join_split_groups(images: pd.DataFrame) -> pd.Series:
     """Joins what must stay on one side.
 
     Args:
@@ -74,7 +74,7 @@ def split_groups(images: pd.DataFrame) -> pd.Series:
     return pd.Series(ids, images.index).groupby(component[duplicate]).transform("min").rename("split_group")
 
 
-def assign(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
+def assign_splits(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
     """Splits images.
 
     Args:
@@ -90,7 +90,7 @@ def assign(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
             that is drawn.
     """
     labels = np.unique(images["label"].to_numpy(object))
-    of_row, groups = _grouped(images)
+    of_row, groups = _join_rows(images)
     fractions = (shares.train, shares.val, shares.test)
     split = np.log2(groups.open & -groups.open).astype(np.int64)  # of groups with one open split
     drawn = np.nonzero(groups.open & (groups.open - 1))[0]
@@ -107,7 +107,7 @@ def assign(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
     return pd.Series(np.array(SPLITS, dtype=object)[split[of_row]], images.index, name="split")
 
 
-def _grouped(images: pd.DataFrame) -> tuple[Integers, _Groups]:
+def _join_rows(images: pd.DataFrame) -> tuple[Integers, _Groups]:
     """The group of each row, and the groups."""
     of_row, keys = pd.factorize(images["split_group"], sort=True)
     label, _ = pd.factorize(images["label"], sort=True)
@@ -181,14 +181,14 @@ def _draw(size: Integers, source: Integers, open_: int, fractions: Sequence[floa
         total[split] -= size[group]
         empty.discard(split)
     single = np.nonzero(size == 1)[0]
-    counts = _apportioned(room, np.bincount(of_source[single], minlength=len(codes)), empty)
+    counts = _apportion(room, np.bincount(of_source[single], minlength=len(codes)), empty)
     for code in range(len(codes)):
         mine = single[of_source[single] == code]
         chosen[mine] = np.repeat(np.arange(len(splits))[::-1], counts[code][::-1])
     return np.array(splits)[chosen]
 
 
-def _apportioned(room: NDArray[np.float64], singles: Integers, empty: set[int]) -> Integers:
+def _apportion(room: NDArray[np.float64], singles: Integers, empty: set[int]) -> Integers:
     """Single images per source and split.
 
     Each source is rounded by largest remainders; what rounding gave or took is carried to the next source, so that the
@@ -206,7 +206,7 @@ def _apportioned(room: NDArray[np.float64], singles: Integers, empty: set[int]) 
     carry = np.zeros(room.shape[1])
     for row, (wanted, count) in enumerate(zip(room, singles.tolist(), strict=True)):
         exact = wanted + carry
-        counts[row] = _rounded(exact, count)
+        counts[row] = _round_to(exact, count)
         carry = exact - counts[row]
     for split in sorted(empty):
         total = counts.sum(axis=0)
@@ -218,7 +218,7 @@ def _apportioned(room: NDArray[np.float64], singles: Integers, empty: set[int]) 
     return counts
 
 
-def _rounded(exact: NDArray[np.float64], count: int) -> Integers:
+def _round_to(exact: NDArray[np.float64], count: int) -> Integers:
     """Whole numbers >= 0 that sum to `count`, close to numbers that do but may be negative or fractional."""
     level = 0.0
     above = exact > 0
@@ -238,7 +238,7 @@ def _rounded(exact: NDArray[np.float64], count: int) -> Integers:
 def _quotas(count: int, fractions: Sequence[float]) -> list[int]:
     """Images per split by the method of largest remainders, at least one each where there are enough."""
     exact = np.array(fractions) * (count / sum(fractions))
-    quota = _rounded(exact, count)
+    quota = _round_to(exact, count)
     for split in range(len(quota)):
         if quota[split] == 0 and count >= len(quota):
             quota[int(quota.argmax())] -= 1

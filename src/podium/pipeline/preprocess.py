@@ -20,11 +20,11 @@ from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import Layout
-from podium.curation import splits
+from podium.curation.dataset_profile import describe_dataset
 from podium.curation.decoding import DecodeJob, RawImage, Reading, Smallest, decode_all
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.grouping import group_duplicates
-from podium.curation.profile import describe
+from podium.curation.splits import assign_splits, join_split_groups
 from podium.curation.temporary_arrays import PackedImages, TemporaryArrays, write_shards
 from podium.data.manifest import (
     PREPARED_COLUMNS,
@@ -66,10 +66,10 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         found = _decode(DecodeJob(layout.raw, arrays, preprocessing, smallest), raw, workers)
         images, rejected = found.kept(raw), found.rejected(raw, skipped)
         images = _group(images, arrays)
-        images["split"] = splits.assign(images, preprocess, seed)
+        images["split"] = assign_splits(images, preprocess, seed)
         alone = images.assign(split_group=images["image_id"])
         measures = _measures(images, arrays)
-        profile = describe(images, measures, splits.assign(alone, preprocess, seed), rejected)
+        profile = describe_dataset(images, measures, assign_splits(alone, preprocess, seed), rejected)
         extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
         for split in profile.per_split:
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
@@ -213,7 +213,7 @@ def _group(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     found = group_duplicates(images["sha256"].tolist(), arrays.signatures(), images["row"].to_numpy(np.int64))
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
-    return grouped.assign(split_group=splits.split_groups(grouped))
+    return grouped.assign(split_group=join_split_groups(grouped))
 
 
 def _measures(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:

@@ -18,12 +18,12 @@ from podium.curation.expectations.base import Evidence
 from podium.curation.expectations.catalogue import EXPECTATIONS
 from podium.curation.expectations.completeness import broken_rows, missing_columns
 from podium.curation.expectations.pixels import image_quality, split_drift
-from podium.curation.page import Findings, render
 from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.records.base import read_parquet
 from podium.records.profile import MEASURES, Profile
 from podium.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
+from podium.report.validation_page import Findings, render_validation
 
 _NAMED = 3  # offending images in the message
 
@@ -138,11 +138,13 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
     if not inputs.sound:
         return Evidence(manifest=inputs.manifest, rejected=inputs.unreadable, image_size=size)
 
-    from podium.curation import features, labels, probes, quality
     from podium.curation.drift import compare_splits
+    from podium.curation.linear_probe import draw_images
+    from podium.curation.probes import find_label_noise, probe_shortcuts
+    from podium.curation.quality import flag_images
 
     settings, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
-    drawn = features.draw(
+    drawn = draw_images(
         inputs.splits,
         inputs.manifest,
         inputs.measures,
@@ -155,7 +157,7 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
         image_size=size,
         measures=inputs.measures,
         drift=compare_splits(inputs.measures, limits.maximum, limits.significance),
-        quality=quality.flags(
+        quality=flag_images(
             inputs.measures,
             inputs.manifest,
             dark=flags.dark,
@@ -163,8 +165,8 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
             uniform=flags.uniform,
             aspect=flags.aspect,
         ),
-        label_noise=labels.label_noise(drawn, folds=settings.folds, seed=seed),
-        shortcuts=probes.shortcuts(drawn, folds=settings.folds, seed=seed),
+        label_noise=find_label_noise(drawn, folds=settings.folds, seed=seed),
+        shortcuts=probe_shortcuts(drawn, folds=settings.folds, seed=seed),
     )
 
 
@@ -191,7 +193,7 @@ def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, eviden
             quality=tuple(evidence.quality or ()),
         )
     with replacing_folder(target) as folder:
-        write_text(folder / "index.html", render(report, inputs.profile, inputs.rejected, findings))
+        write_text(folder / "index.html", render_validation(report, inputs.profile, inputs.rejected, findings))
         if evidence.label_noise is not None:
             evidence.label_noise.write(folder / "label_noise.json")
         if report.passed:

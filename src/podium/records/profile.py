@@ -91,8 +91,8 @@ class Part(Record):
 class Unusual(Record):
     """An image of train or val far from the others in the space of measures.
 
-    `distance` is robust (see `curation.profile`); `most` names the measure that sets it apart the most, and `deviation`
-    says by how many robust standard deviations.
+    `distance` is robust (see `curation.dataset_profile`); `most` names the measure that sets it apart the most, and
+    `deviation` says by how many robust standard deviations.
     """
 
     image_id: str

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from podium.curation.measures import NAMES, measure
-from podium.curation.quality import MOST_WORST, flags
+from podium.curation.quality import MOST_WORST, flag_images
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(40, 216, (64, 64, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def tables(sizes: dict[str, tuple[int, int]] | None = None) -> tuple[pd.DataFram
 
 
 def named(**limits: float | None) -> dict[str, list[str]]:
-    return {flag.name: [one.path for one in flag.worst] for flag in flags(*tables(), **(LIMITS | limits))}
+    return {flag.name: [one.path for one in flag.worst] for flag in flag_images(*tables(), **(LIMITS | limits))}
 
 
 def test_doubtful_pictures_are_named_the_worst_first() -> None:
@@ -53,7 +53,7 @@ def test_doubtful_pictures_are_named_the_worst_first() -> None:
 
 @pytest.mark.parametrize("size", [(64, 300), (300, 64)])
 def test_long_and_tall_originals_have_an_odd_shape(size: tuple[int, int]) -> None:
-    shape = flags(*tables({"fine": size}), **LIMITS)[-1]
+    shape = flag_images(*tables({"fine": size}), **LIMITS)[-1]
 
     assert [one.path for one in shape.worst] == ["fine"] and shape.worst[0].value == 4.6875
 
@@ -69,7 +69,7 @@ def test_all_are_counted_and_the_worst_are_listed() -> None:
     many = [manifest.assign(image_id=[f"{n}-{key}" for key in manifest["image_id"]]) for n in range(15)]
     numbers = [measures.assign(image_id=[f"{n}-{key}" for key in measures["image_id"]]) for n in range(15)]
 
-    dark = flags(pd.concat(numbers), pd.concat(many), **LIMITS)[0]
+    dark = flag_images(pd.concat(numbers), pd.concat(many), **LIMITS)[0]
 
     assert dark.count == 30 and len(dark.worst) == MOST_WORST
     assert [one.path for one in dark.worst] == ["darker"] * 15 + ["dark"] * 5

@@ -33,7 +33,7 @@ def counts(frame: pd.DataFrame, split: pd.Series) -> dict[str, Counter[str]]:
 def test_every_class_gets_its_shares() -> None:
     frame = images({"lemon": 100, "orange": 40, "tulip": 20})
 
-    found = counts(frame, splits.assign(frame, SHARES, seed=0))
+    found = counts(frame, splits.assign_splits(frame, SHARES, seed=0))
 
     assert found["lemon"] == {"train": 70, "val": 15, "test": 15}
     assert found["orange"] == {"train": 28, "val": 6, "test": 6}
@@ -42,10 +42,10 @@ def test_every_class_gets_its_shares() -> None:
 
 def test_the_draw_depends_on_the_seed_only_not_on_the_order_of_rows() -> None:
     frame = images({"lemon": 60, "orange": 60})
-    first = splits.assign(frame, SHARES, seed=1)
+    first = splits.assign_splits(frame, SHARES, seed=1)
 
-    shuffled = splits.assign(frame.sample(frac=1, random_state=3), SHARES, seed=1)
-    other = splits.assign(frame, SHARES, seed=2)
+    shuffled = splits.assign_splits(frame.sample(frac=1, random_state=3), SHARES, seed=1)
+    other = splits.assign_splits(frame, SHARES, seed=2)
 
     pd.testing.assert_series_equal(shuffled.sort_index(), first)
     assert (other != first).sum() > 20
@@ -54,7 +54,7 @@ def test_the_draw_depends_on_the_seed_only_not_on_the_order_of_rows() -> None:
 def test_one_image_more_moves_few_others() -> None:
     before, after = images({"lemon": 100}), images({"lemon": 101})
 
-    moved = splits.assign(before, SHARES, 0) != splits.assign(after, SHARES, 0)[:100]
+    moved = splits.assign_splits(before, SHARES, 0) != splits.assign_splits(after, SHARES, 0)[:100]
 
     assert moved.sum() <= 3
 
@@ -68,7 +68,7 @@ def test_a_split_given_by_the_source_is_kept() -> None:
         ignore_index=True,
     ).assign(split_group=lambda f: f["image_id"])
 
-    assert (splits.assign(frame, SHARES, 0) == frame["source_split"]).all()
+    assert (splits.assign_splits(frame, SHARES, 0) == frame["source_split"]).all()
 
 
 def test_val_is_carved_out_of_train_where_the_source_gives_train_and_test() -> None:
@@ -76,7 +76,7 @@ def test_val_is_carved_out_of_train_where_the_source_gives_train_and_test() -> N
     frame = pd.concat([train, test.assign(image_id="t" + test["image_id"])], ignore_index=True)
     frame = frame.assign(split_group=frame["image_id"])
 
-    split = splits.assign(frame, SHARES, 0)
+    split = splits.assign_splits(frame, SHARES, 0)
 
     assert (split[frame["source_split"] == "test"] == "test").all()
     share = 0.15 / 0.85
@@ -90,7 +90,7 @@ def test_test_is_carved_out_of_train_where_the_source_gives_train_and_val() -> N
     frame = pd.concat([train, val.assign(image_id="v" + val["image_id"])], ignore_index=True)
     frame = frame.assign(split_group=frame["image_id"])
 
-    assert counts(frame, splits.assign(frame, SHARES, 0))["a"] == {"train": 140, "val": 20, "test": 30}
+    assert counts(frame, splits.assign_splits(frame, SHARES, 0))["a"] == {"train": 140, "val": 20, "test": 30}
 
 
 def test_each_source_keeps_its_own_split() -> None:
@@ -99,7 +99,7 @@ def test_each_source_keeps_its_own_split() -> None:
     frame = pd.concat([with_split, without], ignore_index=True)
     frame = frame.assign(image_id=[f"{i}" for i in frame.index], split_group=[f"{i}" for i in frame.index])
 
-    split = splits.assign(frame, SHARES, 0)
+    split = splits.assign_splits(frame, SHARES, 0)
 
     assert (split[20:30] == "test").all()
     assert set(split[:20]) == {"train", "val"}
@@ -123,7 +123,7 @@ def test_a_straddling_group_moves_to_its_most_protected_split(given_splits: tupl
     frame["split_group"] = ["00" if i in members else f"{i:02d}" for i in frame.index]
     frame.loc[members, "split_group"] = frame.loc[members[0], "image_id"]
 
-    split = splits.assign(frame, SHARES, 0)
+    split = splits.assign_splits(frame, SHARES, 0)
 
     assert set(split[members]) == {expected}
     rest = frame.index.difference(members)
@@ -144,13 +144,13 @@ def test_a_straddling_group_moves_to_its_most_protected_split(given_splits: tupl
 )
 def test_too_little_to_split_is_said_with_the_class(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        splits.assign(frame, SHARES, 0)
+        splits.assign_splits(frame, SHARES, 0)
 
 
 def test_three_large_groups_still_reach_three_splits() -> None:
     frame = images({"a": 15}, groups={f"a-{n}": f"a-{n // 5 * 5}" for n in range(15)})
 
-    assert Counter(splits.assign(frame, SHARES, 0)) == {"train": 5, "val": 5, "test": 5}
+    assert Counter(splits.assign_splits(frame, SHARES, 0)) == {"train": 5, "val": 5, "test": 5}
 
 
 @st.composite
@@ -172,7 +172,7 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
 @given(frame=grouped_images(), seed=st.integers(0, 5))
 def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int) -> None:
     try:
-        split = splits.assign(frame, SHARES, seed)
+        split = splits.assign_splits(frame, SHARES, seed)
     except DataError as error:  # moved groups can empty the train images a split is carved from
         assert "too few" in str(error)
         return
@@ -191,7 +191,7 @@ def test_ratios_hold_within_one_group(sizes: list[int], seed: int, share: tuple[
     rows = [(f"{g}-{m}", "a", f"{g}-0") for g, size in enumerate(sizes) for m in range(size)]
     frame = pd.DataFrame(rows, columns=["image_id", "label", "split_group"]).assign(source="s", source_split="")
 
-    found = Counter(splits.assign(frame, shares, seed))
+    found = Counter(splits.assign_splits(frame, shares, seed))
 
     for name, part in zip(("train", "val", "test"), share, strict=True):
         assert abs(found[name] - part * len(frame)) <= 4
@@ -204,7 +204,7 @@ def test_each_source_keeps_its_shares_within_a_class() -> None:
     ]
     frame = pd.concat(parts, ignore_index=True).assign(split_group=lambda f: f["image_id"])
 
-    split = splits.assign(frame, SHARES, 0)
+    split = splits.assign_splits(frame, SHARES, 0)
 
     assert counts(frame, split) == {
         "a": {"train": 140, "val": 30, "test": 30},
@@ -219,14 +219,14 @@ def test_each_source_keeps_its_shares_within_a_class() -> None:
 def test_many_small_sources_together_keep_the_shares_of_their_class() -> None:
     frame = images({"a": 300}).assign(source=[f"s{n // 2}" for n in range(300)])
 
-    assert Counter(splits.assign(frame, SHARES, 0)) == {"train": 210, "val": 45, "test": 45}
+    assert Counter(splits.assign_splits(frame, SHARES, 0)) == {"train": 210, "val": 45, "test": 45}
 
 
 def test_many_sources_of_one_group_each_do_not_all_go_to_train() -> None:
     frame = images({"a": 300}, groups={f"a-{n}": f"a-{n // 3 * 3}" for n in range(300)})
     frame["source"] = [f"s{n // 3}" for n in range(300)]
 
-    found = Counter(splits.assign(frame, SHARES, 0))
+    found = Counter(splits.assign_splits(frame, SHARES, 0))
 
     assert abs(found["val"] - 45) <= 3
     assert abs(found["test"] - 45) <= 3
@@ -236,7 +236,7 @@ def test_a_group_with_several_labels_counts_as_its_most_frequent_one() -> None:
     frame = images({"a": 20, "b": 21})
     frame.loc[[0, 20, 21], "split_group"] = "a-0"  # one a, two b
 
-    split = splits.assign(frame, SHARES, 0)
+    split = splits.assign_splits(frame, SHARES, 0)
 
     assert split[[0, 20, 21]].nunique() == 1
     others = split[frame["label"].eq("a") & (frame.index > 0)]
@@ -250,7 +250,7 @@ def test_crops_of_a_photograph_and_duplicates_join_transitively() -> None:
     )
     frame["photo_sha256"] = frame["photo_id"]
 
-    assert splits.split_groups(frame).tolist() == ["2", "2", "2", "1", "1", "6"]
+    assert splits.join_split_groups(frame).tolist() == ["2", "2", "2", "1", "1", "6"]
 
 
 def test_photographs_with_the_same_bytes_join_whatever_they_are_called() -> None:
@@ -259,7 +259,7 @@ def test_photographs_with_the_same_bytes_join_whatever_they_are_called() -> None
         columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
     )
 
-    assert splits.split_groups(frame).tolist() == ["1", "1", "1", "4"]
+    assert splits.join_split_groups(frame).tolist() == ["1", "1", "1", "4"]
 
 
 @settings(max_examples=50, deadline=None)
@@ -274,10 +274,10 @@ def test_joined_groups_are_the_connected_parts_in_any_order_of_rows(
         [(f"{n:03d}", f"p{photo}", f"b{data}", f"d{twin}") for n, (photo, data, twin) in enumerate(rows)],
         columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
     )
-    groups = splits.split_groups(frame)
+    groups = splits.join_split_groups(frame)
     for column in ("photo_id", "photo_sha256", "duplicate_group"):
         assert (groups.groupby(frame[column]).nunique() == 1).all()
     assert all(groups[frame["image_id"] == leader].item() == leader for leader in groups.unique())
     shuffled = list(frame.index)
     order.shuffle(shuffled)
-    pd.testing.assert_series_equal(splits.split_groups(frame.loc[shuffled]).sort_index(), groups)
+    pd.testing.assert_series_equal(splits.join_split_groups(frame.loc[shuffled]).sort_index(), groups)

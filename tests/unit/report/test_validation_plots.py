@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.curation.plots import COLOURS, sizes, spectra
 from podium.records.profile import MEASURES, Part, Spread
+from podium.report.validation_plots import COLOURS, plot_sizes, plot_spectra
 
 
 def opened(uri: str) -> np.ndarray:
@@ -35,14 +35,14 @@ def part(slope: float) -> Part:
 def test_the_two_ends_of_the_spectra_are_in_colour(classes: int) -> None:
     by_class = {f"class {n}": part(0.1 + 0.3 * n / classes) for n in range(classes)}
 
-    picture = opened(spectra(by_class, "class 0", f"class {classes - 1}"))
+    picture = opened(plot_spectra(by_class, "class 0", f"class {classes - 1}"))
 
     assert holds(picture, COLOURS[0]) and holds(picture, COLOURS[1])
     assert holds(picture, "#c3ced9", 200) == (classes > 2)
 
 
 def test_one_class_alone_is_drawn() -> None:
-    assert holds(opened(spectra({"only": part(0.2)}, "only", "only")), COLOURS[1])
+    assert holds(opened(plot_spectra({"only": part(0.2)}, "only", "only")), COLOURS[1])
 
 
 def test_sizes_of_many_images_and_sources_stay_small() -> None:
@@ -56,7 +56,7 @@ def test_sizes_of_many_images_and_sources_stay_small() -> None:
         }
     )
     sources = [f"source {number}" for number in range(6)]
-    uri = sizes(manifest, sources, 224)
+    uri = plot_sizes(manifest, sources, 224)
 
     assert len(uri) < 900_000
-    assert uri == sizes(manifest.sample(frac=1, random_state=1), sources, 224)
+    assert uri == plot_sizes(manifest.sample(frac=1, random_state=1), sources, 224)

@@ -1,7 +1,7 @@
 """What preprocess found, as numbers: counts, sizes, measures by split, class and source, duplicates, odd images.
 
 Rule: test images count in numbers, but are never named as unusual, since that would have people look at them. Numbers
-are rounded to six significant digits, so that the file stays small and reads well. Depends on pandas and NumPy.
+are rounded to six significant digits, so that the file stays small and reads well.
 """
 
 import re
@@ -26,7 +26,9 @@ _LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add
 _UNREADABLE, _TOO_SMALL = "unreadable", "too_small"
 
 
-def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
+def describe_dataset(
+    manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame
+) -> Profile:
     """Profiles a prepared dataset.
 
     Args:

@@ -1,17 +1,20 @@
 """The validation page: one HTML file that needs nothing else, the same bytes for the same data.
 
 Rule: what stops or warns comes first, then what a person should look at, then what the data is like. Pictures are of
-train and val; test images appear in numbers and by path. Depends on Jinja, and on matplotlib where there are plots.
+train and val; test images appear in numbers and by path.
 """
 
-from collections.abc import Callable, Iterable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from podium.config.base import SPLITS
-from podium.console.pages import rendered, with_latin
-from podium.curation.thumbnails import Thumbnails
+from podium.console.pages import inlined, rendered, with_latin
+from podium.core.errors import DataError
 from podium.data.shards import PreparedSplit
 from podium.records.profile import (
     MEASURES,
@@ -26,6 +29,8 @@ from podium.records.profile import (
 )
 from podium.records.validate import ExpectationResult, MeasureDrift, ValidationReport
 
+_SIDE = 96  # pixels of a thumbnail at most
+_QUALITY = 82  # of the JPEG
 MOST_ROWS = 300  # of a list of files or groups; the files beside the page hold all
 _MOST_PICTURED, _MOST_MEMBERS = 40, 6  # groups of duplicates with pictures, and of these so many members
 _MOST_CANDIDATES = 24  # pictured; the page lists the others by path
@@ -84,7 +89,34 @@ class _Picture:
     split: str
 
 
-def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame, findings: Findings | None = None) -> str:
+class Thumbnails:
+    """Small pictures of train and val by `image_id`: the same pixels give the same bytes."""
+
+    def __init__(self, splits: Sequence[PreparedSplit]) -> None:
+        """Remembers where each image is.
+
+        Args:
+            splits: train and val, opened for fitting.
+
+        Raises:
+            DataError: one of them is the test split.
+        """
+        if any(split.name == "test" for split in splits):
+            raise DataError("images of the test split are not shown: only train and val are")
+        self._splits = [(split, pd.Index(split.index["image_id"])) for split in splits]
+
+    def uri(self, image_id: str) -> str:
+        """A `data:` address of the picture as JPEG; empty for an image that is not in train or val."""
+        for split, ids in self._splits:
+            if image_id in ids:
+                row = np.array([ids.get_loc(image_id)], dtype=np.int64)
+                return _jpeg(Image.fromarray(split.images(row)[0]))
+        return ""
+
+
+def render_validation(
+    report: ValidationReport, profile: Profile, rejected: pd.DataFrame, findings: Findings | None = None
+) -> str:
     """Renders the page.
 
     Args:
@@ -130,7 +162,7 @@ def render(report: ValidationReport, profile: Profile, rejected: pd.DataFrame, f
         "number": _number,
         "percent": "{:.1%}".format,
     }
-    return rendered("podium.curation", "templates", "index.html.j2", filters, context)
+    return rendered("podium.report", "validation", "index.html.j2", filters, context)
 
 
 def _urgency(result: ExpectationResult) -> tuple[bool, str, str]:
@@ -174,16 +206,18 @@ def _pictures(profile: Profile, findings: Findings | None) -> dict[str, object]:
     noise = findings.label_noise
     return {
         "montages": _montages(findings.splits, thumbnails),
-        "unusual": [(_pictured(one, thumbnails), one) for one in profile.unusual],
+        "unusual": [(_picture_of(one, thumbnails), one) for one in profile.unusual],
         "twins": _twins(profile.duplicates, findings.manifest, thumbnails),
-        "candidates": [(_pictured(one, thumbnails), one) for one in noise.candidates[:_MOST_CANDIDATES]]
+        "candidates": [(_picture_of(one, thumbnails), one) for one in noise.candidates[:_MOST_CANDIDATES]]
         if noise
         else [],
-        "flagged": {flag.name: [(_pictured(one, thumbnails), one) for one in flag.worst] for flag in findings.quality},
+        "flagged": {
+            flag.name: [(_picture_of(one, thumbnails), one) for one in flag.worst] for flag in findings.quality
+        },
     }
 
 
-def _pictured(one: Unusual | LabelCandidate | FlaggedImage, thumbnails: Thumbnails) -> _Picture:
+def _picture_of(one: Unusual | LabelCandidate | FlaggedImage, thumbnails: Thumbnails) -> _Picture:
     """An image with its thumbnail as a data URI."""
     return _Picture(thumbnails.uri(one.image_id), one.path, one.split)
 
@@ -225,7 +259,7 @@ def _plots(profile: Profile, findings: Findings | None) -> dict[str, object]:
     empty.update(coloured=[], split_colours={}, spectrum_colours=())
     if findings is None or not profile.by_class:
         return empty
-    from podium.curation import plots  # matplotlib
+    from podium.report import validation_plots as plots  # matplotlib
 
     ratios = {label: part.measures["spectrum_ratio"].mean for label, part in profile.by_class.items()}
     smoothest, finest = max(ratios, key=lambda name: ratios[name]), min(ratios, key=lambda name: ratios[name])
@@ -234,12 +268,21 @@ def _plots(profile: Profile, findings: Findings | None) -> dict[str, object]:
     same = manifest["width"].nunique() == 1 and manifest["height"].nunique() == 1
     side = findings.splits[0].preprocessing.image_size
     return {
-        "light": plots.light(profile),
-        "spectra": plots.spectra(profile.by_class, smoothest, finest),
-        "sizes": "" if same else plots.sizes(manifest, sources, side),
+        "light": plots.plot_light(profile),
+        "spectra": plots.plot_spectra(profile.by_class, smoothest, finest),
+        "sizes": "" if same else plots.plot_sizes(manifest, sources, side),
         "smoothest": smoothest,
         "finest": finest,
         "coloured": list(zip(sources, plots.COLOURS, strict=False)),
         "split_colours": dict(zip(SPLITS, plots.COLOURS, strict=False)),
         "spectrum_colours": plots.COLOURS[:2],
     }
+
+
+def _jpeg(image: Image.Image) -> str:
+    """A picture of at most `_SIDE` pixels as a data URI."""
+    if image.width > _SIDE:
+        image = image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return inlined(out.getvalue(), "jpeg")

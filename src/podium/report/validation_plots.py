@@ -1,4 +1,4 @@
-"""The plots of the validation page as PNG: the same numbers give the same bytes. Needs matplotlib (Agg).
+"""The plots of the validation page as PNG: the same numbers give the same bytes.
 
 Figures are made without pyplot and with matplotlib's default settings, so no global state and no matplotlibrc of the
 user's shows in them. They hold no class names; the page writes those beside them, in fonts that the reader has.
@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from podium.config.base import SPLITS
 from podium.console.pages import inlined
-from podium.curation.profile import HISTOGRAMS
+from podium.curation.dataset_profile import HISTOGRAMS
 from podium.records.profile import SPECTRUM_BANDS, Part, Profile
 
 COLOURS = ("#2563a8", "#d9772b", "#2c7a51", "#8a4f9e", "#5f6b76", "#b3362b")
@@ -49,7 +49,7 @@ class Plot:
         self.uri = ""
 
 
-def light(profile: Profile) -> str:
+def plot_light(profile: Profile) -> str:
     """How brightness and contrast are spread over the images of each split.
 
     Args:
@@ -72,7 +72,7 @@ def light(profile: Profile) -> str:
     return plot.uri
 
 
-def spectra(by_class: dict[str, Part], smoothest: str, finest: str) -> str:
+def plot_spectra(by_class: dict[str, Part], smoothest: str, finest: str) -> str:
     """Mean spectra of all classes, with two of them in colour.
 
     Args:
@@ -98,7 +98,7 @@ def spectra(by_class: dict[str, Part], smoothest: str, finest: str) -> str:
     return plot.uri
 
 
-def sizes(manifest: pd.DataFrame, sources: list[str], side: int) -> str:
+def plot_sizes(manifest: pd.DataFrame, sources: list[str], side: int) -> str:
     """Width and height of the originals, a point an image; at most 5,000 of them, evenly drawn by id.
 
     Args:

@@ -14,15 +14,13 @@ import pytest
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.curation.features import draw
-from podium.curation.labels import label_noise
-from podium.curation.page import Findings, render
-from podium.curation.probes import shortcuts
-from podium.curation.profile import describe
-from podium.curation.quality import flags
-from podium.curation.thumbnails import Thumbnails
+from podium.curation.dataset_profile import describe_dataset
+from podium.curation.linear_probe import draw_images
+from podium.curation.probes import find_label_noise, probe_shortcuts
+from podium.curation.quality import flag_images
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport
+from podium.report.validation_page import Findings, Thumbnails, render_validation
 from tests.shapes import Shapes, shape_pictures, write_shapes
 
 NAMES = {"cross": "<script>alert(1)</script>", "disc": "사과", "ring": "citrón", "square": "🍈"}
@@ -76,19 +74,19 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
 
 @pytest.fixture(scope="module")
 def profile(shapes: Shapes) -> Profile:
-    return describe(shapes.manifest, shapes.measures, shapes.manifest["split"], REJECTED)
+    return describe_dataset(shapes.manifest, shapes.measures, shapes.manifest["split"], REJECTED)
 
 
 @pytest.fixture(scope="module")
 def findings(shapes: Shapes) -> Findings:
-    drawn = draw(shapes.splits, shapes.manifest, shapes.measures)
+    drawn = draw_images(shapes.splits, shapes.manifest, shapes.measures)
     limits = {"dark": 0.5, "blurred": 15.0, "uniform": 0.015, "aspect": 1.5}
     return Findings(
         manifest=shapes.manifest,
         splits=shapes.splits,
-        label_noise=label_noise(drawn),
-        shortcuts=shortcuts(drawn),
-        quality=tuple(flags(shapes.measures, shapes.manifest, **limits)),
+        label_noise=find_label_noise(drawn),
+        shortcuts=probe_shortcuts(drawn),
+        quality=tuple(flag_images(shapes.measures, shapes.manifest, **limits)),
     )
 
 
@@ -116,16 +114,16 @@ def report(*results: ExpectationResult, passed: bool = True) -> ValidationReport
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(profile: Profile, findings: Findings) -> None:
-    page = Parsed(render(report(result("columns")), profile, REJECTED, findings))
+    page = Parsed(render_validation(report(result("columns")), profile, REJECTED, findings))
 
     assert "script" not in page.tags and "link" not in page.tags
     assert all(address.startswith(("data:image/", "#")) for address in page.addresses)
     anchors = {address[1:] for address in page.addresses if address.startswith("#")}
-    assert anchors == set(re.findall(r'<h2 id="([^"]+)"', render(report(), profile, REJECTED, findings)))
+    assert anchors == set(re.findall(r'<h2 id="([^"]+)"', render_validation(report(), profile, REJECTED, findings)))
 
 
 def test_names_of_any_script_and_of_any_malice_are_shown_as_they_are(profile: Profile, findings: Findings) -> None:
-    page = Parsed(render(report(result("columns")), profile, REJECTED, findings))
+    page = Parsed(render_validation(report(result("columns")), profile, REJECTED, findings))
 
     for shown in (
         "<script>alert(1)</script>",
@@ -146,18 +144,18 @@ def test_the_verdict_comes_first_and_what_fails_before_what_holds(profile: Profi
         result("columns", False, why="Later stages need them.", checked=False),
         passed=False,
     )
-    text = Parsed(render(failing, profile, REJECTED, findings)).text
+    text = Parsed(render_validation(failing, profile, REJECTED, findings)).text
 
     assert "The data failed validation" in text and "Training does not start" in text
     assert text.index("Sentence of columns") < text.index("Sentence of leak") < text.index("Sentence of small")
     assert text.index("Sentence of small") < text.index("Sentence of holds")
     assert "not checked" in text and "30 images, the first 1" in text and "a.png" in text
     assert "Critical by default, a warning here , because: known and accepted".replace(" ,", ",") in text
-    assert "The data passed validation" in Parsed(render(report(), profile, REJECTED)).text
+    assert "The data passed validation" in Parsed(render_validation(report(), profile, REJECTED)).text
 
 
 def test_duplicates_rejected_files_and_the_leak_are_named(profile: Profile, findings: Findings) -> None:
-    text = Parsed(render(report(), profile, REJECTED, findings)).text
+    text = Parsed(render_validation(report(), profile, REJECTED, findings)).text
 
     for member in profile.duplicates[0].members:
         assert member.path in text
@@ -168,7 +166,7 @@ def test_duplicates_rejected_files_and_the_leak_are_named(profile: Profile, find
 
 
 def test_probes_and_candidates_are_told_with_their_figures(profile: Profile, findings: Findings) -> None:
-    text = Parsed(render(report(), profile, REJECTED, findings)).text
+    text = Parsed(render_validation(report(), profile, REJECTED, findings)).text
 
     assert "1 measure differs between train and test" in text and "below 0.001" in text
     probe = findings.shortcuts.label_from_border
@@ -181,17 +179,17 @@ def test_probes_and_candidates_are_told_with_their_figures(profile: Profile, fin
 def test_the_same_data_gives_the_same_bytes_whatever_matplotlib_was_told(
     profile: Profile, findings: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = render(report(), profile, REJECTED, findings)
+    first = render_validation(report(), profile, REJECTED, findings)
     monkeypatch.setitem(matplotlib.rcParams, "font.size", 30.0)
 
-    assert render(report(), profile, REJECTED, findings) == first
+    assert render_validation(report(), profile, REJECTED, findings) == first
     assert matplotlib.rcParams["font.size"] == 30.0
     for picture in re.findall(r"data:image/png;base64,([^\"]+)", first):
         assert not Image.open(io.BytesIO(base64.b64decode(picture))).info.keys() - {"dpi"}
 
 
 def test_without_findings_the_page_still_tells_what_the_manifest_holds(profile: Profile) -> None:
-    page = Parsed(render(report(result("columns", False, checked=False), passed=False), profile, REJECTED))
+    page = Parsed(render_validation(report(result("columns", False, checked=False), passed=False), profile, REJECTED))
 
     assert "img" not in page.tags
     assert "Sentence of columns" in page.text and "Medians by class" in page.text
