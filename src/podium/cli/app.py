@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from podium import __version__
 from podium.cli import data, experiment, models, preview, promotion
+from podium.console.logs import set_up_logging
 from podium.console.shell import operating_system_said, silence_telemetry
 from podium.core.errors import PodiumError, PromotionRefused, told
 
@@ -60,8 +61,11 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and results alone.")] = False,
 ) -> None:
-    """Has no code: the options above act by themselves."""
+    """Options of every command."""
+    set_up_logging(verbose=verbose, quiet=quiet)
 
 
 app.command(epilog="Example: podium status --json")(experiment.status)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podium.config.params import load
+from podium.console.logs import set_up_logging
 from podium.console.reruns import say_why
 from podium.core.errors import DataError, PodiumError, told
 from podium.core.files import raise_if_full
@@ -40,7 +41,10 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     per_model = "model" in inspect.signature(main).parameters
     if per_model:
         parser.add_argument("--model", required=True, help="a key of `models` in params.yaml")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say warnings and results alone")
     given = vars(parser.parse_args(arguments))
+    set_up_logging(verbose=given.pop("verbose"), quiet=given.pop("quiet"))
     layout = Layout(Path.cwd())
     try:
         params = load(layout.params)
