@@ -52,7 +52,17 @@ def test_four_images_by_hand():
     assert metrics.per_class["apple"].model_dump() == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert metrics.per_class["cherry"].f1 == 0
     assert metrics.macro_f1.value == pytest.approx((0.5 + 2 / 3 + 0) / 3)
+    assert metrics.macro_precision == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)  # cherry is never named: 0 / 0 is 0
+    assert metrics.weighted_precision == pytest.approx((2 / 2 + 1 / 2 + 0) / 4)
     assert metrics.slices == {}
+
+
+def test_the_validation_split_is_measured_apart():
+    validation = predictions([0, 1, 2, 2], [[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.2, 0.1, 0.7]])
+    metrics = measure(CARD, test=seven_images(), validation=validation, test_digest="d", settings=Evaluate(), seed=0)
+    assert metrics.val_accuracy == 3 / 4
+    assert metrics.val_loss == pytest.approx(-np.log([0.6, 0.2, 0.4, 0.7]).mean(), abs=1e-6)
+    assert metrics.accuracy.value == pytest.approx(5 / 7)
 
 
 def seven_images():
