@@ -70,7 +70,7 @@ class Learner:
         self.ready_made = False
         self._job = job
         self._loss = LossFunction.of(recipe.loss, job.train.labels, job.coarse_classes, job.compute.device)
-        self._optimizer = optimisers.optimiser(self.plan.tail, recipe, self.plan.depth)
+        self._optimizer = optimisers.create_optimizer(self.plan.tail, recipe, self.plan.depth)
         self._average = Average(self.plan.tail, recipe.ema_decay) if recipe.ema_decay is not None else None
         self._judged = job.compute.compile(self.best_guess)
         self._ddp: DistributedDataParallel | None = None

@@ -4,7 +4,7 @@ Every loss is given per image, so that the engine may weight images (mixing), ad
 of a loss that is no number. Validation never uses these: it is always measured in plain cross entropy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,42 +25,42 @@ class LossFunction:
     Attributes:
         loss: the section `train.loss`.
         weights: float32, shape (C,), by class; None where classes count as often as they come.
-        family: bool, shape (C, C), row y: the classes that share the coarse class of y, only y where it has none; None
+        siblings: bool, shape (C, C), row y: the classes that share the coarse class of y, only y where it has none; None
             where coarse classes do not count.
     """
 
     loss: Loss
     weights: torch.Tensor | None
-    family: torch.Tensor | None
+    siblings: torch.Tensor | None
 
     @classmethod
     def of(
-        cls, loss: Loss, labels: NDArray[np.int64], groups: Sequence[str], device: torch.device | str = "cpu"
+        cls, loss: Loss, labels: NDArray[np.int64], coarse_classes: Sequence[str], device: torch.device | str = "cpu"
     ) -> "LossFunction":
         """Resolves the section against the training images.
 
         Args:
             loss: the section `train.loss`.
             labels: int64, shape (N,), class numbers of the training images.
-            groups: coarse class of each of the C classes; a class with "" is a coarse class of its own.
+            coarse_classes: of each of the C classes; a class with "" is a coarse class of its own.
             device: of the logits.
 
         Raises:
             ParamsError: `group_weight` is set, but all classes are in one coarse class, or each in one of its own.
         """
-        weights = family = None
+        weights = siblings = None
         if loss.class_weights == "balanced":
-            weights = torch.from_numpy(balanced_weights(labels, len(groups)).astype(np.float32)).to(device)
+            weights = torch.from_numpy(balanced_weights(labels, len(coarse_classes)).astype(np.float32)).to(device)
         if loss.group_weight > 0:
-            coarse = [group or f"\0{label}" for label, group in enumerate(groups)]
-            if len(set(coarse)) in (1, len(groups)):
+            coarse = [group or f"\0{label}" for label, group in enumerate(coarse_classes)]
+            if len(set(coarse)) in (1, len(coarse_classes)):
                 raise ParamsError(
-                    f"train.loss.group_weight is {loss.group_weight:g}, but the {len(groups)} classes are in "
+                    f"train.loss.group_weight is {loss.group_weight:g}, but the {len(coarse_classes)} classes are in "
                     f"{len(set(coarse))} coarse classes, which says no more than the classes do: name coarse classes "
                     "in dataset.groups, or set train.loss.group_weight to 0"
                 )
-            family = torch.tensor([[own == other for other in coarse] for own in coarse], device=device)
-        return cls(loss, weights, family)
+            siblings = torch.tensor([[own == other for other in coarse] for own in coarse], device=device)
+        return cls(loss, weights, siblings)
 
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of each image; their plain mean is the loss of a batch.
@@ -72,46 +72,53 @@ class LossFunction:
         Returns:
             float32, shape (B,), in nats.
         """
-        match self.loss.kind:
-            case "cross_entropy":
-                own = F.cross_entropy(
-                    logits, labels, self.weights, label_smoothing=self.loss.label_smoothing, reduction="none"
-                )
-            case "focal":
-                own = self._focal(logits, labels)
-            case "bce":
-                own = self._binary(logits, labels)
-        if self.family is None:
+        own = LOSSES[self.loss.kind](self, logits, labels)
+        if self.siblings is None:
             return own
-        return own + self.loss.group_weight * coarse_loss(logits, self.family[labels])
+        return own + self.loss.group_weight * coarse_loss(logits, self.siblings[labels])
 
-    def _focal(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        r"""Focal loss of a softmax: -alpha (1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4 and 5, of many classes).
 
-        With p the softmax and y the class of the image; class weights, if any, stand beside alpha as the paper's
-        alpha_t. With smoothed targets q it is \sum_c q_c -alpha w_c (1 - p_c)^gamma log p_c. Gamma 0 and alpha 1 give
-        cross entropy, whatever the weights and the smoothing.
-        """
-        log_p = F.log_softmax(logits, dim=1)
-        doubt = (-torch.expm1(log_p)).clamp_min(_CERTAIN)  # 1 - p without its rounding near p = 1
-        each = -self.loss.alpha * doubt**self.loss.gamma * log_p
-        if self.weights is not None:
-            each = each * self.weights
-        right = each.gather(1, labels[:, None])[:, 0]
-        smoothing = self.loss.label_smoothing
-        return right if smoothing == 0 else (1 - smoothing) * right + smoothing * each.mean(dim=1)
+def _cross_entropy(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-log p_y of the softmax, weighted by class and with smoothed targets."""
+    return F.cross_entropy(logits, labels, spec.weights, label_smoothing=spec.loss.label_smoothing, reduction="none")
 
-    def _binary(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """One sigmoid a class against all others (Wightman et al. 2021), summed over the classes.
 
-        The target of the image's class is 1 - smoothing + smoothing / C, of every other smoothing / C. The sum, and
-        not the mean of the paper, has slopes of sigmoid - target at each logit, as cross entropy has softmax - target:
-        learning rates carry over, whatever the number of classes. An image counts as much as its class weighs.
-        """
-        classes, smoothing = logits.shape[1], self.loss.label_smoothing
-        targets = F.one_hot(labels, classes).to(logits.dtype) * (1 - smoothing) + smoothing / classes
-        own = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
-        return own if self.weights is None else own * self.weights[labels]
+def _focal(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    r"""Focal loss of a softmax: -alpha (1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4 and 5, of many classes).
+
+    With p the softmax and y the class of the image; class weights, if any, stand beside alpha as the paper's
+    alpha_t. With smoothed targets q it is \sum_c q_c -alpha w_c (1 - p_c)^gamma log p_c. Gamma 0 and alpha 1 give
+    cross entropy, whatever the weights and the smoothing.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    doubt = (-torch.expm1(log_p)).clamp_min(_CERTAIN)  # 1 - p without its rounding near p = 1
+    each = -spec.loss.alpha * doubt**spec.loss.gamma * log_p
+    if spec.weights is not None:
+        each = each * spec.weights
+    right = each.gather(1, labels[:, None])[:, 0]
+    smoothing = spec.loss.label_smoothing
+    return right if smoothing == 0 else (1 - smoothing) * right + smoothing * each.mean(dim=1)
+
+
+def _binary(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """One sigmoid a class against all others (Wightman et al. 2021), summed over the classes.
+
+    The target of the image's class is 1 - smoothing + smoothing / C, of every other smoothing / C. The sum, and
+    not the mean of the paper, has slopes of sigmoid - target at each logit, as cross entropy has softmax - target:
+    learning rates carry over, whatever the number of classes. An image counts as much as its class weighs.
+    """
+    classes, smoothing = logits.shape[1], spec.loss.label_smoothing
+    targets = F.one_hot(labels, classes).to(logits.dtype) * (1 - smoothing) + smoothing / classes
+    own = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+    return own if spec.weights is None else own * spec.weights[labels]
+
+
+LOSSES: dict[str, Callable[[LossFunction, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "bce": _binary,
+}
+"""By `train.loss.kind`: the loss of each image, float32, shape (B,), from logits (B, C) and class numbers (B,)."""
 
 
 def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
@@ -131,15 +138,15 @@ def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.floa
     return weights
 
 
-def coarse_loss(logits: torch.Tensor, family: torch.Tensor) -> torch.Tensor:
+def coarse_loss(logits: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
     """Cross entropy of the coarse class, whose probability is the sum over its classes: -log(sum of p_c).
 
     Args:
         logits: float32, shape (B, C), before softmax.
-        family: bool, shape (B, C): the classes of each image's coarse class, at least its own.
+        siblings: bool, shape (B, C): the classes of each image's coarse class, at least its own.
 
     Returns:
         float32, shape (B,), in nats.
     """
-    members = logits.masked_fill(~family, -torch.inf)
+    members = logits.masked_fill(~siblings, -torch.inf)
     return torch.logsumexp(logits, dim=1) - torch.logsumexp(members, dim=1)

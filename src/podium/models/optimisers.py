@@ -5,8 +5,9 @@ and a resumed run cannot differ from an uninterrupted one.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn, optim
@@ -21,13 +22,27 @@ _COUNT = "step"
 """What Lamb keeps in a group and not with a parameter: the number of steps."""
 
 
-def optimiser(module: nn.Module, recipe: Train, depth: Mapping[str, int]) -> optim.Optimizer:
-    """The optimiser of a recipe.
+_Groups = list[dict[str, Any]]
 
-    `adamw` decays weights apart from the gradient (Loshchilov and Hutter 2019), `lamb` (You et al. 2020) as a part of
-    its update; `adam` (Kingma and Ba 2015), `sgd` (with momentum, not Nesterov's) and `rmsprop` (Tieleman and Hinton
-    2012, with momentum) add the decay to the gradient, as their papers and the recipes of their time did. Nothing
-    clips gradients here, not even Lamb, whose own limit is taken off: that is `clip_norm`'s business.
+OPTIMIZERS: dict[str, Callable[[_Groups, Train], optim.Optimizer]] = {
+    # fused kernels have 2 to 8 times the speed on a CPU
+    "adamw": lambda groups, recipe: optim.AdamW(groups, lr=recipe.learning_rate, fused=True),
+    "adam": lambda groups, recipe: optim.Adam(groups, lr=recipe.learning_rate, fused=True),
+    "sgd": lambda groups, recipe: optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True),
+    "rmsprop": lambda groups, recipe: optim.RMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum),
+    "lamb": lambda groups, recipe: timm.optim.Lamb(groups, lr=recipe.learning_rate, max_grad_norm=None),
+}
+"""By `train.optimizer`, each from parameter groups and the recipe.
+
+`adamw` decays weights apart from the gradient (Loshchilov and Hutter 2019), `lamb` (You et al. 2020) as a part of its
+update; `adam` (Kingma and Ba 2015), `sgd` (with momentum, not Nesterov's) and `rmsprop` (Tieleman and Hinton 2012, with
+momentum) add the decay to the gradient, as their papers and the recipes of their time did. Nothing clips gradients
+here, not even Lamb, whose own limit is taken off: that is `clip_norm`'s business.
+"""
+
+
+def create_optimizer(module: nn.Module, recipe: Train, depth: Mapping[str, int]) -> optim.Optimizer:
+    """The optimiser of a recipe.
 
     Biases, the scales of normalisation layers (all tensors with fewer than two axes) and what the network itself
     exempts (position embeddings) are not decayed, as is usual since He et al. 2019.
@@ -41,41 +56,29 @@ def optimiser(module: nn.Module, recipe: Train, depth: Mapping[str, int]) -> opt
         depth: stages below the head (0 = head) of every parameter that is to learn, now or in a later epoch, by name.
 
     Returns:
-        An optimiser of these parameters. Every group has `scale`, what a rate has to be multiplied with, beside the
-        usual keys; a group holds the parameters of one scale that are decayed, or those that are not, and of one stage
-        where stages begin to learn one after the other.
+        An optimiser of these parameters. Every parameter group has `scale`, what a rate has to be multiplied with,
+        beside the usual keys; a group holds the parameters of one scale that are decayed, or those that are not, and of
+        one stage where stages begin to learn one after the other.
     """
     exempt: set[str] = set(getattr(module, "no_weight_decay", set)())
     # one group a stage also where stages begin one after the other: torch's fused SGD takes no group in which some
     # parameters have moved and others have not
     by_stage = recipe.layer_decay < 1 or recipe.unfreeze_every is not None
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    parameters: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if name in depth:
             plain = parameter.ndim <= 1 or name in exempt
-            groups.setdefault((depth[name] if by_stage else 0, plain), []).append(parameter)
-    rate = recipe.learning_rate
-    given = [
+            parameters.setdefault((depth[name] if by_stage else 0, plain), []).append(parameter)
+    groups: _Groups = [
         {
-            "params": parameters,
+            "params": members,
             "weight_decay": 0.0 if plain else recipe.weight_decay,
             "scale": recipe.layer_decay**below,
-            "lr": recipe.layer_decay**below * rate,
+            "lr": recipe.layer_decay**below * recipe.learning_rate,
         }
-        for (below, plain), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (below, plain), members in sorted(parameters.items(), key=lambda item: item[0])
     ]
-    match recipe.optimizer:
-        case "adamw":
-            return optim.AdamW(given, lr=rate, fused=True)  # 2 to 8 times the speed on a CPU
-        case "adam":
-            return optim.Adam(given, lr=rate, fused=True)
-        case "sgd":
-            return optim.SGD(given, lr=rate, momentum=recipe.momentum, fused=True)
-        case "rmsprop":
-            return optim.RMSprop(given, lr=rate, momentum=recipe.momentum)
-        case "lamb":
-            lamb: optim.Optimizer = timm.optim.Lamb(given, lr=rate, max_grad_norm=None)
-            return lamb
+    return OPTIMIZERS[recipe.optimizer](groups, recipe)
 
 
 def state(optimizer: optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -126,7 +129,7 @@ PLATEAU_PATIENCE = 1
 
 @dataclass(frozen=True)
 class Schedule:
-    """The learning rate over a run: linear warm-up, then cosine, linear, step, plateau or constant."""
+    """The learning rate over a run: linear warm-up, then one of `SCHEDULES`."""
 
     recipe: Train
     steps_per_epoch: int
@@ -140,15 +143,19 @@ class Schedule:
 
     @property
     def warmup_steps(self) -> int:
+        """W, the steps of the warm-up."""
         return round(self.recipe.warmup_epochs * self.steps_per_epoch)
+
+    @property
+    def decay_steps(self) -> int:
+        """T, the steps after the warm-up."""
+        return self.recipe.epochs * self.steps_per_epoch - self.warmup_steps
 
     def rate(self, step: int, val_losses: Sequence[float]) -> float:
         """The rate of one optimiser step.
 
-        Warm-up of W steps: base * (step + 1) / (W + 1) (Goyal et al. 2017). Then, t steps after it, with T steps left
-        in all: cosine base * (1 + cos(pi * t / T)) / 2 (Loshchilov and Hutter 2017, without restarts); linear
-        base * (1 - t / T); step base * step_factor ** floor(epoch / step_epochs), with the epochs of the warm-up
-        counted; plateau base * step_factor ** cuts (see `cuts`).
+        In the warm-up of W steps it is base * (step + 1) / (W + 1) (Goyal et al. 2017), then base times the factor of
+        the schedule.
 
         Args:
             step: from 0 over the whole run.
@@ -157,26 +164,43 @@ class Schedule:
         Returns:
             The learning rate, at least 0.
         """
-        recipe, warmup = self.recipe, self.warmup_steps
-        base = recipe.learning_rate
-        if step < warmup:
-            return base * (step + 1) / (warmup + 1)
-        match recipe.schedule:
-            case "cosine":
-                total = recipe.epochs * self.steps_per_epoch - warmup
-                return base * (1 + math.cos(math.pi * (step - warmup) / total)) / 2
-            case "linear":
-                total = recipe.epochs * self.steps_per_epoch - warmup
-                return base * (1 - (step - warmup) / total)
-            case "step":
-                return base * recipe.step_factor ** (step // self.steps_per_epoch // recipe.step_epochs)
-            case "plateau":
-                return base * recipe.step_factor ** cuts(val_losses)
-            case "constant":
-                return base
+        base = self.recipe.learning_rate
+        if step < self.warmup_steps:
+            return base * (step + 1) / (self.warmup_steps + 1)
+        return base * SCHEDULES[self.recipe.schedule](self, step, val_losses)
 
 
-def cuts(val_losses: Sequence[float]) -> int:
+def _cosine(schedule: Schedule, step: int, _: Sequence[float]) -> float:
+    """(1 + cos(pi * t / T)) / 2, t steps after the warm-up (Loshchilov and Hutter 2017, without restarts)."""
+    return (1 + math.cos(math.pi * (step - schedule.warmup_steps) / schedule.decay_steps)) / 2
+
+
+def _linear(schedule: Schedule, step: int, _: Sequence[float]) -> float:
+    """1 - t / T, t steps after the warm-up."""
+    return 1 - (step - schedule.warmup_steps) / schedule.decay_steps
+
+
+def _step(schedule: Schedule, step: int, _: Sequence[float]) -> float:
+    """step_factor ** floor(epoch / step_epochs), with the epochs of the warm-up counted."""
+    return schedule.recipe.step_factor ** (step // schedule.steps_per_epoch // schedule.recipe.step_epochs)
+
+
+def _plateau(schedule: Schedule, _: int, val_losses: Sequence[float]) -> float:
+    """step_factor ** cuts, see `count_cuts`."""
+    return schedule.recipe.step_factor ** count_cuts(val_losses)
+
+
+SCHEDULES: dict[str, Callable[[Schedule, int, Sequence[float]], float]] = {
+    "cosine": _cosine,
+    "linear": _linear,
+    "step": _step,
+    "plateau": _plateau,
+    "constant": lambda _schedule, _step, _val_losses: 1.0,
+}
+"""By `train.schedule`: the factor of the base rate at a step after the warm-up, given the validation losses so far."""
+
+
+def count_cuts(val_losses: Sequence[float]) -> int:
     """How often schedule `plateau` has cut the rate.
 
     Args:

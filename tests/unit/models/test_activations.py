@@ -25,7 +25,7 @@ from podium.models.activations import Features, keep_only
 from podium.models.compute import Compute
 from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job
-from podium.models.optimisers import optimiser
+from podium.models.optimisers import create_optimizer
 from tests.small_splits import RECIPE, SIZE, contender, write_prepared
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
@@ -76,7 +76,7 @@ def trained(
 ) -> tuple[dict[str, torch.Tensor], list[float]]:
     """The tail's weights and the losses after some epochs from `inputs(plan, rows, epoch)`."""
     followed = followed or plan(compute=given.compute)
-    optimizer = optimiser(followed.tail, RECIPE, followed.depth)
+    optimizer = create_optimizer(followed.tail, RECIPE, followed.depth)
     losses = []
     for epoch in range(epochs):
         followed.learn(epoch)

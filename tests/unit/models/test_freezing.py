@@ -12,7 +12,7 @@ from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.blocks import chain, unit_names
 from podium.models.freezing import Plan, split
-from podium.models.optimisers import optimiser
+from podium.models.optimisers import create_optimizer
 from tests.small_networks import Tokens
 from tests.small_splits import RECIPE
 
@@ -33,7 +33,7 @@ def planned(what: Contender) -> tuple[nn.Module, Plan]:
 
 def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> None:
     """Trains two batches an epoch, as the engine does."""
-    optimizer = optimiser(plan.tail, what.train, plan.depth)
+    optimizer = create_optimizer(plan.tail, what.train, plan.depth)
     for epoch in range(epochs):
         plan.learn(epoch)
         for step in range(2):
@@ -129,7 +129,7 @@ def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_networ
 def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_learn():
     what = contender(trainable=From(**{"from": "layer3"}), unfreeze_every=2, weight_decay=0.5, learning_rate=0.1)
     module, plan = planned(what)
-    optimizer = optimiser(plan.tail, what.train, plan.depth)
+    optimizer = create_optimizer(plan.tail, what.train, plan.depth)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(plan.depth)
     expected = [{"fc"}, {"fc"}, {"fc", "layer4"}, {"fc", "layer4"}, *[{"fc", "layer4", "layer3"}] * 3]
     grew = []

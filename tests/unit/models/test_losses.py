@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from podium.config.recipe import Loss
 from podium.core.errors import ParamsError
+from podium.models import losses
 from podium.models.losses import LossFunction, balanced_weights
 
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 9 + [3])
@@ -168,3 +170,13 @@ def test_far_logits_stay_finite():
 def test_a_coarse_term_that_says_no_more_than_the_classes_is_refused(groups, coarse):
     with pytest.raises(ParamsError, match=rf"group_weight is 0\.5, but the 4 classes are in {coarse} coarse classes"):
         LossFunction.of(Loss(group_weight=0.5), LABELS, groups)
+
+
+def test_the_params_offer_every_loss():
+    assert set(get_args(Loss.model_fields["kind"].annotation)) == set(losses.LOSSES)
+
+
+def test_a_loss_is_one_entry(monkeypatch):
+    monkeypatch.setitem(losses.LOSSES, "zero", lambda spec, logits, labels: logits.sum(dim=1) * 0)
+    loss = LossFunction.of(Loss().model_copy(update={"kind": "zero"}), np.array([0, 1]), ("", ""))
+    assert loss(torch.ones(2, 2), torch.tensor([0, 1])).tolist() == [0, 0]

@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.optim import lr_scheduler
 from podium.config.recipe import EarlyStopping, Train
 from podium.core.errors import ParamsError
 from podium.models import optimisers
-from podium.models.optimisers import PLATEAU_PATIENCE, Average, Schedule, cuts, optimiser, should_stop
+from podium.models.optimisers import PLATEAU_PATIENCE, Average, Schedule, count_cuts, create_optimizer, should_stop
 
 NAMES = ("adamw", "adam", "sgd", "rmsprop", "lamb")
 
@@ -59,7 +60,7 @@ def test_it_steps_like_the_library_s_own_without_decay_on_biases_and_norms(name)
         {"params": [p for p in theirs.parameters() if p.ndim > 1], "weight_decay": 0.3},
         {"params": [p for p in theirs.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    learn(ours, optimiser(ours, recipe(optimizer=name, weight_decay=0.3, momentum=0.8), everywhere(ours)), 3)
+    learn(ours, create_optimizer(ours, recipe(optimizer=name, weight_decay=0.3, momentum=0.8), everywhere(ours)), 3)
     learn(theirs, peer(name, groups), 3)
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
@@ -67,7 +68,7 @@ def test_it_steps_like_the_library_s_own_without_decay_on_biases_and_norms(name)
 
 def test_lamb_does_not_clip_behind_the_recipe_s_back():
     ours, clipped = network(), network()
-    learn(ours, optimiser(ours, recipe(optimizer="lamb", weight_decay=0.0), everywhere(ours)), 3)
+    learn(ours, create_optimizer(ours, recipe(optimizer="lamb", weight_decay=0.0), everywhere(ours)), 3)
     learn(clipped, Lamb(clipped.parameters(), lr=0.1, weight_decay=0.0, max_grad_norm=1e-3), 3)
     assert not torch.allclose(ours[3].bias, clipped[3].bias)
 
@@ -75,7 +76,7 @@ def test_lamb_does_not_clip_behind_the_recipe_s_back():
 def test_what_the_network_exempts_is_not_decayed():
     module = network()
     module.no_weight_decay = lambda: {"3.weight"}
-    groups = optimiser(module, recipe(), everywhere(module)).param_groups
+    groups = create_optimizer(module, recipe(), everywhere(module)).param_groups
     assert [group["weight_decay"] for group in groups] == [0.05, 0.0]
     assert [len(group["params"]) for group in groups] == [1, 4]
 
@@ -83,7 +84,7 @@ def test_what_the_network_exempts_is_not_decayed():
 def test_stages_further_from_the_head_learn_at_a_smaller_rate():
     module = network()
     depth = {"0.weight": 2, "1.weight": 1, "1.bias": 1, "3.weight": 0, "3.bias": 0}
-    optimizer = optimiser(module, recipe(layer_decay=0.5), depth)
+    optimizer = create_optimizer(module, recipe(layer_decay=0.5), depth)
     scale = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
     assert {name: scale[id(p)] for name, p in module.named_parameters()} == {n: 0.5**d for n, d in depth.items()}
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.05, 0.025}
@@ -94,14 +95,14 @@ def test_stages_further_from_the_head_learn_at_a_smaller_rate():
 def test_without_layer_decay_depth_makes_no_further_groups():
     module = network()
     depth = {name: number for number, name in enumerate(everywhere(module))}
-    assert [group["scale"] for group in optimiser(module, recipe(), depth).param_groups] == [1.0, 1.0]
+    assert [group["scale"] for group in create_optimizer(module, recipe(), depth).param_groups] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_has_a_depth_learns(name):
     module = network()
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    learn(module, optimiser(module, recipe(optimizer=name), {"3.weight": 0, "3.bias": 0}), 2)
+    learn(module, create_optimizer(module, recipe(optimizer=name), {"3.weight": 0, "3.bias": 0}), 2)
     changed = {key for key, _ in module.named_parameters() if not torch.equal(before[key], module.state_dict()[key])}
     assert changed == {"3.weight", "3.bias"}
 
@@ -109,7 +110,7 @@ def test_only_what_has_a_depth_learns(name):
 def test_a_parameter_that_starts_to_learn_later_is_in_it_from_the_start():
     module = network()
     module[0].requires_grad_(False)
-    optimizer = optimiser(module, recipe(), everywhere(module))
+    optimizer = create_optimizer(module, recipe(), everywhere(module))
     learn(module, optimizer, 2)
     before = module[0].weight.clone()
     module[0].requires_grad_(True)
@@ -131,10 +132,10 @@ def test_a_restored_optimiser_goes_on_with_the_same_bytes(name, unfrozen_at, by_
     settings = recipe(optimizer=name, **by_stage)
     whole = network()
     depth = {key: int(key[0] == "0") for key in everywhere(whole)}
-    run(whole, optimiser(whole, settings, depth), 0, 6)
+    run(whole, create_optimizer(whole, settings, depth), 0, 6)
 
     halted = network()
-    optimizer = optimiser(halted, settings, depth)
+    optimizer = create_optimizer(halted, settings, depth)
     run(halted, optimizer, 0, 3)
     saved = {
         key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in optimisers.state(optimizer).items()
@@ -143,7 +144,7 @@ def test_a_restored_optimiser_goes_on_with_the_same_bytes(name, unfrozen_at, by_
 
     resumed = network()
     resumed.load_state_dict(weights)
-    again = optimiser(resumed, settings, depth)
+    again = create_optimizer(resumed, settings, depth)
     optimisers.restore(again, saved)
     run(resumed, again, 3, 6)
     for key, tensor in whole.state_dict().items():
@@ -229,7 +230,7 @@ def test_plateau_is_torch_s(val_losses):
         scheduler.step(loss)
     schedule = Schedule(recipe(schedule="plateau", step_factor=0.5, epochs=30), STEPS)
     assert schedule.rate(len(val_losses) * STEPS, val_losses) == pytest.approx(o.param_groups[0]["lr"])
-    assert 0.1 * 0.5 ** cuts(val_losses) == pytest.approx(o.param_groups[0]["lr"])
+    assert 0.1 * 0.5 ** count_cuts(val_losses) == pytest.approx(o.param_groups[0]["lr"])
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():
@@ -328,3 +329,18 @@ def test_a_restored_average_goes_on_with_the_same_bytes(saved_after):
             again.update(module)
     assert again is not None
     assert all(torch.equal(value, again.state()[name]) for name, value in whole.state().items())
+
+
+def test_the_params_offer_every_optimiser_and_every_schedule():
+    offered = {key: set(get_args(Train.model_fields[key].annotation)) for key in ("optimizer", "schedule")}
+    assert offered == {"optimizer": set(optimisers.OPTIMIZERS), "schedule": set(optimisers.SCHEDULES)}
+
+
+def test_an_optimiser_and_a_schedule_are_one_entry_each(monkeypatch):
+    monkeypatch.setitem(optimisers.OPTIMIZERS, "nadam", lambda groups, recipe: torch.optim.NAdam(groups))
+    monkeypatch.setitem(optimisers.SCHEDULES, "half", lambda schedule, step, val_losses: 0.5)
+    followed = recipe().model_copy(update={"optimizer": "nadam", "schedule": "half"})
+    module = network()
+    made = optimisers.create_optimizer(module, followed, {name: 0 for name, _ in module.named_parameters()})
+    assert isinstance(made, torch.optim.NAdam)
+    assert optimisers.Schedule(followed, 4).rate(0, []) == 0.05

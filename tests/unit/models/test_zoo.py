@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import timm
 import torch
@@ -7,6 +9,7 @@ from podium.config.contender import Head, Network
 from podium.core.errors import ModelError
 from podium.data.tensors import save_weights
 from podium.models import zoo
+from podium.models.zoo import families
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +157,19 @@ def test_the_baseline_halves_the_image_four_times():
     assert module.drop.p == 0.5
     with pytest.raises(ModelError, match="does not take images of 15 px"):
         zoo.flops(module, 15)
+
+
+def test_a_family_is_a_module_and_one_entry(monkeypatch):
+    own = SimpleNamespace(
+        PREFIX="own/",
+        names=lambda: ("line",),
+        has=lambda name: name == "line",
+        whole=lambda name, classes, dropout: nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes)),
+        image_size=lambda name: 8,
+    )
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, own))
+    assert zoo.names()[-1] == "own/line"
+    assert zoo.image_size("own/line") == 8
+    assert zoo.create(Network(architecture="own/line"), 5, 0)(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    with pytest.raises(ModelError, match="'own/lime' is not known; did you mean own/line"):
+        zoo.create(Network(architecture="own/lime"), 5, 0)

@@ -7,7 +7,7 @@ from torch import nn
 from podium.core.vision import timm
 from podium.records.base import Triple
 
-NAME = "cnn"
+PREFIX = ""
 _WIDTHS = (32, 64, 128, 256)
 _SIDE = 64
 
@@ -18,6 +18,16 @@ class Cnn(nn.Sequential):
     def get_classifier(self) -> nn.Module:
         """The layer that belongs to the classes."""
         return self.get_submodule("fc")
+
+
+def names() -> tuple[str, ...]:
+    """The one architecture of this module."""
+    return ("cnn",)
+
+
+def has(name: str) -> bool:
+    """Whether it is `cnn`."""
+    return name in names()
 
 
 def whole(name: str, classes: int, dropout: float) -> nn.Module:

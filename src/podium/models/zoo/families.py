@@ -1,13 +1,13 @@
-"""The name space: `cnn`, `torchvision/<name>`, and every other name is timm's. Which family builds what."""
+"""The name space: which family builds what. A family is a module of this folder and an entry of `FAMILIES`."""
 
 import difflib
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 from torch import nn
 
 from podium.core.errors import ModelError
-from podium.core.vision import timm
 from podium.models.zoo import cnn, timm_family, torchvision_family
 from podium.records.base import Triple
 
@@ -29,7 +29,19 @@ STUDIES = (
 
 
 class Family(Protocol):
-    """What a module of this folder offers for its architectures; `name` is the name within the family."""
+    """What a module of this folder offers for its architectures; `name` is the name within the family.
+
+    Its networks have timm's `get_classifier()`, or `build.py` knows what of them belongs to the classes.
+    """
+
+    PREFIX: str
+    """What its architectures' names start with; empty where nothing."""
+
+    def names(self) -> Sequence[str]:
+        """All its architectures."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such an architecture."""
 
     def whole(self, name: str, classes: int, dropout: float) -> nn.Module:
         """The network as its authors built it, with its own head."""
@@ -44,6 +56,10 @@ class Family(Protocol):
         """Mean and standard deviation per channel, of values in [0, 1]."""
 
 
+FAMILIES: tuple[Family, ...] = (cnn, torchvision_family, timm_family)
+"""`cnn`, `torchvision/<name>`, and every other name is timm's."""
+
+
 def family(architecture: str) -> tuple[Family, str]:
     """Who builds an architecture.
 
@@ -56,19 +72,10 @@ def family(architecture: str) -> tuple[Family, str]:
     Raises:
         ModelError: there is no such architecture; the nearest names are given.
     """
-    prefix, _, rest = architecture.rpartition("/")
-    if architecture == cnn.NAME:
-        return cnn, architecture
-    if prefix == torchvision_family.NAME and rest in torchvision_family.names():
-        return torchvision_family, rest
-    if not prefix and timm.is_model(architecture):
-        bare = architecture.partition(".")[0]
-        if bare == architecture:
-            return timm_family, architecture
-        raise ModelError(
-            f"architecture {architecture!r} names weights too: write {bare!r} there, and the tag in full under "
-            f"weights: {architecture}"
-        )
+    for builder in FAMILIES:
+        name = architecture.removeprefix(builder.PREFIX)
+        if architecture.startswith(builder.PREFIX) and builder.has(name):
+            return builder, name
     raise ModelError(
         f"architecture {architecture!r} is not known{_nearest(architecture)}: `podium models` lists the usual ones, "
         "`podium models 'resnet*'` those that match a pattern"
@@ -76,9 +83,8 @@ def family(architecture: str) -> tuple[Family, str]:
 
 
 def names() -> list[str]:
-    """Every architecture: `cnn`, torchvision's, then timm's in timm's own order."""
-    torchvisions = [f"{torchvision_family.NAME}/{name}" for name in torchvision_family.names()]
-    return [cnn.NAME, *torchvisions, *timm.list_models()]
+    """Every architecture, family by family, in each family's own order."""
+    return [f"{builder.PREFIX}{name}" for builder in FAMILIES for name in builder.names()]
 
 
 def matching(pattern: str) -> list[str]:

@@ -6,7 +6,30 @@ from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
 from podium.records.base import Triple
 
+PREFIX = ""
 _DEFAULT_SIDE = 224  # pixels
+
+
+def names() -> list[str]:
+    """All that timm builds, in timm's own order."""
+    listed: list[str] = timm.list_models()
+    return listed
+
+
+def has(name: str) -> bool:
+    """Whether timm builds it.
+
+    Raises:
+        ModelError: the name has a tag of weights.
+    """
+    if not timm.is_model(name):
+        return False
+    bare = name.partition(".")[0]
+    if bare == name:
+        return True
+    raise ModelError(
+        f"architecture {name!r} names weights too: write {bare!r} there, and the tag in full under weights: {name}"
+    )
 
 
 def whole(name: str, classes: int, dropout: float) -> nn.Module:

@@ -9,7 +9,7 @@ from podium.core.vision import timm, torchvision
 from podium.records.base import Triple
 
 models = torchvision.models
-NAME = "torchvision"
+PREFIX = "torchvision/"
 _MODULES = ("alexnet", "vgg", "googlenet", "resnet")
 _HALF = (0.5, 0.5, 0.5)
 _SIDE = 224
@@ -20,6 +20,11 @@ def names() -> tuple[str, ...]:
     """The names this family builds, sorted."""
     listed = models.list_models(models)
     return tuple(name for name in listed if models.get_model_builder(name).__module__.endswith(_MODULES))
+
+
+def has(name: str) -> bool:
+    """Whether this family builds it."""
+    return name in names()
 
 
 def whole(name: str, classes: int, dropout: float) -> nn.Module:
