@@ -25,8 +25,8 @@ class LossFunction:
     Attributes:
         loss: the section `train.loss`.
         weights: float32, shape (C,), by class; None where classes count as often as they come.
-        siblings: bool, shape (C, C), row y: the classes that share the coarse class of y, only y where it has none; None
-            where coarse classes do not count.
+        siblings: bool, shape (C, C), row y: the classes that share the coarse class of y, only y where it has none;
+            None where coarse classes do not count.
     """
 
     loss: Loss
