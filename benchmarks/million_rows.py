@@ -99,10 +99,10 @@ def split(folder: Path) -> float:
 
 def validate(folder: Path) -> float:
     """Holds the split manifest against everything that needs no pixels; returns seconds of work."""
-    from podium.curation import drift, quality
-    from podium.curation.expectations import engine
-    from podium.curation.expectations.base import Evidence
+    from podium.curation import measure_checks
+    from podium.curation.expectations import validator
     from podium.curation.expectations.completeness import broken_rows
+    from podium.curation.expectations.expectation import Evidence
 
     start = time.perf_counter()
     params = Validate()
@@ -115,10 +115,10 @@ def validate(folder: Path) -> float:
         rejected=[],
         image_size=224,
         measures=measures,
-        drift=drift.compare_splits(measures, 0.1, 0.01),
-        quality=quality.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
+        drift=measure_checks.compare_splits(measures, 0.1, 0.01),
+        quality=measure_checks.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
     )
-    results = {result.id: result for result in engine.check(evidence, params)}
+    results = {result.id: result for result in validator.check(evidence, params)}
     seconds = time.perf_counter() - start
     leaks = [id for id, result in results.items() if result.suite == "leakage" and not result.success]
     if broken or leaks or results["licence_known"].success:

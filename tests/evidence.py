@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.curation.expectations.base import Evidence, Figures, Offending
+from podium.curation.expectations.expectation import Evidence, Figures, Offending
 from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.profile import MEASURES, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row

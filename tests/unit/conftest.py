@@ -126,7 +126,7 @@ def _fetch(layout: Layout) -> None:
 
 
 def _prepare(layout: Layout, params: Params) -> None:
-    from podium.curation.dataset_profile import describe_dataset
+    from podium.curation.dataset_profile import describe
     from podium.curation.measures import measure
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest, write_manifest
     from podium.data.preprocess import read_image
@@ -162,7 +162,7 @@ def _prepare(layout: Layout, params: Params) -> None:
     broken = ("broken.jpg", "apple", "unreadable: truncated", "unreadable", "f" * 16)
     rejected = pd.DataFrame([broken], columns=["path", "label", "reason", "kind", "image_id"])
     rejected.to_csv(layout.rejected, index=False)
-    describe_dataset(prepared, measures, prepared["split"], rejected).write(layout.profile)
+    describe(prepared, measures, prepared["split"], rejected).write(layout.profile)
 
 
 def _validate(layout: Layout) -> None:

@@ -176,17 +176,7 @@ class MergeDataset(Labelled):
         return self
 
 
-Dataset = Annotated[
-    SampleDataset
-    | FolderDataset
-    | ArchiveDataset
-    | SnapshotDataset
-    | CsvDataset
-    | KaggleDataset
-    | OpenImagesDataset
-    | MergeDataset,
-    Field(discriminator="source"),
-]
+Dataset = Annotated[PartDataset | MergeDataset, Field(discriminator="source")]
 
 
 class Fetch(Section):

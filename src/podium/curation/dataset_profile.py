@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.config.base import SPLITS
+from podium.config.base import SPLITS, Split
 from podium.records.profile import MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
 
 MOST_UNUSUAL = 18
@@ -26,9 +26,7 @@ _LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add
 _UNREADABLE, _TOO_SMALL = "unreadable", "too_small"
 
 
-def describe_dataset(
-    manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame
-) -> Profile:
+def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
     """Profiles a prepared dataset.
 
     Args:
@@ -43,9 +41,8 @@ def describe_dataset(
     images = manifest.assign(naive_split=naive_split).sort_values("image_id")
     images = images.merge(measures.loc[:, ["image_id", *MEASURES]], on="image_id", validate="one_to_one")
     groups = _duplicate_groups(images)
-    counts = Counter(images.groupby(["label", "split"]).size().to_dict())
+    cells = _cells(images)
     kinds = Counter(rejected["kind"])
-    classes = sorted(images["label"].unique())
     mean, std = _channels(images[images["split"] == "train"])
     parts = {split: _part(images[images["split"] == split]) for split in SPLITS}
     torn, naive_test, twins = _naive(images)
@@ -54,8 +51,8 @@ def describe_dataset(
         rejected=kinds[_UNREADABLE],
         too_small=kinds[_TOO_SMALL],
         skipped=len(rejected) - kinds[_UNREADABLE] - kinds[_TOO_SMALL],
-        classes=classes,
-        per_class_and_split={label: {s: counts[label, s] for s in SPLITS} for label in classes},
+        classes=list(cells),
+        per_class_and_split=cells,
         per_split={split: part.images for split, part in parts.items()},
         per_group=_counted(images["group"]),
         per_source=_counted(images["source"]),
@@ -82,6 +79,12 @@ def describe_dataset(
 def significant(value: float) -> float:
     """A number rounded to six significant digits."""
     return float(f"{float(value):.{_DIGITS}g}")
+
+
+def _cells(images: pd.DataFrame) -> dict[str, dict[Split, int]]:
+    """Images by class and split, classes sorted."""
+    counts = Counter(images.groupby(["label", "split"]).size().to_dict())
+    return {label: {split: counts[label, split] for split in SPLITS} for label in sorted(images["label"].unique())}
 
 
 def _counted(column: pd.Series) -> dict[str, int]:

@@ -55,20 +55,6 @@ def find_label_noise(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> La
     doubted = np.flatnonzero(found & (own < DOUBTFUL))
     ranked = doubted[np.lexsort((doubted, own[doubted].round(6)))]
     best = judged.probabilities.argmax(axis=1)
-    candidates = []
-    for at in ranked[:MOST_CANDIDATES]:
-        row = rows.iloc[int(judged.rows[at])]
-        candidates.append(
-            LabelCandidate(
-                image_id=row["image_id"],
-                path=row["path"],
-                split=row["split"],
-                label=row["label"],
-                suggested=judged.names[best[at]],
-                probability_label=round(float(own[at]), 4),
-                probability_suggested=round(float(judged.probabilities[at, best[at]]), 4),
-            )
-        )
     images = len(judged.rows)
     return LabelNoise(
         images=images,
@@ -78,7 +64,22 @@ def find_label_noise(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> La
         chance=round(float(np.bincount(judged.codes).max() / images), 4),
         count=len(ranked),
         share=round(len(ranked) / images, 4),
-        candidates=candidates,
+        candidates=[_candidate(rows, judged, int(at)) for at in ranked[:MOST_CANDIDATES]],
+    )
+
+
+def _candidate(rows: pd.DataFrame, judged: CrossValidated, at: int) -> LabelCandidate:
+    """An image with its label and the one the probe would give it; `at` is its row in `judged`."""
+    row, probabilities = rows.iloc[int(judged.rows[at])], judged.probabilities[at]
+    suggested = int(probabilities.argmax())
+    return LabelCandidate(
+        image_id=row["image_id"],
+        path=row["path"],
+        split=row["split"],
+        label=row["label"],
+        suggested=judged.names[suggested],
+        probability_label=round(float(probabilities[judged.codes[at]]), 4),
+        probability_suggested=round(float(probabilities[suggested]), 4),
     )
 
 

@@ -32,6 +32,7 @@ _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _NO_FIXED_RANGE = ("I", "F")
 _RGB = ("RGB", "RGBA", "RGBX", "P", "PA")  # modes whose colours a profile of RGB values describes
 _ORIENTATION = 0x0112  # EXIF tag
+_UPRIGHT = 1
 _ON_ITS_SIDE = 5  # this orientation and those above swap width and height
 # What Pillow's decoders were seen to raise on damaged files; OSError includes UnidentifiedImageError.
 _DECODER_ERRORS = (
@@ -94,18 +95,13 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as opened:
             width, height = opened.size
-            if width * height > max_pixels:
-                raise DataError(
-                    f"unreadable: {width} x {height} pixels are more than max_pixels ({max_pixels}): "
-                    "shrink the image or raise preprocess.max_pixels"
-                )
+            _require_at_most(max_pixels, width, height)
             frames = int(getattr(opened, "n_frames", 1))
             if opened.format == "JPEG" and least is not None:
                 _reduce(opened, least)
             opened.load()
-            orientation = opened.getexif().get(_ORIENTATION, 1)
-            turned = isinstance(orientation, int) and 2 <= orientation <= 8
-            upright = ImageOps.exif_transpose(opened) if turned else opened
+            orientation = _orientation(opened)
+            upright = ImageOps.exif_transpose(opened) if orientation != _UPRIGHT else opened
             image, notes = _to_rgb(upright, "adobe" in opened.info or opened.format != "JPEG")
             profile = (opened.info.get("icc_profile") or b"") if opened.mode in _RGB else b""
             said = profile_note(profile)
@@ -116,7 +112,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
         raise DataError(f"unreadable: {one_line(error)}") from error
     if frames > 1:
         notes.insert(0, f"first of {frames} frames")
-    if turned:
+    if orientation != _UPRIGHT:
         notes.append(f"EXIF orientation {orientation}")
         if orientation >= _ON_ITS_SIDE:
             width, height = height, width
@@ -133,6 +129,21 @@ def pixels_sha256(image: Image.Image | NDArray[np.uint8], profile: bytes = b"") 
     digest.update(pixels.data)
     digest.update(profile)
     return digest.hexdigest()
+
+
+def _require_at_most(max_pixels: int, width: int, height: int) -> None:
+    """Refuses an image before its pixels are decoded."""
+    if width * height > max_pixels:
+        raise DataError(
+            f"unreadable: {width} x {height} pixels are more than max_pixels ({max_pixels}): "
+            "shrink the image or raise preprocess.max_pixels"
+        )
+
+
+def _orientation(opened: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8; a value that means nothing counts as upright."""
+    found = opened.getexif().get(_ORIENTATION, _UPRIGHT)
+    return found if isinstance(found, int) and 2 <= found <= 8 else _UPRIGHT
 
 
 def _reduce(opened: Image.Image, least: int) -> None:

@@ -20,7 +20,7 @@ from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import Layout
-from podium.curation.dataset_profile import describe_dataset
+from podium.curation.dataset_profile import describe
 from podium.curation.decoding import DecodeJob, RawImage, Reading, Smallest, decode_all
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.grouping import group_duplicates
@@ -69,7 +69,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         images["split"] = assign_splits(images, preprocess, seed)
         alone = images.assign(split_group=images["image_id"])
         measures = _measures(images, arrays)
-        profile = describe_dataset(images, measures, assign_splits(alone, preprocess, seed), rejected)
+        profile = describe(images, measures, assign_splits(alone, preprocess, seed), rejected)
         extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
         for split in profile.per_split:
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None

@@ -14,9 +14,9 @@ from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
 from podium.core.layout import Layout
-from podium.curation.expectations.base import Evidence
 from podium.curation.expectations.catalogue import EXPECTATIONS
 from podium.curation.expectations.completeness import broken_rows, missing_columns
+from podium.curation.expectations.expectation import Evidence
 from podium.curation.expectations.pixels import image_quality, split_drift
 from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import PreparedSplit, open_for_fitting
@@ -62,9 +62,9 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
     _tell_skipped(int((inputs.rejected["kind"] == "skipped").sum()))
     evidence = _gather(inputs, validate, seed)
 
-    from podium.curation.expectations import engine
+    from podium.curation.expectations import validator
 
-    results = engine.check(evidence, validate)
+    results = validator.check(evidence, validate)
     report = ValidationReport(
         passed=not any(_stops(result) for result in results),
         manifest_sha256=sha256_file(layout.manifest),
@@ -95,10 +95,10 @@ def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
     """
     evidence = _gather(_read(layout), validate, seed)
 
-    from podium.curation.expectations import engine
+    from podium.curation.expectations import validator
 
     with replacing_folder(layout.work / "data-docs") as folder:
-        page = engine.write_data_docs(evidence, validate, folder).relative_to(folder)
+        page = validator.write_data_docs(evidence, validate, folder).relative_to(folder)
     return layout.work / "data-docs" / page
 
 
@@ -138,10 +138,9 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
     if not inputs.sound:
         return Evidence(manifest=inputs.manifest, rejected=inputs.unreadable, image_size=size)
 
-    from podium.curation.drift import compare_splits
     from podium.curation.linear_probe import draw_images
+    from podium.curation.measure_checks import compare_splits, flag_images
     from podium.curation.probes import find_label_noise, probe_shortcuts
-    from podium.curation.quality import flag_images
 
     settings, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
     drawn = draw_images(

@@ -82,3 +82,10 @@ def test_a_warning_may_be_made_critical_without_a_reason(tmp_path):
     entry = loaded(tmp_path, split_drift={"severity": "critical"}).split_drift
 
     assert (entry.severity, entry.relaxed) == ("critical", False)
+
+
+def test_the_default_experiment_shows_every_entry_with_its_default():
+    shown = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))["validate"]
+
+    assert set(shown) == set(Validate.file_keys())
+    assert Validate.model_validate(shown) == Validate()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from podium.curation.dataset_profile import MOST_UNUSUAL, describe_dataset, robust_deviations
+from podium.curation.dataset_profile import MOST_UNUSUAL, describe, robust_deviations
 from podium.curation.measures import NAMES, measure
 from podium.data.manifest import image_id
 from podium.records.profile import MEASURES, Profile
@@ -46,7 +46,7 @@ def rejected(*kinds: str) -> pd.DataFrame:
 
 
 def profile(manifest: pd.DataFrame, measures: pd.DataFrame, naive: pd.Series | None = None) -> Profile:
-    return describe_dataset(manifest, measures, manifest["split"] if naive is None else naive, rejected("unreadable"))
+    return describe(manifest, measures, manifest["split"] if naive is None else naive, rejected("unreadable"))
 
 
 def test_counts_add_up_over_splits_classes_sources_and_licences() -> None:
@@ -65,9 +65,7 @@ def test_counts_add_up_over_splits_classes_sources_and_licences() -> None:
 
 def test_what_was_left_out_is_counted_by_its_kind() -> None:
     manifest, measures = dataset()
-    found = describe_dataset(
-        manifest, measures, manifest["split"], rejected("unreadable", "too_small", "too_small", "skipped")
-    )
+    found = describe(manifest, measures, manifest["split"], rejected("unreadable", "too_small", "too_small", "skipped"))
 
     assert (found.rejected, found.too_small, found.skipped) == (1, 2, 1)
     assert found.rejected_by_reason == {"because of #": 4}

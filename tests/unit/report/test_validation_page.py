@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from podium.core.errors import DataError
-from podium.curation.dataset_profile import describe_dataset
+from podium.curation.dataset_profile import describe
 from podium.curation.linear_probe import draw_images
+from podium.curation.measure_checks import flag_images
 from podium.curation.probes import find_label_noise, probe_shortcuts
-from podium.curation.quality import flag_images
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport
 from podium.report.validation_page import Findings, Thumbnails, render_validation
@@ -74,7 +74,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
 
 @pytest.fixture(scope="module")
 def profile(shapes: Shapes) -> Profile:
-    return describe_dataset(shapes.manifest, shapes.measures, shapes.manifest["split"], REJECTED)
+    return describe(shapes.manifest, shapes.measures, shapes.manifest["split"], REJECTED)
 
 
 @pytest.fixture(scope="module")

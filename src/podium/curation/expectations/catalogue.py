@@ -7,7 +7,7 @@ from podium.config.problems import nearest
 from podium.config.validate import Validate
 from podium.core.errors import UsageError
 from podium.curation.expectations import completeness, distribution, pixels
-from podium.curation.expectations.base import EXPECTATIONS
+from podium.curation.expectations.expectation import EXPECTATIONS
 
 __all__ = ["EXPECTATIONS", "MODULES", "Explanation", "docs_table", "explain", "threshold"]
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from podium.config.base import SPLITS, Fraction, PositiveInt
 from podium.config.validate import Advisory, Critical, MaximumShare
-from podium.curation.expectations.base import Evidence, Figures, expectation, offending
+from podium.curation.expectations.expectation import Evidence, Figures, expectation, offending
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from podium.config.base import SPLITS, Number, PositiveInt
 from podium.config.validate import Advisory, Critical
-from podium.curation.expectations.base import Evidence, Figures, Offending, expectation
+from podium.curation.expectations.expectation import Evidence, Figures, Offending, expectation
 
 if TYPE_CHECKING:
     import pandas as pd

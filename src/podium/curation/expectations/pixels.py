@@ -6,7 +6,7 @@ from pydantic import Field
 
 from podium.config.base import Fraction, Number
 from podium.config.validate import Advisory, MaximumShare
-from podium.curation.expectations.base import CannotCheck, Evidence, Figures, Offending, expectation
+from podium.curation.expectations.expectation import CannotCheck, Evidence, Figures, Offending, expectation
 from podium.records.profile import MEASURES, Probe
 
 _MEASURES_NAMED = 3  # told one by one
@@ -45,7 +45,11 @@ class Shortcut(Advisory):
     remedy="look at the images named, remove what should not be there, or raise validate.image_quality.maximum",
 )
 def image_quality(evidence: Evidence, settings: ImageQuality) -> Figures:
-    """The share of images with each flag; the worst of the flags that are raised too often are named."""
+    """The share of images with each flag; the worst of the flags that are raised too often are named.
+
+    Raises:
+        CannotCheck: the images were not measured.
+    """
     if evidence.quality is None or evidence.manifest.empty:
         raise CannotCheck("the images were not measured")
     flags, total = {flag.name: flag for flag in evidence.quality}, len(evidence.manifest)
@@ -78,7 +82,11 @@ def image_quality(evidence: Evidence, settings: ImageQuality) -> Figures:
     remedy="draw the splits anew (dataset.splits: draw), or say in the results what differs",
 )
 def split_drift(evidence: Evidence, settings: SplitDrift) -> Figures:
-    """Distances that are no accident; named are the test images that one split has too many of."""
+    """Distances that are no accident; named are the test images that one split has too many of.
+
+    Raises:
+        CannotCheck: train and test were not measured, or not completely.
+    """
     measured = evidence.measures
     if measured is None or not evidence.drift:
         raise CannotCheck("the images of train and test were not measured")
@@ -93,7 +101,7 @@ def split_drift(evidence: Evidence, settings: SplitDrift) -> Figures:
         return f"{len(broken)} of {len(by_name)} measures drift; largest distances: {told}"
 
     def unlike_train(broken: list[str]) -> Offending:
-        from podium.curation.drift import surplus
+        from podium.curation.measure_checks import surplus
 
         ids = surplus(measured, max(broken, key=lambda name: by_name[name].distance))
         return Offending(evidence.paths_of(ids[:_LISTED]), len(ids))
@@ -116,7 +124,11 @@ def split_drift(evidence: Evidence, settings: SplitDrift) -> Figures:
     remedy="look at the images named, correct their labels in the source, or raise validate.label_noise.maximum",
 )
 def label_noise(evidence: Evidence, settings: MaximumShare) -> Figures:
-    """The share of images whose label a cheap model doubts; they are named, the most doubtful first."""
+    """The share of images whose label a cheap model doubts; they are named, the most doubtful first.
+
+    Raises:
+        CannotCheck: no labels were judged.
+    """
     noise = evidence.label_noise
     if noise is None or noise.note:
         raise CannotCheck(noise.note if noise else "no candidates were looked for")

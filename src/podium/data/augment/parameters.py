@@ -31,6 +31,10 @@ Operation = Literal[
     "saturation",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+"""Of RandAugment. An operation is no code of its own: it sets or adds to the parameters that exist anyway. So all
+geometry remains one resampling and all colour one matrix, and the operations of an image act in the order of
+`Augmentation` rather than in that of the draw. `sharpness` of the paper's list is left out: it alone needs a pass over
+the pixels of its own."""
 
 # of RandAugment at magnitude 10, as in the paper's code and torchvision's; in proportion below
 _ROTATION = 30.0  # degrees
@@ -233,10 +237,6 @@ def add_random_operations(
     params: Augmentation, settings: RandAugment, random: np.random.Generator, image_size: int
 ) -> Augmentation:
     """RandAugment (Cubuk et al. 2020): a few operations for each image, drawn from a list, all of one magnitude.
-
-    An operation is no code of its own: it sets or adds to the parameters that exist anyway. So all geometry remains one
-    resampling and all colour one matrix, and the operations of an image act in the order of `Augmentation` rather than
-    in that of the draw. `sharpness` of the paper's list is left out: it alone needs a pass over the pixels of its own.
 
     Args:
         params: of N images.

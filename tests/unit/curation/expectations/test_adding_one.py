@@ -12,7 +12,7 @@ from podium.config import validate as section
 from podium.config.params import load
 from podium.core.errors import ParamsError
 from podium.core.layout import Layout
-from podium.curation.expectations import base, catalogue, engine
+from podium.curation.expectations import catalogue, expectation, validator
 from tests import evidence as made
 from tests.unit.cli.calls import podium
 
@@ -20,7 +20,7 @@ SAMPLE = Path(__file__).parents[4] / "experiments" / "sample.yaml"
 MODULE = '''
 from podium.config.base import PositiveInt
 from podium.config.validate import Advisory
-from podium.curation.expectations.base import Evidence, Figures, expectation
+from podium.curation.expectations.expectation import Evidence, Figures, expectation
 
 
 class Paths(Advisory):
@@ -52,7 +52,7 @@ def path_length(evidence: Evidence, settings: Paths) -> Figures:
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Layout]:
     """A project, and a module with one more expectation; both are gone afterwards."""
-    before = (dict(base._expectations), dict(section._defaults))
+    before = (dict(expectation._expectations), dict(section._defaults))
     (tmp_path / "more_expectations.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     __import__("more_expectations")
@@ -61,7 +61,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Layout]:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.chdir(tmp_path)
     yield layout
-    for held, was in zip((base._expectations, section._defaults), before, strict=True):
+    for held, was in zip((expectation._expectations, section._defaults), before, strict=True):
         held.clear()
         held.update(was)
     del sys.modules["more_expectations"]
@@ -103,7 +103,7 @@ def test_it_is_listed_and_explained(added: Layout) -> None:
 def test_it_stands_in_the_report_with_the_images(added: Layout) -> None:
     write(added, maximum=16)
 
-    results = engine.check(made.evidence(), load(added.params).validate_)
+    results = validator.check(made.evidence(), load(added.params).validate_)
 
     found = next(result for result in results if result.id == "path_length")
     assert (found.success, found.suite, found.observed) == (False, "names", "17 characters")

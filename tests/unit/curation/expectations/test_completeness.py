@@ -2,8 +2,8 @@ import pytest
 
 from podium.config.validate import MaximumShare, Validate
 from podium.curation.expectations import completeness
-from podium.curation.expectations.base import CannotCheck
 from podium.curation.expectations.completeness import ImageSide, ShareRejected
+from podium.curation.expectations.expectation import CannotCheck
 from tests.evidence import evidence, judged, manifest
 
 SIZES_PARAMS = Validate(image_side=ImageSide(minimum=32), training_resolution=MaximumShare(maximum=0.1))

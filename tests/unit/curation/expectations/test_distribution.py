@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from podium.config.validate import Validate
 from podium.curation.expectations import distribution
-from podium.curation.expectations.base import NOBODY
 from podium.curation.expectations.distribution import MinimumRows, Ratio
+from podium.curation.expectations.expectation import NOBODY
 from tests.evidence import evidence, judged, manifest
 
 SPLITS_PARAMS = Validate(minimum_rows=MinimumRows(minimum=3, because="a test"))

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from podium.config.validate import MaximumShare, Validate
-from podium.curation import drift
+from podium.curation import measure_checks
 from podium.curation.expectations import pixels
-from podium.curation.expectations.base import CannotCheck
+from podium.curation.expectations.expectation import CannotCheck
 from podium.curation.expectations.pixels import Shortcut, SplitDrift
 from podium.records.profile import MEASURES, FlaggedImage, QualityFlag, Shortcuts
 from tests import evidence as made
@@ -61,7 +61,7 @@ DRIFT_PARAMS = Validate(split_drift=DRIFT_SETTINGS)
 
 
 def compared(taken):
-    return drift.compare_splits(taken, DRIFT_SETTINGS.maximum, DRIFT_SETTINGS.significance)
+    return measure_checks.compare_splits(taken, DRIFT_SETTINGS.maximum, DRIFT_SETTINGS.significance)
 
 
 def shifted(rows, shift, name="brightness"):

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from podium.config.validate import Validate
-from podium.curation import drift
-from podium.curation.expectations import engine
-from podium.curation.expectations.base import Evidence
+from podium.curation import measure_checks
+from podium.curation.expectations import validator
 from podium.curation.expectations.catalogue import EXPECTATIONS
+from podium.curation.expectations.expectation import Evidence
 from podium.records.profile import FlaggedImage, QualityFlag
 from podium.records.validate import ExpectationResult
 from tests.evidence import evidence, manifest, measures, noise, probe, shortcuts
@@ -30,11 +30,11 @@ def measured(frame: pd.DataFrame | None = None, shift: float = 0.0, **changes: o
     taken = measures(frame)
     if shift:
         taken.loc[taken["split"] == "test", "brightness"] += shift
-    return evidence(frame, measures=taken, drift=drift.compare_splits(taken, 0.1, 0.01), **changes)
+    return evidence(frame, measures=taken, drift=measure_checks.compare_splits(taken, 0.1, 0.01), **changes)
 
 
 def check(found: Evidence, params: Validate = PARAMS) -> dict[str, ExpectationResult]:
-    return {result.id: result for result in engine.check(found, params)}
+    return {result.id: result for result in validator.check(found, params)}
 
 
 def failing(results: dict[str, ExpectationResult]) -> set[str]:
@@ -200,11 +200,11 @@ def test_two_runs_give_the_same_results_whatever_the_order_of_rows() -> None:
 
 def _measures_of(frame: pd.DataFrame) -> dict[str, object]:
     taken = measures(frame)
-    return {"measures": taken, "drift": drift.compare_splits(taken, 0.1, 0.01)}
+    return {"measures": taken, "drift": measure_checks.compare_splits(taken, 0.1, 0.01)}
 
 
 def test_data_docs_have_a_page_for_every_suite(tmp_path: Path) -> None:
-    page = engine.write_data_docs(measured(), PARAMS, tmp_path / "docs")
+    page = validator.write_data_docs(measured(), PARAMS, tmp_path / "docs")
 
     assert page == tmp_path / "docs" / "index.html"
     assert page.is_file()

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from podium.curation.measure_checks import MOST_WORST, flag_images
 from podium.curation.measures import NAMES, measure
-from podium.curation.quality import MOST_WORST, flag_images
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(40, 216, (64, 64, 3), dtype=np.uint8)

@@ -152,7 +152,11 @@ class Expectation(Generic[Settings]):
     count: Callable[[Evidence, Settings], Figures]
 
     def settings(self, validate: Validate) -> Settings:
-        """The entry in force."""
+        """The entry in force.
+
+        Raises:
+            TypeError: it is an entry of another kind.
+        """
         found = validate.entry(self.id)
         if not isinstance(found, type(self.default)):
             raise TypeError(f"validate.{self.id} is {found!r}, not of the kind of {self.default!r}")

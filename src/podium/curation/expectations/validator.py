@@ -21,8 +21,8 @@ from great_expectations.data_context import EphemeralDataContext
 from podium.config.base import SPLITS
 from podium.config.validate import Validate
 from podium.core.errors import one_line
-from podium.curation.expectations.base import NOBODY, CannotCheck, Evidence, Figures, Offending
 from podium.curation.expectations.catalogue import EXPECTATIONS, threshold
+from podium.curation.expectations.expectation import NOBODY, CannotCheck, Evidence, Figures, Offending
 from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.validate import ExpectationResult
 
