@@ -1,25 +1,22 @@
-"""What the library says while it works, as `logging`: plain lines on standard output, more or fewer as asked."""
+"""What the library says while it works, as `logging`: plain lines, more or fewer as asked."""
 
 import logging
 import os
 import sys
-from typing import TextIO
 
 LEVEL = "PODIUM_LOG_LEVEL"
 """Environment variable with a level of `logging`; worker processes get it too."""
 
 
-class _StandardOutput(logging.StreamHandler[TextIO]):
-    """Writes plain lines to whatever standard output is at the time."""
+class _Lines(logging.Handler):
+    """Plain lines: warnings on standard error, the rest on standard output, whatever those are at the time."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-        self.setFormatter(logging.Formatter("%(message)s"))
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # an attribute in the base class, bound once
-        """Standard output."""
-        return sys.stdout
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one message."""
+        if record.levelno >= logging.WARNING:
+            print(f"warning: {self.format(record)}", file=sys.stderr, flush=True)
+        else:
+            print(self.format(record), flush=True)
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
@@ -33,5 +30,5 @@ def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
         os.environ[LEVEL] = "WARNING" if quiet else "DEBUG"
     logger = logging.getLogger("podium")
     logger.setLevel(os.environ.get(LEVEL, "INFO"))
-    if not any(isinstance(handler, _StandardOutput) for handler in logger.handlers):
-        logger.addHandler(_StandardOutput())
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())

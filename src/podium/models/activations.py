@@ -8,6 +8,7 @@ when it is needed, with the same rounding.
 """
 
 import hashlib
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -27,6 +28,8 @@ from podium.data.augment import Augmentation
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit
 from podium.models.job import Job
+
+_LOG = logging.getLogger(__name__)
 
 BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
 
@@ -61,10 +64,9 @@ class Features:
         gib = count * math.prod(self._shape) * _BYTES / _GIB
         self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
         if self.entry is None and job.cache.gib > 0:
-            print(
+            _LOG.info(
                 f"{job.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
-                f"resources.cache_gib ({job.cache.gib:g}): it is computed again in every epoch",
-                flush=True,
+                f"resources.cache_gib ({job.cache.gib:g}): it is computed again in every epoch"
             )
 
     def prepare(self, epoch: int) -> None:

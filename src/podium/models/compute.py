@@ -5,6 +5,7 @@ deterministic without being asked); on CUDA deterministic kernels are asked for.
 """
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from torch import nn
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.models import distributed
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,10 +198,9 @@ class Room:
                 undo()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            print(
+            _LOG.info(
                 f"{self._label}: not enough memory for {tried} images at once: goes on with {self.images} "
-                "(train.micro_batch_size); the batch of a step stays as it is",
-                flush=True,
+                "(train.micro_batch_size); the batch of a step stays as it is"
             )
 
 

@@ -5,6 +5,7 @@ Same inputs, same bytes: the order of an epoch, the augmentation and the dropout
 the checkpoint. So a run that was killed anywhere and resumed ends with the bytes of an uninterrupted one.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from podium.models.job import Job
 from podium.models.learner import Learner, below
 from podium.models.optimisers import Schedule, should_stop
 from podium.records.training import EpochResult
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class _Run:
             self._best = self._best or standalone(self._learner.best_guess.state_dict())
             self._learner.room.images = self._progress.micro_batch_size
             done = len(self._progress.history)
-            print(f"{job.label}: resumes after epoch {done} of {job.recipe.epochs}", flush=True)
+            _LOG.info(f"{job.label}: resumes after epoch {done} of {job.recipe.epochs}")
 
     def finish(self, callbacks: Sequence[Callback]) -> Fitted:
         """Trains the epochs that are missing."""

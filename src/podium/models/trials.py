@@ -22,6 +22,7 @@ from typing import Protocol
 from optuna import TrialPruned
 
 from podium.config.tuning import Value
+from podium.console.logs import set_up_logging
 from podium.core.errors import Diverged, ModelError
 from podium.models.callbacks import Callback
 from podium.models.study import Study, Trial
@@ -200,6 +201,7 @@ _worker: tuple[Objective, _QueueCallback]
 def _start_worker(objective: Objective, events: "SimpleQueue[Event]") -> None:
     global _worker  # noqa: PLW0603  # a pool gives its workers no other place to keep something
     _worker = (objective, _QueueCallback(events))
+    set_up_logging()
     sys.stdout = _PlainLines(sys.stdout.buffer, encoding="utf-8", errors="replace", line_buffering=True)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

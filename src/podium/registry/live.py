@@ -4,8 +4,8 @@ A daemon thread fed by a queue does all of MLflow's work, `import mlflow` includ
 fills in from the files later.
 """
 
+import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,8 @@ from podium.registry import store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_LOG = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 20.0
 EPOCH_METRICS = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
@@ -231,8 +233,6 @@ class LiveView(Callback):
         if self._warned.is_set():
             return
         self._warned.set()
-        print(
-            f"warning: MLflow at {store.shown(self._uri)} {what}; the stage goes on; "
-            "`dvc repro publish` fills it in later",
-            file=sys.stderr,
+        _LOG.warning(
+            f"MLflow at {store.shown(self._uri)} {what}; the stage goes on; `dvc repro publish` fills it in later"
         )

@@ -6,6 +6,7 @@ file without one, the length and, where Google's storage says it, the MD5.
 
 import base64
 import hashlib
+import logging
 import re
 import shutil
 import threading
@@ -38,6 +39,8 @@ from podium.sources.locations import (
     without_secrets,
 )
 from podium.sources.transfer import Broken, FsspecTransfer, Refused, Transfer, retry
+
+_LOG = logging.getLogger(__name__)
 
 _SCRATCH: Final = f"{TEMPORARY}download"
 _SAFE_NAME: Final = re.compile(r"[^/\0]+(/[^/\0]+)*")
@@ -128,7 +131,7 @@ def _run(transfer: Transfer, remote: Remote, fetch: Fetch, pause_seconds: float)
     """
 
     def on_failure(error: Broken) -> None:
-        print(f"fetch: {remote.name}: {error}; trying again", flush=True)
+        _LOG.info(f"fetch: {remote.name}: {error}; trying again")
 
     try:
         retry(transfer.attempt, fetch.retries, pause_seconds, size=lambda: transfer.size, on_failure=on_failure)

@@ -1,4 +1,4 @@
-"""What the library says goes to standard output as plain lines, more or fewer as asked."""
+"""What the library says: plain lines, more or fewer as asked, warnings on standard error."""
 
 import logging
 
@@ -21,10 +21,10 @@ def restored(monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "shown"),
     [
-        ({}, "notice\nwarning\n"),
-        ({"verbose": True}, "detail\nnotice\nwarning\n"),
-        ({"quiet": True}, "warning\n"),
-        ({"quiet": True, "verbose": True}, "warning\n"),
+        ({}, "notice\n"),
+        ({"verbose": True}, "detail\nnotice\n"),
+        ({"quiet": True}, ""),
+        ({"quiet": True, "verbose": True}, ""),
     ],
 )
 def test_more_or_less_is_said(asked, shown, capsys):
@@ -33,5 +33,7 @@ def test_more_or_less_is_said(asked, shown, capsys):
     logger = logging.getLogger("podium.somewhere")
     logger.debug("detail")
     logger.info("notice")
-    logger.warning("warning")
-    assert capsys.readouterr().out == shown
+    logger.warning("beware")
+    said = capsys.readouterr()
+    assert said.out == shown
+    assert said.err == "warning: beware\n"
