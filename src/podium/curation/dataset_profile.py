@@ -43,9 +43,9 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
     groups = _duplicate_groups(images)
     cells = _cells(images)
     kinds = Counter(rejected["kind"])
-    mean, std = _channels(images[images["split"] == "train"])
+    mean, std = _channel_statistics(images[images["split"] == "train"])
     parts = {split: _part(images[images["split"] == split]) for split in SPLITS}
-    torn, naive_test, twins = _naive(images)
+    torn, naive_test, twins = _naive_leak(images)
     return Profile(
         images=len(images),
         rejected=kinds[_UNREADABLE],
@@ -54,10 +54,10 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
         classes=list(cells),
         per_class_and_split=cells,
         per_split={split: part.images for split, part in parts.items()},
-        per_group=_counted(images["group"]),
-        per_source=_counted(images["source"]),
-        per_licence=_counted(images["licence"]),
-        rejected_by_reason=_counted(rejected["reason"].str.replace(r"\d+", "#", regex=True)),
+        per_group=_count_values(images["group"]),
+        per_source=_count_values(images["source"]),
+        per_licence=_count_values(images["licence"]),
+        rejected_by_reason=_count_values(rejected["reason"].str.replace(r"\d+", "#", regex=True)),
         notes=_notes(images["note"]),
         duplicates=groups,
         groups_straddled=sum(group.straddled for group in groups),
@@ -87,7 +87,7 @@ def _cells(images: pd.DataFrame) -> dict[str, dict[Split, int]]:
     return {label: {split: counts[label, split] for split in SPLITS} for label in sorted(images["label"].unique())}
 
 
-def _counted(column: pd.Series) -> dict[str, int]:
+def _count_values(column: pd.Series) -> dict[str, int]:
     """Rows by value, sorted by value."""
     return dict(sorted((str(value), int(count)) for value, count in column.value_counts().items()))
 
@@ -130,7 +130,7 @@ def _histogram(values: pd.Series, end: float) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _channels(train: pd.DataFrame) -> tuple[list[float], list[float]]:
+def _channel_statistics(train: pd.DataFrame) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of red, green and blue; the variance of all is the mean of E[x²] less the mean²."""
     if train.empty:
         return [], []
@@ -142,7 +142,7 @@ def _channels(train: pd.DataFrame) -> tuple[list[float], list[float]]:
     return [significant(v) for v in mean], [significant(v) for v in np.sqrt(np.maximum(variance, 0))]
 
 
-def _naive(images: pd.DataFrame) -> tuple[int, int, int]:
+def _naive_leak(images: pd.DataFrame) -> tuple[int, int, int]:
     """Groups that a draw image by image tears apart, its test images, and those of them with a twin in its train."""
     sides = images[["split_group", "naive_split"]].drop_duplicates()
     torn = sides.loc[sides.duplicated("split_group"), "split_group"].nunique()
@@ -202,10 +202,10 @@ def _duplicate_groups(images: pd.DataFrame) -> list[DuplicateGroup]:
     columns = ["duplicate_group", "path", "label", "source_split", "split", "naive_split", "duplicate_kind"]
     shared = images.loc[images.duplicated("duplicate_group", keep=False), columns]
     rows = shared.sort_values("duplicate_group", kind="stable").itertuples(index=False, name=None)
-    return [_group(str(key), list(members)) for key, members in groupby(rows, key=itemgetter(0))]
+    return [_duplicate_group(str(key), list(members)) for key, members in groupby(rows, key=itemgetter(0))]
 
 
-def _group(key: str, rows: list[tuple[str, ...]]) -> DuplicateGroup:
+def _duplicate_group(key: str, rows: list[tuple[str, ...]]) -> DuplicateGroup:
     """One group of duplicates.
 
     Args:

@@ -93,7 +93,7 @@ class Reading:
     note: str = ""
 
 
-def _decoded_alike(image: RawImage) -> tuple[str, str, bool]:
+def _shared_decoding(image: RawImage) -> tuple[str, str, bool]:
     """Serving gets a crop as a file of full-size pixels, so crops are cut out of full-size pixels here as well."""
     return image.shard, image.photo_id, image.region == WHOLE
 
@@ -122,13 +122,13 @@ class Decoder:
             warnings.filterwarnings("ignore", module="PIL")  # what matters is in the reading
             return [
                 reading
-                for (*_, whole), group in groupby(batch, key=_decoded_alike)
-                for reading in self._photograph(list(group), whole, writer)
+                for (*_, whole), group in groupby(batch, key=_shared_decoding)
+                for reading in self._read_photograph(list(group), whole, writer)
             ]
 
-    def _photograph(self, images: list[RawImage], whole: bool, writer: TemporaryArraysWriter) -> Iterator[Reading]:
+    def _read_photograph(self, images: list[RawImage], whole: bool, writer: TemporaryArraysWriter) -> Iterator[Reading]:
         """Reads one photograph, or crops of it; `whole` photographs may be decoded at a reduced size."""
-        data = self._bytes(images[0])
+        data = self._read_bytes(images[0])
         how = self._job.preprocessing
         try:
             decoded = decode(data, how.max_pixels, least_side(how) if whole else None)
@@ -148,7 +148,7 @@ class Decoder:
             else:
                 yield self._store(image.row, part, decoded, (width, height), writer)
 
-    def _bytes(self, image: RawImage) -> bytes:
+    def _read_bytes(self, image: RawImage) -> bytes:
         """The file of a photograph."""
         if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
             self._shard, self._images = image.shard, RawImages(self._job.raw)
@@ -221,7 +221,7 @@ def decode_all(job: DecodeJob, images: Sequence[RawImage], workers: int) -> Iter
         max_workers=min(workers, len(batches)), mp_context=context, initializer=_start_worker, initargs=(job,)
     )
     try:
-        yield from pool.map(_work, batches)
+        yield from pool.map(_decode_batch, batches)
     except BrokenProcessPool as error:
         raise DataError(
             "a process that decodes images was killed, mostly for want of memory: "
@@ -275,6 +275,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(batch: Sequence[RawImage]) -> list[Reading]:
+def _decode_batch(batch: Sequence[RawImage]) -> list[Reading]:
     """Readings of a batch, by this process' decoder."""
     return _decoder[0](batch)

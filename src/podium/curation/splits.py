@@ -38,7 +38,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Groups:
+class _SplitGroups:
     """Groups in the order of their keys, all arrays of shape (G,).
 
     `label` and `source` are codes of the most frequent ones, `size` counts images, `open` is the set of splits a group
@@ -107,7 +107,7 @@ def assign_splits(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Ser
     return pd.Series(np.array(SPLITS, dtype=object)[split[of_row]], images.index, name="split")
 
 
-def _join_rows(images: pd.DataFrame) -> tuple[Integers, _Groups]:
+def _join_rows(images: pd.DataFrame) -> tuple[Integers, _SplitGroups]:
     """The group of each row, and the groups."""
     of_row, keys = pd.factorize(images["split_group"], sort=True)
     label, _ = pd.factorize(images["label"], sort=True)
@@ -131,7 +131,7 @@ def _join_rows(images: pd.DataFrame) -> tuple[Integers, _Groups]:
         1 << most_protected - 1,
     )
     size = np.bincount(of_row, minlength=count)
-    return of_row, _Groups(
+    return of_row, _SplitGroups(
         np.asarray(keys, object), _most_frequent(of_row, label), _most_frequent(of_row, source), size, open_
     )
 
@@ -253,7 +253,7 @@ def _ranks(keys: NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
-def _require_every_split(groups: _Groups, split: Integers, labels: NDArray[np.object_]) -> None:
+def _require_every_split(groups: _SplitGroups, split: Integers, labels: NDArray[np.object_]) -> None:
     """A class must reach every split that could be drawn for it."""
     reached = np.zeros((len(labels), len(SPLITS)), bool)
     reached[groups.label, split] = True

@@ -65,17 +65,17 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         smallest = Smallest(preprocess.minimum_box_side, preprocess.minimum_box_area)
         found = _decode(DecodeJob(layout.raw, arrays, preprocessing, smallest), raw, workers)
         images, rejected = found.kept(raw), found.rejected(raw, skipped)
-        images = _group(images, arrays)
+        images = _add_groups(images, arrays)
         images["split"] = assign_splits(images, preprocess, seed)
         alone = images.assign(split_group=images["image_id"])
-        measures = _measures(images, arrays)
+        measures = _measures_table(images, arrays)
         profile = describe(images, measures, assign_splits(alone, preprocess, seed), rejected)
         extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
         for split in profile.per_split:
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
-                write_shards(folder, _packed(part, arrays), part["image_id"].tolist(), position_seed)
+                write_shards(folder, _packed_images(part, arrays), part["image_id"].tolist(), position_seed)
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
     write_manifest(layout.manifest, images.drop(columns=["shard", *WORKING_COLUMNS]), PREPARED_COLUMNS)
@@ -208,7 +208,7 @@ class _Readings:
             )
 
 
-def _group(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
+def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
     found = group_duplicates(images["sha256"].tolist(), arrays.signatures(), images["row"].to_numpy(np.int64))
     ids = images["image_id"].to_numpy()
@@ -216,13 +216,13 @@ def _group(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     return grouped.assign(split_group=join_split_groups(grouped))
 
 
-def _measures(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
+def _measures_table(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     """`image_id split label source` and a column per measure, in the order of `images`."""
     numbers = pd.DataFrame(arrays.measures()[images["row"].to_numpy()], columns=list(NAMES))
     return pd.concat([images[["image_id", "split", "label", "source"]].reset_index(drop=True), numbers], axis=1)
 
 
-def _packed(images: pd.DataFrame, arrays: TemporaryArrays) -> PackedImages:
+def _packed_images(images: pd.DataFrame, arrays: TemporaryArrays) -> PackedImages:
     """Where the pixels of some images lie in the temporary arrays, in the order of the table."""
     return PackedImages(
         pixels=arrays.pixels(),

@@ -59,8 +59,8 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
         ValidationFailed: a critical expectation does not hold or could not be checked; reports are written first.
     """
     inputs = _read(layout)
-    _tell_skipped(int((inputs.rejected["kind"] == "skipped").sum()))
-    evidence = _gather(inputs, validate, seed)
+    _print_skipped(int((inputs.rejected["kind"] == "skipped").sum()))
+    evidence = _gather_evidence(inputs, validate, seed)
 
     from podium.curation.expectations import validator
 
@@ -70,13 +70,13 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
         manifest_sha256=sha256_file(layout.manifest),
         images=len(inputs.manifest),
         rejected=len(inputs.unreadable),
-        naive_split=_leak(inputs.profile),
+        naive_split=_naive_leak(inputs.profile),
         drift=evidence.drift,
         results=results,
     )
     report.write(layout.validation_report)
     _write_pages(layout.validation, report, inputs, evidence)
-    _tell(report)
+    _print_results(report)
 
 
 def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
@@ -93,7 +93,7 @@ def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
     Raises:
         DataError: something `preprocess` should have left is missing or damaged.
     """
-    evidence = _gather(_read(layout), validate, seed)
+    evidence = _gather_evidence(_read(layout), validate, seed)
 
     from podium.curation.expectations import validator
 
@@ -132,7 +132,7 @@ def _read_rejected(path: Path) -> pd.DataFrame:
     return rejected
 
 
-def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
+def _gather_evidence(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
     """Counts, compares and probes; a manifest with holes is neither compared nor probed."""
     size = inputs.splits[0].preprocessing.image_size
     if not inputs.sound:
@@ -169,7 +169,7 @@ def _gather(inputs: _Inputs, validate: Validate, seed: int) -> Evidence:
     )
 
 
-def _leak(profile: Profile) -> NaiveSplitLeak:
+def _naive_leak(profile: Profile) -> NaiveSplitLeak:
     """What a draw image by image would have leaked from train into test."""
     images, twins = profile.naive_test_images, profile.naive_test_twins
     return NaiveSplitLeak(
@@ -199,7 +199,7 @@ def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, eviden
             write_json(folder / "passed.json", {"manifest_sha256": report.manifest_sha256, "passed": True})
 
 
-def _tell(report: ValidationReport) -> None:
+def _print_results(report: ValidationReport) -> None:
     """What was relaxed, what is doubtful, and whether the experiment goes on."""
     for result in report.results:
         if result.relaxed:
@@ -221,7 +221,7 @@ def _tell(report: ValidationReport) -> None:
     print(f"validate: {held} of {len(report.results)} expectations hold: see artifacts/validation/index.html")
 
 
-def _tell_skipped(count: int) -> None:
+def _print_skipped(count: int) -> None:
     """Files without a class (other types, links) are no rejected images, but should not go unseen."""
     if count:
         were = "1 file of the source was" if count == 1 else f"{count:,} files of the source were"

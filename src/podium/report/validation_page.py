@@ -207,7 +207,7 @@ def _pictures(profile: Profile, findings: Findings | None) -> dict[str, object]:
     return {
         "montages": _montages(findings.splits, thumbnails),
         "unusual": [(_picture_of(one, thumbnails), one) for one in profile.unusual],
-        "twins": _twins(profile.duplicates, findings.manifest, thumbnails),
+        "twins": _duplicate_pictures(profile.duplicates, findings.manifest, thumbnails),
         "candidates": [(_picture_of(one, thumbnails), one) for one in noise.candidates[:_MOST_CANDIDATES]]
         if noise
         else [],
@@ -237,7 +237,9 @@ def _montages(splits: tuple[PreparedSplit, ...], thumbnails: Thumbnails) -> dict
     }
 
 
-def _twins(groups: list[DuplicateGroup], manifest: pd.DataFrame, thumbnails: Thumbnails) -> dict[str, list[_Picture]]:
+def _duplicate_pictures(
+    groups: list[DuplicateGroup], manifest: pd.DataFrame, thumbnails: Thumbnails
+) -> dict[str, list[_Picture]]:
     """Pictures of the members of each group, by the group's id, for the first groups."""
     pictured = groups[:_MOST_PICTURED]
     rows = manifest.loc[manifest["duplicate_group"].isin([group.id for group in pictured])]

@@ -71,7 +71,7 @@ def check(evidence: Evidence, validate: Validate) -> list[ExpectationResult]:
     return [
         _not_checked(id, evidence, validate, problems[id])
         if id in problems
-        else _judged(id, evidence, validate, figures[id], verdicts[id])
+        else _result(id, evidence, validate, figures[id], verdicts[id])
         for id in sorted(EXPECTATIONS)
     ]
 
@@ -211,7 +211,7 @@ def _exception(result: ExpectationValidationResult) -> str:
     return ""
 
 
-def _judged(id: str, evidence: Evidence, validate: Validate, figures: Figures, verdict: _Verdict) -> ExpectationResult:
+def _result(id: str, evidence: Evidence, validate: Validate, figures: Figures, verdict: _Verdict) -> ExpectationResult:
     """One of our results from the library's verdict."""
     found: Offending = NOBODY if verdict.success else figures.images(verdict.broken)
     return _make_result(
