@@ -12,7 +12,7 @@ from podium.config.judging import Promote
 from podium.config.problems import nearest
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
 from podium.registry.evidence import Evidence
 
@@ -174,7 +174,7 @@ def weights_hash(case: Case) -> Verdict:
     found = sha256_file(candidate.weights) if candidate.weights.is_file() else "missing"
     differs = [
         f"{what} says {said[:12]}"
-        for what, said in (("the tag", tag), ("model.json", candidate.card.weights_sha256))
+        for what, said in (("the tag", tag), (MODEL_CARD, candidate.card.weights_sha256))
         if said != found
     ]
     refusal = f"weights hash {found[:12]} is not what was registered: {', '.join(differs)}" if differs else ""

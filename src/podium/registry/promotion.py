@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.files import sha256_text
-from podium.core.layout import Layout
+from podium.core.layout import WORK, Layout
 from podium.registry import audit, store
 from podium.registry.audit import AuditEntry
 from podium.registry.evidence import Evidence, packaged, read_evidence
@@ -241,5 +241,5 @@ def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -
 def _lock_folder(uri: str) -> Path:
     """Beside a local store; in the user's temporary folder for a server, where it holds for this machine only."""
     if store.is_local(uri):
-        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / ".podium"
+        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / WORK
     return Path(tempfile.gettempdir()) / f"podium-{getpass.getuser()}"

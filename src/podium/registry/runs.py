@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import sentences
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult
 from podium.registry import live, store
@@ -72,7 +73,7 @@ def write_parent(client: "MlflowClient", experiment: str, results: Results, run:
         client, run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
     )
     root = results.layout.root
-    for path in (results.layout.params, root / "dvc.yaml", root / "dvc.lock", results.layout.report):
+    for path in (results.layout.params, root / DVC_YAML, root / DVC_LOCK, results.layout.report):
         if path.is_file():
             client.log_artifact(run_id, str(path))
     for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
@@ -103,7 +104,7 @@ def write_child(client: "MlflowClient", experiment: str, results: Results, model
     run_id: str = run.info.run_id
     layout, name = results.layout, model.name
     live.log_parameters(client, run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
-    live.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
+    live.log_epochs(client, run_id, _epochs(layout.model(name) / HISTORY))
     log_missing(client, run_id, test_metrics(model))
     _log_changed(client, run, {f"measured/{key}": value for key, value in model.times.items()})
     _log_datasets(client, run, results, model)

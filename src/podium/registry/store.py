@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from podium.console.shell import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line
-from podium.core.layout import Layout
+from podium.core.layout import MLFLOW_DB, WORK, Layout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +46,7 @@ def tracking_uri(layout: Layout) -> str:
     Returns:
         An absolute URI, the same one plain `mlflow ui` opens in the project's root.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{layout.main_root / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{layout.main_root / MLFLOW_DB}"
 
 
 def is_local(uri: str) -> bool:
@@ -75,7 +75,7 @@ def client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     if not is_local(uri):
         return _opened(uri)
     # Two processes that make the tables of one new file at the same time break each other.
-    lock = layout.main_root / ".podium" / "mlflow.lock"
+    lock = layout.main_root / WORK / "mlflow.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         return _opened(uri)

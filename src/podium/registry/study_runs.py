@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult
 from podium.registry import live, store
 from podium.registry.runs import COMPLETE, log_missing, rows_of
@@ -77,7 +78,7 @@ def _study_metrics(result: TuningResult) -> dict[str, float]:
 def _write_trials(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, parent: str) -> None:
     """Brings the runs of the trials in line with `trials.csv` and `history.csv`."""
     folder = results.layout.tuning(model.name)
-    trials, history = read_table(folder / "trials.csv"), read_table(folder / "history.csv")
+    trials, history = read_table(folder / TRIALS), read_table(folder / HISTORY)
     fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
     for row in trials.to_dict("records"):
         number = int(row["number"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from podium.analysis.conditions import TITLES, by_value, remedy, shared
 from podium.console.pages import inlined, rendered, with_latin
 from podium.core.files import write_text
-from podium.core.layout import Layout
+from podium.core.layout import CONFUSION, CONFUSION_MATRIX, LEARNING_CURVES, MISTAKES, RELIABILITY, Layout
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
-    "learning_curves.png": "Learning curves",
-    "confusion_matrix.png": "Confusion matrix",
-    "reliability.png": "Calibration",
+    LEARNING_CURVES: "Learning curves",
+    CONFUSION_MATRIX: "Confusion matrix",
+    RELIABILITY: "Calibration",
 }
 REJECTED_SHOWN = 12
 GROUPS_SHOWN = 4  # in a sentence
@@ -150,7 +150,7 @@ def _view(results: Results) -> dict[str, Any]:
         "mark": _MARK.format(results.files),
         "results": results,
         "best": results.winner,
-        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / "confusion.csv")),
+        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,
         "shared": shared([model.metrics for model in results.models]),
         "axis": _axis([row.accuracy for row in results.leaderboard.rows]),
@@ -189,7 +189,7 @@ def _mistakes(layout: Layout, model: str) -> list[Mistake]:
             predicted=row["predicted"],
             confidence=float(row["confidence"]),
         )
-        for row in read_table(folder / "mistakes.csv").to_dict("records")
+        for row in read_table(folder / MISTAKES).to_dict("records")
     ]
 
 

@@ -9,6 +9,7 @@ from podium.config.dotted import inside
 from podium.config.tuning import Range
 from podium.console.pages import inlined
 from podium.core.errors import DataError
+from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult
 from podium.report.results import ModelResults, Results, read_table
 
@@ -123,8 +124,8 @@ def _tables(results: Results, model: ModelResults) -> "StudyTables":
         raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
     return StudyTables(
         model=model.name,
-        trials=read_table(folder / "trials.csv"),
-        history=read_table(folder / "history.csv"),
+        trials=read_table(folder / TRIALS),
+        history=read_table(folder / HISTORY),
         spans={key: spans[key] for key in sorted(spans)},
         chosen=tuning.trial,
     )

@@ -14,7 +14,7 @@ from podium.config.contender import Model, is_file
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
 from podium.records.fetch import WeightsRecord
 from podium.weights.published import UNKNOWN, Published, check_architecture, list_published
 from podium.weights.state_dict import (
@@ -29,9 +29,6 @@ from podium.weights.weights_file import WeightsFile, WeightsRequest, get_weights
 
 if TYPE_CHECKING:
     import torch
-
-_STORED = "weights.safetensors"
-_RECORD = "weights.json"
 
 
 def write_weights(
@@ -64,7 +61,7 @@ def write_weights(
         (folder / each.name).mkdir()
         file = came.get(each.name)
         record = _record_of_none(each.model) if file is None else _store(folder / each.name, each, file, fetch)
-        record.write(folder / each.name / _RECORD)
+        record.write(folder / each.name / WEIGHTS_CARD)
 
 
 def choose_weights(name: str, model: Model, fetch: Fetch) -> Published | None:
@@ -156,7 +153,7 @@ def _record_of_none(model: Model) -> WeightsRecord:
 def _store(folder: Path, request: WeightsRequest, file: WeightsFile, fetch: Fetch) -> WeightsRecord:
     """Verifies the file, writes its tensors, and returns what is known of them."""
     model, weights = request.model, request.published
-    copy, stored = folder / "as-it-came", folder / _STORED
+    copy, stored = folder / "as-it-came", folder / WEIGHTS
     shutil.copyfile(file.path, copy)
     _check(request, file, sha256_file(copy))
     metadata = _convert(copy, stored, request, file)
