@@ -1,7 +1,7 @@
 """Verb `fetch`: bring images and pretrained weights here, safe and pinned by hash. The only stage that goes online.
 
 Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the same source and params give the same
-bytes. Stands on `sources`, `data` and `core`.
+bytes.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.writer import write_weights
 
 
-def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:
+def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:
     """Fetches the dataset and every model's pretrained weights.
 
     Args:
         layout: where files lie; `raw` and `weights` are written.
         dataset: where the images come from.
         fetch: limits of downloading and unpacking, licences allowed.
-        models: the contenders by name, with their weights.
+        models: the models by name, with their weights.
 
     Raises:
         DataError: images or weights are missing, damaged, unsafe, not pinned, of a licence that is not allowed, or not

@@ -40,7 +40,7 @@ def write_weights(
         layout: the project's paths.
         folder: gets a folder a model with `weights.json` and, unless it starts from random weights,
             `weights.safetensors`.
-        models: the contenders by name.
+        models: their sections by name.
         fetch: limits of downloading and the licences allowed.
         pause_seconds: wait before the first retry of a broken connection; doubled each time, at most 60 s.
 
