@@ -122,12 +122,9 @@ def read_openimages(
         images += found
         skipped += left_out
     _check_labels(images, dataset, subsets)
-    listing = Listing(
-        dataset.name or "openimages",
-        None,
-        tuple(sorted(images, key=lambda image: image.key)),
-        tuple(sorted(skipped, key=lambda file: (file.path, file.reason))),
-    )
+    images.sort(key=lambda image: image.key)
+    skipped.sort(key=lambda file: (file.path, file.reason))
+    listing = Listing(dataset.name or "openimages", None, tuple(images), tuple(skipped))
     if not remote:
         files = {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()}
         return _Photographs(listing, files, fetch, pause_seconds, bucket=None, folder=kept)

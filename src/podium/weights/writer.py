@@ -247,7 +247,11 @@ def check_pretraining(name: str, model: Model, said: str) -> str:
 
 
 def _agree(key: str, given: str | None, said: str) -> str:
-    """What the source says, else what the key says."""
+    """What the source says, else what the key says.
+
+    Raises:
+        ParamsError: they contradict each other.
+    """
     if given is None or given.casefold() == said.casefold():
         return said
     if said.casefold() != UNKNOWN:
