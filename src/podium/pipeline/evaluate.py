@@ -145,13 +145,13 @@ def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bin
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
     from podium.analysis.statistics import confusion, reliability
     from podium.report import plots
-    from podium.report.lettering import legible
+    from podium.report.figure import make_labels
 
-    lettering = legible(predictions.classes)
+    labels = make_labels(predictions.classes)
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
     title = f"{metrics.model}: confusion, accuracy {plots.percent(metrics.accuracy)}"
-    plots.confusion_matrix(folder / CONFUSION_MATRIX, counts, lettering, title)
-    plots.per_class_accuracy(folder / PER_CLASS_ACCURACY, metrics, lettering)
+    plots.confusion_matrix(folder / CONFUSION_MATRIX, counts, labels, title)
+    plots.per_class_accuracy(folder / PER_CLASS_ACCURACY, metrics, labels)
     found = reliability(predictions.confidence, predictions.correct, bins)
     plots.reliability_diagram(folder / RELIABILITY, found, metrics.model)
     if metrics.slices:

@@ -130,7 +130,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     pictures = sum(
         (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in report.PLOTS
     )
-    assert html.count("<img ") == pictures + 4 + 2 * len(outcome.models)  # the worst mistakes; two of each study
+    assert html.count("<img ") == pictures + 4 + 3 * len(outcome.models)  # the worst mistakes; three of each study
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
