@@ -4,7 +4,6 @@ Clients and run ids are passed around; MLflow's fluent, process-wide state is ne
 `mlflow run` puts into the environment is never resumed by accident.
 """
 
-import getpass
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,7 @@ from podium.core.layout import MLFLOW_DB, WORK, Layout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 PROBE_SECONDS = 5.0
 PAUSES = (1.0, 2.0)
 """Seconds before the second and the third try, for those who can wait: a server may be starting."""
@@ -133,82 +130,6 @@ def shown(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def experiment_id(store: "MlflowClient", layout: Layout, name: str) -> str:
-    """The id of an experiment, made on first use and restored when somebody deleted it.
-
-    Args:
-        store: an open client.
-        layout: the project's paths.
-        name: `experiment` in params.yaml.
-
-    Returns:
-        MLflow's id.
-    """
-    from mlflow.exceptions import MlflowException
-
-    found = store.get_experiment_by_name(name)
-    if found is None:
-        # Where a local store keeps artifacts would otherwise depend on the working directory.
-        place = (layout.main_root / "mlruns" / name).as_uri() if is_local(tracking_uri(layout)) else None
-        try:
-            return str(store.create_experiment(name, artifact_location=place))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = store.get_experiment_by_name(name)  # another process was faster
-    if found.lifecycle_stage == "deleted":
-        store.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def outer_run() -> str | None:
-    """The run that `mlflow run` opened around this process, if any: a parent to name, never a run to write to."""
-    return os.environ.get("MLFLOW_RUN_ID")
-
-
-def find_runs(store: "MlflowClient", experiment: str, **tags: str) -> "list[Run]":
-    """All runs of an experiment that carry some of Podium's tags, oldest first.
-
-    Args:
-        store: an open client.
-        experiment: MLflow's id of it.
-        **tags: values of `podium.<name>` tags.
-
-    Returns:
-        Runs that nobody deleted.
-    """
-    wanted = " and ".join(f"tags.`podium.{name}` = '{value}'" for name, value in tags.items())
-    found: list[Run] = []
-    token = None
-    while True:
-        page = store.search_runs(
-            [experiment], wanted, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
-        )
-        found.extend(page)
-        token = page.token
-        if not token:
-            return found
-
-
-def create_run(store: "MlflowClient", experiment: str, name: str, tags: dict[str, str], source: str) -> str:
-    """Starts a run that shows who made it and from what, as MLflow's own API would.
-
-    Args:
-        store: an open client.
-        experiment: MLflow's id of it.
-        name: what the run is called in the UI.
-        tags: by full name.
-        source: the script, relative to the project's root.
-
-    Returns:
-        The run's id.
-    """
-    about = {"mlflow.user": _user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-    run = store.create_run(experiment, tags={**about, **tags}, run_name=name)
-    run_id: str = run.info.run_id
-    return run_id
-
-
 def _settle() -> None:
     """Settings that MLflow reads when it is imported; what the user has set stays."""
     silence_telemetry()
@@ -224,14 +145,6 @@ def _set_process_wide(uri: str) -> None:
     mlflow.set_tracking_uri(uri)
     if given is None:  # MLflow sets the variable too; `tracking_uri` of another project must not see it
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
-def _user() -> str:
-    """The login name, or `unknown`."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
-        return "unknown"
 
 
 def _opened(uri: str) -> "MlflowClient":

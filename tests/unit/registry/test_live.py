@@ -11,6 +11,7 @@ from podium.records.training import EpochResult, TrialResult
 from podium.registry import live
 from podium.registry import store as stores
 from podium.registry.live import LiveView
+from podium.registry.writer import RunWriter
 
 PARENT = "mlflow.parentRunId"
 
@@ -35,8 +36,7 @@ def live_view(layout, *run) -> LiveView:
 
 def runs_of(layout, kind):
     client = stores.client(layout)
-    experiment = client.get_experiment_by_name("sample").experiment_id
-    return client, stores.find_runs(client, experiment, kind=kind)
+    return client, RunWriter(client, layout, "sample").find(kind=kind)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, emp
     shutil.copyfile(empty_store, root / "mlflow.db")
     layout = Layout(root)
     client = stores.client(layout)
-    run_id = stores.create_run(client, stores.experiment_id(client, layout, "sample"), "r", {}, "stages/train.py")
+    run_id = RunWriter(client, layout, "sample").create("r", {}, "stages/train.py")
     (root / "note.txt").write_text("x")
     client.log_artifact(run_id, str(root / "note.txt"))
     assert (root / "mlruns" / "sample" / run_id / "artifacts" / "note.txt").is_file()
