@@ -150,7 +150,7 @@ def _versions(layout: Layout, params: Params) -> list[_Version]:
     if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / MLFLOW_DB).is_file():
         return []
     registry = open_registry(layout, params)
-    with store.reaching(registry.uri):
+    with store.translate_errors(registry.uri):
         found = registry.versions()
         aliases = registry.aliases() if found else {}
     return [

@@ -7,7 +7,7 @@ asking costs three requests.
 from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.registry import runs, store, versions
-from podium.registry.writer import RunWriter
+from podium.registry.run_writer import RunWriter
 from podium.report.results import Results, read_results
 
 
@@ -26,12 +26,12 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     results = read_results(layout, params)
     _render(results)
     uri = store.tracking_uri(layout)
-    client = store.client(layout, store.PAUSES)
-    with store.reaching(uri):
+    client = store.open_client(layout, store.PAUSES)
+    with store.translate_errors(uri):
         writer = RunWriter(client, layout, params.experiment)
         parent = runs.find_experiment_run(writer, results)
         if parent is not None and runs.is_complete(parent, results) and versions.is_registered(client, results):
-            print(f"MLflow at {store.shown(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
+            print(f"MLflow at {store.public_uri(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
             return
         parent_id = runs.write_experiment_run(writer, results, parent)
         logged = {}
@@ -50,5 +50,5 @@ def _render(results: Results) -> None:
     """Renders the report unless it shows the present files already."""
     from podium.report import html
 
-    if not html.shows(results.layout.report, results.files):
-        html.write(results)
+    if not html.is_current(results.layout.report, results.files):
+        html.write_report(results)

@@ -89,7 +89,7 @@ class Evidence:
 
 
 @contextmanager
-def packaged(uri: str, version: "ModelVersion") -> Iterator[Path]:
+def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
     """The `artifacts/` of a version's package, as long as the block runs.
 
     Args:

@@ -15,7 +15,7 @@ from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending
 from podium.records.training import EpochResult, State, TrialResult
 from podium.registry import store
-from podium.registry.writer import RunWriter, run_tags
+from podium.registry.run_writer import RunWriter, run_tags
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class _Recorder:
 
     def __init__(self, layout: Layout, experiment: str, kind: str, model: str, fingerprint: str) -> None:
         """Connects and opens the run, which takes as long as it takes."""
-        self._writer = RunWriter(store.client(layout), layout, experiment)
+        self._writer = RunWriter(store.open_client(layout), layout, experiment)
         self._kind, self._model, self._fingerprint = kind, model, fingerprint
         self._epochs: dict[str, set[int]] = {}
         self._trials: dict[int, str] = {}
@@ -135,10 +135,10 @@ class LiveView(Callback):
     def _work(self, kind: str, model: str, fingerprint: str) -> None:
         """What the thread does: messages in turn, until None comes or MLflow fails."""
         try:
-            with store.reaching(self._uri):
+            with store.translate_errors(self._uri):
                 recorder = _Recorder(self._layout, self._experiment, kind, model, fingerprint)
             while (message := self._queue.get()) is not None:
-                with store.reaching(self._uri):
+                with store.translate_errors(self._uri):
                     message(recorder)
         except TrackingError:
             self._warn("cannot be reached or used")
@@ -151,5 +151,5 @@ class LiveView(Callback):
             return
         self._warned.set()
         _LOG.warning(
-            f"MLflow at {store.shown(self._uri)} {what}; the stage goes on; `dvc repro publish` fills it in later"
+            f"MLflow at {store.public_uri(self._uri)} {what}; the stage goes on; `dvc repro publish` fills it in later"
         )

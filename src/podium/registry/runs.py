@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.analysis.conditions import sentences
+from podium.analysis.conditions import describe_differences
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, TRIALS
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult, TuningResult
-from podium.registry.writer import PARENT, RunWriter, outer_run, run_tags
+from podium.registry.run_writer import PARENT, RunWriter, outer_run, run_tags
 from podium.report.results import ModelResults, Results, read_table
-from podium.report.studies import draw
+from podium.report.studies import draw_model_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,7 @@ def write_study_run(writer: RunWriter, results: Results, model: ModelResults, pa
 def note(results: Results) -> str:
     """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
     lines = [f"**{results.decision.winner}**: {results.decision.reason}", ""]
-    conditions = " ".join(sentences(results.decision.differences))
+    conditions = " ".join(describe_differences(results.decision.differences))
     lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
     for row in results.leaderboard.rows:
@@ -268,7 +268,7 @@ def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_i
         return
     writer.client.log_artifacts(run_id, str(results.layout.tuning(model.name)), "reports")
     with tempfile.TemporaryDirectory() as folder:
-        draw(results, model, Path(folder))
+        draw_model_study(results, model, Path(folder))
         writer.client.log_artifacts(run_id, folder, "plots")
 
 

@@ -51,7 +51,7 @@ def is_local(uri: str) -> bool:
     return uri.startswith("sqlite:")
 
 
-def client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
+def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     """Opens the store, making a local one on first use.
 
     Args:
@@ -79,7 +79,7 @@ def client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
 
 
 @contextmanager
-def reaching(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Turns what MLflow raises inside the block into one line.
 
     Args:
@@ -101,28 +101,28 @@ def reaching(uri: str) -> Iterator[None]:
         # MLflow wraps a failed connection without a code of its own; the cause is still attached.
         if isinstance(error.__cause__ or error.__context__, requests.exceptions.RequestException):
             raise unreachable(uri) from error
-        raise TrackingError(f"MLflow at {shown(uri)} refused: {one_line(error)}") from error
+        raise TrackingError(f"MLflow at {public_uri(uri)} refused: {one_line(error)}") from error
     except ImportError as error:  # the driver of a database, or of the place a server keeps artifacts in
         raise TrackingError(
-            f"MLflow at {shown(uri)} needs a library that is not installed ({one_line(error)}): install it with pip, "
-            "or unset MLFLOW_TRACKING_URI"
+            f"MLflow at {public_uri(uri)} needs a library that is not installed ({one_line(error)}): install it with "
+            "pip, or unset MLFLOW_TRACKING_URI"
         ) from error
     except SQLAlchemyError as error:
         raise TrackingError(
-            f"MLflow's store {shown(uri)} cannot be used ({one_line(error)}): check its rights, or move it away and "
-            "run `dvc repro publish` to make a new one"
+            f"MLflow's store {public_uri(uri)} cannot be used ({one_line(error)}): check its rights, or move it away "
+            "and run `dvc repro publish` to make a new one"
         ) from error
 
 
 def unreachable(uri: str) -> PodiumError:
     """The error for a server that does not answer."""
     return TrackingError(
-        f"MLflow at {shown(uri)} cannot be reached: start it (or unset MLFLOW_TRACKING_URI), then run "
+        f"MLflow at {public_uri(uri)} cannot be reached: start it (or unset MLFLOW_TRACKING_URI), then run "
         "`dvc repro publish`, which fills it in"
     )
 
 
-def shown(uri: str) -> str:
+def public_uri(uri: str) -> str:
     """The URI without a user name or password in it, fit to be printed."""
     parts = urlsplit(uri)
     if "@" not in parts.netloc:
@@ -153,14 +153,14 @@ def _opened(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     try:
-        with reaching(uri):
+        with translate_errors(uri):
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except TrackingError as error:
         if urlsplit(uri).scheme.partition("+")[0] in _SCHEMES or not isinstance(error.__cause__, MlflowException):
             raise
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI {shown(uri)!r} is no store Podium can use: give a server (http, https) or a database "
-            "(sqlite, postgresql, mysql, mssql), or unset it"
+            f"MLFLOW_TRACKING_URI {public_uri(uri)!r} is no store Podium can use: give a server (http, https) or a "
+            "database (sqlite, postgresql, mysql, mssql), or unset it"
         ) from error
 
 

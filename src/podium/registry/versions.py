@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from podium.analysis.conditions import sentences
+from podium.analysis.conditions import describe_differences
 from podium.config.params import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
@@ -103,7 +103,7 @@ def open_registry(layout: Layout, params: Params) -> Registry:
     Raises:
         TrackingError: the store does not answer.
     """
-    return Registry(store.client(layout), store.tracking_uri(layout), params.publish.registered_model)
+    return Registry(store.open_client(layout), store.tracking_uri(layout), params.publish.registered_model)
 
 
 def is_registered(client: "MlflowClient", results: Results) -> bool:
@@ -208,7 +208,7 @@ def version_tags(results: Results) -> dict[str, str]:
 def description(results: Results) -> str:
     """The version in plain words."""
     best, m = results.winner, results.winner.metrics
-    how = " ".join([results.decision.reason, *sentences(results.decision.differences)])
+    how = " ".join([results.decision.reason, *describe_differences(results.decision.differences)])
     return (
         f"{best.card.architecture}, winner of experiment {results.params.experiment} over "
         f"{len(results.models)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "

@@ -39,7 +39,7 @@ class Sheet:
     shares: list[list[dict[str, float]]]
 
 
-def drawn(split: "PreparedSplit", augment: Augment, seed: int, count: int) -> Sheet:
+def draw_sheet(split: "PreparedSplit", augment: Augment, seed: int, count: int) -> Sheet:
     """Draws as training does: one object for the whole batch of images, each version as one step of its own.
 
     Args:
@@ -107,7 +107,7 @@ class _Page:
         return self.left + column * (self.side + _GAP), self.above + row * (self.side + self.below + _GAP)
 
 
-def write(path: Path, sheet: Sheet, title: str) -> None:
+def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
     """Writes the picture, pixel by pixel, so that nothing is resampled by drawing.
 
     Args:

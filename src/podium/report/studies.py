@@ -84,7 +84,7 @@ class StudyPart:
     pictures: tuple[tuple[str, str], ...]
 
 
-def studies(results: Results) -> list[StudyPart]:
+def read_studies(results: Results) -> list[StudyPart]:
     """The studies as the page shows them, best model first.
 
     Args:
@@ -96,11 +96,11 @@ def studies(results: Results) -> list[StudyPart]:
     return [_part(results, model) for model in results.models]
 
 
-def draw(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
+def draw_model_study(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
     """Draws the plots of a model's study, as `draw_study` does.
 
     Raises:
-        DataError: as in `studies`.
+        DataError: as in `read_studies`.
     """
     return draw_study(_tables(results, model), folder)
 
@@ -215,7 +215,7 @@ def _part(results: Results, model: ModelResults) -> StudyPart:
     tables = _tables(results, model)
     trials = _trials(tables)
     with tempfile.TemporaryDirectory() as folder:
-        drawn = draw(results, model, Path(folder))
+        drawn = draw_model_study(results, model, Path(folder))
         pictures = tuple((title, inlined(path.read_bytes(), "png")) for title, path in drawn.items())
     return StudyPart(
         name=model.name,

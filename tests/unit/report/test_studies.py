@@ -15,7 +15,7 @@ from podium.core.errors import DataError
 from podium.records.training import TuningResult
 from podium.report import html as report
 from podium.report.results import Results, read_results
-from podium.report.studies import StudyTables, draw, draw_study, studies, to_optuna
+from podium.report.studies import StudyTables, draw_model_study, draw_study, read_studies, to_optuna
 from tests.unit.report.test_html import Page
 
 MODEL = "tiny_resnet"
@@ -26,7 +26,7 @@ def outcome_of(experiment) -> Results:
 
 
 def part_of(outcome: Results):
-    return next(part for part in studies(outcome) if part.name == MODEL)
+    return next(part for part in read_studies(outcome) if part.name == MODEL)
 
 
 def search_more(experiment, trials: int = 14) -> None:
@@ -68,7 +68,7 @@ def search_more(experiment, trials: int = 14) -> None:
 
 def test_budget_share_given_up_best_values_and_doubts_are_told(experiment):
     search_more(experiment)
-    said = Page(report.render(outcome_of(experiment))).said()
+    said = Page(report.render_report(outcome_of(experiment))).said()
     for text in (
         "1 080 of 1 200 images (90.0%), in 14 trials of at most 2 epochs",
         "12 of 14 (85.7%)",
@@ -98,11 +98,15 @@ def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(exp
 def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experiment, tmp_path):
     outcome = outcome_of(experiment)
     entry = next(c for c in outcome.models if c.name == MODEL)
-    assert [path.name for path in draw(outcome, entry, tmp_path).values()] == ["course.png", "epochs.png", "slices.png"]
+    assert [path.name for path in draw_model_study(outcome, entry, tmp_path).values()] == [
+        "course.png",
+        "epochs.png",
+        "slices.png",
+    ]
     search_more(experiment)
     outcome = outcome_of(experiment)
     entry = next(c for c in outcome.models if c.name == MODEL)
-    drawn = draw(outcome, entry, tmp_path)
+    drawn = draw_model_study(outcome, entry, tmp_path)
     assert [path.name for path in drawn.values()] == [
         "course.png",
         "epochs.png",
@@ -117,7 +121,7 @@ def test_a_study_of_another_search_is_refused(experiment):
     raw["tune"]["search"] = {"train.weight_decay": {"low": 0.0, "high": 0.1}}
     experiment.layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.raises(DataError, match=r"another search than params\.yaml asks for: run `dvc repro`"):
-        studies(outcome_of(experiment))
+        read_studies(outcome_of(experiment))
 
 
 RATE: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-1, log=True)}
