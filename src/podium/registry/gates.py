@@ -71,6 +71,11 @@ class Gate:
     default: float | None
     judge: Callable[[Case], Verdict]
 
+    @property
+    def documentation(self) -> str:
+        """Its row of the table in docs/runbook.md."""
+        return f"| `{self.name}` | {self.sentence} |"
+
 
 GATES: dict[str, Gate] = {}
 """Every gate by name, in the order they are run and shown."""
