@@ -1,7 +1,4 @@
-"""Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words.
-
-Depends on `core` only.
-"""
+"""Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words."""
 
 from collections.abc import Collection, Sequence
 from typing import get_args
@@ -79,7 +76,7 @@ def models_by_value(difference: Difference) -> dict[str, list[str]]:
     """The models that have each value, the value as a reader should see it: `{"in1k": ["a", "b"], "none": ["c"]}`."""
     models: dict[str, list[str]] = {}
     for model, value in difference.values.items():
-        models.setdefault(_shown(difference.condition, value), []).append(model)
+        models.setdefault(_format(difference.condition, value), []).append(model)
     return models
 
 
@@ -94,7 +91,7 @@ def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
     different = {difference.condition for difference in find_differences(metrics, ())}
     values = metrics[0].conditions
     return [
-        title if condition.endswith("_split") else f"{title} {_shown(condition, getattr(values, condition))}"
+        title if condition.endswith("_split") else f"{title} {_format(condition, getattr(values, condition))}"
         for condition, title in TITLES.items()
         if condition not in different and condition != "processes"  # of interest only where they differ
     ]
@@ -113,10 +110,10 @@ def describe_differences(found: Sequence[Difference]) -> list[str]:
     accepted = [difference for difference in found if difference.accepted]
     said = []
     if refused:
-        said.append(f"Not comparable: the models differ in {_joined([describe(d) for d in refused])}.")
+        said.append(f"Not comparable: the models differ in {_join([describe(d) for d in refused])}.")
         said.append(remedy(found))
     if accepted:
-        said.append(f"Accepted by compare.accept: the models differ in {_joined([describe(d) for d in accepted])}.")
+        said.append(f"Accepted by compare.accept: the models differ in {_join([describe(d) for d in accepted])}.")
     return said
 
 
@@ -132,13 +129,13 @@ def remedy(found: Sequence[Difference]) -> str:
     return f"Make them equal{matched}, or accept them by name: compare.accept: [{', '.join(conditions)}]."
 
 
-def _shown(condition: Condition, value: str | int) -> str:
+def _format(condition: Condition, value: str | int) -> str:
     """A condition's value in a sentence; digests of splits are cut short."""
     if isinstance(value, int):
         return str(value) if condition == "seed" else f"{value:,}"
     return value[:_DIGEST_SHOWN] if condition.endswith("_split") else value
 
 
-def _joined(phrases: Sequence[str]) -> str:
+def _join(phrases: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

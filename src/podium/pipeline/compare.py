@@ -20,11 +20,11 @@ from podium.records.validate import ValidationReport
 def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     """Writes `leaderboard.json` and `decision.json`, and prints both.
 
-    Results of other models are removed: DVC hashes all that lies beside the contenders' once this stage has ended.
+    Results of other models are removed: DVC hashes all that lies beside the present models' once this stage has ended.
 
     Args:
         layout: the project's paths.
-        models: names of the contenders, each evaluated.
+        models: names of the models, each evaluated.
         compare: the metric, the significance, and the conditions in which models may differ.
 
     Raises:
@@ -45,7 +45,7 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:
-    """Removes the results of models that are no longer contenders, and says so."""
+    """Removes the results of models that are no longer in params.yaml, and says so."""
     folders = {layout.evaluation_report(model).parent for model in models}
     folders |= {layout.evaluation(model).parent for model in models}
     inside = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]

@@ -94,7 +94,7 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
         "latency_batched_seconds_per_image": batched_seconds / len(test),
     }
     add_times(layout, classifier.card.fingerprint, seconds)
-    _tell(metrics, seconds["latency_batch_1_seconds"])
+    _print_summary(metrics, seconds["latency_batch_1_seconds"])
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
@@ -185,7 +185,7 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
         write_picture(pictures / name, split.images(stored)[0])
 
 
-def _tell(metrics: Metrics, seconds_for_one: float) -> None:
+def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
     """One line with what a person wants to know at once."""
     from podium.report.plots import percent
 

@@ -95,7 +95,7 @@ def append_entry(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
         PromotionRefused: the number was taken, or another entry stood there when it was read back.
     """
     key = f"{TAG}{entry.number:06d}"
-    text = _fitted(entry)
+    text = _fit_into_tag(entry)
     if key not in client.get_registered_model(name).tags:
         client.set_registered_model_tag(name, key, text)
         if client.get_registered_model(name).tags.get(key) == text:
@@ -163,7 +163,7 @@ def whoami() -> str:
     return f"{named} ({login})" if named and login else named or login or "unknown"
 
 
-def _fitted(entry: AuditEntry) -> str:
+def _fit_into_tag(entry: AuditEntry) -> str:
     """The entry as JSON; sentences are cut where it would not fit into a tag, numbers and verdicts never."""
     text = entry.model_dump_json(by_alias=True)
     if len(text) <= TAG_LIMIT:

@@ -113,14 +113,14 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
     Raises:
         ParamsError: `promote.gates` names a gate that does not exist or has no limit there.
     """
-    from podium.registry.packaged_model import load_packaged
+    from podium.registry.packaged_model import load_model
 
     adjustable = [name for name, known in GATES.items() if known.default is not None]
     for name in limits.gates:
         if name not in adjustable:
             listed = ", ".join(adjustable) or "none"
             raise ParamsError(f"promote.gates.{name} is no gate{nearest(name, adjustable)} (gates: {listed})")
-    case = Case(candidate, holder, load_packaged(candidate.folder), limits, layout)
+    case = Case(candidate, holder, load_model(candidate.folder), limits, layout)
     return [judge(name, case) for name in GATES]
 
 

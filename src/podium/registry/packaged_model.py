@@ -1,6 +1,6 @@
 """A packaged model run the way serving runs it: loaded, asked for its golden batch, timed, compared with another one.
 
-It knows nothing of gates; a promotion judges what is found here. torch and scipy are imported on use.
+It knows nothing of gates; a promotion judges what is found here..
 """
 
 import statistics
@@ -30,7 +30,7 @@ LATENCY_CALLS = 21
 CHUNK = 64  # images in memory at once
 
 
-def load_packaged(folder: Path) -> "Classifier | str":
+def load_model(folder: Path) -> "Classifier | str":
     """The model of a package, or why it does not load.
 
     Args:

@@ -188,7 +188,7 @@ def metrics_of(model: ModelResults) -> dict[str, float]:
         ("recall", {label: c.recall for label, c in m.per_class.items()}),
         ("slice", {label: s.accuracy.value for label, s in m.slices.items()}),
     ):
-        values.update(_named(f"test_{kind}", rates))
+        values.update(_name_rates(f"test_{kind}", rates))
     return values
 
 
@@ -234,7 +234,7 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
             yield prefix + key, value
 
 
-def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
+def _name_rates(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
     """Rates by `<prefix>/<label>`; labels that would get the same name are numbered."""
     named: dict[str, float] = {}
     for label, rate in rates.items():

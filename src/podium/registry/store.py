@@ -70,12 +70,12 @@ def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     _probe(uri, pauses)
     _set_process_wide(uri)
     if not is_local(uri):
-        return _opened(uri)
+        return _connect(uri)
     # Two processes that make the tables of one new file at the same time break each other.
     lock = layout.main_root / WORK / "mlflow.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        return _opened(uri)
+        return _connect(uri)
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def _set_process_wide(uri: str) -> None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
-def _opened(uri: str) -> "MlflowClient":
+def _connect(uri: str) -> "MlflowClient":
     """A client; where the URI is of a kind that MLflow does not know, the message lists those it does."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

@@ -201,7 +201,7 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.accuracy": repr(best.metrics.accuracy.value),
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
         **results.comparison_tags,
-        **_relaxed(results),
+        **_relaxed_tag(results),
     }
 
 
@@ -240,7 +240,7 @@ def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: R
         client.update_model_version(version.name, version.version, description(results))
 
 
-def _relaxed(results: Results) -> dict[str, str]:
+def _relaxed_tag(results: Results) -> dict[str, str]:
     """The critical expectations that were made warnings, each with the reason; no tag where there is none."""
     told = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
     return {"podium.relaxed": "; ".join(told)} if told else {}

@@ -1,4 +1,4 @@
-"""The plots of an evaluation as PNG: the same numbers and fonts give the same bytes. Needs matplotlib (Agg), pandas.
+"""The plots of an evaluation as PNG: the same numbers and fonts give the same bytes.
 
 Sizes grow with the number of classes, so that 2 and 40 classes are both legible.
 """
