@@ -2,12 +2,12 @@
 
 | side | what |
 |---|---|
-| `podium-recipe` | the engine: frozen layers once per view, then their tail alone; bfloat16, channels_last |
+| `podium-recipe` | the engine: frozen layers once per view, then the rest alone; bfloat16, channels_last |
 | `plain-recipe` | ImageFolder, torchvision v2 on each image, two workers, float32; frozen layers without gradient |
 | `podium-study` | trials of the learning rate with pruning, then a training run, all from the same kept views |
 | `plain-study` | as many trials of the same sampler over the same range, none given up, then a training run, as above |
 
-Both networks begin with the same weights and freeze the same units, which stay in evaluation mode. The last line
+Both networks begin with the same weights and freeze the same blocks, which stay in evaluation mode. The last line
 printed is JSON.
 """
 
@@ -48,7 +48,7 @@ from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.callbacks import Callback
 from podium.models.compute import Compute
-from podium.models.engine import Fitted, fit
+from podium.models.engine import FitResult, fit
 from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job, apply_values, rescale_schedule
 from podium.models.study import Study, Trial
@@ -199,7 +199,7 @@ def _podium_study(frozen: Frozen) -> Spent:
     return clock.spent([result.state for result in results], final.train.learning_rate)
 
 
-def _fitted(frozen: Frozen, contender: Contender, folder: Path, callback: Callback) -> Fitted:
+def _fitted(frozen: Frozen, contender: Contender, folder: Path, callback: Callback) -> FitResult:
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
     cache = ActivationCache(folder, Resources().cache_gib, {})
@@ -239,15 +239,17 @@ def _plain(frozen: Frozen, epochs: int, rate: float) -> Iterator[tuple[float, fl
     task = frozen.task(epochs, rate)
     train, val = loaders(task, expert=False)
     network = frozen.network()
-    still = [network.get_submodule(name) for name in Plan.of(network, frozen.contender(1), frozen.image_size).frozen]
+    still = [
+        network.get_submodule(name) for name in Plan.of(network, frozen.contender(1), frozen.image_size).frozen_blocks
+    ]
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, rate, weight_decay=DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(task, len(train)))
     smoothed, exact = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), nn.CrossEntropyLoss(reduction="sum")
     for _ in range(epochs):
         network.train()
-        for unit in still:
-            unit.eval()
+        for block in still:
+            block.eval()
         for x, y in train:
             optimizer.zero_grad()
             smoothed(network(x), y).backward()

@@ -21,7 +21,7 @@ from podium.config.contender import Contender
 from podium.config.runtime import Runtime
 from podium.data.shards import PreparedSplit
 from podium.models import zoo
-from podium.models.batch_loader import Feed
+from podium.models.batch_loader import BatchLoader
 from podium.models.compute import Compute
 from podium.models.job import Job
 from podium.models.learner import Learner
@@ -133,7 +133,7 @@ def random_images(count: int, image_size: int) -> PreparedSplit:
 
 def _steps(job: Job, module: nn.Module) -> Generator[int]:
     """Trains without end; yields the number of images of each step."""
-    learner, feed = Learner(job, module), Feed(job, None)
+    learner, feed = Learner(job, module), BatchLoader(job, None)
     for epoch in itertools.count():
         learner.begin(epoch)
         for batch in feed.train(epoch):

@@ -9,7 +9,7 @@ from podium.config.contender import Contender
 from podium.config.recipe import Augment, Loss
 from podium.models import distributed, zoo
 from podium.models.checkpoint import Checkpoint
-from podium.models.engine import Fitted, fit
+from podium.models.engine import FitResult, fit
 from podium.models.job import ActivationCache
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE
@@ -39,7 +39,7 @@ RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
 }
 
 
-def run(prepared: Path, name: str, folder: Path, dies: bool = False, keep: bool = False) -> Fitted:
+def run(prepared: Path, name: str, folder: Path, dies: bool = False, keep: bool = False) -> FitResult:
     """Trains by one of the recipes; `dies` after two epochs, `keep`s checkpoints to go on from."""
     architecture, trainable, changes = RECIPES[name]
     section = Contender.model_validate({"architecture": architecture, "trainable": trainable, "train": RECIPE})
@@ -64,7 +64,7 @@ def run_all(root: Path) -> None:
         (root / f"{name} {distributed.rank()}.json").write_text(json.dumps(told))
 
 
-def _digest(fitted: Fitted) -> str:
+def _digest(fitted: FitResult) -> str:
     """Of the best weights, names and bytes."""
     weights = hashlib.sha256()
     for name, tensor in fitted.best.items():

@@ -11,7 +11,7 @@ from podium.core.errors import ModelError, UsageError
 from podium.records.base import Triple
 
 if TYPE_CHECKING:
-    from podium.models.zoo import Figures
+    from podium.models.zoo import ArchitectureCost
     from podium.weights.published import Proposal, Published
 
 AT_MOST = 40  # architectures that are built to be counted: more would take long
@@ -24,7 +24,7 @@ class _Listed:
 
     architecture: str
     image_size: int
-    figures: "Figures | None"
+    figures: "ArchitectureCost | None"
     weights: int
     licences: tuple[str, ...]
 
@@ -88,7 +88,7 @@ def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
         print("Others that match a pattern:     podium models 'efficientnet*'")
     else:
         print()
-    print("Units and weights of one:        podium models resnet50")
+    print("Blocks and weights of one:       podium models resnet50")
     print("Weights with equal pretraining:  podium models --matched resnet50 convnext_tiny")
 
 
@@ -120,15 +120,15 @@ def _flat(row: _Listed) -> dict[str, object]:
 
 
 def _one(architecture: str, as_json: bool) -> None:
-    """Figures, units by stage, published weights."""
+    """Figures, blocks by stage, published weights."""
     from podium.config.contender import Network
     from podium.models import zoo
-    from podium.models.blocks import chain
+    from podium.models.blocks import find_blocks
     from podium.weights.published import list_published
 
     costs = zoo.figures(architecture)
     mean, std = zoo.normalisation(architecture)
-    stages = chain(zoo.without_values(architecture), Network(architecture=architecture)).stages
+    stages = find_blocks(zoo.build_on_meta(architecture), Network(architecture=architecture)).stages
     weights = list_published(architecture)
     if as_json:
         print_json(
@@ -153,14 +153,14 @@ def _one(architecture: str, as_json: bool) -> None:
 
 
 def _print_stages(stages: Sequence[Sequence[str]]) -> None:
-    """The units that can be frozen, by stage; no stages where the network is no chain."""
+    """The blocks that can be frozen, by stage; no stages where the network is no sequence."""
     if not stages:
-        print("\nNo chain of feature maps: it is trained as a whole (trainable: all).")
+        print("\nNo sequence of feature maps: it is trained as a whole (trainable: all).")
         return
-    print("\nStages, with the units that `trainable: {from: ...}` may name")
-    shown = table("  stage", "units", fold=("units",))
-    for number, units in enumerate(stages, start=1):
-        add_row(shown, "  head" if number == len(stages) else f"  {number}", " ".join(units))
+    print("\nStages, with the blocks that `trainable: {from: ...}` may name")
+    shown = table("  stage", "blocks", fold=("blocks",))
+    for number, blocks in enumerate(stages, start=1):
+        add_row(shown, "  head" if number == len(stages) else f"  {number}", " ".join(blocks))
     console().print(shown)
 
 

@@ -32,7 +32,7 @@ class Network(Section):
 
 
 class From(Section):
-    """The first unit that learns (`podium models NAME` lists them); all before it is frozen."""
+    """The first block that learns (`podium models NAME` lists them); all before it is frozen."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 

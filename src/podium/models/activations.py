@@ -1,6 +1,6 @@
-"""What a frozen prefix gives for every image, computed once per view and kept on disk for all trials of a study.
+"""What a frozen part gives for every image, computed once per view and kept on disk for all trials of a study.
 
-With `train.views: K` every image has K changed versions, taken in turn by the epochs, so a prefix that never learns
+With `train.views: K` every image has K changed versions, taken in turn by the epochs, so what never learns
 needs to see each of them once. Its outputs are rounded to bfloat16 and memory-mapped. A view is written, whole or not
 at all, when an epoch first needs it: a run that was killed goes on with the views that are there, and the trials of a
 study and the final training take them from each other. Where the disk budget is too small, each batch is computed
@@ -38,25 +38,25 @@ _GIB = 2**30
 _BYTES = 2  # of a bfloat16
 
 
-class Features:
-    """Inputs of the tail: kept on disk, or computed when asked for.
+class Activations:
+    """Inputs of the trainable part: kept on disk, or computed when asked for.
 
     Attributes:
         entry: the folder of what is kept; None where the budget is too small.
     """
 
-    def __init__(self, job: Job, prefix: nn.Sequential) -> None:
+    def __init__(self, job: Job, frozen: nn.Sequential) -> None:
         """Decides whether outputs are kept; nothing is computed yet but one image.
 
         Args:
             job: with `views` and a cache, and without mixing of images. Each combination of data, settings and weights
                 has an entry of its own in the cache's folder. Sizes alone decide whether there is room, never what
                 happens to be free.
-            prefix: `Plan.prefix`, on the device, in evaluation mode.
+            frozen: `Plan.frozen`, on the device, in evaluation mode.
         """
         if job.recipe.views is None or job.cache is None:
             raise ValueError("activations are kept for a job with views and a cache")
-        self._job, self._prefix, self._views, self._cache = job, prefix, job.recipe.views, job.cache
+        self._job, self._frozen, self._views, self._cache = job, frozen, job.recipe.views, job.cache
         self._kept: dict[str, NDArray[np.uint16]] = {}
         self._drawn: tuple[int, Augmentation] | None = None
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
@@ -79,11 +79,11 @@ class Features:
             DataError: the disk is full, or what is kept is damaged.
         """
         if self.entry is not None:
-            self._stored(self._job.train, epoch % self._views)
-            self._stored(self._job.val, None)
+            self._load_view(self._job.train, epoch % self._views)
+            self._load_view(self._job.val, None)
 
     def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
-        """The tail's input for some training images, as the epoch's view shows them.
+        """The trainable part's input for some training images, as the epoch's view shows them.
 
         Args:
             rows: int64, shape (B,), any order.
@@ -98,29 +98,29 @@ class Features:
         return self._batch(self._job.train, epoch % self._views, rows)
 
     def val(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The tail's input for some validation images, unchanged; else like `train`."""
+        """The trainable part's input for some validation images, unchanged; else like `train`."""
         return self._batch(self._job.val, None, rows)
 
     def _batch(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
         if self.entry is None:
             values = self._compute(split, view, rows)
         else:
-            values = torch.from_numpy(self._stored(split, view)[rows]).view(torch.bfloat16)
-            values = values.permute(0, 3, 1, 2) if self._rearranged else values
+            values = torch.from_numpy(self._load_view(split, view)[rows]).view(torch.bfloat16)
+            values = values.permute(0, 3, 1, 2) if self._channels_last else values
         compute = self._job.compute
         values = values.to(compute.device, compute.dtype)
         return compute.place_batch(values) if values.dim() == 4 else values
 
     def _compute(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The prefix's output of some images, bfloat16, on the device."""
-        return self._through(split.images(rows), None if view is None else self._changes(view).take(rows))
+        """The frozen part's output of some images, bfloat16, on the device."""
+        return self._forward(split.images(rows), None if view is None else self._changes(view).take(rows))
 
-    def _through(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
+    def _forward(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
         job = self._job
         pixels = torch.from_numpy(images).to(job.compute.device)
         x = job.compute.place_batch(augment.apply(pixels, change, job.mean, job.std))
         with torch.no_grad(), job.compute.autocast():
-            out: torch.Tensor = self._prefix(x)
+            out: torch.Tensor = self._frozen(x)
         return out.to(torch.bfloat16)
 
     def _changes(self, view: int) -> Augmentation:
@@ -132,7 +132,7 @@ class Features:
             self._drawn = view, augment.draw(self._job.recipe.augment, random, len(split), size)
         return self._drawn[1]
 
-    def _stored(self, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
+    def _load_view(self, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
         name = "unchanged" if view is None else f"view-{view:03d}"
         if name not in self._kept and self.entry is not None:
@@ -163,13 +163,13 @@ class Features:
                 del sizes[other]
 
     def _write(self, path: Path, split: PreparedSplit, view: int | None) -> None:
-        def read(piece: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-            rows = np.arange(*piece)
+        def read(bounds: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+            rows = np.arange(*bounds)
             return rows, split.images(rows)
 
         changes = None if view is None else self._changes(view)
         what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
-        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *self._lying)}
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *self._stored_shape)}
         with (
             replacing(path) as temporary,
             temporary.open("wb") as out,
@@ -177,33 +177,33 @@ class Features:
         ):
             np.lib.format.write_array_header_1_0(out, header)
             for rows, images in loader.prefetch(read, loader.batch_boundaries(len(split), BATCH)):
-                values = self._through(images, None if changes is None else changes.take(rows))
-                values = values.permute(0, 2, 3, 1) if self._rearranged else values
+                values = self._forward(images, None if changes is None else changes.take(rows))
+                values = values.permute(0, 2, 3, 1) if self._channels_last else values
                 out.write(values.contiguous().view(torch.uint16).cpu().numpy().data)
                 advance(len(rows))
 
     @property
-    def _rearranged(self) -> bool:
+    def _channels_last(self) -> bool:
         """Whether values lie on disk as (N, H, W, C), which is how channels_last memory lies."""
         return len(self._shape) == 3 and self._job.compute.memory_format is torch.channels_last
 
     @property
-    def _lying(self) -> tuple[int, ...]:
+    def _stored_shape(self) -> tuple[int, ...]:
         """The shape of one image's values on disk."""
-        return (*self._shape[1:], self._shape[0]) if self._rearranged else self._shape
+        return (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
 
     def _digest(self) -> str:
         """Names all that decides what is kept, but for the number of views."""
         job = self._job
         weights = hashlib.sha256()
-        for name, tensor in self._prefix.state_dict().items():
+        for name, tensor in self._frozen.state_dict().items():
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             weights.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return fingerprint(
             {
                 "data": {"train": job.train.digest, "val": job.val.digest},
                 "weights": weights.hexdigest(),
-                "units": str(self._prefix),  # what has no weights counts too: average or maximum pooling
+                "blocks": str(self._frozen),  # what has no weights counts too: average or maximum pooling
                 "changes": job.recipe.augment.model_dump(mode="json"),
                 "normalisation": [job.mean, job.std],
                 "seed": job.seed,
@@ -212,7 +212,7 @@ class Features:
         )
 
 
-def keep_only(folder: Path, entry: Path | None) -> None:
+def remove_other_entries(folder: Path, entry: Path | None) -> None:
     """Removes what earlier recipes, weights or data of a model left behind.
 
     Args:

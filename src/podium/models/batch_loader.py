@@ -1,4 +1,4 @@
-"""What a network is given, batch by batch: pixels changed and normalised, or the activations of its frozen prefix.
+"""What a network is given, batch by batch: pixels changed and normalised, or the activations of its frozen part.
 
 Images travel to the device as bytes, once a step; a thread reads those of the next step meanwhile. Of several
 processes each reads its own part of a batch, or all of it where images of a batch are mixed with each other.
@@ -16,7 +16,7 @@ from podium.data import loader
 from podium.data.augment import Augmentation, apply, draw, normalise
 from podium.data.randomness import generator
 from podium.models import distributed
-from podium.models.activations import Features
+from podium.models.activations import Activations
 from podium.models.job import Job
 
 _LEAST = 2  # batch normalisation has no variance of a single value
@@ -29,7 +29,7 @@ class Batch:
     Attributes:
         step: number of the step, from 0 over the whole run; of validation: of the batch.
         rows: int64, shape (N,): row numbers of the whole batch, all processes' parts.
-        x: float32, shape (B, 3, H, W), or activations of a frozen prefix, on the device.
+        x: float32, shape (B, 3, H, W), or activations of a frozen part, on the device.
         labels: int64, shape (B,), class numbers, on the device.
         counts: float32, shape (B,): 1, or 0 for an image that only fills up a part too small to learn from; None = all.
         others: int64, shape (B,): label of the image mixed in; None where none is.
@@ -47,7 +47,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
-    def piece(self, begin: int, end: int) -> "Batch":
+    def micro_batch(self, begin: int, end: int) -> "Batch":
         """Some of the images, for a micro-batch."""
 
         def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
@@ -65,23 +65,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Feed:
-    """Gives the batches of a job. `features`: of its frozen prefix, where they are kept."""
+class BatchLoader:
+    """Gives the batches of a job. `features`: of its frozen part, where they are kept."""
 
     job: Job
-    features: Features | None
+    features: Activations | None
 
     @classmethod
-    def of(cls, job: Job, prefix: nn.Sequential | None) -> "Feed":
-        """Gives a tail the activations of its frozen prefix where they can be kept: with views, and room on the disk.
+    def of(cls, job: Job, frozen: nn.Sequential | None) -> "BatchLoader":
+        """Gives the activations of the frozen part where they can be kept: with views, and room on the disk.
 
         Args:
             job: what is fitted.
-            prefix: frozen, on the device; None where all of a network learns.
+            frozen: `Plan.frozen`, on the device; None where all of a network learns.
         """
-        if prefix is None or job.recipe.views is None or job.cache is None:
+        if frozen is None or job.recipe.views is None or job.cache is None:
             return cls(job, None)
-        return cls(job, Features(job, prefix))
+        return cls(job, Activations(job, frozen))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,7 +89,7 @@ class Feed:
         return len(loader.batch_boundaries(len(self.job.train), self.job.recipe.batch_size))
 
     def prepare(self, epoch: int) -> None:
-        """Has what an epoch needs of the frozen prefix kept on disk, by the first process for all."""
+        """Has what an epoch needs of the frozen part kept on disk, by the first process for all."""
         if self.features is not None:
             if distributed.is_main_process():
                 self.features.prepare(epoch)

@@ -1,8 +1,8 @@
-"""A network as an ordered chain of units, so that its front can be frozen and its back trained alone.
+"""A network as an ordered sequence of blocks, so that its front can be frozen and its back trained alone.
 
-Units are a network's children, with plain Sequentials (and timm's heads, which are chains too) opened. That they form
-a chain is not taken on trust: `cutting.split` proves it wherever a network is cut. So one mechanism serves timm,
-torchvision and our own networks.
+Blocks are a network's children, with plain Sequentials (and timm's heads, which are sequences too) opened. That one
+follows the other is not taken on trust: `freezing.split_network` proves it wherever a network is split. So one
+mechanism serves timm, torchvision and our own networks.
 
 Transformers and the like have no feature maps and are more than their children one after the other: they add position
 embeddings, say. timm computes them in two methods, `forward_features` and `forward_head`, and so the head is what the
@@ -27,12 +27,12 @@ from podium.models.zoo.build import Composed
 from podium.models.zoo.families import image_size
 
 BACKBONE = "backbone."
-"""How the names of a composed network's units start, but for those of its attention and its head."""
+"""How the names of a composed network's blocks start, but for those of its attention and its head."""
 
 WRONG_INPUT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What networks raise for an input that does not fit."""
 
-_OPENED: tuple[type[nn.Module], ...] = (
+_CONTAINERS: tuple[type[nn.Module], ...] = (
     nn.Sequential,
     timm.layers.ClassifierHead,
     timm.layers.NormMlpClassifierHead,
@@ -44,29 +44,29 @@ _SAME_IN_TRAINING = (
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The units of a network in the order in which they are called.
+class BlockSequence:
+    """The blocks of a network in the order in which they are called.
 
     Attributes:
-        stages: units by stage, at least one each; the last stage is the head. Empty where there is no such order.
-        aside: units that evaluation never calls, such as the auxiliary classifiers of GoogLeNet.
+        stages: blocks by stage, at least one each; the last stage is the head. Empty where there is no such order.
+        unused: blocks that evaluation never calls, such as the auxiliary classifiers of GoogLeNet.
         by_methods: whether the network has no feature maps and its head is what its method `forward_head` calls.
     """
 
     stages: tuple[tuple[str, ...], ...]
-    aside: tuple[str, ...]
+    unused: tuple[str, ...]
     by_methods: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All units but those aside."""
+        """All blocks but the unused ones."""
         return tuple(itertools.chain.from_iterable(self.stages))
 
 
-def unit_names(module: nn.Module) -> list[str]:
-    """Names of a network's units in the order in which they were made.
+def block_names(module: nn.Module) -> list[str]:
+    """Names of a network's blocks in the order in which they were made.
 
-    A composed network (backbone, attention, head) has the units of its backbone under `backbone.`.
+    A composed network (backbone, attention, head) has the blocks of its backbone under `backbone.`.
 
     Args:
         module: a network.
@@ -74,11 +74,11 @@ def unit_names(module: nn.Module) -> list[str]:
     Returns:
         Dotted names of submodules, none of which holds another.
     """
-    return _names(module, _OPENED)
+    return _names(module, _CONTAINERS)
 
 
-def chain(module: nn.Module, network: Network) -> Chain:
-    """Finds a network's units and stages without computing a number.
+def find_blocks(module: nn.Module, network: Network) -> BlockSequence:
+    """Finds a network's blocks and stages without computing a number.
 
     A stage begins where the resolution of the feature map falls, at the architecture's usual image size: at a toy
     size the last maps could all be one pixel. A stage without parameters joins the one before. The last stage is the
@@ -93,7 +93,7 @@ def chain(module: nn.Module, network: Network) -> Chain:
         ModelError: the network does not take images of its usual size.
     """
     side = image_size(network.architecture)
-    names = unit_names(module)
+    names = block_names(module)
     shapes = _output_shapes(module, names, side)
     sides = {name: _side(shape) for name, shape in shapes.items()}
     maps = {name for name, pixels in sides.items() if pixels > 1}
@@ -103,37 +103,37 @@ def chain(module: nn.Module, network: Network) -> Chain:
     end = max((i + 1 for i, name in enumerate(called) if name in maps), default=0)
     if any(len(shapes[name]) == 3 for name in called[end:]):  # a transformer's sequence (N, tokens, C)
         end = 0
-    body = _joined(module, _by_resolution(called[:end], sides))
-    aside = tuple(name for name in names if name not in shapes)
-    if not body or _lists(module, aside):  # a list is never called itself, but what is in it may be
+    body = _merge_fixed(module, _by_resolution(called[:end], sides))
+    unused = tuple(name for name in names if name not in shapes)
+    if not body or _lists(module, unused):  # a list is never called itself, but what is in it may be
         return _by_methods(module, side)
-    return Chain(_tuples([*body, called[end:]]), aside)
+    return BlockSequence(_tuples([*body, called[end:]]), unused)
 
 
-def after_fixed(module: nn.Module, names: Sequence[str]) -> str:
-    """The first of some units that does not merely transform, such as pooling, the same way in training.
+def skip_fixed(module: nn.Module, names: Sequence[str]) -> str:
+    """The first of some blocks that does not merely transform, such as pooling, the same way in training.
 
     What is stored after a pooling layer is smaller than what is stored before it.
 
     Args:
         module: the network.
-        names: consecutive units, at least one.
+        names: consecutive blocks, at least one.
 
     Returns:
-        Its name; the last unit where all merely transform.
+        Its name; the last block where all merely transform.
     """
     return next((name for name in names if not _is_fixed(module.get_submodule(name))), names[-1])
 
 
 def has_parameters(module: nn.Module, names: Sequence[str]) -> bool:
-    """Whether any of some units has something to learn."""
+    """Whether any of some blocks has something to learn."""
     return any(True for name in names for _ in module.get_submodule(name).parameters())
 
 
-def no_chain(network: Network) -> str:
+def not_freezable(network: Network) -> str:
     """The message for a network that cannot be frozen in part."""
     return (
-        f"{network.architecture} has no chain of feature maps here, so no part of it can be frozen, unfrozen by "
+        f"{network.architecture} has no sequence of feature maps here, so no part of it can be frozen, unfrozen by "
         "stage or given a rate of its own: use `trainable: all`, layer_decay 1 and no unfreeze_every"
     )
 
@@ -143,12 +143,12 @@ def has_two_methods(module: nn.Module) -> bool:
     return all(callable(getattr(module, method, None)) for method in ("forward_features", "forward_head"))
 
 
-def same(x: torch.Tensor, **_ignored: object) -> torch.Tensor:
+def return_input(x: torch.Tensor, **_ignored: object) -> torch.Tensor:
     """Instead of a method of a network that is not to do anything."""
     return x
 
 
-def copied(module: nn.Module) -> nn.Module:
+def shallow_copy(module: nn.Module) -> nn.Module:
     """A module of its own that shares parameters, buffers and children."""
     shallow = copy.copy(module)
     shallow._modules = dict(module._modules)
@@ -156,7 +156,7 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode within the block; every part then has the mode it had."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
@@ -167,44 +167,46 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _names(module: nn.Module, opened: Sequence[type[nn.Module]]) -> list[str]:
+def _names(module: nn.Module, containers: Sequence[type[nn.Module]]) -> list[str]:
     composed = isinstance(module, Composed)
     return [
         name
         for child, part in module.named_children()
-        for name in _opened(part, child, opened, whole=composed and f"{child}." == BACKBONE)
+        for name in _open_containers(part, child, containers, whole=composed and f"{child}." == BACKBONE)
     ]
 
 
-def _opened(part: nn.Module, name: str, opened: Sequence[type[nn.Module]], whole: bool = False) -> Iterator[str]:
+def _open_containers(
+    part: nn.Module, name: str, containers: Sequence[type[nn.Module]], whole: bool = False
+) -> Iterator[str]:
     children = list(part.named_children())
-    if children and (whole or type(part) in opened):
+    if children and (whole or type(part) in containers):
         for child, inner in children:
-            yield from _opened(inner, f"{name}.{child}", opened)
+            yield from _open_containers(inner, f"{name}.{child}", containers)
     else:
         yield name
 
 
-def _by_methods(module: nn.Module, side: int) -> Chain:
-    """The chain of a network without feature maps; no stages where timm's two methods do not compute it.
+def _by_methods(module: nn.Module, side: int) -> BlockSequence:
+    """The sequence of a network without feature maps; no stages where timm's two methods do not compute it.
 
     What learns but is never called itself (a table of positions, say) is used by methods on the way to the blocks, so
     it belongs to the first stage.
     """
     if not has_two_methods(module):
-        return Chain((), tuple(unit_names(module)))
-    names = _names(module, (*_OPENED, nn.ModuleList))
-    headless = copied(module)
-    vars(headless)["forward_head"] = same
+        return BlockSequence((), tuple(block_names(module)))
+    names = _names(module, (*_CONTAINERS, nn.ModuleList))
+    headless = shallow_copy(module)
+    vars(headless)["forward_head"] = return_input
     before = list(_output_shapes(headless, names, side))
     called = _output_shapes(module, names, side)
     head = [name for name in called if name not in before]
     never = [name for name in names if name not in called]
     learning = [name for name in never if has_parameters(module, [name])]
-    body = _joined(module, _by_block([*learning, *before]))
+    body = _merge_fixed(module, _by_block([*learning, *before]))
     if not body or not has_parameters(module, head):
-        return Chain((), tuple(names))
-    return Chain(_tuples([*body, head]), tuple(name for name in never if name not in learning), by_methods=True)
+        return BlockSequence((), tuple(names))
+    return BlockSequence(_tuples([*body, head]), tuple(name for name in never if name not in learning), by_methods=True)
 
 
 def _tuples(stages: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
@@ -212,13 +214,13 @@ def _tuples(stages: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _lists(module: nn.Module, names: Sequence[str]) -> list[str]:
-    """Those of some units that are lists of something that learns."""
+    """Those of some blocks that are lists of something that learns."""
     of = [name for name in names if isinstance(module.get_submodule(name), nn.ModuleList)]
     return [name for name in of if has_parameters(module, [name])]
 
 
 def _by_block(names: Sequence[str]) -> list[list[str]]:
-    """Groups of units; a group begins at every unit that is one of several of a name, such as `blocks.3`."""
+    """Groups of blocks; a group begins at every block that is one of several of a name, such as `blocks.3`."""
     groups: list[list[str]] = []
     for name in names:
         if not groups or name.rpartition(".")[2].isdigit():
@@ -228,7 +230,7 @@ def _by_block(names: Sequence[str]) -> list[list[str]]:
 
 
 def _by_resolution(names: Sequence[str], sides: Mapping[str, int]) -> list[list[str]]:
-    """Groups of units; a group begins where the feature map has fewer pixels than any before it."""
+    """Groups of blocks; a group begins where the feature map has fewer pixels than any before it."""
     groups: list[list[str]] = []
     least = 0
     for name in names:
@@ -239,25 +241,25 @@ def _by_resolution(names: Sequence[str], sides: Mapping[str, int]) -> list[list[
     return groups
 
 
-def _joined(module: nn.Module, groups: list[list[str]]) -> list[list[str]]:
+def _merge_fixed(module: nn.Module, groups: list[list[str]]) -> list[list[str]]:
     """Groups that can learn: one without parameters joins the one before, and so does the one after such a first."""
-    joined: list[list[str]] = []
+    merged: list[list[str]] = []
     for group in groups:
-        if joined and not (has_parameters(module, group) and has_parameters(module, joined[-1])):
-            joined[-1] += group
+        if merged and not (has_parameters(module, group) and has_parameters(module, merged[-1])):
+            merged[-1] += group
         else:
-            joined.append(group)
-    return joined
+            merged.append(group)
+    return merged
 
 
-def _is_fixed(unit: nn.Module) -> bool:
-    """Whether a unit has nothing to learn and no chance in it; what is not known to be so counts as not."""
-    parts = [part for part in unit.modules() if not list(part.children())] or [unit]
+def _is_fixed(block: nn.Module) -> bool:
+    """Whether a block has nothing to learn and no chance in it; what is not known to be so counts as not."""
+    parts = [part for part in block.modules() if not list(part.children())] or [block]
     return all(type(part) in _SAME_IN_TRAINING for part in parts)
 
 
 def _output_shapes(module: nn.Module, names: Sequence[str], side: int) -> dict[str, torch.Size]:
-    """What each called unit gives, in the order of the calls; on the meta device, so nothing is computed."""
+    """What each called block gives, in the order of the calls; on the meta device, so nothing is computed."""
     shapes: dict[str, torch.Size] = {}
 
     def noting(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -272,7 +274,7 @@ def _output_shapes(module: nn.Module, names: Sequence[str], side: int) -> dict[s
         for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers())
     }
     try:
-        with evaluating(module), torch.no_grad():
+        with eval_mode(module), torch.no_grad():
             torch.func.functional_call(module, tensors, (torch.zeros(1, 3, side, side, device="meta"),))
     except WRONG_INPUT as error:
         raise ModelError(

@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from podium.core.errors import ModelError
-from podium.core.layout import CHECKPOINT
 from podium.data.tensors import Tensors, save_weights
 from podium.models import distributed
 from podium.records.base import Record
@@ -52,7 +51,7 @@ class Checkpoint:
 
     @property
     def _file(self) -> Path:
-        return self.folder / CHECKPOINT
+        return self.folder / "checkpoint.safetensors"
 
     def save(self, progress: Progress, tensors: Tensors) -> None:
         """Replaces the saved state.
@@ -91,7 +90,7 @@ class Checkpoint:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Holds a work folder for this process; the system lets go of it when the process ends, however it ends.
 
     Args:
@@ -108,6 +107,6 @@ def claimed(folder: Path) -> Iterator[None]:
         raise ModelError(f"another process is at work in {folder}: wait for it, or stop it") from error
 
 
-def discard(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Removes a work folder once its results are written."""
     shutil.rmtree(folder, ignore_errors=True)

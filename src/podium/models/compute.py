@@ -145,7 +145,7 @@ def memory_named_in_errors(batch_size: str) -> Iterator[None]:
         ) from error
 
 
-class Room:
+class MicroBatchLimit:
     """How many images are computed at once: halved, with a notice, whenever memory is not enough for them.
 
     Attributes:
@@ -169,7 +169,7 @@ class Room:
         self.least = least
         self._may_halve = may_halve
 
-    def within(self, count: int, work: Callable[[int], Result], undo: Callable[[], None] | None = None) -> Result:
+    def run_within(self, count: int, work: Callable[[int], Result], undo: Callable[[], None] | None = None) -> Result:
         """Does some work, again and again until memory is enough for it.
 
         Args:

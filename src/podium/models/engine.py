@@ -21,12 +21,12 @@ from podium.console.progress import Advance, show_progress
 from podium.core.errors import Diverged
 from podium.data.tensors import standalone
 from podium.models import distributed
-from podium.models.batch_loader import Batch, Feed
+from podium.models.batch_loader import Batch, BatchLoader
 from podium.models.callbacks import Callback
 from podium.models.checkpoint import Checkpoint, Progress
 from podium.models.compute import memory_named_in_errors
 from podium.models.job import Job
-from podium.models.learner import Learner, below
+from podium.models.learner import Learner, select
 from podium.models.optimisers import Schedule, should_stop
 from podium.records.training import EpochResult
 
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """The outcome.
 
     Attributes:
@@ -43,7 +43,7 @@ class Fitted:
         progress: all epochs.
         images_seen: by the network, over all epochs.
         stopped_early: whether early stopping ended the run.
-        features: where what a frozen prefix gives is kept on disk; None where it is not.
+        features: where what a frozen part gives is kept on disk; None where it is not.
     """
 
     best: dict[str, torch.Tensor]
@@ -56,7 +56,7 @@ class Fitted:
 
 def fit(
     job: Job, module: nn.Module, callbacks: Sequence[Callback] = (), checkpoint: Checkpoint | None = None
-) -> Fitted:
+) -> FitResult:
     """Trains a network.
 
     Args:
@@ -86,19 +86,19 @@ class _Run:
         self._job = job
         self._checkpoint = checkpoint
         self._learner = Learner(job, module)
-        self._feed = Feed.of(job, self._learner.plan.prefix)
-        self._learner.ready_made = self._feed.features is not None
-        self._schedule = Schedule(job.recipe, self._feed.steps_per_epoch)
+        self._loader = BatchLoader.of(job, self._learner.plan.frozen)
+        self._learner.given_activations = self._loader.features is not None
+        self._schedule = Schedule(job.recipe, self._loader.steps_per_epoch)
         self._progress, saved = checkpoint.restore() if checkpoint else (Progress(), {})
-        self._best = below("best/", saved)
+        self._best = select("best/", saved)
         if saved:
             self._learner.load(saved)
-            self._best = self._best or standalone(self._learner.best_guess.state_dict())
-            self._learner.room.images = self._progress.micro_batch_size
+            self._best = self._best or standalone(self._learner.best_module.state_dict())
+            self._learner.limit.images = self._progress.micro_batch_size
             done = len(self._progress.history)
             _LOG.info(f"{job.label}: resumes after epoch {done} of {job.recipe.epochs}")
 
-    def finish(self, callbacks: Sequence[Callback]) -> Fitted:
+    def finish(self, callbacks: Sequence[Callback]) -> FitResult:
         """Trains the epochs that are missing."""
         job, recipe = self._job, self._job.recipe
         steps = self._schedule.steps_per_epoch
@@ -108,24 +108,24 @@ class _Run:
                 started = time.perf_counter()
                 row = self._epoch(self._progress.val_losses, advance)
                 if row.val_loss < min(self._progress.val_losses, default=math.inf):
-                    self._best = standalone(self._learner.best_guess.state_dict())
+                    self._best = standalone(self._learner.best_module.state_dict())
                 seconds = time.perf_counter() - started
                 self._progress = Progress(
                     history=(*self._progress.history, row),
                     seconds=(*self._progress.seconds, seconds),
-                    micro_batch_size=self._learner.room.images,
+                    micro_batch_size=self._learner.limit.images,
                 )
                 self._save()
                 for callback in callbacks:
                     callback.on_epoch_end(row, seconds)
         history = self._progress.history
-        return Fitted(
+        return FitResult(
             best=standalone({**self._learner.module.state_dict(), **self._best}),
             best_row=self._progress.best,
             progress=self._progress,
             images_seen=len(history) * len(job.train),
             stopped_early=len(history) < recipe.epochs,
-            features=self._feed.features.entry if self._feed.features else None,
+            features=self._loader.features.entry if self._loader.features else None,
         )
 
     def _stops_early(self) -> bool:
@@ -150,10 +150,10 @@ class _Run:
             the weights after the last step, or of their average.
         """
         epoch, learner = len(val_losses), self._learner
-        self._feed.prepare(epoch)
+        self._loader.prepare(epoch)
         learner.begin(epoch)
-        figures, rate = _Figures(self._job, epoch), 0.0
-        for batch in self._feed.train(epoch):
+        figures, rate = _StepMetrics(self._job, epoch), 0.0
+        for batch in self._loader.train(epoch):
             rate = self._schedule.rate(batch.step, val_losses)
             figures.add(batch, rate, learner.step(batch, rate))
             advance(1)
@@ -161,7 +161,7 @@ class _Run:
         val_loss, val_accuracy = self._validate()
         step = (epoch + 1) * self._schedule.steps_per_epoch
         if not math.isfinite(val_loss):
-            raise _diverged(self._job, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
+            raise _divergence(self._job, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
         return EpochResult(
             epoch=epoch + 1,
             step=step,
@@ -175,15 +175,15 @@ class _Run:
     def _validate(self) -> tuple[float, float]:
         """Mean cross entropy in nats (whatever is minimised, so that recipes can be compared) and accuracy."""
         learner, job = self._learner, self._job
-        learner.agree()
+        learner.sync_buffers()
         figures = torch.zeros(2, dtype=torch.float64, device=job.compute.device)
-        for batch in self._feed.val():
-            figures += learner.judge(batch)
+        for batch in self._loader.val():
+            figures += learner.validate_batch(batch)
         loss_sum, right = distributed.all_reduce(figures).tolist()
         return loss_sum / len(job.val), right / len(job.val)
 
 
-class _Figures:
+class _StepMetrics:
     """Losses and hits of the steps of an epoch. On CUDA they are read one step late, so that Python need not wait."""
 
     def __init__(self, job: Job, epoch: int) -> None:
@@ -215,9 +215,9 @@ class _Figures:
             if not math.isfinite(loss):
                 where = f"step {step + 1} (epoch {self._epoch + 1}, learning rate {rate:.3g})"
                 names = ", ".join(self._job.train.index["image_id"].iloc[rows])
-                raise _diverged(self._job, f"loss is {loss} at {where}, images {names}")
+                raise _divergence(self._job, f"loss is {loss} at {where}, images {names}")
             self._sums = [self._sums[0] + loss * len(rows), self._sums[1] + right * len(rows)]
 
 
-def _diverged(job: Job, what: str) -> Diverged:
+def _divergence(job: Job, what: str) -> Diverged:
     return Diverged(f"{job.label}: the {what}: lower train.learning_rate or lengthen train.warmup_epochs")

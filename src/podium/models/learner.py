@@ -16,7 +16,7 @@ from podium.data import loader
 from podium.data.randomness import number
 from podium.models import distributed, optimisers
 from podium.models.batch_loader import Batch
-from podium.models.compute import Room, keep_memory
+from podium.models.compute import MicroBatchLimit, keep_memory
 from podium.models.freezing import Plan
 from podium.models.job import Job
 from podium.models.losses import LossFunction
@@ -34,9 +34,10 @@ class Learner:
 
     Attributes:
         module: the whole network.
-        plan: what of it is frozen: a prefix that never changes, and a tail that learns, now or later.
-        room: how many images are computed at once.
-        ready_made: batches hold the prefix's activations, so that the tail alone is computed; set once they do.
+        plan: what of it is frozen: a frozen part that never changes, and a trainable part that learns, now or later.
+        limit: how many images are computed at once.
+        given_activations: batches hold the frozen part's activations, so that the trainable part alone is computed; set
+            once they do.
     """
 
     def __init__(self, job: Job, module: nn.Module) -> None:
@@ -58,39 +59,39 @@ class Learner:
             module = timm.layers.convert_sync_batchnorm(module)
         self.module = module
         self.plan = Plan.of(module, job.contender, job.train.preprocessing.image_size)
-        least = 2 if any(isinstance(part, _BATCH_NORM) for part in self.plan.tail.modules()) else 1
+        least = 2 if any(isinstance(part, _BATCH_NORM) for part in self.plan.trainable.modules()) else 1
         wanted = min(recipe.micro_batch_size or recipe.batch_size, recipe.batch_size)
         if wanted < least:
             raise ModelError(
                 f"{job.label}: batch normalisation learns from two images or more at a time, but train.batch_size or "
                 f"train.micro_batch_size is {wanted}: raise it"
             )
-        self.room = Room(job.label, wanted, recipe.batch_size, least=least, may_halve=alone)
-        self._room_to_judge = Room(job.label, wanted, recipe.batch_size, may_halve=alone)
-        self.ready_made = False
+        self.limit = MicroBatchLimit(job.label, wanted, recipe.batch_size, least=least, may_halve=alone)
+        self._val_limit = MicroBatchLimit(job.label, wanted, recipe.batch_size, may_halve=alone)
+        self.given_activations = False
         self._job = job
         self._loss = LossFunction.of(recipe.loss, job.train.labels, job.coarse_classes, job.compute.device)
-        self._optimizer = optimisers.create_optimizer(self.plan.tail, recipe, self.plan.depth)
-        self._average = Average(self.plan.tail, recipe.ema_decay) if recipe.ema_decay is not None else None
-        self._judged = job.compute.compile(self.best_guess)
+        self._optimizer = optimisers.create_optimizer(self.plan.trainable, recipe, self.plan.depth)
+        self._average = Average(self.plan.trainable, recipe.ema_decay) if recipe.ema_decay is not None else None
+        self._compiled_best = job.compute.compile(self.best_module)
         self._ddp: DistributedDataParallel | None = None
-        self._learning = job.compute.compile(self.plan.tail)
-        self._buffers = list(self.plan.tail.buffers())
+        self._compiled = job.compute.compile(self.plan.trainable)
+        self._buffers = list(self.plan.trainable.buffers())
         self._buffers_before = [buffer.clone() for buffer in self._buffers]
 
     @property
-    def best_guess(self) -> nn.Module:
-        """What is validated and kept of the tail: the average of its weights where there is one."""
-        return self.plan.tail if self._average is None else self._average.module
+    def best_module(self) -> nn.Module:
+        """What is validated and kept of the trainable part: the average of its weights where there is one."""
+        return self.plan.trainable if self._average is None else self._average.module
 
     @property
     def all_learn_from(self) -> int:
-        """The first epoch, from 0, in which all of the tail learns: no stage waits to be unfrozen any more."""
+        """The first epoch, from 0, in which all that may learn does: no stage waits to be unfrozen any more."""
         return (self.plan.unfreeze_every or 0) * max(self.plan.depth.values(), default=0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that learning has changed, by name; tensors are not copies."""
-        kept = {"tail": self.plan.tail.state_dict(), "optimiser": optimisers.state(self._optimizer)}
+        kept = {"trainable": self.plan.trainable.state_dict(), "optimiser": optimisers.state(self._optimizer)}
         if self._average is not None:
             kept["average"] = self._average.state()
         return {f"{part}/{name}": tensor for part, tensors in kept.items() for name, tensor in tensors.items()}
@@ -101,10 +102,10 @@ class Learner:
         Args:
             state: what `state` gave for the same job.
         """
-        self.plan.tail.load_state_dict(below("tail/", state))
-        optimisers.restore(self._optimizer, below("optimiser/", state))
+        self.plan.trainable.load_state_dict(select("trainable/", state))
+        optimisers.restore(self._optimizer, select("optimiser/", state))
         if self._average is not None:
-            self._average.load(below("average/", state))
+            self._average.load(select("average/", state))
 
     def begin(self, epoch: int) -> None:
         """Gets ready to learn what this epoch lets learn; the rest stays in evaluation mode."""
@@ -112,8 +113,8 @@ class Learner:
         device = self._job.compute.device
         if distributed.world_size() > 1 and (changed or self._ddp is None):
             devices = [device] if device.type == "cuda" else None
-            self._ddp = DistributedDataParallel(self.plan.tail, device_ids=devices, forward_sync_buffers=False)
-            self._learning = self._job.compute.compile(self._ddp)
+            self._ddp = DistributedDataParallel(self.plan.trainable, device_ids=devices, forward_sync_buffers=False)
+            self._compiled = self._job.compute.compile(self._ddp)
 
     def step(self, batch: Batch, rate: float) -> torch.Tensor:
         """One optimiser step.
@@ -128,19 +129,19 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         _copy(self._buffers, self._buffers_before)
-        figures = self.room.within(
-            self._largest_part(batch),
-            lambda at_once: self._gradient(batch, at_once),
+        figures = self.limit.run_within(
+            self._largest_share(batch),
+            lambda at_once: self._backward(batch, at_once),
             undo=lambda: _copy(self._buffers_before, self._buffers),
         )
         if self._job.recipe.clip_norm is not None:
-            clip_grad_norm_(self.plan.tail.parameters(), self._job.recipe.clip_norm)
+            clip_grad_norm_(self.plan.trainable.parameters(), self._job.recipe.clip_norm)
         self._optimizer.step()
         if self._average is not None:
-            self._average.update(self.plan.tail)
+            self._average.update(self.plan.trainable)
         return distributed.all_reduce(figures)
 
-    def judge(self, batch: Batch) -> torch.Tensor:
+    def validate_batch(self, batch: Batch) -> torch.Tensor:
         """Measures validation images, in evaluation mode.
 
         Args:
@@ -153,79 +154,83 @@ class Learner:
         def measured(at_once: int) -> torch.Tensor:
             figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
             for begin, end in loader.micro_batches(len(batch), at_once):
-                logits = self._outputs(self._judged, batch.x[begin:end])[0]
+                logits = self._outputs(self._compiled_best, batch.x[begin:end])[0]
                 losses = F.cross_entropy(logits, batch.labels[begin:end], reduction="none")
                 figures += _sums(losses, logits.argmax(1) == batch.labels[begin:end])
             return figures
 
         with torch.inference_mode():
-            return self._room_to_judge.within(len(batch), measured)
+            return self._val_limit.run_within(len(batch), measured)
 
-    def agree(self) -> None:
+    def sync_buffers(self) -> None:
         """Ends an epoch: the same buffers in all processes, and evaluation mode."""
-        for module in dict.fromkeys([self.plan.tail, self.best_guess]):  # in the same order in all processes
+        for module in dict.fromkeys([self.plan.trainable, self.best_module]):  # in the same order in all processes
             distributed.average_buffers(module)
-        self.best_guess.eval()
+        self.best_module.eval()
 
-    def _gradient(self, batch: Batch, at_once: int) -> torch.Tensor:
+    def _backward(self, batch: Batch, at_once: int) -> torch.Tensor:
         """The gradient of the mean loss of the whole batch, added up over micro-batches and processes."""
         job = self._job
         torch.manual_seed(number(job.seed, "dropout", batch.step * distributed.world_size() + distributed.rank()))
         self._optimizer.zero_grad()
         images = len(batch.rows)
         figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-        pieces = self._pieces(batch, at_once)
-        for position, piece in enumerate(pieces, 1):
-            with self._kept_here(position < len(pieces)):
-                logits, *auxiliary = self._outputs(self._learning, piece.x)
-                losses = self._losses(logits, piece)
+        micro_batches = self._micro_batches(batch, at_once)
+        for position, micro_batch in enumerate(micro_batches, 1):
+            with self._no_sync(position < len(micro_batches)):
+                logits, *auxiliary = self._outputs(self._compiled, micro_batch.x)
+                losses = self._losses(logits, micro_batch)
                 for other in auxiliary:
-                    losses = losses + AUXILIARY * self._losses(other, piece)
+                    losses = losses + AUXILIARY * self._losses(other, micro_batch)
                 torch.autograd.backward(losses.sum() * (distributed.world_size() / images))  # DDP divides by its size
-            right = logits.argmax(1) == piece.labels
-            figures += _sums(losses.detach(), right if piece.counts is None else right * piece.counts)
+            right = logits.argmax(1) == micro_batch.labels
+            figures += _sums(losses.detach(), right if micro_batch.counts is None else right * micro_batch.counts)
         return figures / images
 
-    def _largest_part(self, batch: Batch) -> int:
+    def _largest_share(self, batch: Batch) -> int:
         """Images of the batch in the process that has the most of them."""
         return max(len(batch), -(-len(batch.rows) // distributed.world_size()))
 
-    def _pieces(self, batch: Batch, at_once: int) -> list[Batch]:
+    def _micro_batches(self, batch: Batch, at_once: int) -> list[Batch]:
         """The micro-batches: every image counts once, also one that is in two of them.
 
         All processes have as many, because those of SyncBatchNorm wait for each other in each.
         """
-        most = -(-self._largest_part(batch) // at_once)
-        pieces, counted = [], 0
-        for begin, end in loader.micro_batches(len(batch), at_once, self.room.least, most):
-            piece = batch.piece(begin, end)
+        most = -(-self._largest_share(batch) // at_once)
+        micro_batches, counted = [], 0
+        for begin, end in loader.micro_batches(len(batch), at_once, self.limit.least, most):
+            micro_batch = batch.micro_batch(begin, end)
             if begin < counted:
-                counts = torch.ones_like(piece.labels, dtype=torch.float32) if piece.counts is None else piece.counts
+                counts = (
+                    torch.ones_like(micro_batch.labels, dtype=torch.float32)
+                    if micro_batch.counts is None
+                    else micro_batch.counts
+                )
                 again = torch.arange(begin, end, device=counts.device) < counted
-                piece = replace(piece, counts=counts.masked_fill(again, 0))
-            pieces.append(piece)
+                micro_batch = replace(micro_batch, counts=counts.masked_fill(again, 0))
+            micro_batches.append(micro_batch)
             counted = end
-        return pieces
+        return micro_batches
 
-    def _losses(self, logits: torch.Tensor, piece: Batch) -> torch.Tensor:
+    def _losses(self, logits: torch.Tensor, micro_batch: Batch) -> torch.Tensor:
         """The loss of each image: of its label, or of two labels by their shares."""
-        losses = self._loss(logits, piece.labels)
-        if piece.others is not None and piece.share is not None:
-            losses = piece.share * losses + (1 - piece.share) * self._loss(logits, piece.others)
-        return losses if piece.counts is None else losses * piece.counts
+        losses = self._loss(logits, micro_batch.labels)
+        if micro_batch.others is not None and micro_batch.share is not None:
+            losses = micro_batch.share * losses + (1 - micro_batch.share) * self._loss(logits, micro_batch.others)
+        return losses if micro_batch.counts is None else losses * micro_batch.counts
 
     def _outputs(self, network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         """Logits, float32, first those of the network and then those of auxiliary classifiers."""
         with self._job.compute.autocast():
-            if self.plan.prefix is not None and not self.ready_made:
+            if self.plan.frozen is not None and not self.given_activations:
                 with torch.no_grad():
-                    x = self.plan.prefix(x)
+                    x = self.plan.frozen(x)
             outputs = network(x)
         several = outputs if isinstance(outputs, tuple) else (outputs,)
         return [output.float() for output in several if output is not None]
 
     @contextmanager
-    def _kept_here(self, more_to_come: bool) -> Iterator[None]:
+    def _no_sync(self, more_to_come: bool) -> Iterator[None]:
         """While more of a batch is to come, processes keep their gradients to themselves."""
         if self._ddp is not None and more_to_come:
             with self._ddp.no_sync():
@@ -234,9 +239,9 @@ class Learner:
             yield
 
 
-def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def select(start: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those whose names begin so, by the rest of their names."""
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _sums(losses: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

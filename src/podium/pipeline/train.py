@@ -10,17 +10,20 @@ from podium.config.contender import Contender
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.files import replacing_folder, sha256_file
-from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
+from podium.core.layout import Layout
 from podium.data.tensors import save_weights
 from podium.models import zoo
-from podium.models.activations import keep_only
+from podium.models.activations import remove_other_entries
 from podium.models.callbacks import Callback, reporting
-from podium.models.checkpoint import Checkpoint, claimed, discard
+from podium.models.checkpoint import Checkpoint, lock_folder, remove_folder
 from podium.models.distributed import is_main_process, process_group
-from podium.models.engine import Fitted, fit
+from podium.models.engine import FitResult, fit
+from podium.models.inference import CARD, WEIGHTS
 from podium.models.job import Job, apply_values, open_job
 from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard, TuningResult, write_history
+
+HISTORY = "history.csv"
 
 
 def train_model(
@@ -49,22 +52,22 @@ def train_model(
     """
     with process_group(runtime.device):
         own = open_job(layout, f"train {model}", model, contender, runtime=runtime, resources=resources, seed=seed)
-        tuned = TuningResult.read(layout.tuning(model) / BEST)
+        tuned = TuningResult.read(layout.tuning(model) / "best.json")
         fingerprint = identity.fingerprint({**own.identity(layout, "train"), "tuned": tuned.parameters})
         job = replace(own, contender=apply_values(contender, tuned.parameters))
         module, folder = job.build(), layout.checkpoint(fingerprint)
         if not is_main_process():
             fit(job, module, checkpoint=Checkpoint(folder))
             return
-        with reporting(callbacks, "train", model, fingerprint), claimed(folder):
+        with reporting(callbacks, "train", model, fingerprint), lock_folder(folder):
             printing = _PrintEpochs(job.label, job.recipe.epochs)
             fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder))
             with replacing_folder(layout.model(model)) as out:
                 _write(out, model, job, module, fitted, tuned=tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
-            keep_only(layout.features(model), fitted.features)
-            discard(folder)
+            remove_other_entries(layout.features(model), fitted.features)
+            remove_folder(folder)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class _PrintEpochs(Callback):
 
 
 def _write(
-    out: Path, model: str, job: Job, module: nn.Module, fitted: Fitted, *, tuned: TuningResult, fingerprint: str
+    out: Path, model: str, job: Job, module: nn.Module, fitted: FitResult, *, tuned: TuningResult, fingerprint: str
 ) -> None:
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
@@ -122,4 +125,4 @@ def _write(
         versions=identity.library_versions(),
         data_digests={"train": job.train.digest, "val": job.val.digest},
         fingerprint=fingerprint,
-    ).write(out / MODEL_CARD)
+    ).write(out / CARD)

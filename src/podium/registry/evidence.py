@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from podium.core.errors import DataError, TrackingError, one_line
-from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
 from podium.records.base import Record
 from podium.records.evaluation import Metrics
 from podium.records.training import ModelCard
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"  # alias of the newest registered winner
 FILES = {
-    "weights": WEIGHTS,
-    "model": MODEL_CARD,
-    "metrics": METRICS,
-    "validation": VALIDATION,
-    "predictions": PREDICTIONS,
-    "golden": GOLDEN,
+    "weights": "weights.safetensors",
+    "model": "model.json",
+    "metrics": "metrics.json",
+    "validation": "validation.json",
+    "predictions": "predictions.parquet",
+    "golden": "golden.json",
 }
 """The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
 
@@ -80,7 +79,7 @@ class Evidence:
     @property
     def weights(self) -> Path:
         """The weights in the package, a safetensors file."""
-        return self.folder / WEIGHTS
+        return self.folder / "weights.safetensors"
 
     @property
     def test_digest(self) -> str:
@@ -89,7 +88,7 @@ class Evidence:
 
 
 @contextmanager
-def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
+def packaged(uri: str, version: "ModelVersion") -> Iterator[Path]:
     """The `artifacts/` of a version's package, as long as the block runs.
 
     Args:

@@ -119,11 +119,7 @@ def arrange(
 
 
 def _splits(source: str, tree: _Tree) -> dict[str, str]:
-    """Folders that hold class folders, with the split each stands for (empty where there are none).
-
-    Raises:
-        DataError: images lie directly in the folders of the splits.
-    """
+    """Folders that hold class folders, with the split each stands for (empty where there are none)."""
     top = ""
     while True:
         children = tree.children(top)

@@ -196,12 +196,7 @@ def _archive_address(handle: Handle, fetch: Fetch) -> str:
 
 
 def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer]) -> _Answer:
-    """One request to Kaggle, its errors in words.
-
-    Raises:
-        Broken: Kaggle could not be reached, or is busy.
-        DataError: it refuses, or the answer is none of Kaggle's.
-    """
+    """One request to Kaggle, its errors in words."""
     with _client(fetch) as client:
         try:
             return ask(client)

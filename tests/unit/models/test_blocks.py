@@ -4,10 +4,10 @@ from torch import nn
 
 from podium.config.contender import Head, Network
 from podium.models import blocks, zoo
-from podium.models.blocks import chain, unit_names
+from podium.models.blocks import block_names, find_blocks
 from tests.small_networks import Tokens
 
-# what is written: first and last unit of the last stage, and of the head; every family and shape of head once
+# what is written: first and last block of the last stage, and of the head; every family and shape of head once
 STAGES = [
     ("resnet18", ("layer4.0", "layer4.1"), ("global_pool", "fc")),
     ("convnext_tiny", ("stages.3", "norm_pre"), ("head.global_pool", "head.fc")),
@@ -34,7 +34,7 @@ def empty(what: Network) -> nn.Module:
 
 @pytest.mark.parametrize(("architecture", "last", "head"), STAGES)
 def test_the_last_stage_begins_where_the_feature_map_is_smallest_and_the_head_follows_it(architecture, last, head):
-    found = chain(empty(network(architecture)), network(architecture)).stages
+    found = find_blocks(empty(network(architecture)), network(architecture)).stages
     assert (found[-2][0], found[-2][-1]) == last
     assert (found[-1][0], found[-1][-1]) == head
     assert len(found) >= 4
@@ -43,18 +43,18 @@ def test_the_last_stage_begins_where_the_feature_map_is_smallest_and_the_head_fo
 @pytest.mark.parametrize("architecture", [row[0] for row in STAGES])
 def test_every_unit_is_in_one_stage_or_aside(architecture):
     module = empty(network(architecture))
-    found = chain(module, network(architecture))
-    assert sorted([*found.names, *found.aside]) == sorted(unit_names(module))
-    in_units = {
-        f"{unit}.{name}" for unit in unit_names(module) for name, _ in module.get_submodule(unit).named_parameters()
+    found = find_blocks(module, network(architecture))
+    assert sorted([*found.names, *found.unused]) == sorted(block_names(module))
+    in_blocks = {
+        f"{block}.{name}" for block in block_names(module) for name, _ in module.get_submodule(block).named_parameters()
     }
-    assert in_units == {name for name, _ in module.named_parameters()}
+    assert in_blocks == {name for name, _ in module.named_parameters()}
 
 
 def test_stages_do_not_depend_on_the_size_of_the_images_at_hand_and_finding_them_changes_nothing():
     module = zoo.create(network("test_resnet"), 3, 0)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    assert [stage[0] for stage in chain(module, network("test_resnet")).stages] == [
+    assert [stage[0] for stage in find_blocks(module, network("test_resnet")).stages] == [
         "conv1.0", "maxpool", "layer2.0", "layer3.0", "layer4.0", "global_pool",
     ]  # fmt: skip
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
@@ -64,7 +64,7 @@ def test_stages_do_not_depend_on_the_size_of_the_images_at_hand_and_finding_them
 
 def test_attention_and_a_head_of_our_own_are_the_head():
     what = network("test_resnet", attention="cbam", head=Head(pooling="max", hidden=(16,)))
-    found = chain(zoo.create(what, 3, 0), what).stages
+    found = find_blocks(zoo.create(what, 3, 0), what).stages
     assert found[-2][0] == "backbone.layer4.0"
     assert {name.partition(".")[0] for name in found[-1]} >= {"attention", "head"}
     assert all(name.startswith("backbone.") for stage in found[:-1] for name in stage)
@@ -90,18 +90,18 @@ BLOCKS = [
 @pytest.mark.parametrize(("architecture", "stages", "first", "last", "head"), BLOCKS, ids=[row[0] for row in BLOCKS])
 def test_without_feature_maps_stages_are_the_embedding_each_block_and_the_head(architecture, stages, first, last, head):
     module = empty(network(architecture))
-    found = chain(module, network(architecture))
+    found = find_blocks(module, network(architecture))
     assert len(found.stages) == stages
     ends = [(stage[0], stage[-1]) for stage in (found.stages[0], found.stages[-2], found.stages[-1])]
     assert ends == [first, last, head]
-    units_of = {name for unit in found.names for name in _tensors(module, unit)}
-    in_no_unit = {name for name, _ in module.named_parameters()} - units_of
-    assert in_no_unit <= {"cls_token", "dist_token", "reg_token", "pos_embed"}
-    assert not any(_tensors(module, name) for name in found.aside)
+    blocks_of = {name for block in found.names for name in _tensors(module, block)}
+    in_no_block = {name for name, _ in module.named_parameters()} - blocks_of
+    assert in_no_block <= {"cls_token", "dist_token", "reg_token", "pos_embed"}
+    assert not any(_tensors(module, name) for name in found.unused)
 
 
-def _tensors(module: nn.Module, unit: str) -> list[str]:
-    return [f"{unit}.{name}" for name, _ in module.get_submodule(unit).named_parameters()]
+def _tensors(module: nn.Module, block: str) -> list[str]:
+    return [f"{block}.{name}" for name, _ in module.get_submodule(block).named_parameters()]
 
 
 class Biased(nn.Module):
@@ -128,14 +128,14 @@ class Biased(nn.Module):
 
 def test_what_learns_and_is_never_called_itself_is_in_the_first_stage():
     expected = (("table", "patches"), ("blocks.0",), ("blocks.1",), ("head",))
-    assert chain(Biased(), network("test_vit")).stages == expected
+    assert find_blocks(Biased(), network("test_vit")).stages == expected
 
 
 def test_a_sequence_without_timm_s_methods_is_no_chain():
-    assert chain(Tokens(), network("test_vit")).stages == ()
+    assert find_blocks(Tokens(), network("test_vit")).stages == ()
 
 
 def test_pooling_in_front_counts_as_what_is_before_it_and_dropout_does_not():
     module = empty(network("torchvision/alexnet"))
-    assert blocks.after_fixed(module, ["features.5", "features.6"]) == "features.6"
-    assert blocks.after_fixed(module, ["avgpool", "classifier.0", "classifier.1"]) == "classifier.0"
+    assert blocks.skip_fixed(module, ["features.5", "features.6"]) == "features.6"
+    assert blocks.skip_fixed(module, ["avgpool", "classifier.0", "classifier.1"]) == "classifier.0"

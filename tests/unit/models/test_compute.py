@@ -13,7 +13,7 @@ from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.models.checkpoint import Checkpoint
-from podium.models.compute import Compute, Room, keep_memory
+from podium.models.compute import Compute, MicroBatchLimit, keep_memory
 from podium.models.engine import fit
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE, write_prepared
@@ -125,7 +125,7 @@ def test_a_limit_holds_for_the_image_that_joins_the_last_batch_and_no_limit_leav
 @settings(deadline=None)
 def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits, least):
     count = max(least, batch_size + joined)
-    room = Room("x", max(least, batch_size), batch_size, least=least)
+    room = MicroBatchLimit("x", max(least, batch_size), batch_size, least=least)
     tried = []
 
     def work(at_once: int) -> int:
@@ -137,15 +137,15 @@ def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits,
 
     if fits < least:
         with pytest.raises(torch.OutOfMemoryError):
-            room.within(count, work)
+            room.run_within(count, work)
         assert tried[-1] == least
     else:
-        assert room.within(count, work) <= fits
+        assert room.run_within(count, work) <= fits
     assert tried[0] == count
     assert all(fewer == max(least, more // 2) for more, fewer in itertools.pairwise(tried))
     if fits >= least:
         left = tried[-1]
-        assert room.within(count, work) <= left
+        assert room.run_within(count, work) <= left
         assert tried[-1] == left  # and does not try again what was too much
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
 from podium.models.distributed import process_group, refuse_several_processes
-from podium.models.engine import Fitted
+from podium.models.engine import FitResult
 from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
@@ -112,7 +112,7 @@ def test_one_process_writes_prints_and_is_watched(two, tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_of_two_processes_is_the_step_of_one(two, name, tmp_path):
     root, _ = two
-    alone: Fitted = run(root / "prepared", name, tmp_path)
+    alone: FitResult = run(root / "prepared", name, tmp_path)
     told = [json.loads((root / f"{name} {rank}.json").read_text()) for rank in (0, 1)]
     assert told[0] == told[1]
     # batch norm sees the images of its own process only; one image of validation may then be right or wrong by it

@@ -14,7 +14,7 @@ from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.callbacks import Callback
-from podium.models.checkpoint import Checkpoint, claimed
+from podium.models.checkpoint import Checkpoint, lock_folder
 from podium.models.engine import Diverged, fit
 from podium.models.job import ActivationCache
 from tests.small_jobs import STILL, Interrupting, Remembering, job
@@ -186,9 +186,9 @@ def test_batch_norm_on_single_images_is_refused_in_one_line(prepared, key):
 
 
 def test_a_folder_has_one_owner_and_is_free_again_afterwards(tmp_path):
-    with claimed(tmp_path / "x"), pytest.raises(ModelError, match="another process"), claimed(tmp_path / "x"):
+    with lock_folder(tmp_path / "x"), pytest.raises(ModelError, match="another process"), lock_folder(tmp_path / "x"):
         pass
-    with claimed(tmp_path / "x"):
+    with lock_folder(tmp_path / "x"):
         pass
 
 

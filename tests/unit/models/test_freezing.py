@@ -10,8 +10,8 @@ from podium.config.contender import Contender, From, Head, Network
 from podium.config.recipe import Train
 from podium.core.errors import ModelError
 from podium.models import zoo
-from podium.models.blocks import chain, unit_names
-from podium.models.freezing import Plan, split
+from podium.models.blocks import block_names, find_blocks
+from podium.models.freezing import Plan, split_network
 from podium.models.optimisers import create_optimizer
 from tests.small_networks import Tokens
 from tests.small_splits import RECIPE
@@ -33,7 +33,7 @@ def planned(what: Contender) -> tuple[nn.Module, Plan]:
 
 def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> None:
     """Trains two batches an epoch, as the engine does."""
-    optimizer = create_optimizer(plan.tail, what.train, plan.depth)
+    optimizer = create_optimizer(plan.trainable, what.train, plan.depth)
     for epoch in range(epochs):
         plan.learn(epoch)
         for step in range(2):
@@ -41,8 +41,8 @@ def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> No
             side = SIDES.get(what.architecture, SIZE)
             x = torch.rand(4, 3, side, side, generator=generator)
             with torch.no_grad():
-                x = x if plan.prefix is None else plan.prefix(x)
-            out = plan.tail(x)
+                x = x if plan.frozen is None else plan.frozen(x)
+            out = plan.trainable(x)
             out = out[0] if isinstance(out, tuple) else out
             optimizer.zero_grad()
             nn.functional.cross_entropy(out, torch.tensor([0, 1, 2, 0])).backward()
@@ -90,7 +90,7 @@ def test_only_what_may_learn_moves_and_nothing_of_the_rest_not_even_running_stat
     side = SIDES.get(architecture, SIZE)
     x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(again.eval()(x), plan.tail.eval()(plan.prefix.eval()(x)))
+        assert torch.equal(again.eval()(x), plan.trainable.eval()(plan.frozen.eval()(x)))
 
 
 def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_named():
@@ -100,36 +100,36 @@ def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_nam
     steps(module, plan, what)
     assert {name.partition(".")[0] for name in changed(module, before)} == {"attention", "head"}
     _, plan = planned(contender(attention="cbam", trainable=From(**{"from": "layer4"})))
-    assert plan.first == "backbone.layer4.0"
+    assert plan.split_point == "backbone.layer4.0"
 
 
 def test_all_of_a_network_learns_and_is_left_whole():
     module, plan = planned(contender())
-    assert plan.tail is module
-    assert plan.prefix is None
-    assert plan.first is None
-    assert plan.frozen == ()
+    assert plan.trainable is module
+    assert plan.frozen is None
+    assert plan.split_point is None
+    assert plan.frozen_blocks == ()
     assert set(plan.depth.values()) == {0}
     module, plan = planned(contender(trainable=From(**{"from": "conv1"})))
-    assert plan.tail is module
+    assert plan.trainable is module
 
 
 def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_network_s_tensors():
     module, plan = planned(contender(trainable="last_stage"))
     plan.learn(0)
-    assert plan.prefix is not None
-    assert not any(part.training for part in plan.prefix.modules())
-    assert plan.tail.get_submodule("layer4").training
-    names = set(plan.tail.state_dict())
+    assert plan.frozen is not None
+    assert not any(part.training for part in plan.frozen.modules())
+    assert plan.trainable.get_submodule("layer4").training
+    names = set(plan.trainable.state_dict())
     assert names < set(module.state_dict())
-    assert all(plan.tail.state_dict()[name].data_ptr() == module.state_dict()[name].data_ptr() for name in names)
-    assert plan.frozen[-1] == "layer3.0"
+    assert all(plan.trainable.state_dict()[name].data_ptr() == module.state_dict()[name].data_ptr() for name in names)
+    assert plan.frozen_blocks[-1] == "layer3.0"
 
 
 def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_learn():
     what = contender(trainable=From(**{"from": "layer3"}), unfreeze_every=2, weight_decay=0.5, learning_rate=0.1)
     module, plan = planned(what)
-    optimizer = create_optimizer(plan.tail, what.train, plan.depth)
+    optimizer = create_optimizer(plan.trainable, what.train, plan.depth)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(plan.depth)
     expected = [{"fc"}, {"fc"}, {"fc", "layer4"}, {"fc", "layer4"}, *[{"fc", "layer4", "layer3"}] * 3]
     grew = []
@@ -138,7 +138,7 @@ def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_l
         grew.append(plan.learn(epoch))
         x = torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(epoch))
         optimizer.zero_grad()
-        nn.functional.cross_entropy(plan.tail(plan.prefix(x)), torch.tensor([0, 1, 2, 0])).backward()
+        nn.functional.cross_entropy(plan.trainable(plan.frozen(x)), torch.tensor([0, 1, 2, 0])).backward()
         optimizer.step()
         assert {name.partition(".")[0] for name in changed(module, before)} == learning
     assert grew == [True, False, True, False, True, False, False]
@@ -172,21 +172,21 @@ def test_wherever_it_is_cut_every_tensor_is_in_one_half_and_depth_never_falls_to
     assert order == sorted(order, reverse=True)
     for epoch in range(8):
         plan.learn(epoch)
-        learning = {name for name, p in plan.tail.named_parameters() if p.requires_grad}
+        learning = {name for name, p in plan.trainable.named_parameters() if p.requires_grad}
         assert learning == {name for name, depth in plan.depth.items() if depth <= epoch // every}
 
 
 def test_a_name_that_is_no_unit_is_refused_with_the_nearest():
-    with pytest.raises(ModelError, match=r"no unit 'layer5'; did you mean 'layer\d"):
+    with pytest.raises(ModelError, match=r"no block 'layer5'; did you mean 'layer\d"):
         planned(contender(trainable=From(**{"from": "layer5"})))
-    with pytest.raises(ModelError, match=r"no unit 'lay'.*from conv1\.0 to fc"):
+    with pytest.raises(ModelError, match=r"no block 'lay'.*from conv1\.0 to fc"):
         planned(contender(trainable=From(**{"from": "lay"})))
 
 
 def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_the_patches():
     what = contender("test_vit", layer_decay=0.5, unfreeze_every=1)
     module, plan = planned(what)
-    assert plan.tail is module
+    assert plan.trainable is module
     assert {plan.depth[name] for name in ("pos_embed", "cls_token", "patch_embed.proj.weight")} == {7}
     assert [plan.depth[f"blocks.{number}.mlp.fc1.weight"] for number in range(6)] == [6, 5, 4, 3, 2, 1]
     assert (plan.depth["norm.weight"], plan.depth["head.weight"]) == (1, 0)
@@ -200,13 +200,13 @@ def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_t
 @pytest.mark.parametrize("recipe", [{"trainable": "head"}, {"layer_decay": 0.5}, {"unfreeze_every": 1}], ids=str)
 def test_a_network_without_a_chain_learns_whole_or_is_refused(recipe):
     module = Tokens()
-    assert Plan.of(module, contender("test_vit"), 160).tail is module
-    with pytest.raises(ModelError, match="test_vit has no chain.*trainable: all"):
+    assert Plan.of(module, contender("test_vit"), 160).trainable is module
+    with pytest.raises(ModelError, match="test_vit has no sequence.*trainable: all"):
         Plan.of(module, contender("test_vit", **recipe), 160)
 
 
 def test_a_cut_inside_a_head_that_flattens_on_the_way_is_refused():
-    with pytest.raises(ModelError, match=r"not a chain at 'classifier\.4'"):
+    with pytest.raises(ModelError, match=r"not a sequence of blocks at 'classifier\.4'"):
         Plan.of(
             zoo.create(contender("torchvision/alexnet"), 3, 0),
             contender("torchvision/alexnet", trainable=From(**{"from": "classifier.4"})),
@@ -238,51 +238,51 @@ def drawn(side: int) -> torch.Tensor:
 )
 def test_both_halves_give_the_very_logits_of_the_whole_at_every_stage(what):
     module = zoo.create(what, 3, 0)
-    found = chain(module, what)
+    found = find_blocks(module, what)
     names = [name for name, _ in module.named_parameters()]
     for stage in found.stages:
-        prefix, tail = split(module, found, stage[0], drawn(64))
+        frozen, trainable = split_network(module, found, stage[0], drawn(64))
         own = dict(module.named_parameters())
-        assert all(parameter is own[name] for name, parameter in tail.named_parameters())
-        assert len([*prefix.parameters(), *tail.parameters()]) <= len(names)
+        assert all(parameter is own[name] for name, parameter in trainable.named_parameters())
+        assert len([*frozen.parameters(), *trainable.parameters()]) <= len(names)
     assert [name for name, _ in module.named_parameters()] == names
 
 
 def test_training_the_second_half_equals_training_the_whole_with_its_first_half_in_evaluation_mode():
     whole, halved = (zoo.create(network("test_resnet", head=Head(dropout=0.3)), 3, 0) for _ in range(2))
     x, labels = drawn(64), torch.tensor([0, 2])
-    prefix, tail = split(halved, chain(halved, network("test_resnet")), "layer3.0", drawn(64))
-    tail.train()
-    prefix.eval()
+    frozen, trainable = split_network(halved, find_blocks(halved, network("test_resnet")), "layer3.0", drawn(64))
+    trainable.train()
+    frozen.eval()
     whole.train()
-    for name in unit_names(whole)[: unit_names(whole).index("layer3.0")]:
+    for name in block_names(whole)[: block_names(whole).index("layer3.0")]:
         whole.get_submodule(name).eval()
     logits = []
-    for run in (lambda: whole(x), lambda: tail(prefix(x))):
+    for run in (lambda: whole(x), lambda: trainable(frozen(x))):
         torch.manual_seed(1)
         logits.append(run())
         nn.functional.cross_entropy(logits[-1], labels).backward()
     assert torch.equal(*logits)
     expected = dict(whole.named_parameters())
-    for name, parameter in tail.named_parameters():
+    for name, parameter in trainable.named_parameters():
         assert torch.equal(parameter.grad, expected[name].grad), name
 
 
 def test_auxiliary_classifiers_go_with_a_frozen_part():
     what = network("torchvision/googlenet")
     module = zoo.create(what, 3, 0)
-    found = chain(module, what)
-    assert found.aside == ("aux1", "aux2")
-    _, tail = split(module, found, "inception5a", drawn(64))
-    out = tail.train()(torch.rand(2, 832, 2, 2))
+    found = find_blocks(module, what)
+    assert found.unused == ("aux1", "aux2")
+    _, trainable = split_network(module, found, "inception5a", drawn(64))
+    out = trainable.train()(torch.rand(2, 832, 2, 2))
     assert isinstance(out, torch.Tensor)
-    assert not any(name.startswith("aux") for name in tail.state_dict())
+    assert not any(name.startswith("aux") for name in trainable.state_dict())
     whole = module.train()(drawn(64))  # the network itself still has them
     assert len([out for out in whole if out is not None]) == 3
 
 
 class Skipping(nn.Module):
-    """Adds the input of its second unit to the output of its third: no chain there."""
+    """Adds the input of its second block to the output of its third: no sequence there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -296,15 +296,15 @@ class Skipping(nn.Module):
 
 def test_a_boundary_at_which_the_halves_are_not_the_whole_is_refused():
     module = Skipping()
-    found = chain(module, network("cnn"))
-    split(module, found, "two", drawn(16))
-    with pytest.raises(ModelError, match="not a chain at 'three'.*trainable: all"):
-        split(module, found, "three", drawn(16))
-    with pytest.raises(ModelError, match="no unit 'four'.*one, two, three, fc"):
-        split(module, found, "four", drawn(16))
+    found = find_blocks(module, network("cnn"))
+    split_network(module, found, "two", drawn(16))
+    with pytest.raises(ModelError, match="not a sequence of blocks at 'three'.*trainable: all"):
+        split_network(module, found, "three", drawn(16))
+    with pytest.raises(ModelError, match="no block 'four'.*one, two, three, fc"):
+        split_network(module, found, "four", drawn(16))
 
 
-# transformers and the like, with a side they take: whether they can be cut between blocks
+# transformers and the like, with a side they take: whether they can be split between blocks
 BLOCKS = [
     ("test_vit", 160, True),
     ("test_vit2", 160, True),
@@ -320,58 +320,60 @@ BLOCKS = [
 def test_transformers_are_cut_before_the_head_and_between_blocks_that_take_nothing_else(architecture, side, between):
     module = zoo.create(network(architecture), 3, 0)
     before = copy.deepcopy(module.state_dict())
-    found = chain(module, network(architecture))
+    found = find_blocks(module, network(architecture))
     own = dict(module.named_parameters())
     for stage in (found.stages[1], *found.stages[-2:]):
         if stage != found.stages[-1] and not between:
-            with pytest.raises(ModelError, match=r"not a chain at 'blocks.*`trainable: head` or `trainable: all`"):
-                split(module, found, stage[0], drawn(side))
+            with pytest.raises(
+                ModelError, match=r"not a sequence of blocks at 'blocks.*`trainable: head` or `trainable: all`"
+            ):
+                split_network(module, found, stage[0], drawn(side))
             continue
-        prefix, tail = split(module, found, stage[0], drawn(side))
-        learning, frozen = dict(tail.named_parameters()), {id(tensor) for tensor in prefix.parameters()}
+        frozen, trainable = split_network(module, found, stage[0], drawn(side))
+        learning, frozen = dict(trainable.named_parameters()), {id(tensor) for tensor in frozen.parameters()}
         assert all(tensor is own[name] for name, tensor in learning.items())
         assert frozen.isdisjoint(map(id, learning.values()))
         assert len(frozen) + len(learning) == len(own)
         assert not any(name.startswith(("pos_embed", "cls_token", "patch_embed")) for name in learning)
         with torch.no_grad():
-            assert torch.equal(tail.eval()(prefix.eval()(drawn(side))), module.eval()(drawn(side)))
-        copied = copy.deepcopy(tail)
+            assert torch.equal(trainable.eval()(frozen.eval()(drawn(side))), module.eval()(drawn(side)))
+        shallow_copy = copy.deepcopy(trainable)
         with torch.no_grad():
-            for tensor in tail.parameters():
+            for tensor in trainable.parameters():
                 tensor.add_(1)
-            assert not torch.equal(copied(prefix(drawn(side))), tail(prefix(drawn(side))))
-            for name, tensor in tail.named_parameters():
+            assert not torch.equal(shallow_copy(frozen(drawn(side))), trainable(frozen(drawn(side))))
+            for name, tensor in trainable.named_parameters():
                 tensor.copy_(before[name])
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
 
 def test_training_behind_frozen_blocks_equals_training_the_whole_with_their_weights_fixed():
     whole, halved = (zoo.create(network("test_vit", head=Head(dropout=0.3)), 3, 0) for _ in range(2))
-    prefix, tail = split(halved, chain(halved, network("test_vit")), "blocks.3", drawn(160))
+    frozen, trainable = split_network(halved, find_blocks(halved, network("test_vit")), "blocks.3", drawn(160))
     logits = []
-    for run in (lambda: whole.train()(drawn(160)), lambda: tail.train()(prefix.eval()(drawn(160)))):
+    for run in (lambda: whole.train()(drawn(160)), lambda: trainable.train()(frozen.eval()(drawn(160)))):
         torch.manual_seed(1)
         logits.append(run())
         nn.functional.cross_entropy(logits[-1], torch.tensor([0, 2])).backward()
     assert torch.equal(*logits)
     expected = dict(whole.named_parameters())
-    for name, parameter in tail.named_parameters():
+    for name, parameter in trainable.named_parameters():
         assert torch.equal(parameter.grad, expected[name].grad), name
 
 
 def test_a_network_with_maps_that_adds_to_its_units_is_cut_before_its_head():
     """Visformer adds position embeddings between its stages."""
     module = zoo.create(network("visformer_tiny"), 3, 0)
-    found = chain(module, network("visformer_tiny"))
-    prefix, tail = split(module, found, "head", drawn(224))
-    assert {name for name, _ in tail.named_parameters()} == {"head.weight", "head.bias"}
-    assert prefix.eval()(drawn(224)).dim() == 4
-    with pytest.raises(ModelError, match="not a chain"):
-        split(module, found, found.stages[-2][0], drawn(224))
+    found = find_blocks(module, network("visformer_tiny"))
+    frozen, trainable = split_network(module, found, "head", drawn(224))
+    assert {name for name, _ in trainable.named_parameters()} == {"head.weight", "head.bias"}
+    assert frozen.eval()(drawn(224)).dim() == 4
+    with pytest.raises(ModelError, match="not a sequence"):
+        split_network(module, found, found.stages[-2][0], drawn(224))
 
 
 class Doubling(nn.Module):
-    """Its units one after the other are not what it computes, but zeros would hide that."""
+    """Its blocks one after the other are not what it computes, but zeros would hide that."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -384,6 +386,6 @@ class Doubling(nn.Module):
 
 def test_a_fresh_classifier_of_zeros_does_not_hide_a_wrong_cut():
     module = Doubling()
-    with pytest.raises(ModelError, match="not a chain at 'fc'"):
-        split(module, chain(module, network("cnn")), "fc", drawn(16))
+    with pytest.raises(ModelError, match="not a sequence of blocks at 'fc'"):
+        split_network(module, find_blocks(module, network("cnn")), "fc", drawn(16))
     assert not module.fc.weight.any()

@@ -18,7 +18,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def without_values(architecture: str, **head) -> nn.Module:
+def build_on_meta(architecture: str, **head) -> nn.Module:
     with torch.device("meta"):
         return zoo.create(Network(architecture=architecture, head=Head(**head)), 3, 0)
 
@@ -88,7 +88,7 @@ def test_files_older_than_batch_norm_s_counter_are_taken(tmp_path):
 @pytest.mark.parametrize("architecture", ["torchvision/alexnet", "torchvision/vgg16", "torchvision/vgg19"])
 def test_dropout_of_their_own_heads_is_the_one_asked_for(architecture):
     for dropout in (0.0, 0.5):
-        module = without_values(architecture, dropout=dropout)
+        module = build_on_meta(architecture, dropout=dropout)
         assert [part.p for part in module.modules() if isinstance(part, nn.Dropout)] == [dropout, dropout]
     assert zoo.classifier_names(module) == {"classifier.6.weight", "classifier.6.bias"}
 
@@ -118,7 +118,7 @@ def test_they_have_as_many_parameters_as_torchvision_says(architecture, paramete
 
 
 def test_alexnet_refuses_images_that_are_too_small_for_it():
-    module = without_values("torchvision/alexnet")
+    module = build_on_meta("torchvision/alexnet")
     assert zoo.flops(module, 64) > 0
     with pytest.raises(ModelError, match=r"does not take images of 32 px.*preprocess\.image_size"):
         zoo.flops(module, 32)

@@ -21,7 +21,7 @@ from podium.core.layout import Layout
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import checkpoint, zoo
-from podium.models.activations import Features
+from podium.models.activations import Activations
 from podium.models.callbacks import Callback
 from podium.models.inference import load_classifier
 from podium.models.learner import Learner
@@ -118,9 +118,9 @@ class Clock:
     PLACES = (
         (Learner, "_losses"),
         (Learner, "step"),
-        (Learner, "judge"),
+        (Learner, "validate_batch"),
         (Average, "update"),
-        (Features, "prepare"),
+        (Activations, "prepare"),
         (checkpoint, "save_weights"),
         (Path, "replace"),
         (train, "write_history"),

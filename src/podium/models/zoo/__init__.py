@@ -4,14 +4,15 @@ Importing this costs seconds (torch, timm, torchvision): do it at the point of u
 """
 
 from podium.models.zoo.build import Composed, classifier_names, create, load_pretrained
-from podium.models.zoo.cost import CLASSES, Figures, count_parameters, figures, flops, without_values
+from podium.models.zoo.cost import CLASSES, ArchitectureCost, build_on_meta, count_parameters, figures, flops
 from podium.models.zoo.families import STUDIES, image_size, matching, names, normalisation
 
 __all__ = [
     "CLASSES",
     "STUDIES",
+    "ArchitectureCost",
     "Composed",
-    "Figures",
+    "build_on_meta",
     "classifier_names",
     "count_parameters",
     "create",
@@ -22,5 +23,4 @@ __all__ = [
     "matching",
     "names",
     "normalisation",
-    "without_values",
 ]

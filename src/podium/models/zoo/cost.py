@@ -60,7 +60,7 @@ CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Figures:
+class ArchitectureCost:
     """What an architecture costs with its own head and 1000 classes.
 
     `parameters` includes auxiliary classifiers. `flops` are those of one image of `image_size` pixels a side, forward,
@@ -73,18 +73,18 @@ class Figures:
     flops: int
 
 
-def figures(architecture: str) -> Figures:
+def figures(architecture: str) -> ArchitectureCost:
     """Builds an architecture without its weights' values and counts.
 
     Raises:
         ModelError: there is no such architecture.
     """
     side = image_size(architecture)
-    module = without_values(architecture)
-    return Figures(architecture, side, count_parameters(module), flops(module, side))
+    module = build_on_meta(architecture)
+    return ArchitectureCost(architecture, side, count_parameters(module), flops(module, side))
 
 
-def without_values(architecture: str) -> nn.Module:
+def build_on_meta(architecture: str) -> nn.Module:
     """The network with its own head on the meta device, where tensors have shapes and no values.
 
     Raises:

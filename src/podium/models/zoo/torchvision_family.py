@@ -33,14 +33,14 @@ def whole(name: str, classes: int, dropout: float) -> nn.Module:
     GoogLeNet returns, while it trains, a tuple (logits, logits of its second and of its first auxiliary classifier),
     as in Szegedy et al. 2015; these keep the paper's dropout of 0.7. It never rescales its input by itself.
     """
-    module = _built(name, classes)
+    module = _build(name, classes)
     _set_dropout(module, dropout)
     return module
 
 
 def features(name: str) -> nn.Module:
     """The layers up to the feature map, in a chain that keeps torchvision's names; without auxiliary classifiers."""
-    module = _built(name, 1)
+    module = _build(name, 1)
     kept = OrderedDict(module.named_children())
     for left_out in ("avgpool", "dropout", "fc", "classifier", "aux1", "aux2"):
         kept.pop(left_out, None)
@@ -84,7 +84,7 @@ def _set_dropout(module: nn.Module, dropout: float) -> None:
             child.p = dropout
 
 
-def _built(name: str, classes: int) -> nn.Module:
+def _build(name: str, classes: int) -> nn.Module:
     own = {"init_weights": True, "aux_logits": True, "transform_input": False} if name == "googlenet" else {}
     module: nn.Module = models.get_model(name, weights=None, num_classes=classes, **own)
     return module
