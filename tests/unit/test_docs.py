@@ -1,0 +1,31 @@
+"""What the documents name exists: files, modules, and the commands of `make`."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Below these a path may start. What a run makes is not in the repository.
+FROM = [ROOT, ROOT / "src/podium", ROOT / "docs", ROOT / "experiments", ROOT / "tools"]
+NAMED = re.compile(r"`((?:[\w-]+/)*[\w-]+(?:\.py|\.md|\.toml|/))(?::\w+)?`")
+OF_A_RUN = re.compile(r"^(artifacts|reports|data|\.podium|mlruns|train|val|test|logs|conf|mistakes)/|^ray\.py$")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_and_folder_a_document_names_exists(document: Path) -> None:
+    named = {name for name in NAMED.findall(document.read_text()) if not OF_A_RUN.match(name)}
+    assert not sorted(name for name in named if not any((base / name).exists() for base in FROM))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", document.read_text())
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_every_make_target_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        assert set(re.findall(r"`make ([a-z]+)", document.read_text())) <= targets, document.name
