@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from podium.sources.openimages_boxes import FLAGS, Wanted, choose, surroundings
+from podium.sources.openimages_tables import FLAGS, choose_boxes, describe_boxes
 
 ROWS = 14_000_000
 CLASSES = 600
@@ -30,7 +30,7 @@ CHUNK = 500_000
 MEMORY_MB = 1_000
 LABELS = ("animal", "object", "person")
 SIDES = ["XMin", "YMin", "XMax", "YMax"]
-WANTED = Wanted(LABELS, {f"/m/{n:05x}": (2 if n < 5 else 0 if n < 60 else 1) for n in range(160)})
+WANTED = {f"/m/{n:05x}": LABELS[2 if n < 5 else 0 if n < 60 else 1] for n in range(160)}
 
 
 def write_csv(path: Path, rows: int) -> None:
@@ -79,9 +79,9 @@ def _ids(rng: np.random.Generator, count: int) -> pa.Array:
 
 def podium(path: Path) -> NDArray[Any]:
     """The two passes of the source."""
-    choice = choose(path, WANTED, LIMIT)
-    surroundings(path, choice.rows, WANTED)
-    return np.sort(choice.rows["hash"])
+    choice = choose_boxes(path, WANTED, LIMIT)
+    describe_boxes(path, choice.boxes, WANTED)
+    return np.sort(choice.boxes["hash"].to_numpy(np.uint64))
 
 
 def pandas_chunks(path: Path) -> NDArray[Any]:
@@ -89,14 +89,14 @@ def pandas_chunks(path: Path) -> NDArray[Any]:
     types = dict.fromkeys(SIDES, "float64") | dict.fromkeys(FLAGS, "int8")
     first: list[pd.DataFrame] = []
     for chunk in pd.read_csv(path, usecols=["ImageID", "LabelName", *SIDES], dtype=types, chunksize=CHUNK):
-        first.append(chunk[chunk["LabelName"].isin(WANTED.keys)])
+        first.append(chunk[chunk["LabelName"].isin(WANTED)])
     kept = pd.concat(first, ignore_index=True)
     ids = kept["ImageID"].to_numpy("S16").view(">u8").reshape(-1, 2).astype(np.uint64)
     hashed = pd.DataFrame({"low": ids[:, 1], "high": ids[:, 0]})
     for number, side in enumerate(SIDES):
         hashed[number] = kept[side]
     kept["hash"] = pd.util.hash_pandas_object(hashed, index=False)
-    label = kept["LabelName"].map(WANTED.keys)
+    label = kept["LabelName"].map(WANTED)
     kept = kept.drop_duplicates("hash").groupby(label).apply(lambda rows: rows.nsmallest(LIMIT, "hash"))
     photographs = set(kept["ImageID"])
     columns = ["ImageID", "LabelName", *SIDES, *FLAGS]

@@ -16,7 +16,8 @@ from podium.config.dataset import ArchiveDataset, Fetch
 from podium.config.preprocess import Preprocess
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.pipeline import fetch, preprocess
+from podium.pipeline import preprocess
+from podium.pipeline.fetch import fetch_dataset
 
 FLOWERS = "flowers-photos.zip"
 CIFAR = "cifar10-jpeg.zip"
@@ -64,7 +65,7 @@ def prepare(root: Path, archive: Path, image_size: int, limit: int | dict[Split,
         licence="see the archive's source",
         limit_per_class=limit,
     )
-    fetch.run(layout, source, Fetch(), {})
+    fetch_dataset(layout, source, Fetch(), {})
     before = time.process_time()
     preprocess.preprocess_dataset(
         layout, Preprocess(image_size=image_size), seed=0, workers=0

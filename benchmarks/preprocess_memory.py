@@ -17,7 +17,7 @@ from PIL import Image
 
 from podium.config.dataset import Fetch, FolderDataset
 from podium.core.layout import Layout
-from podium.pipeline import fetch
+from podium.pipeline.fetch import fetch_dataset
 
 SIDE = 32
 CLASSES = ("lemon", "orange")
@@ -43,7 +43,7 @@ def write_raw(root: Path, count: int) -> None:
         small = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
         image = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         image.save(photos / CLASSES[number % 2] / f"{number:07d}.jpg")
-    fetch.run(Layout(root), FolderDataset(location="data/photos", licence="CC0-1.0"), Fetch(), {})
+    fetch_dataset(Layout(root), FolderDataset(location="data/photos", licence="CC0-1.0"), Fetch(), {})
 
 
 def peak(count: int) -> tuple[int, float]:

@@ -9,9 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Fetches the dataset and every model's weights."""
-    from podium.pipeline import fetch
+    from podium.pipeline.fetch import fetch_dataset
 
-    fetch.run(layout, params.dataset, params.fetch, params.models)
+    fetch_dataset(layout, params.dataset, params.fetch, params.models)
 
 
 if __name__ == "__main__":

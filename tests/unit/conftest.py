@@ -45,7 +45,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name in MLFLOW_SETTINGS:
             patch.delenv(name, raising=False)
-        registry_store.client(Layout(root))
+        registry_store.open_client(Layout(root))
     return root / "mlflow.db"
 
 

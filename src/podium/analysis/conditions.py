@@ -1,7 +1,4 @@
-"""Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words.
-
-Depends on `core` only.
-"""
+"""Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words."""
 
 from collections.abc import Collection, Sequence
 from typing import get_args
@@ -25,7 +22,7 @@ _DIGEST_SHOWN = 12
 _UNKNOWN = "unknown"
 
 
-def conditions_of(card: ModelCard) -> Conditions:
+def read_conditions(card: ModelCard) -> Conditions:
     """What a model was trained under, as its card tells it.
 
     Pretraining that nobody described counts as equal for the same file only, so the file's digest is a part of it.
@@ -52,7 +49,7 @@ def conditions_of(card: ModelCard) -> Conditions:
     )
 
 
-def differences(metrics: Sequence[Metrics], accept: Collection[Condition]) -> list[Difference]:
+def find_differences(metrics: Sequence[Metrics], accept: Collection[Condition]) -> list[Difference]:
     """The conditions in which models differ.
 
     Args:
@@ -75,32 +72,32 @@ def is_comparable(found: Sequence[Difference]) -> bool:
     return all(difference.accepted for difference in found)
 
 
-def by_value(difference: Difference) -> dict[str, list[str]]:
+def models_by_value(difference: Difference) -> dict[str, list[str]]:
     """The models that have each value, the value as a reader should see it: `{"in1k": ["a", "b"], "none": ["c"]}`."""
     models: dict[str, list[str]] = {}
     for model, value in difference.values.items():
-        models.setdefault(_shown(difference.condition, value), []).append(model)
+        models.setdefault(_format(difference.condition, value), []).append(model)
     return models
 
 
-def in_words(difference: Difference) -> str:
+def describe(difference: Difference) -> str:
     """One difference as a phrase: `pretraining (in1k: a, b; in12k_ft_in1k: c)`."""
-    parts = [f"{value}: {', '.join(models)}" for value, models in by_value(difference).items()]
+    parts = [f"{value}: {', '.join(models)}" for value, models in models_by_value(difference).items()]
     return f"{TITLES[difference.condition]} ({'; '.join(parts)})"
 
 
-def shared(metrics: Sequence[Metrics]) -> list[str]:
+def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
     """What is equal for all models, as phrases: `image size 64`, `pretraining in1k`; splits without their digest."""
-    different = {difference.condition for difference in differences(metrics, ())}
+    different = {difference.condition for difference in find_differences(metrics, ())}
     values = metrics[0].conditions
     return [
-        title if condition.endswith("_split") else f"{title} {_shown(condition, getattr(values, condition))}"
+        title if condition.endswith("_split") else f"{title} {_format(condition, getattr(values, condition))}"
         for condition, title in TITLES.items()
         if condition not in different and condition != "processes"  # of interest only where they differ
     ]
 
 
-def sentences(found: Sequence[Difference]) -> list[str]:
+def describe_differences(found: Sequence[Difference]) -> list[str]:
     """What a reader of the leaderboard has to know of its conditions.
 
     Args:
@@ -113,10 +110,10 @@ def sentences(found: Sequence[Difference]) -> list[str]:
     accepted = [difference for difference in found if difference.accepted]
     said = []
     if refused:
-        said.append(f"Not comparable: the models differ in {_joined([in_words(d) for d in refused])}.")
+        said.append(f"Not comparable: the models differ in {_join([describe(d) for d in refused])}.")
         said.append(remedy(found))
     if accepted:
-        said.append(f"Accepted by compare.accept: the models differ in {_joined([in_words(d) for d in accepted])}.")
+        said.append(f"Accepted by compare.accept: the models differ in {_join([describe(d) for d in accepted])}.")
     return said
 
 
@@ -132,13 +129,13 @@ def remedy(found: Sequence[Difference]) -> str:
     return f"Make them equal{matched}, or accept them by name: compare.accept: [{', '.join(conditions)}]."
 
 
-def _shown(condition: Condition, value: str | int) -> str:
+def _format(condition: Condition, value: str | int) -> str:
     """A condition's value in a sentence; digests of splits are cut short."""
     if isinstance(value, int):
         return str(value) if condition == "seed" else f"{value:,}"
     return value[:_DIGEST_SHOWN] if condition.endswith("_split") else value
 
 
-def _joined(phrases: Sequence[str]) -> str:
+def _join(phrases: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

@@ -6,7 +6,7 @@ A difference counts when the paired test says so; otherwise the cheaper model wi
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from podium.analysis.conditions import differences, is_comparable, sentences
+from podium.analysis.conditions import describe_differences, find_differences, is_comparable
 from podium.config.judging import Condition
 from podium.core.errors import DataError
 from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
@@ -43,7 +43,7 @@ def rank(metrics: Sequence[Metrics], metric: Metric, accept: Collection[Conditio
                 f"({first.test_digest[:12]} and {other.test_digest[:12]}): run `dvc repro` to evaluate both on the "
                 "present one"
             )
-    found = differences(metrics, accept)
+    found = find_differences(metrics, accept)
     ordered = sorted(metrics, key=lambda m: (-getattr(m, metric).value, m.flops, m.parameters, m.model))
     return Leaderboard(
         metric=metric,
@@ -239,7 +239,7 @@ def _conditions(leaderboard: Leaderboard) -> str:
     """What differs, as rich markup: it stands out where it was not accepted."""
     from rich.markup import escape
 
-    said = escape(" ".join(sentences(leaderboard.differences)))
+    said = escape(" ".join(describe_differences(leaderboard.differences)))
     return said if leaderboard.comparable else f"[bold yellow]{said}[/]"
 
 

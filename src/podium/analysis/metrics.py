@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.analysis.conditions import conditions_of
+from podium.analysis.conditions import read_conditions
 from podium.analysis.predictions import Predictions, predict_groups, slice_masks
 from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, reliability
 from podium.config.judging import Evaluate
@@ -301,7 +301,7 @@ def measure(
     return Metrics(
         **card.facts,
         **{name: known.compute(answers) for name, known in METRICS.items()},
-        conditions=conditions_of(card),
+        conditions=read_conditions(card),
         test_digest=test_digest,
         images=len(test.labels),
         accuracy=accuracy,

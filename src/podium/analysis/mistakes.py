@@ -1,4 +1,4 @@
-"""The worst mistakes as pictures a person can look through. Needs numpy, pandas and Pillow.
+"""The worst mistakes as pictures a person can look through.
 
 A mistake is the worse the surer the model was of the wrong class.
 """

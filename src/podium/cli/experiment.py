@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,12 +12,12 @@ from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import ParamsError, TrackingError
 from podium.core.files import replacing
-from podium.core.layout import Layout
+from podium.core.layout import DECISION, LEADERBOARD, MLFLOW_DB, Layout
 from podium.records.evaluation import Decision, Leaderboard
 
 NEXT = (
     ("open MLflow", "make ui"),
-    ("read the report", "reports/report.html"),
+    ("read the report", Layout(Path()).report.as_posix()),
     ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
 )
 
@@ -120,7 +121,7 @@ def _results(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
     Raises:
         DataError: a file is there and is damaged.
     """
-    board, decision = layout.comparison / "leaderboard.json", layout.comparison / "decision.json"
+    board, decision = layout.comparison / LEADERBOARD, layout.comparison / DECISION
     return (
         Leaderboard.read(board) if board.is_file() else None,
         Decision.read(decision) if decision.is_file() else None,
@@ -146,10 +147,10 @@ def _versions(layout: Layout, params: Params) -> list[_Version]:
     from podium.registry import store
     from podium.registry.versions import open_registry
 
-    if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / "mlflow.db").is_file():
+    if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / MLFLOW_DB).is_file():
         return []
     registry = open_registry(layout, params)
-    with store.reaching(registry.uri):
+    with store.translate_errors(registry.uri):
         found = registry.versions()
         aliases = registry.aliases() if found else {}
     return [

@@ -27,18 +27,18 @@ def preview_augment(
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}: make it first, or give another place")
     from podium.data.shards import open_for_fitting
-    from podium.report.augment_sheet import VERSIONS, drawn, write
+    from podium.report.augment_sheet import VERSIONS, draw_sheet, write_sheet
 
     layout = project()
     params = load(layout.params)
     name = model or next(iter(params.models))
     augment = params.contender(name).train.augment
     split = open_for_fitting(layout.prepared, "train")
-    sheet = drawn(split, augment, params.seed, images)
+    sheet = draw_sheet(split, augment, params.seed, images)
     on = ", ".join(switched_on(augment)) or "nothing changes"
     path = out or layout.work / f"augmentation-{name}.png"
     with replacing(path) as temporary:
-        write(temporary, sheet, f"{name}: {on}")
+        write_sheet(temporary, sheet, f"{name}: {on}")
     shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path
     print(f"{shown}: {len(sheet.labels)} images, each with {VERSIONS} changed versions ({on})")
 

@@ -33,11 +33,11 @@ def promote(
     """Check a version against the gates in params.yaml and, if all pass, move the alias to it."""
     from podium.registry import promotion
 
-    wish = promotion.Wish(_version(version), _alias(to), _reason(reason), force)
+    request = promotion.PromotionRequest(_version(version), _alias(to), _reason(reason), force)
     layout = project()
     seen: list[GateResult] = []
-    with _refusal_as_json("promote", wish.alias, seen, as_json):
-        _print_move(promotion.promote(layout, load(layout.params), wish, _showing(seen, as_json)), as_json)
+    with _refusal_as_json("promote", request.alias, seen, as_json):
+        _print_move(promotion.promote(layout, load(layout.params), request, _showing(seen, as_json)), as_json)
 
 
 def rollback(
@@ -66,7 +66,7 @@ def history(as_json: AsJson = False) -> None:
 
     layout = project()
     registry = open_registry(layout, load(layout.params))
-    with store.reaching(registry.uri):
+    with store.translate_errors(registry.uri):
         aliases = registry.aliases()
         entries = read_audit(registry.client, registry.name)
     if as_json:
@@ -101,9 +101,9 @@ def history(as_json: AsJson = False) -> None:
 
 def _print_disagreement(entries: Sequence["AuditEntry"], alias: str, holder: str | None) -> None:
     """Tells when an alias is not where the record ends."""
-    from podium.registry.audit import holders, is_unfinished
+    from podium.registry.audit import is_unfinished, list_holders
 
-    recorded = holders(entries, alias)
+    recorded = list_holders(entries, alias)
     if not recorded or recorded[-1] == holder:
         return
     print(f"\n{alias} is at version {holder or '-'}, but the record ends at {recorded[-1]}:")

@@ -32,7 +32,7 @@ class Evaluate(Section):
 
 
 class Compare(Section):
-    """How the winner is chosen. `accept` names conditions in which contenders may differ; the report says so."""
+    """How the winner is chosen. `accept` names conditions in which models may differ; the report says so."""
 
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
     significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05

@@ -11,7 +11,7 @@ import yaml
 
 from podium.core.files import sha256_file, write_json
 from podium.core.identity import stage_code
-from podium.core.layout import Layout
+from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
 
 _SHOWN = 4  # differences named; the rest is counted
 
@@ -34,7 +34,7 @@ def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
     return {
         **stage_code(layout.root, stage).json(),
         "params": {name: value for key in named for name, value in _leaves(key, _at(params, key))},
-        "files": {path: _digest(layout, path) for path in deps if not path.startswith("artifacts/code/")},
+        "files": {path: _digest(layout, path) for path in deps if path != _code(stage)},
     }
 
 
@@ -66,7 +66,7 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
         model: a key of `models`, for stages that run once per model.
     """
     body = _body(layout, stage)
-    if f"artifacts/code/{stage}.json" not in body.get("deps", []) or os.environ.get("RANK", "0") != "0":
+    if _code(stage) not in body.get("deps", []) or os.environ.get("RANK", "0") != "0":
         yield
         return
     now, file = stage_inputs(layout, stage, model), layout.last_inputs(stage, model)
@@ -79,9 +79,14 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
     write_json(file, now)
 
 
+def _code(stage: str) -> str:
+    """Where `code` writes what computes a stage's results, as `dvc.yaml` names it."""
+    return Layout(Path()).code(stage).as_posix()
+
+
 def _body(layout: Layout, stage: str) -> dict[str, Any]:
     """What `dvc.yaml` says of a stage; nothing of one it does not have."""
-    body = _yaml(layout.root / "dvc.yaml").get("stages", {}).get(stage, {})
+    body = _yaml(layout.root / DVC_YAML).get("stages", {}).get(stage, {})
     return dict(body.get("do", body))
 
 
@@ -114,6 +119,6 @@ def _digest(layout: Layout, path: str) -> str:
     pin = layout.root / f"{path}.dvc"
     if pin.is_file():
         return sha256_file(pin)
-    stages = _yaml(layout.root / "dvc.lock").get("stages", {}).values()
+    stages = _yaml(layout.root / DVC_LOCK).get("stages", {}).values()
     outs = [out for stage in stages for out in stage.get("outs", []) if f"{out['path']}/".startswith(f"{path}/")]
     return " ".join(sorted(str(out.get("md5")) for out in outs))

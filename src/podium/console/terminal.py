@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from podium.core.errors import DataError
-from podium.core.layout import Layout
+from podium.core.layout import DVC_YAML, PARAMS, Layout
 
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 PIPE_WIDTH = 110  # columns where there is no terminal to ask
@@ -36,7 +36,7 @@ def project() -> Layout:
         os.environ.setdefault(name, value)
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+        if (folder / PARAMS).is_file() and (folder / DVC_YAML).is_file():
             return Layout(folder)
     raise DataError(f"{here} is in no project: change into a folder with params.yaml and dvc.yaml, or below one")
 

@@ -7,6 +7,47 @@ progress and measured times. The same names are the `outs` of `dvc.yaml`.
 from dataclasses import dataclass
 from pathlib import Path
 
+# Names of files, by the stage that writes them; folders are the methods below.
+PARAMS = "params.yaml"
+DVC_YAML = "dvc.yaml"
+DVC_LOCK = "dvc.lock"
+MLFLOW_DB = "mlflow.db"
+WORK = ".podium"
+# fetch
+MANIFEST = "manifest.parquet"  # preprocess writes one, too
+SOURCES = "sources.json"
+WEIGHTS_CARD = "weights.json"
+WEIGHTS = "weights.safetensors"  # train writes one, too
+# preprocess
+SPLIT = "split.json"
+SPLIT_INDEX = "index.parquet"
+# validate
+VALIDATION = "validation.json"
+PASSED = "passed.json"
+PAGE = "index.html"
+LABEL_NOISE = "label_noise.json"
+# tune
+BEST = "best.json"
+TRIALS = "trials.csv"
+HISTORY = "history.csv"  # train and evaluate write one, too
+# train
+MODEL_CARD = "model.json"
+CHECKPOINT = "checkpoint.safetensors"
+# evaluate
+METRICS = "metrics.json"
+CONFUSION = "confusion.csv"
+PREDICTIONS = "predictions.parquet"
+MISTAKES = "mistakes.csv"
+LEARNING_CURVES = "learning_curves.png"
+CONFUSION_MATRIX = "confusion_matrix.png"
+PER_CLASS_ACCURACY = "per_class_accuracy.png"
+RELIABILITY = "reliability.png"
+# compare
+LEADERBOARD = "leaderboard.json"
+DECISION = "decision.json"
+# publish
+GOLDEN = "golden.json"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -17,7 +58,7 @@ class Layout:
     @property
     def params(self) -> Path:
         """The experiment in force; people write it, and so does `podium use`."""
-        return self.root / "params.yaml"
+        return self.root / PARAMS
 
     @property
     def data(self) -> Path:
@@ -49,7 +90,7 @@ class Layout:
     @property
     def manifest(self) -> Path:
         """One row a prepared image, columns `PREPARED_COLUMNS`: the spine of all later stages."""
-        return self.prepared / "manifest.parquet"
+        return self.prepared / MANIFEST
 
     @property
     def measures(self) -> Path:
@@ -70,7 +111,7 @@ class Layout:
     @property
     def validation_report(self) -> Path:
         """The `ValidationReport`; there also when the dataset did not pass."""
-        return self.root / "reports" / "validation.json"
+        return self.root / "reports" / VALIDATION
 
     @property
     def validation(self) -> Path:
@@ -111,7 +152,7 @@ class Layout:
     @property
     def work(self) -> Path:
         """Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result."""
-        return self.root / ".podium"
+        return self.root / WORK
 
     @property
     def downloads(self) -> Path:

@@ -14,11 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.base import SPLITS, Split
-from podium.records.profile import MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
+from podium.records.profile import HISTOGRAMS, MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
 
 MOST_UNUSUAL = 18
-HISTOGRAMS = {"brightness": 1.0, "contrast": 0.5}
-"""Measures with a histogram of twenty bins, and where the last bin ends; the first starts at 0."""
 
 _DIGITS = 6
 _BINS = 20

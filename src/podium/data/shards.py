@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from podium.config.base import Split
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
+from podium.core.layout import SPLIT, SPLIT_INDEX
 from podium.records.base import Record, read_parquet
 from podium.records.preprocess import Preprocessing
 
@@ -86,9 +87,9 @@ def finish_split(
         index: one row an image in the order of the shards; at least `image_id path label group`.
     """
     table = pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, folder / "index.parquet", compression="zstd")
+    pq.write_table(table, folder / SPLIT_INDEX, compression="zstd")
     shards = sorted(p.name for p in folder.glob("images-*.npy"))
-    digests = {n: sha256_file(folder / n) for n in [*shards, "index.parquet"]}
+    digests = {n: sha256_file(folder / n) for n in [*shards, SPLIT_INDEX]}
     text = "\n".join([*classes, preprocessing.model_dump_json(), *(f"{n} {d}" for n, d in sorted(digests.items()))])
     SplitRecord(
         split=name,
@@ -97,7 +98,7 @@ def finish_split(
         preprocessing=preprocessing,
         shards=shards,
         digest=sha256_text(text),
-    ).write(folder / "split.json")
+    ).write(folder / SPLIT)
 
 
 def open_for_fitting(prepared: Path, name: str) -> PreparedSplit:
@@ -132,11 +133,11 @@ def open_for_testing(prepared: Path) -> PreparedSplit:
 def _open(prepared: Path, name: Split) -> PreparedSplit:
     """Opens a split and checks that its files belong together."""
     folder = prepared / name
-    description = folder / "split.json"
+    description = folder / SPLIT
     if not description.is_file():
         raise DataError(f"{folder} holds no prepared split: run `dvc repro preprocess`")
     said = SplitRecord.read(description)
-    index = read_parquet(folder / "index.parquet")
+    index = read_parquet(folder / SPLIT_INDEX)
     shards = tuple(_mapped(folder / shard) for shard in said.shards)
     if sum(len(s) for s in shards) != len(index) or len(index) != said.count:
         raise DataError(

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from podium.core.errors import ModelError
+from podium.core.layout import CHECKPOINT
 from podium.data.tensors import Tensors, save_weights
 from podium.models import distributed
 from podium.records.base import Record
@@ -51,7 +52,7 @@ class Checkpoint:
 
     @property
     def _file(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     def save(self, progress: Progress, tensors: Tensors) -> None:
         """Replaces the saved state.

@@ -17,13 +17,11 @@ from torch import nn
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
+from podium.core.layout import MODEL_CARD, WEIGHTS
 from podium.data.augment import normalise
 from podium.models import zoo
 from podium.models.compute import Compute, memory_named_in_errors
 from podium.records.training import ModelCard
-
-CARD = "model.json"
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
         ModelError: the weights are missing, are not those of `model.json`, or do not fit the architecture.
     """
     compute = Compute.of(runtime)
-    card = ModelCard.read(folder / CARD)
+    card = ModelCard.read(folder / MODEL_CARD)
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{path} does not exist: run `dvc checkout` or `dvc repro`")

@@ -19,15 +19,12 @@ from podium.config.tuning import Value
 from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code
-from podium.core.layout import Layout
+from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.records.base import Triple
 from podium.records.fetch import WeightsRecord
-
-PRETRAINED_CARD = "weights.json"
-PRETRAINED = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def open_job(
     """
     train, val = open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val")
     folder = layout.weights / model
-    pretrained = WeightsRecord.read(folder / PRETRAINED_CARD)
+    pretrained = WeightsRecord.read(folder / WEIGHTS_CARD)
     if pretrained.architecture != contender.architecture:
         raise ModelError(
             f"{folder} holds weights of {pretrained.architecture}, but models.{model}.architecture is "
@@ -176,7 +173,7 @@ def open_job(
             },
         ),
         pretrained=pretrained,
-        pretrained_file=None if pretrained.weights == "none" else folder / PRETRAINED,
+        pretrained_file=None if pretrained.weights == "none" else folder / WEIGHTS,
     )
 
 
@@ -222,6 +219,6 @@ def _check_digest(path: Path, pretrained: WeightsRecord) -> None:
     found = sha256_file(path) if path.is_file() else "missing"
     if found != pretrained.stored_sha256:
         raise ModelError(
-            f"{path} has sha256 {found}, but {PRETRAINED_CARD} says {pretrained.stored_sha256}: these are not the "
+            f"{path} has sha256 {found}, but {WEIGHTS_CARD} says {pretrained.stored_sha256}: these are not the "
             "weights that were fetched; run `dvc repro -f fetch`"
         )

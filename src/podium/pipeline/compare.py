@@ -12,7 +12,7 @@ from podium.config.judging import Compare
 from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
-from podium.core.layout import Layout
+from podium.core.layout import DECISION, LEADERBOARD, METRICS, PREDICTIONS, Layout
 from podium.records.evaluation import Metrics, PairedTest, round_floats
 from podium.records.validate import ValidationReport
 
@@ -20,17 +20,17 @@ from podium.records.validate import ValidationReport
 def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     """Writes `leaderboard.json` and `decision.json`, and prints both.
 
-    Results of other models are removed: DVC hashes all that lies beside the contenders' once this stage has ended.
+    Results of other models are removed: DVC hashes all that lies beside the present models' once this stage has ended.
 
     Args:
         layout: the project's paths.
-        models: names of the contenders, each evaluated.
+        models: names of the models, each evaluated.
         compare: the metric, the significance, and the conditions in which models may differ.
 
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
     """
-    metrics = [Metrics.read(layout.evaluation_report(model) / "metrics.json") for model in models]
+    metrics = [Metrics.read(layout.evaluation_report(model) / METRICS) for model in models]
     validation = ValidationReport.read(layout.validation_report)
     _remove_others(layout, models)
     leaderboard = round_floats(rank(metrics, compare.metric, compare.accept))
@@ -39,13 +39,13 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
         test = round_floats(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))
     decision = decide(leaderboard, test, compare.significance, validation.passed)
     with replacing_folder(layout.comparison) as folder:
-        leaderboard.write(folder / "leaderboard.json")
-        decision.write(folder / "decision.json")
+        leaderboard.write(folder / LEADERBOARD)
+        decision.write(folder / DECISION)
     console().print(leaderboard_table(leaderboard, decision))
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:
-    """Removes the results of models that are no longer contenders, and says so."""
+    """Removes the results of models that are no longer in params.yaml, and says so."""
     folders = {layout.evaluation_report(model).parent for model in models}
     folders |= {layout.evaluation(model).parent for model in models}
     inside = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
@@ -59,7 +59,7 @@ def _remove_others(layout: Layout, models: list[str]) -> None:
 
 def _paired_test(layout: Layout, first: str, second: str) -> PairedTest:
     """McNemar between two models; every image must be answered by both."""
-    left, right = (read_answers(layout.evaluation(model) / "predictions.parquet") for model in (first, second))
+    left, right = (read_answers(layout.evaluation(model) / PREDICTIONS) for model in (first, second))
     if not left[["image_id", "label"]].equals(right[["image_id", "label"]]):
         raise DataError(
             f"{first} and {second} did not answer the same images (predictions.parquet): run `dvc repro` to "

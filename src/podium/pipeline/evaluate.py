@@ -17,7 +17,18 @@ from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
-from podium.core.layout import Layout
+from podium.core.layout import (
+    CONFUSION,
+    CONFUSION_MATRIX,
+    HISTORY,
+    LEARNING_CURVES,
+    METRICS,
+    MISTAKES,
+    PER_CLASS_ACCURACY,
+    PREDICTIONS,
+    RELIABILITY,
+    Layout,
+)
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.evaluation import Metrics, round_floats
 from podium.records.times import add_times
@@ -67,23 +78,23 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
             seed=seed,
         )
     )
-    history = layout.model(model) / "history.csv"
+    history = layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
-        write_predictions(folder / "predictions.parquet", predictions)
-        _write_learning_curves(folder / "learning_curves.png", history, classifier.card)
+        write_predictions(folder / PREDICTIONS, predictions)
+        _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
     with replacing_folder(layout.evaluation_report(model)) as folder:
-        metrics.write(folder / "metrics.json")
+        metrics.write(folder / METRICS)
         answers = pd.DataFrame({"actual": predictions.index["label"], "predicted": predictions.predicted_names})
-        answers.to_csv(folder / "confusion.csv", index=False, lineterminator="\n")
-        shutil.copyfile(history, folder / "history.csv")
+        answers.to_csv(folder / CONFUSION, index=False, lineterminator="\n")
+        shutil.copyfile(history, folder / HISTORY)
     seconds = {
         "latency_batch_1_seconds": _seconds_for_one(classifier, test),
         "latency_batched_seconds_per_image": batched_seconds / len(test),
     }
     add_times(layout, classifier.card.fingerprint, seconds)
-    _tell(metrics, seconds["latency_batch_1_seconds"])
+    _print_summary(metrics, seconds["latency_batch_1_seconds"])
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
@@ -134,15 +145,15 @@ def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bin
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
     from podium.analysis.statistics import confusion, reliability
     from podium.report import plots
-    from podium.report.lettering import legible
+    from podium.report.figure import make_labels
 
-    lettering = legible(predictions.classes)
+    labels = make_labels(predictions.classes)
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
     title = f"{metrics.model}: confusion, accuracy {plots.percent(metrics.accuracy)}"
-    plots.confusion_matrix(folder / "confusion_matrix.png", counts, lettering, title)
-    plots.per_class_accuracy(folder / "per_class_accuracy.png", metrics, lettering)
+    plots.confusion_matrix(folder / CONFUSION_MATRIX, counts, labels, title)
+    plots.per_class_accuracy(folder / PER_CLASS_ACCURACY, metrics, labels)
     found = reliability(predictions.confidence, predictions.correct, bins)
-    plots.reliability_diagram(folder / "reliability.png", found, metrics.model)
+    plots.reliability_diagram(folder / RELIABILITY, found, metrics.model)
     if metrics.slices:
         plots.slice_accuracy(folder / "slices.png", metrics)
 
@@ -165,7 +176,7 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
 
     rows = worst_mistakes(predictions, count)
     table = mistake_table(predictions, rows)
-    table.to_csv(folder / "mistakes.csv", index=False, lineterminator="\n")
+    table.to_csv(folder / MISTAKES, index=False, lineterminator="\n")
     pictures = folder / "mistakes"
     pictures.mkdir()
     place = {image_id: row for row, image_id in enumerate(split.index["image_id"])}
@@ -174,7 +185,7 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
         write_picture(pictures / name, split.images(stored)[0])
 
 
-def _tell(metrics: Metrics, seconds_for_one: float) -> None:
+def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
     """One line with what a person wants to know at once."""
     from podium.report.plots import percent
 

@@ -1,7 +1,7 @@
 """Verb `fetch`: bring images and pretrained weights here, safe and pinned by hash. The only stage that goes online.
 
 Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the same source and params give the same
-bytes. Stands on `sources`, `data` and `core`.
+bytes.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from podium.config.contender import Model
 from podium.config.dataset import Dataset, Fetch
 from podium.console.progress import show_progress
 from podium.core.files import replacing_folder
-from podium.core.layout import Layout
+from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.writer import write_weights
 
 
-def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:
+def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:
     """Fetches the dataset and every model's pretrained weights.
 
     Args:
         layout: where files lie; `raw` and `weights` are written.
         dataset: where the images come from.
         fetch: limits of downloading and unpacking, licences allowed.
-        models: the contenders by name, with their weights.
+        models: the models by name, with their weights.
 
     Raises:
         DataError: images or weights are missing, damaged, unsafe, not pinned, of a licence that is not allowed, or not
@@ -42,7 +42,7 @@ def run(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Mod
             parts = [prepare_part(part) for part in open_dataset(layout, dataset, fetch)]
             _write_images(raw, parts)
             sources = describe_sources(parts)
-            sources.write(raw / "sources.json")
+            sources.write(raw / SOURCES)
     images = sum(source.images for source in sources.sources)
     came = f" from {len(parts)} sources" if len(parts) > 1 else ""
     print(
@@ -64,7 +64,7 @@ def _write_images(raw: Path, parts: Sequence[Part]) -> None:
                     stored[photo] = hashlib.sha256(data).hexdigest(), writer.add(photo, data)
                 rows.append(_row(part.origin, image, photo, *stored[photo]))
                 advance(1)
-    write_manifest(raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
+    write_manifest(raw / MANIFEST, pd.DataFrame(rows), RAW_COLUMNS)
 
 
 def _row(origin: Origin, image: SourceImage, photo: str, sha256: str, shard: str) -> dict[str, object]:

@@ -19,7 +19,7 @@ from podium.config.preprocess import Preprocess
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
-from podium.core.layout import Layout
+from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
 from podium.curation.decoding import DecodeJob, RawImage, Reading, Smallest, decode_all
 from podium.curation.measures import NAMES
@@ -56,10 +56,10 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         DataError: the raw manifest is missing or empty, a raw shard is damaged, no image of a class is left, a class
             has too few images for three splits, or the disk is full.
     """
-    raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
+    raw = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS)
     if raw.empty:
         raise DataError("artifacts/raw holds no images: check dataset.location and run `dvc repro -f fetch`")
-    skipped = Sources.read(layout.raw / "sources.json").skipped
+    skipped = Sources.read(layout.raw / SOURCES).skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
         smallest = Smallest(preprocess.minimum_box_side, preprocess.minimum_box_area)

@@ -6,7 +6,8 @@ asking costs three requests.
 
 from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import runs, store, study_runs, versions
+from podium.registry import runs, store, versions
+from podium.registry.run_writer import RunWriter
 from podium.report.results import Results, read_results
 
 
@@ -25,21 +26,21 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     results = read_results(layout, params)
     _render(results)
     uri = store.tracking_uri(layout)
-    client = store.client(layout, store.PAUSES)
-    with store.reaching(uri):
-        experiment = store.experiment_id(client, layout, params.experiment)
-        parent = runs.find_parent(client, experiment, results)
+    client = store.open_client(layout, store.PAUSES)
+    with store.translate_errors(uri):
+        writer = RunWriter(client, layout, params.experiment)
+        parent = runs.find_experiment_run(writer, results)
         if parent is not None and runs.is_complete(parent, results) and versions.is_registered(client, results):
-            print(f"MLflow at {store.shown(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
+            print(f"MLflow at {store.public_uri(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
             return
-        parent_id = runs.write_parent(client, experiment, results, parent)
+        parent_id = runs.write_experiment_run(writer, results, parent)
         logged = {}
         for model in results.models:
-            study_runs.write_study(client, experiment, results, model, parent_id)
-            run_id = runs.write_child(client, experiment, results, model, parent_id)
-            logged[model.name] = versions.log_model(client, experiment, results, model, run_id)
+            runs.write_study_run(writer, results, model, parent_id)
+            run_id = runs.write_model_run(writer, results, model, parent_id)
+            logged[model.name] = versions.log_model(client, writer.experiment, results, model, run_id)
         number, new = versions.register(client, results, logged[results.winner.name])
-        runs.finish_parent(client, parent_id, results)
+        runs.finish_experiment_run(writer, parent_id, results)
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     print(f"report: {layout.report}")
@@ -49,5 +50,5 @@ def _render(results: Results) -> None:
     """Renders the report unless it shows the present files already."""
     from podium.report import html
 
-    if not html.shows(results.layout.report, results.files):
-        html.write(results)
+    if not html.is_current(results.layout.report, results.files):
+        html.write_report(results)

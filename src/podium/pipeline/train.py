@@ -10,7 +10,7 @@ from podium.config.contender import Contender
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.files import replacing_folder, sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
 from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.activations import remove_other_entries
@@ -18,12 +18,9 @@ from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, lock_folder, remove_folder
 from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
-from podium.models.inference import CARD, WEIGHTS
 from podium.models.job import Job, apply_values, open_job
 from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard, TuningResult, write_history
-
-HISTORY = "history.csv"
 
 
 def train_model(
@@ -52,7 +49,7 @@ def train_model(
     """
     with process_group(runtime.device):
         own = open_job(layout, f"train {model}", model, contender, runtime=runtime, resources=resources, seed=seed)
-        tuned = TuningResult.read(layout.tuning(model) / "best.json")
+        tuned = TuningResult.read(layout.tuning(model) / BEST)
         fingerprint = identity.fingerprint({**own.identity(layout, "train"), "tuned": tuned.parameters})
         job = replace(own, contender=apply_values(contender, tuned.parameters))
         module, folder = job.build(), layout.checkpoint(fingerprint)
@@ -125,4 +122,4 @@ def _write(
         versions=identity.library_versions(),
         data_digests={"train": job.train.digest, "val": job.val.digest},
         fingerprint=fingerprint,
-    ).write(out / CARD)
+    ).write(out / MODEL_CARD)

@@ -12,7 +12,7 @@ from podium.config.tuning import Range, Span, Tune, Value
 from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
-from podium.core.layout import Layout
+from podium.core.layout import BEST, HISTORY, TRIALS, Layout
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import lock_folder, remove_folder
 from podium.models.engine import fit
@@ -159,7 +159,7 @@ def _write(out: Path, model: str, job: Job, *, study: Study, results: list[Trial
         images_seen=sum(result.epochs_begun for result in results) * len(job.train),
         at_the_edge=at_the_edge,
         fingerprint=fingerprint,
-    ).write(out / "best.json")
+    ).write(out / BEST)
     _write_tables(out, results, sorted(study.spans))
     for key in at_the_edge:
         span = study.spans[key]
@@ -174,7 +174,7 @@ def _write(out: Path, model: str, job: Job, *, study: Study, results: list[Trial
 def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> None:
     """`trials.csv` with a row a trial, `history.csv` with a row an epoch of a trial."""
     write_table(
-        out / "trials.csv",
+        out / TRIALS,
         ["number", "state", "val_loss", "val_accuracy", "epochs", *keys],
         (
             {
@@ -189,7 +189,7 @@ def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> Non
         ),
     )
     write_table(
-        out / "history.csv",
+        out / HISTORY,
         ["trial", *EPOCH_COLUMNS],
         ({"trial": result.number, **row.model_dump()} for result in results for row in result.epochs),
     )

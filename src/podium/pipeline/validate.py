@@ -13,7 +13,7 @@ import pandas as pd
 from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
-from podium.core.layout import Layout
+from podium.core.layout import LABEL_NOISE, PAGE, PASSED, Layout
 from podium.curation.expectations.catalogue import EXPECTATIONS
 from podium.curation.expectations.completeness import broken_rows, missing_columns
 from podium.curation.expectations.expectation import Evidence
@@ -192,11 +192,11 @@ def _write_pages(target: Path, report: ValidationReport, inputs: _Inputs, eviden
             quality=tuple(evidence.quality or ()),
         )
     with replacing_folder(target) as folder:
-        write_text(folder / "index.html", render_validation(report, inputs.profile, inputs.rejected, findings))
+        write_text(folder / PAGE, render_validation(report, inputs.profile, inputs.rejected, findings))
         if evidence.label_noise is not None:
-            evidence.label_noise.write(folder / "label_noise.json")
+            evidence.label_noise.write(folder / LABEL_NOISE)
         if report.passed:
-            write_json(folder / "passed.json", {"manifest_sha256": report.manifest_sha256, "passed": True})
+            write_json(folder / PASSED, {"manifest_sha256": report.manifest_sha256, "passed": True})
 
 
 def _print_results(report: ValidationReport) -> None:

@@ -38,6 +38,8 @@ MEASURES: dict[str, str] = {
     },
 }
 """What is measured of every image's content (at the prepared size, without padding), in order, and what it means."""
+HISTOGRAMS = {"brightness": 1.0, "contrast": 0.5}
+"""Measures with a histogram of twenty bins, and where the last bin ends; the first starts at 0."""
 
 
 class DuplicateMember(Record):

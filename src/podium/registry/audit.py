@@ -1,8 +1,8 @@
 """The audit record of a registered model: who moved an alias, when, why, from where to where, past which gates.
 
 Entries are tags `podium.audit.000001`, ... of the registered model, one JSON document each, appended and never edited
-(for the one way to lose one, on a shared server, see `append`). An entry is written before the alias moves, so no alias
-moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
+(for the one way to lose one, on a shared server, see `append_entry`). An entry is written before the alias moves, so no
+alias moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
 """
 
 import getpass
@@ -60,7 +60,7 @@ def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
         name: of the registered model.
 
     Raises:
-        TrackingError: an entry is not what `append` wrote.
+        TrackingError: an entry is not what `append_entry` wrote.
     """
     found = []
     for key, value in client.get_registered_model(name).tags.items():
@@ -79,7 +79,7 @@ def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
     return sorted(found, key=lambda entry: entry.number)
 
 
-def append(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
+def append_entry(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
     """Writes an entry, and refuses where another one has its number before or right after.
 
     MLflow cannot set a tag on condition that it is not there. Two writers that the promotion lock does not keep apart
@@ -95,7 +95,7 @@ def append(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
         PromotionRefused: the number was taken, or another entry stood there when it was read back.
     """
     key = f"{TAG}{entry.number:06d}"
-    text = _fitted(entry)
+    text = _fit_into_tag(entry)
     if key not in client.get_registered_model(name).tags:
         client.set_registered_model_tag(name, key, text)
         if client.get_registered_model(name).tags.get(key) == text:
@@ -110,7 +110,7 @@ def next_number(entries: Sequence[AuditEntry]) -> int:
     return entries[-1].number + 1 if entries else 1
 
 
-def holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
+def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
     """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
 
     Args:
@@ -144,7 +144,7 @@ def is_unfinished(entries: Sequence[AuditEntry], alias: str, holder: str | None)
     return bool(mine) and mine[-1].from_version == holder != mine[-1].to_version
 
 
-def now() -> str:
+def utc_now() -> str:
     """The present moment, UTC, ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -163,7 +163,7 @@ def whoami() -> str:
     return f"{named} ({login})" if named and login else named or login or "unknown"
 
 
-def _fitted(entry: AuditEntry) -> str:
+def _fit_into_tag(entry: AuditEntry) -> str:
     """The entry as JSON; sentences are cut where it would not fit into a tag, numbers and verdicts never."""
     text = entry.model_dump_json(by_alias=True)
     if len(text) <= TAG_LIMIT:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from podium.core.errors import DataError, TrackingError, one_line
+from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
 from podium.records.base import Record
 from podium.records.evaluation import Metrics
 from podium.records.training import ModelCard
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"  # alias of the newest registered winner
 FILES = {
-    "weights": "weights.safetensors",
-    "model": "model.json",
-    "metrics": "metrics.json",
-    "validation": "validation.json",
-    "predictions": "predictions.parquet",
-    "golden": "golden.json",
+    "weights": WEIGHTS,
+    "model": MODEL_CARD,
+    "metrics": METRICS,
+    "validation": VALIDATION,
+    "predictions": PREDICTIONS,
+    "golden": GOLDEN,
 }
 """The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
 
@@ -79,7 +80,7 @@ class Evidence:
     @property
     def weights(self) -> Path:
         """The weights in the package, a safetensors file."""
-        return self.folder / "weights.safetensors"
+        return self.folder / WEIGHTS
 
     @property
     def test_digest(self) -> str:
@@ -88,7 +89,7 @@ class Evidence:
 
 
 @contextmanager
-def packaged(uri: str, version: "ModelVersion") -> Iterator[Path]:
+def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
     """The `artifacts/` of a version's package, as long as the block runs.
 
     Args:

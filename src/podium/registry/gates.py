@@ -12,7 +12,7 @@ from podium.config.judging import Promote
 from podium.config.problems import nearest
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
 from podium.registry.evidence import Evidence
 
@@ -71,6 +71,11 @@ class Gate:
     default: float | None
     judge: Callable[[Case], Verdict]
 
+    @property
+    def documentation(self) -> str:
+        """Its row of the table in docs/runbook.md."""
+        return f"| `{self.name}` | {self.sentence} |"
+
 
 GATES: dict[str, Gate] = {}
 """Every gate by name, in the order they are run and shown."""
@@ -108,14 +113,14 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
     Raises:
         ParamsError: `promote.gates` names a gate that does not exist or has no limit there.
     """
-    from podium.registry.packaged_model import load_packaged
+    from podium.registry.packaged_model import load_model
 
     adjustable = [name for name, known in GATES.items() if known.default is not None]
     for name in limits.gates:
         if name not in adjustable:
             listed = ", ".join(adjustable) or "none"
             raise ParamsError(f"promote.gates.{name} is no gate{nearest(name, adjustable)} (gates: {listed})")
-    case = Case(candidate, holder, load_packaged(candidate.folder), limits, layout)
+    case = Case(candidate, holder, load_model(candidate.folder), limits, layout)
     return [judge(name, case) for name in GATES]
 
 
@@ -174,7 +179,7 @@ def weights_hash(case: Case) -> Verdict:
     found = sha256_file(candidate.weights) if candidate.weights.is_file() else "missing"
     differs = [
         f"{what} says {said[:12]}"
-        for what, said in (("the tag", tag), ("model.json", candidate.card.weights_sha256))
+        for what, said in (("the tag", tag), (MODEL_CARD, candidate.card.weights_sha256))
         if said != found
     ]
     refusal = f"weights hash {found[:12]} is not what was registered: {', '.join(differs)}" if differs else ""

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import podium
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
-from podium.core.layout import Layout
+from podium.core.layout import GOLDEN, MANIFEST, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file
 from podium.data.steps import needs_opencv, region_of
@@ -75,11 +75,11 @@ def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenB
     Raises:
         DataError: predictions or raw images are missing.
     """
-    card = ModelCard.read(layout.model(model) / "model.json")
-    stored = _predictions(layout.evaluation(model) / "predictions.parquet")
+    card = ModelCard.read(layout.model(model) / MODEL_CARD)
+    stored = _predictions(layout.evaluation(model) / PREDICTIONS)
     stored["turn"] = stored.groupby("label").cumcount()
     chosen = stored.sort_values(["turn", "label", "image_id"]).head(GOLDEN_IMAGES)
-    known = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("image_id")
+    known = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS).set_index("image_id")
     raw = RawImages(layout.raw)
     columns = [f"p_{name}" for name in card.classes]
     images: list[GoldenImage] = []
@@ -153,17 +153,17 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
     """
     folder.mkdir(parents=True)
     for source in (
-        layout.model(model) / "weights.safetensors",
-        layout.model(model) / "model.json",
-        layout.evaluation_report(model) / "metrics.json",
+        layout.model(model) / WEIGHTS,
+        layout.model(model) / MODEL_CARD,
+        layout.evaluation_report(model) / METRICS,
         layout.validation_report,
-        layout.evaluation(model) / "predictions.parquet",
+        layout.evaluation(model) / PREDICTIONS,
     ):
         if not source.is_file():
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
         shutil.copyfile(source, folder / source.name)
     golden = choose_golden_batch(layout, model, runtime)
-    golden.write(folder / "golden.json")
+    golden.write(folder / GOLDEN)
     return golden
 
 
@@ -223,7 +223,7 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
         code_paths=[str(work / "podium")],
         signature=signature(golden.classes),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),
-        pip_requirements=requirements(ModelCard.read(work / "evidence" / "model.json").preprocessing),
+        pip_requirements=requirements(ModelCard.read(work / "evidence" / MODEL_CARD).preprocessing),
         mlflow_model=mlflow_model,
     )
     # MLflow notes where the entry script lay when it was saved, and reads nothing but its last part.

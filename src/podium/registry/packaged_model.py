@@ -1,6 +1,6 @@
 """A packaged model run the way serving runs it: loaded, asked for its golden batch, timed, compared with another one.
 
-It knows nothing of gates; a promotion judges what is found here. torch and scipy are imported on use.
+It knows nothing of gates; a promotion judges what is found here..
 """
 
 import statistics
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from podium.analysis.statistics import mcnemar
 from podium.core.errors import DataError, ModelError
-from podium.core.layout import Layout
+from podium.core.layout import MANIFEST, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file
 from podium.data.steps import region_of
@@ -30,7 +30,7 @@ LATENCY_CALLS = 21
 CHUNK = 64  # images in memory at once
 
 
-def load_packaged(folder: Path) -> "Classifier | str":
+def load_model(folder: Path) -> "Classifier | str":
     """The model of a package, or why it does not load.
 
     Args:
@@ -134,7 +134,7 @@ def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -
     from podium.models.inference import load_classifier
     from podium.registry.predictor import predict_bytes, serving_runtime
 
-    raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("image_id")
+    raw = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS).set_index("image_id")
     absent = [i for i in image_ids if i not in raw.index]
     if absent:
         raise DataError(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError
+from podium.core.layout import MODEL_CARD
 from podium.data.preprocess import read_image
 from podium.models.inference import Classifier, load_classifier
 
@@ -68,7 +69,7 @@ def serving_runtime(folder: Path) -> Runtime:
 
     from podium.records.training import ModelCard
 
-    card = ModelCard.read(folder / "model.json")
+    card = ModelCard.read(folder / MODEL_CARD)
     runtime = Runtime.model_validate({key: value for key, value in card.runtime.items() if key in Runtime.model_fields})
     if runtime.device == "cuda" and not torch.cuda.is_available():
         return runtime.model_copy(update={"device": "cpu"})

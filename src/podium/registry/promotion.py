@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.files import sha256_text
-from podium.core.layout import Layout
+from podium.core.layout import WORK, Layout
 from podium.registry import audit, store
 from podium.registry.audit import AuditEntry
-from podium.registry.evidence import Evidence, packaged, read_evidence
+from podium.registry.evidence import Evidence, open_package, read_evidence
 from podium.registry.gates import Case, GateResult, judge, run_gates
 from podium.registry.versions import Registry, open_registry
 
@@ -30,7 +30,7 @@ ShowGates = Callable[[Sequence[GateResult]], None]
 
 
 @dataclass(frozen=True)
-class Wish:
+class PromotionRequest:
     """What is asked for: `wanted` (a version's number or `candidate`) to `alias`, and why.
 
     `force` moves the alias past failed gates; they are recorded.
@@ -42,13 +42,13 @@ class Wish:
     force: bool = False
 
 
-def promote(layout: Layout, params: Params, wish: Wish, show: ShowGates) -> AuditEntry:
+def promote(layout: Layout, params: Params, request: PromotionRequest, show: ShowGates) -> AuditEntry:
     """Judges a version and, if every gate passes or force is used, moves the alias to it.
 
     Args:
         layout: the project's paths.
         params: gates and names.
-        wish: which version goes where, and why.
+        request: which version goes where, and why.
         show: gets the gates' results before anything is decided.
 
     Returns:
@@ -60,23 +60,25 @@ def promote(layout: Layout, params: Params, wish: Wish, show: ShowGates) -> Audi
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
-    with store.reaching(registry.uri), promotion_lock(registry):
-        version = registry.resolve(wish.wanted)
+    with store.translate_errors(registry.uri), promotion_lock(registry):
+        version = registry.resolve(request.wanted)
         number = str(version.version)
-        holder = registry.aliases().get(wish.alias)
+        holder = registry.aliases().get(request.alias)
         if number == holder:
-            raise PromotionRefused(f"version {number} is already at {wish.alias}: nothing to do")
+            raise PromotionRefused(f"version {number} is already at {request.alias}: nothing to do")
         with ExitStack() as stack:
-            candidate = read_evidence(version, stack.enter_context(packaged(registry.uri, version)))
+            candidate = read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
             present = _holder_evidence(registry, holder, stack)
             results = run_gates(candidate, present, params.promote, layout)
         show(results)
         failed = [gate for gate in results if not gate.passed]
-        if failed and not wish.force:
+        if failed and not request.force:
             raise PromotionRefused(
                 "; ".join(gate.detail for gate in failed) + " (nothing was changed; --force overrides, on record)"
             )
-        return move(registry, "promote", wish.alias, holder=holder, number=number, reason=wish.reason, gates=results)
+        return move(
+            registry, "promote", request.alias, holder=holder, number=number, reason=request.reason, gates=results
+        )
 
 
 def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:
@@ -97,7 +99,7 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
         TrackingError: the store does not answer.
     """
     registry = open_registry(layout, params)
-    with store.reaching(registry.uri), promotion_lock(registry):
+    with store.translate_errors(registry.uri), promotion_lock(registry):
         holder = registry.aliases().get(alias)
         number = previous_holder(audit.read_audit(registry.client, registry.name), alias, holder)
         version = registry.version(number)
@@ -106,7 +108,7 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
                 f"version {number} held {alias} before but was deleted: promote another one with "
                 f'`podium promote VERSION --to {alias} --reason "..."`'
             )
-        with packaged(registry.uri, version) as folder:
+        with open_package(registry.uri, version) as folder:
             case = Case(read_evidence(version, folder), None, "not loaded", params.promote, layout)
             result = judge("weights_hash", case)
         show([result])
@@ -128,9 +130,9 @@ def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | Non
     Raises:
         PromotionRefused: the record holds no earlier version.
     """
-    stack = audit.holders(entries, alias)
+    stack = audit.list_holders(entries, alias)
     if audit.is_unfinished(entries, alias, holder):
-        stack = audit.holders([entry for entry in entries if entry.alias == alias][:-1], alias)
+        stack = audit.list_holders([entry for entry in entries if entry.alias == alias][:-1], alias)
     if stack and stack[-1] != holder:
         return stack[-1]
     if len(stack) < 2:
@@ -168,7 +170,7 @@ def move(
     _check_holder(registry, alias, holder)
     entry = AuditEntry(
         number=audit.next_number(audit.read_audit(registry.client, registry.name)),
-        when=audit.now(),
+        when=audit.utc_now(),
         who=audit.whoami(),
         action=action,
         alias=alias,
@@ -178,7 +180,7 @@ def move(
         forced=any(not gate.passed for gate in gates),
         gates=list(gates),
     )
-    audit.append(registry.client, registry.name, entry)
+    audit.append_entry(registry.client, registry.name, entry)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated; older clients still read them
         registry.client.transition_model_version_stage(
@@ -233,7 +235,7 @@ def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -
     if version is None:
         return f"version {holder} was deleted"
     try:
-        return read_evidence(version, stack.enter_context(packaged(registry.uri, version)))
+        return read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
     except (DataError, TrackingError) as error:
         return str(error)
 
@@ -241,5 +243,5 @@ def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -
 def _lock_folder(uri: str) -> Path:
     """Beside a local store; in the user's temporary folder for a server, where it holds for this machine only."""
     if store.is_local(uri):
-        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / ".podium"
+        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / WORK
     return Path(tempfile.gettempdir()) / f"podium-{getpass.getuser()}"

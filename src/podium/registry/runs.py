@@ -1,23 +1,25 @@
-"""The runs of an experiment in MLflow, made from files: one parent per state, a child per model.
+"""The runs of an experiment made from files: a parent per state, below it runs per model and study, trials below these.
 
 Every function may be called again: what is there is kept, what is missing is added.
 """
 
+import json
 import re
-import time
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.analysis.conditions import sentences
+from podium.analysis.conditions import describe_differences
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, TRIALS
 from podium.records.evaluation import Interval
-from podium.records.training import EpochResult
-from podium.registry import live, store
+from podium.records.training import EpochResult, TuningResult
+from podium.registry.run_writer import PARENT, RunWriter, outer_run, run_tags
 from podium.report.results import ModelResults, Results, read_table
+from podium.report.studies import draw_model_study
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 COMPLETE = "podium.complete"
@@ -25,9 +27,9 @@ _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
 _NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")
 
 
-def find_parent(client: "MlflowClient", experiment: str, results: Results) -> "Run | None":
+def find_experiment_run(writer: RunWriter, results: Results) -> "Run | None":
     """The experiment's run for this state, if there is one."""
-    found = store.find_runs(client, experiment, kind="experiment", state=results.state)
+    found = writer.find(kind="experiment", state=results.state)
     return found[0] if found else None
 
 
@@ -36,12 +38,11 @@ def is_complete(run: "Run", results: Results) -> bool:
     return bool(run.data.tags.get(COMPLETE) == results.files)
 
 
-def write_parent(client: "MlflowClient", experiment: str, results: Results, run: "Run | None") -> str:
+def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None") -> str:
     """Brings the experiment's own run in line with the files.
 
     Args:
-        client: an open client.
-        experiment: MLflow's id of it.
+        writer: of the experiment.
         results: what the files say.
         run: the present one; made when None.
 
@@ -51,10 +52,8 @@ def write_parent(client: "MlflowClient", experiment: str, results: Results, run:
     if run is None:
         name = f"{results.params.experiment} {results.state[:8]}"
         tags = {"podium.kind": "experiment", "podium.state": results.state}
-        outer = store.outer_run()
-        run_id = store.create_run(
-            client, experiment, name, {**tags, **({store.PARENT: outer} if outer else {})}, "stages/publish.py"
-        )
+        outer = outer_run()
+        run_id = writer.create(name, {**tags, **({PARENT: outer} if outer else {})}, "stages/publish.py")
     else:
         run_id = run.info.run_id
     decision, best = results.decision, results.winner
@@ -67,31 +66,30 @@ def write_parent(client: "MlflowClient", experiment: str, results: Results, run:
         "podium.dvc_lock_sha256": results.dvc_lock,
         "mlflow.note.content": note(results),
     }.items():
-        client.set_tag(run_id, key, value)
-    log_missing(
-        client, run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
+        writer.client.set_tag(run_id, key, value)
+    writer.log_metrics(
+        run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
     )
     root = results.layout.root
-    for path in (results.layout.params, root / "dvc.yaml", root / "dvc.lock", results.layout.report):
+    for path in (results.layout.params, root / DVC_YAML, root / DVC_LOCK, results.layout.report):
         if path.is_file():
-            client.log_artifact(run_id, str(path))
+            writer.client.log_artifact(run_id, str(path))
     for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
-        client.log_artifact(run_id, str(path), "reports")
+        writer.client.log_artifact(run_id, str(path), "reports")
     return run_id
 
 
-def finish_parent(client: "MlflowClient", run_id: str, results: Results) -> None:
+def finish_experiment_run(writer: RunWriter, run_id: str, results: Results) -> None:
     """Marks the parent as complete; the last thing publish writes."""
-    client.set_terminated(run_id)
-    client.set_tag(run_id, COMPLETE, results.files)
+    writer.client.set_terminated(run_id)
+    writer.client.set_tag(run_id, COMPLETE, results.files)
 
 
-def write_child(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, parent: str) -> str:
+def write_model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
     Args:
-        client: an open client.
-        experiment: MLflow's id of it.
+        writer: of the experiment.
         results: what the files say.
         model: whose run.
         parent: id of the experiment's own run.
@@ -99,32 +97,64 @@ def write_child(client: "MlflowClient", experiment: str, results: Results, model
     Returns:
         The run's id.
     """
-    run = _child(client, experiment, results, model, parent)
+    run = _child(writer, results, model, parent)
     run_id: str = run.info.run_id
     layout, name = results.layout, model.name
-    live.log_parameters(client, run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
-    live.log_epochs(client, run_id, _epochs(layout.model(name) / "history.csv"))
-    log_missing(client, run_id, test_metrics(model))
-    _log_changed(client, run, {f"measured/{key}": value for key, value in model.times.items()})
-    _log_datasets(client, run, results, model)
+    writer.log_parameters(run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
+    _log_epochs(writer, run_id, read_table(layout.model(name) / HISTORY))
+    writer.log_metrics(run_id, metrics_of(model))
+    writer.log_metrics(run_id, {f"measured/{key}": value for key, value in model.times.items()}, changed=True)
+    _log_datasets(writer, run, results, model)
     for folder, place in (
         (layout.evaluation_report(name), "reports"),
         (layout.evaluation(name) / "mistakes", "mistakes"),
     ):
         if folder.is_dir():
-            client.log_artifacts(run_id, str(folder), place)
+            writer.client.log_artifacts(run_id, str(folder), place)
     for plot in sorted(layout.evaluation(name).glob("*.png")):
-        client.log_artifact(run_id, str(plot), "plots")
+        writer.client.log_artifact(run_id, str(plot), "plots")
     for table in sorted(layout.evaluation(name).glob("*.csv")):
-        client.log_artifact(run_id, str(table), "reports")
-    client.set_terminated(run_id)
+        writer.client.log_artifact(run_id, str(table), "reports")
+    writer.client.set_terminated(run_id)
     return run_id
+
+
+def write_study_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:
+    """Rebuilds the run of a study and those of its trials, unless they are there.
+
+    Args:
+        writer: of the experiment.
+        results: what the files say.
+        model: whose study.
+        parent: id of the experiment's own run.
+    """
+    result, name = model.tuning, model.name
+    found = writer.find(kind="tune", fingerprint=result.fingerprint)
+    if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:
+        _write_files(writer, results, model, str(found[0].info.run_id))
+        return
+    if found:
+        run_id = str(found[0].info.run_id)
+        if PARENT not in found[0].data.tags:
+            writer.client.set_tag(run_id, PARENT, parent)
+    else:
+        tags = {**run_tags("tune", name, result.fingerprint), PARENT: parent}
+        run_id = writer.create(f"tune {name}", tags, "stages/tune.py")
+    _write_trials(writer, results, model, run_id)
+    settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
+    chosen = {f"best/{key}": value for key, value in result.parameters.items()}
+    writer.log_parameters(run_id, {**settings, **chosen})
+    writer.log_metrics(run_id, _study_metrics(result))
+    writer.client.set_tag(run_id, "podium.at_the_edge", ", ".join(result.at_the_edge) or "none")
+    _write_files(writer, results, model, run_id)
+    writer.client.set_terminated(run_id)
+    writer.client.set_tag(run_id, COMPLETE, result.fingerprint)
 
 
 def note(results: Results) -> str:
     """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
     lines = [f"**{results.decision.winner}**: {results.decision.reason}", ""]
-    conditions = " ".join(sentences(results.decision.differences))
+    conditions = " ".join(describe_differences(results.decision.differences))
     lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
     for row in results.leaderboard.rows:
@@ -133,7 +163,7 @@ def note(results: Results) -> str:
     return "\n".join(lines)
 
 
-def test_metrics(model: ModelResults) -> dict[str, float]:
+def metrics_of(model: ModelResults) -> dict[str, float]:
     """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
     from podium.analysis.metrics import METRICS
 
@@ -158,24 +188,24 @@ def test_metrics(model: ModelResults) -> dict[str, float]:
         ("recall", {label: c.recall for label, c in m.per_class.items()}),
         ("slice", {label: s.accuracy.value for label, s in m.slices.items()}),
     ):
-        values.update(_named(f"test_{kind}", rates))
+        values.update(_name_rates(f"test_{kind}", rates))
     return values
 
 
-def _child(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, parent: str) -> "Run":
+def _child(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> "Run":
     """The run of a model: the one of this state, else the live one of its training, else a new one."""
     fingerprint = model.card.fingerprint
-    runs = store.find_runs(client, experiment, kind="train", fingerprint=fingerprint)
+    runs = writer.find(kind="train", fingerprint=fingerprint)
     mine = [run for run in runs if run.data.tags.get("podium.state") == results.state]
-    orphans = [run for run in runs if store.PARENT not in run.data.tags]
-    tags = {**live.train_tags(model.name, fingerprint), "podium.state": results.state, store.PARENT: parent}
+    orphans = [run for run in runs if PARENT not in run.data.tags]
+    tags = {**run_tags("train", model.name, fingerprint), "podium.state": results.state, PARENT: parent}
     if not mine and not orphans:
-        run_id = store.create_run(client, experiment, f"train {model.name}", tags, "stages/train.py")
-        return client.get_run(run_id)
+        run_id = writer.create(f"train {model.name}", tags, "stages/train.py")
+        return writer.client.get_run(run_id)
     run = (mine or orphans)[0]
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
-            client.set_tag(run.info.run_id, key, value)
+            writer.client.set_tag(run.info.run_id, key, value)
     return run
 
 
@@ -204,7 +234,7 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
             yield prefix + key, value
 
 
-def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
+def _name_rates(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
     """Rates by `<prefix>/<label>`; labels that would get the same name are numbered."""
     named: dict[str, float] = {}
     for label, rate in rates.items():
@@ -216,33 +246,10 @@ def _named(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
     return named
 
 
-def log_missing(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
-    """Logs the metrics that a run does not have yet."""
-    known = client.get_run(run_id).data.metrics
-    _log_values(client, run_id, {key: value for key, value in values.items() if key not in known})
-
-
-def _log_changed(client: "MlflowClient", run: "Run", values: Mapping[str, float]) -> None:
-    """Logs the metrics of which the run has another value or none."""
-    known = run.data.metrics
-    _log_values(client, run.info.run_id, {key: value for key, value in values.items() if known.get(key) != value})
-
-
-def _log_values(client: "MlflowClient", run_id: str, values: Mapping[str, float]) -> None:
-    """Logs metrics in one request, at step 0."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    if values:
-        client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
-
-
-def _log_datasets(client: "MlflowClient", run: "Run", results: Results, model: ModelResults) -> None:
+def _log_datasets(writer: RunWriter, run: "Run", results: Results, model: ModelResults) -> None:
     """Names the splits and their digests as the run's inputs, unless it has any."""
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
-    import json
-
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = []
@@ -252,17 +259,54 @@ def _log_datasets(client: "MlflowClient", run: "Run", results: Results, model: M
         place = json.dumps({"uri": folder.relative_to(results.layout.root).as_posix()})
         described = Dataset(f"{results.params.experiment} {split}", digest[:_DIGEST_LENGTH], "local", place)
         inputs.append(DatasetInput(described, [InputTag("mlflow.data.context", split)]))
-    client.log_inputs(run.info.run_id, inputs)
+    writer.client.log_inputs(run.info.run_id, inputs)
 
 
-def _epochs(path: Path) -> list[EpochResult]:
-    """The rows of a `history.csv`."""
-    return rows_of(read_table(path))
+def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_id: str) -> None:
+    """Plots and tables, unless they are there; files of a run may be lost where its tables are not."""
+    if writer.client.list_artifacts(run_id, "plots"):
+        return
+    writer.client.log_artifacts(run_id, str(results.layout.tuning(model.name)), "reports")
+    with tempfile.TemporaryDirectory() as folder:
+        draw_model_study(results, model, Path(folder))
+        writer.client.log_artifacts(run_id, folder, "plots")
 
 
-def rows_of(frame: "pd.DataFrame") -> list[EpochResult]:
-    """The epochs in a table with the columns of `EpochResult`."""
-    return [EpochResult.model_validate(row) for row in frame.to_dict("records")]
+def _study_metrics(result: TuningResult) -> dict[str, float]:
+    """What is a number about the study, by the name MLflow shows; words and truth values are parameters."""
+    numbers = {key: value for key, value in result.parameters.items() if not isinstance(value, bool | str)}
+    return {
+        "best_val_loss": result.val_loss,
+        "best_val_accuracy": result.val_accuracy,
+        "pruned": float(result.pruned),
+        "pruned_share": result.pruned / result.trials,
+        "images_budget": float(result.images_budget),
+        "images_seen": float(result.images_seen),
+        **{f"best/{key}": float(value) for key, value in numbers.items()},
+    }
+
+
+def _write_trials(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:
+    """Brings the runs of the trials in line with `trials.csv` and `history.csv`."""
+    folder = results.layout.tuning(model.name)
+    trials, history = read_table(folder / TRIALS), read_table(folder / HISTORY)
+    fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
+    for row in trials.to_dict("records"):
+        number = int(row["number"])
+        run_id, new = writer.open_trial(parent, model.name, model.tuning.fingerprint, number)
+        if new:
+            writer.log_parameters(run_id, {str(k): v for k, v in row.items() if k not in fixed})
+        _log_epochs(writer, run_id, history[history["trial"] == number].drop(columns="trial"))
+        state = str(row["state"])  # finished, pruned or diverged
+        writer.client.set_tag(run_id, "podium.ending", state)
+        writer.client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
+
+
+def _log_epochs(writer: RunWriter, run_id: str, table: "pd.DataFrame") -> None:
+    """Logs the epochs in a table with the columns of `EpochResult`, leaving out those that the run already has."""
+    known = writer.epochs_of(run_id)
+    rows = [EpochResult.model_validate(row) for row in table.to_dict("records")]
+    writer.log_epochs(run_id, [row for row in rows if row.epoch not in known])
 
 
 def _with_interval(rate: Interval) -> str:

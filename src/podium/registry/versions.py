@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from podium.analysis.conditions import sentences
+from podium.analysis.conditions import describe_differences
 from podium.config.params import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
@@ -103,7 +103,7 @@ def open_registry(layout: Layout, params: Params) -> Registry:
     Raises:
         TrackingError: the store does not answer.
     """
-    return Registry(store.client(layout), store.tracking_uri(layout), params.publish.registered_model)
+    return Registry(store.open_client(layout), store.tracking_uri(layout), params.publish.registered_model)
 
 
 def is_registered(client: "MlflowClient", results: Results) -> bool:
@@ -201,14 +201,14 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.accuracy": repr(best.metrics.accuracy.value),
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
         **results.comparison_tags,
-        **_relaxed(results),
+        **_relaxed_tag(results),
     }
 
 
 def description(results: Results) -> str:
     """The version in plain words."""
     best, m = results.winner, results.winner.metrics
-    how = " ".join([results.decision.reason, *sentences(results.decision.differences)])
+    how = " ".join([results.decision.reason, *describe_differences(results.decision.differences)])
     return (
         f"{best.card.architecture}, winner of experiment {results.params.experiment} over "
         f"{len(results.models)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "
@@ -240,7 +240,7 @@ def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: R
         client.update_model_version(version.name, version.version, description(results))
 
 
-def _relaxed(results: Results) -> dict[str, str]:
+def _relaxed_tag(results: Results) -> dict[str, str]:
     """The critical expectations that were made warnings, each with the reason; no tag where there is none."""
     told = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
     return {"podium.relaxed": "; ".join(told)} if told else {}

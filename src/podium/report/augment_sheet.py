@@ -15,7 +15,7 @@ from podium.config.recipe import Augment
 if TYPE_CHECKING:
     from podium.data.augment import Augmentation
     from podium.data.shards import PreparedSplit
-    from podium.report.lettering import Lettering
+    from podium.report.figure import Labels
 
 VERSIONS = 8
 _MEAN = (0.485, 0.456, 0.406)  # of what is erased
@@ -39,7 +39,7 @@ class Sheet:
     shares: list[list[dict[str, float]]]
 
 
-def drawn(split: "PreparedSplit", augment: Augment, seed: int, count: int) -> Sheet:
+def draw_sheet(split: "PreparedSplit", augment: Augment, seed: int, count: int) -> Sheet:
     """Draws as training does: one object for the whole batch of images, each version as one step of its own.
 
     Args:
@@ -107,7 +107,7 @@ class _Page:
         return self.left + column * (self.side + _GAP), self.above + row * (self.side + self.below + _GAP)
 
 
-def write(path: Path, sheet: Sheet, title: str) -> None:
+def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
     """Writes the picture, pixel by pixel, so that nothing is resampled by drawing.
 
     Args:
@@ -119,22 +119,22 @@ def write(path: Path, sheet: Sheet, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from podium.report.lettering import legible
+    from podium.report.figure import make_labels
 
-    lettering = legible(sorted(set(sheet.labels)))
+    labels = make_labels(sorted(set(sheet.labels)))
     images = _at_a_legible_size(sheet.pixels)
     rows, columns, side = images.shape[:3]
-    left = _MARGIN + 8 * max(len(lettering.label(label)) for label in sheet.labels) + _GAP
+    left = _MARGIN + 8 * max(len(labels.label(label)) for label in sheet.labels) + _GAP
     lines = textwrap.wrap(title, (left + columns * (side + _GAP)) // 9)
     mixed = any(itertools.chain.from_iterable(sheet.shares))
     page = _Page(rows, columns, side, left, _MARGIN + 19 * len(lines) + 2 * _LINE, 2 * _LINE if mixed else 0)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"font.family": list(lettering.families), "text.parse_math": False})
+        matplotlib.rcParams.update({"font.family": list(labels.families), "text.parse_math": False})
         figure = Figure(figsize=(page.width / _DPI, page.height / _DPI), dpi=_DPI)
         FigureCanvasAgg(figure)
         figure.figimage(_mosaic(images, page))
-        for text in (*_headings(lines, page), *_row_names(sheet, page, lettering), *_shares(sheet, page, lettering)):
+        for text in (*_headings(lines, page), *_row_names(sheet, page, labels), *_shares(sheet, page, labels)):
             x, y = text.x / page.width, 1 - text.y / page.height
             figure.text(x, y, text.text, fontsize=text.size, ha=text.align, va="top", color=text.colour)
         figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
@@ -169,20 +169,20 @@ def _headings(lines: list[str], page: _Page) -> Iterator[_Text]:
         yield _Text(x + page.side / 2, y - _LINE - 4, str(column) if column else "original", 8)
 
 
-def _row_names(sheet: Sheet, page: _Page, lettering: "Lettering") -> Iterator[_Text]:
+def _row_names(sheet: Sheet, page: _Page, labels: "Labels") -> Iterator[_Text]:
     """The class of each row, left of it."""
     for row, label in enumerate(sheet.labels):
         x, y = page.place(row, 0)
-        yield _Text(x - _GAP, y + page.side / 2 - 7, lettering.label(label), 9, "right", "black")
+        yield _Text(x - _GAP, y + page.side / 2 - 7, labels.label(label), 9, "right", "black")
 
 
-def _shares(sheet: Sheet, page: _Page, lettering: "Lettering") -> Iterator[_Text]:
+def _shares(sheet: Sheet, page: _Page, labels: "Labels") -> Iterator[_Text]:
     """What mixed images are learned as, below each; shares below half a percent are left out."""
     room = page.side // 6 - 5  # characters of a name
     for row, versions in enumerate(sheet.shares):
         for column, shares in enumerate(versions, start=1):
             x, y = page.place(row, column)
-            names = {label: textwrap.shorten(lettering.label(label), room, placeholder="…") for label in shares}
+            names = {label: textwrap.shorten(labels.label(label), room, placeholder="…") for label in shares}
             told = [f"{share:.0%} {names[label]}" for label, share in shares.items() if share >= 0.005]
             yield _Text(x + page.side / 2, y + page.side + 2, "\n".join(told), 7)
 

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.analysis.conditions import TITLES, by_value, remedy, shared
+from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.console.pages import inlined, rendered, with_latin
 from podium.core.files import write_text
-from podium.core.layout import Layout
+from podium.core.layout import CONFUSION, CONFUSION_MATRIX, LEARNING_CURVES, MISTAKES, RELIABILITY, Layout
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
 from podium.report.results import ModelResults, Results, git_commit, read_table
-from podium.report.studies import setting_text, studies
+from podium.report.studies import read_studies, setting_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
-    "learning_curves.png": "Learning curves",
-    "confusion_matrix.png": "Confusion matrix",
-    "reliability.png": "Calibration",
+    LEARNING_CURVES: "Learning curves",
+    CONFUSION_MATRIX: "Confusion matrix",
+    RELIABILITY: "Calibration",
 }
 REJECTED_SHOWN = 12
 GROUPS_SHOWN = 4  # in a sentence
@@ -74,7 +74,7 @@ class Axis:
         return round(100 * (rate - self.low) / (self.high - self.low), 2)
 
 
-def shows(path: Path, files: str) -> bool:
+def is_current(path: Path, files: str) -> bool:
     """Whether the report at `path` was rendered from files of this digest."""
     if not path.is_file():
         return False
@@ -82,12 +82,12 @@ def shows(path: Path, files: str) -> bool:
         return _MARK.format(files).encode() in stream.read(_HEAD_BYTES)
 
 
-def write(results: Results) -> None:
+def write_report(results: Results) -> None:
     """Renders the page to `reports/report.html`, whole or not at all."""
-    write_text(results.layout.report, render(results))
+    write_text(results.layout.report, render_report(results))
 
 
-def render(results: Results) -> str:
+def render_report(results: Results) -> str:
     """The page as HTML.
 
     Args:
@@ -99,7 +99,11 @@ def render(results: Results) -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    ours: dict[str, Callable[..., Any]] = {"with_latin": with_latin, "by_value": by_value, "remedy": remedy}
+    ours: dict[str, Callable[..., Any]] = {
+        "with_latin": with_latin,
+        "models_by_value": models_by_value,
+        "remedy": remedy,
+    }
     filters = {**FILTERS, **ours}
     return rendered("podium.report", ".", "report.html.j2", filters, _view(results))
 
@@ -150,14 +154,14 @@ def _view(results: Results) -> dict[str, Any]:
         "mark": _MARK.format(results.files),
         "results": results,
         "best": results.winner,
-        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / "confusion.csv")),
+        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,
-        "shared": shared([model.metrics for model in results.models]),
+        "shared": describe_shared([model.metrics for model in results.models]),
         "axis": _axis([row.accuracy for row in results.leaderboard.rows]),
         "parts": [_part(layout, c, c is results.winner) for c in results.models],
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
-        "studies": studies(results),
+        "studies": read_studies(results),
         "mistakes": _mistakes(layout, results.winner.name),
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
@@ -189,7 +193,7 @@ def _mistakes(layout: Layout, model: str) -> list[Mistake]:
             predicted=row["predicted"],
             confidence=float(row["confidence"]),
         )
-        for row in read_table(folder / "mistakes.csv").to_dict("records")
+        for row in read_table(folder / MISTAKES).to_dict("records")
     ]
 
 

@@ -1,4 +1,4 @@
-"""The plots of an evaluation as PNG: the same numbers and fonts give the same bytes. Needs matplotlib (Agg), pandas.
+"""The plots of an evaluation as PNG: the same numbers and fonts give the same bytes.
 
 Sizes grow with the number of classes, so that 2 and 40 classes are both legible.
 """
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from podium.analysis.statistics import Reliability
 from podium.records.evaluation import Interval, Metrics, SliceMetrics
-from podium.report.figure import BLUE, GREY, LIGHT, ORANGE, figure_at
-from podium.report.lettering import Lettering
+from podium.report.figure import BLUE, GREY, LIGHT, ORANGE, Labels, figure_at
 
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 SLICE_TITLES = {
@@ -26,13 +25,13 @@ SLICE_TITLES = {
 }
 
 
-def confusion_matrix(path: Path, counts: NDArray[np.int64], lettering: Lettering, title: str) -> None:
+def confusion_matrix(path: Path, counts: NDArray[np.int64], labels: Labels, title: str) -> None:
     """Draws counts by true (rows) and predicted class (columns), coloured by the share of the true class.
 
     Args:
         path: the PNG to write.
         counts: shape (C, C).
-        lettering: of the C classes.
+        labels: of the C classes.
         title: one line.
     """
     classes = len(counts)
@@ -40,11 +39,11 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], lettering: Lettering
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     font = float(np.clip(cell * 22, 5.0, 10.0))
-    with figure_at(path, (cell * classes + 2.6, cell * classes + 2.2), lettering) as figure:
+    with figure_at(path, (cell * classes + 2.6, cell * classes + 2.2), labels) as figure:
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(classes), lettering.shown, fontsize=font)
-        axes.set_yticks(range(classes), lettering.shown, fontsize=font)
+        axes.set_xticks(range(classes), labels.shown, fontsize=font)
+        axes.set_yticks(range(classes), labels.shown, fontsize=font)
         turned = classes > 3
         axes.tick_params(axis="x", rotation=90 if classes > 16 else 45 if turned else 0, length=2)
         axes.tick_params(axis="y", length=2)
@@ -66,24 +65,24 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], lettering: Lettering
                 axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=size)
 
 
-def per_class_accuracy(path: Path, metrics: Metrics, lettering: Lettering) -> None:
+def per_class_accuracy(path: Path, metrics: Metrics, labels: Labels) -> None:
     """Draws the share of each class's images that was named rightly (its recall), best class on top.
 
     Args:
         path: the PNG to write.
         metrics: of the model.
-        lettering: of the C classes.
+        labels: of the C classes.
     """
     names = sorted(metrics.per_class, key=lambda name: (-metrics.per_class[name].recall, name))[::-1]
     recalls = [metrics.per_class[name].recall for name in names]
-    with figure_at(path, (7.6, 0.27 * len(names) + 1.6), lettering) as figure:
+    with figure_at(path, (7.6, 0.27 * len(names) + 1.6), labels) as figure:
         axes = figure.subplots()
         axes.barh(range(len(names)), recalls, color=BLUE, height=0.72)
         axes.axvline(metrics.accuracy.value, color=ORANGE, linewidth=1.5)
         for row, name in enumerate(names):
             told = f"{recalls[row]:.1%} of {metrics.per_class[name].support:,}"
             axes.text(1.03, row, told, va="center", fontsize=8.5, color=GREY)
-        axes.set_yticks(range(len(names)), [lettering.label(name) for name in names], fontsize=9)
+        axes.set_yticks(range(len(names)), [labels.label(name) for name in names], fontsize=9)
         axes.set(xlim=(0, 1.2), ylim=(-0.7, len(names) - 0.3), xlabel="named rightly")
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))

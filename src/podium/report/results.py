@@ -15,7 +15,18 @@ import yaml
 from podium.config.params import Params
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
-from podium.core.layout import Layout
+from podium.core.layout import (
+    BEST,
+    DECISION,
+    DVC_LOCK,
+    LEADERBOARD,
+    METRICS,
+    MODEL_CARD,
+    PREDICTIONS,
+    SOURCES,
+    VALIDATION,
+    Layout,
+)
 from podium.records.evaluation import Decision, Leaderboard, Metrics
 from podium.records.fetch import Sources
 from podium.records.times import read_times
@@ -25,7 +36,7 @@ from podium.records.validate import ValidationReport
 if TYPE_CHECKING:
     import pandas as pd
 
-JUDGED = ("metrics.json", "validation.json", "predictions.parquet")
+JUDGED = (METRICS, VALIDATION, PREDICTIONS)
 """What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
 _MAY_BE_EMPTY = ("val_loss", "val_accuracy")  # of a trial that ended before an epoch
 
@@ -91,8 +102,8 @@ def read_results(layout: Layout, params: Params) -> Results:
     Raises:
         DataError: a file is missing, or two files do not belong together.
     """
-    leaderboard = Leaderboard.read(layout.comparison / "leaderboard.json")
-    decision = Decision.read(layout.comparison / "decision.json")
+    leaderboard = Leaderboard.read(layout.comparison / LEADERBOARD)
+    decision = Decision.read(layout.comparison / DECISION)
     ranks = {row.model: row.rank for row in leaderboard.rows}
     missing = [name for name in params.models if name not in ranks]
     if missing or decision.winner not in params.models:
@@ -101,7 +112,7 @@ def read_results(layout: Layout, params: Params) -> Results:
             "them): run `dvc repro`"
         )
     models = tuple(_read_model(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
-    lock = _lock_digest(layout.root / "dvc.lock")
+    lock = _lock_digest(layout.root / DVC_LOCK)
     state = _state(layout, params, models)
     package = Path(__file__).parents[1]
     code = sha256_tree([*Path(__file__).parent.glob("*.*"), package / "analysis" / "conditions.py"], package)
@@ -112,7 +123,7 @@ def read_results(layout: Layout, params: Params) -> Results:
         leaderboard=leaderboard,
         decision=decision,
         validation=ValidationReport.read(layout.validation_report),
-        sources=Sources.read(layout.raw / "sources.json"),
+        sources=Sources.read(layout.raw / SOURCES),
         state=state,
         files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in models]])),
         dvc_lock=lock,
@@ -182,25 +193,25 @@ def git_commit(root: Path) -> tuple[str, bool]:
 
 def _read_model(layout: Layout, name: str) -> ModelResults:
     """Reads one model, and refuses metrics that are of other weights."""
-    card = ModelCard.read(layout.model(name) / "model.json")
-    metrics = Metrics.read(layout.evaluation_report(name) / "metrics.json")
+    card = ModelCard.read(layout.model(name) / MODEL_CARD)
+    metrics = Metrics.read(layout.evaluation_report(name) / METRICS)
     if metrics.fingerprint != card.fingerprint:
         raise DataError(
             f"reports/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
         )
-    tuning = TuningResult.read(layout.tuning(name) / "best.json")
+    tuning = TuningResult.read(layout.tuning(name) / BEST)
     judged = (
-        layout.evaluation_report(name) / "metrics.json",
+        layout.evaluation_report(name) / METRICS,
         layout.validation_report,
-        layout.evaluation(name) / "predictions.parquet",
+        layout.evaluation(name) / PREDICTIONS,
     )
     return ModelResults(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
 
 
 def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> str:
     """The digest `Results.state`."""
-    files = [layout.validation_report, *(layout.comparison / n for n in ("leaderboard.json", "decision.json"))]
-    files += [layout.evaluation_report(c.name) / "metrics.json" for c in models]
+    files = [layout.validation_report, *(layout.comparison / n for n in (LEADERBOARD, DECISION))]
+    files += [layout.evaluation_report(c.name) / METRICS for c in models]
     return sha256_text(
         canonical_json(
             {

@@ -1,21 +1,51 @@
-"""The studies on the report's page and in MLflow: what was spent, what was found, which ranges to doubt, plots."""
+"""The studies on the report's page and in MLflow: what was spent and found, which ranges to doubt, Optuna's plots.
+
+Drawn from `trials.csv` and `history.csv`, not from Optuna's storage, so that the plots can be drawn again from the
+files of any study. The same numbers give the same bytes.
+"""
 
 import tempfile
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podium.config.dotted import inside
-from podium.config.tuning import Range
+from podium.config.tuning import Choices, Range, Span, Value
 from podium.console.pages import inlined
 from podium.core.errors import DataError
+from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult
 from podium.report.results import ModelResults, Results, read_table
 
 if TYPE_CHECKING:
-    from podium.report.study_plots import StudyTables
+    import optuna
+    import pandas as pd
 
 TRIALS_SHOWN = 8
+LOSS = "validation loss (nats)"
+_DPI = 130
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """A study as its files tell it.
+
+    Attributes:
+        model: name for the titles.
+        trials: `number state val_loss val_accuracy epochs` and one column a searched key.
+        history: `trial epoch val_loss`, one row an epoch of a trial.
+        spans: what was searched, by key.
+        chosen: number of the best trial.
+    """
+
+    model: str
+    trials: "pd.DataFrame"
+    history: "pd.DataFrame"
+    spans: Mapping[str, Span]
+    chosen: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +84,7 @@ class StudyPart:
     pictures: tuple[tuple[str, str], ...]
 
 
-def studies(results: Results) -> list[StudyPart]:
+def read_studies(results: Results) -> list[StudyPart]:
     """The studies as the page shows them, best model first.
 
     Args:
@@ -66,33 +96,118 @@ def studies(results: Results) -> list[StudyPart]:
     return [_part(results, model) for model in results.models]
 
 
-def draw(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
-    """Draws the plots of a study.
+def draw_model_study(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
+    """Draws the plots of a model's study, as `draw_study` does.
+
+    Raises:
+        DataError: as in `read_studies`.
+    """
+    return draw_study(_tables(results, model), folder)
+
+
+def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
+    """Draws the plots of a study with Optuna.
 
     Args:
-        results: what the files say.
-        model: whose study.
+        tables: with at least one finished trial.
         folder: to write the PNGs to.
 
     Returns:
         Files by what they show; parallel coordinates only where several keys were searched.
-
-    Raises:
-        DataError: as in `studies`.
     """
-    from podium.report import study_plots
+    import matplotlib
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.visualization import matplotlib as plots
 
-    tables = _tables(results, model)
-    plots = {"Course of the study": ("course.png", study_plots.course)}
-    if tables.spans:
-        plots["Loss by searched key"] = ("slices.png", study_plots.slices)
-    if len(tables.spans) > 1:
-        plots["All searched keys at once"] = ("parallel_coordinates.png", study_plots.parallel)
+    keys = len(tables.spans)
+    shown = [
+        ("Course of the study", "course.png", (6.4, 3.6), partial(plots.plot_optimization_history, target_name=LOSS)),
+        ("Loss by epoch", "epochs.png", (6.4, 3.6), plots.plot_intermediate_values),
+    ]
+    if keys:
+        size = (max(6.0, 2.8 * keys), 3.6)
+        shown.append(("Loss by searched key", "slices.png", size, partial(plots.plot_slice, target_name=LOSS)))
+    if keys > 1:
+        many = partial(plots.plot_parallel_coordinate, target_name=LOSS)
+        shown.append(("All searched keys at once", "parallel_coordinates.png", (max(7.0, 1.9 * keys + 3), 4.6), many))
+    matplotlib.use("agg")  # Optuna draws with pyplot, which would open a window elsewhere
     drawn = {}
-    for title, (name, plot) in plots.items():
-        drawn[title] = folder / name
-        plot(drawn[title], tables)
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # axes of no width: a single trial
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
+        study = to_optuna(tables)
+        for title, name, size, plot in shown:
+            drawn[title] = folder / name
+            _save(drawn[title], plot(study), size, f"{tables.model}: {title.lower()}")
     return drawn
+
+
+def to_optuna(tables: StudyTables) -> "optuna.Study":
+    """The study in Optuna's memory, for what Optuna can show of it."""
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.FAIL}
+    distributions: dict[str, BaseDistribution] = {
+        key: CategoricalDistribution(span.choices)
+        if isinstance(span, Choices)
+        else FloatDistribution(span.low, span.high, log=span.log)
+        for key, span in tables.spans.items()
+    }
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name=tables.model)
+    for row in tables.trials.sort_values("number").to_dict("records"):
+        epochs = tables.history[tables.history["trial"] == row["number"]]
+        study.add_trial(
+            create_trial(
+                state=states[row["state"]],
+                value=float(row["val_loss"]) if row["state"] == "finished" else None,
+                params={key: _value(span, row[key]) for key, span in tables.spans.items()},
+                distributions=distributions,
+                intermediate_values={
+                    int(epoch): float(loss) for epoch, loss in zip(epochs["epoch"], epochs["val_loss"], strict=True)
+                },
+            )
+        )
+    return study
+
+
+def _value(span: Span, cell: Any) -> Value:
+    """A cell of a table as what was searched: choices may have come back as text, and a range knows its ends."""
+    if isinstance(span, Range):
+        return min(max(float(cell), span.low), span.high)
+    texts = [str(choice) for choice in span.choices]
+    return span.choices[texts.index(str(cell))]
+
+
+def _save(path: Path, drawn: Any, size: tuple[float, float], title: str) -> None:
+    """Writes what Optuna drew, with a title of our own, plain numbers on axes in logs, and whole trials and epochs."""
+    from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axes = list(drawn.flat) if hasattr(drawn, "flat") else [drawn]
+    figure = axes[0].figure
+    for each in figure.axes:
+        for scale, axis in ((each.get_xscale(), each.xaxis), (each.get_yscale(), each.yaxis)):
+            if scale == "log":
+                low, high = axis.get_view_interval()
+                few = MaxNLocator(nbins=4)  # within a decade
+                axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6) if high > 10 * low else few)
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(NullFormatter())
+        if each.get_xlabel() in ("Trial", "Step"):
+            each.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            each.set(xlabel="epoch" if each.get_xlabel() == "Step" else "trial")
+        if each.get_ylabel() == "Intermediate Value":
+            each.set(ylabel=LOSS)
+        each.set_title("")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    figure.set_size_inches(size)
+    figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
+    pyplot.close(figure)
 
 
 def _part(results: Results, model: ModelResults) -> StudyPart:
@@ -100,7 +215,7 @@ def _part(results: Results, model: ModelResults) -> StudyPart:
     tables = _tables(results, model)
     trials = _trials(tables)
     with tempfile.TemporaryDirectory() as folder:
-        drawn = draw(results, model, Path(folder))
+        drawn = draw_model_study(results, model, Path(folder))
         pictures = tuple((title, inlined(path.read_bytes(), "png")) for title, path in drawn.items())
     return StudyPart(
         name=model.name,
@@ -113,24 +228,22 @@ def _part(results: Results, model: ModelResults) -> StudyPart:
     )
 
 
-def _tables(results: Results, model: ModelResults) -> "StudyTables":
+def _tables(results: Results, model: ModelResults) -> StudyTables:
     """A model's study as its files tell it, refused where they are of another search."""
-    from podium.report.study_plots import StudyTables
-
     tuning, spans = model.tuning, results.params.search(model.name)
     folder = results.layout.tuning(model.name)
     if spans.keys() != tuning.parameters.keys() or not all(inside(spans[k], v) for k, v in tuning.parameters.items()):
         raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
     return StudyTables(
         model=model.name,
-        trials=read_table(folder / "trials.csv"),
-        history=read_table(folder / "history.csv"),
+        trials=read_table(folder / TRIALS),
+        history=read_table(folder / HISTORY),
         spans={key: spans[key] for key in sorted(spans)},
         chosen=tuning.trial,
     )
 
 
-def _trials(tables: "StudyTables") -> tuple[Trial, ...]:
+def _trials(tables: StudyTables) -> tuple[Trial, ...]:
     """The best trials first; those without a loss last."""
     trials = [
         Trial(
@@ -148,7 +261,7 @@ def _trials(tables: "StudyTables") -> tuple[Trial, ...]:
     return tuple(trials)
 
 
-def _doubts(tuning: TuningResult, tables: "StudyTables") -> tuple[str, ...]:
+def _doubts(tuning: TuningResult, tables: StudyTables) -> tuple[str, ...]:
     """A sentence for each chosen value at an end of its range."""
     doubts = []
     for key in tuning.at_the_edge:

@@ -119,7 +119,11 @@ def arrange(
 
 
 def _splits(source: str, tree: _Tree) -> dict[str, str]:
-    """Folders that hold class folders, with the split each stands for (empty where there are none)."""
+    """Folders that hold class folders, with the split each stands for (empty where there are none).
+
+    Raises:
+        DataError: images lie directly in the folders of the splits.
+    """
     top = ""
     while True:
         children = tree.children(top)

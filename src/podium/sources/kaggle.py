@@ -196,7 +196,12 @@ def _archive_address(handle: Handle, fetch: Fetch) -> str:
 
 
 def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer]) -> _Answer:
-    """One request to Kaggle, its errors in words."""
+    """One request to Kaggle, its errors in words.
+
+    Raises:
+        Broken: Kaggle could not be reached, or is busy.
+        DataError: it refuses, or the answer is none of Kaggle's.
+    """
     with _client(fetch) as client:
         try:
             return ask(client)

@@ -1,16 +1,14 @@
 """Source `openimages`: boxes of chosen classes of Open Images V7, one image a box, photographs from its public bucket.
 
-`dataset.location` is the address of the annotations, or a folder somebody downloaded before (`openimages_places`).
+`dataset.location` is the address of the annotations, or a folder somebody downloaded before (`openimages_files`).
 Annotations are kept below the downloads and read as streams; photographs come when the images are chosen.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
-
-import numpy as np
+from typing import Any, Final
 
 from podium.config.dataset import Fetch, OpenImagesDataset
 from podium.config.problems import nearest
@@ -20,10 +18,17 @@ from podium.records.fetch import SkippedFile
 from podium.sources.download import download_many
 from podium.sources.image_headers import read_orientation, turn_box
 from podium.sources.locations import downloads_folder, is_address, watched_path
-from podium.sources.openimages_boxes import Choice, Surroundings, Wanted, choose, surroundings
-from podium.sources.openimages_photographs import Photograph, photographs
-from podium.sources.openimages_places import Subset, bucket_address, fetched, folder_name, on_disk
-from podium.sources.openimages_tables import class_names
+from podium.sources.openimages_files import Subset, bucket_address, fetch_subsets, find_subsets, folder_name
+from podium.sources.openimages_tables import (
+    FLAGS,
+    SIDES,
+    Choice,
+    Photograph,
+    choose_boxes,
+    describe_boxes,
+    read_classes,
+    read_photographs,
+)
 from podium.sources.source import Box, FileSource, Listing, Prepared, SourceImage
 
 _FLAGS: Final = ("is_occluded", "is_truncated", "is_group_of", "is_depiction", "is_inside")
@@ -107,9 +112,9 @@ def read_openimages(
     kept = downloads / "openimages"
     remote = is_address(dataset.location)
     if remote:
-        subsets = fetched(bucket_address(dataset.location), dataset.subsets, fetch, kept, pause_seconds)
+        subsets = fetch_subsets(bucket_address(dataset.location), dataset.subsets, fetch, kept, pause_seconds)
     else:
-        subsets = on_disk(Path(dataset.location), dataset.subsets)
+        subsets = find_subsets(Path(dataset.location), dataset.subsets)
     images: list[SourceImage] = []
     skipped: list[SkippedFile] = []
     for subset in subsets:
@@ -117,12 +122,9 @@ def read_openimages(
         images += found
         skipped += left_out
     _check_labels(images, dataset, subsets)
-    listing = Listing(
-        dataset.name or "openimages",
-        None,
-        tuple(sorted(images, key=lambda image: image.key)),
-        tuple(sorted(skipped, key=lambda file: (file.path, file.reason))),
-    )
+    images.sort(key=lambda image: image.key)
+    skipped.sort(key=lambda file: (file.path, file.reason))
+    listing = Listing(dataset.name or "openimages", None, tuple(images), tuple(skipped))
     if not remote:
         files = {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()}
         return _Photographs(listing, files, fetch, pause_seconds, bucket=None, folder=kept)
@@ -134,41 +136,44 @@ def read_openimages(
 
 def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[SourceImage], list[SkippedFile]]:
     """The images of one subset, and what is left out of it."""
-    names = class_names(subset.classes)
-    wanted = _wanted(dataset.labels, names)
-    choice = choose(subset.boxes, wanted, _limit(dataset, subset.split), subset.files)
-    around = surroundings(subset.boxes, choice.rows, wanted)
-    about = photographs(subset.photographs, np.unique(choice.rows["id"])) if subset.photographs else {}
-    images = _images(subset, choice, around, about, wanted=wanted, names={key: name for name, key in names.items()})
+    keys = read_classes(subset.classes)
+    wanted = _wanted(dataset.labels, keys)
+    choice = choose_boxes(subset.boxes, wanted, _limit(dataset, subset.split), subset.files)
+    boxes = describe_boxes(subset.boxes, choice.boxes, wanted) if len(choice.boxes) else choice.boxes
+    about = read_photographs(subset.photographs, boxes["ImageID"].unique()) if subset.photographs else {}
+    images: list[SourceImage] = []
     skipped = _left_out(subset, choice)
-    contested = [image for image, bad in zip(images, around.contested.tolist(), strict=True) if bad]
-    for image in contested:
-        reason = f"the box {image.box.text} has more than one of the chosen labels"
-        skipped.append(SkippedFile(path=image.path, reason=reason, image=True))
-    return [image for image, bad in zip(images, around.contested.tolist(), strict=True) if not bad], skipped
+    names = {key: name for name, key in keys.items()}
+    for row in boxes.to_dict("records"):
+        image = _image(subset, row, about.get(row["ImageID"], Photograph()), names[row["LabelName"]])
+        if row["contested"]:
+            reason = f"the box {image.box.text} has more than one of the chosen labels"
+            skipped.append(SkippedFile(path=image.path, reason=reason, image=True))
+        else:
+            images.append(image)
+    return images, skipped
 
 
-def _wanted(labels: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> Wanted:
-    """Our labels with the keys of the classes they take.
+def _wanted(labels: Mapping[str, Sequence[str]], keys: Mapping[str, str]) -> dict[str, str]:
+    """Our label by key of the classes it takes.
 
     Args:
         labels: names of their classes by our label.
-        names: keys (`/m/01g317`) by name.
+        keys: keys (`/m/01g317`) by name.
 
     Raises:
         DataError: a class is unknown.
     """
-    ours = tuple(sorted(labels))
-    keys: dict[str, int] = {}
-    for number, label in enumerate(ours):
+    wanted: dict[str, str] = {}
+    for label in sorted(labels):
         for name in labels[label]:
-            if name not in names:
+            if name not in keys:
                 raise DataError(
                     f"dataset.labels.{label} lists {name!r}, which is no class of Open Images with boxes"
-                    f"{nearest(name, names)}"
+                    f"{nearest(name, keys)}"
                 )
-            keys[names[name]] = number
-    return Wanted(ours, keys)
+            wanted[keys[name]] = label
+    return wanted
 
 
 def _limit(dataset: OpenImagesDataset, split: str) -> int | None:
@@ -180,55 +185,38 @@ def _limit(dataset: OpenImagesDataset, split: str) -> int | None:
     return limit
 
 
-def _images(
-    subset: Subset,
-    choice: Choice,
-    around: Surroundings,
-    about: Mapping[str, Photograph],
-    *,
-    wanted: Wanted,
-    names: Mapping[str, str],
-) -> list[SourceImage]:
-    """One image a chosen box, in the order of `choice.rows`.
+def _image(subset: Subset, row: Mapping[Hashable, Any], about: Photograph, name: str) -> SourceImage:
+    """One image, a chosen box.
 
     Args:
-        subset: where the boxes come from.
-        choice: the boxes.
-        around: what is known of each of them, in the same order.
-        about: authors and licences, by id of the photograph.
-        wanted: our labels.
-        names: classes of Open Images by key.
+        subset: where the box comes from.
+        row: the box, as `describe_boxes` returns it.
+        about: author and licence of its photograph.
+        name: of its class in Open Images.
 
     Raises:
-        DataError: the id of a photograph is not 16 hexadecimal digits.
+        DataError: the id of the photograph is not 16 hexadecimal digits.
     """
-    kinds = [names[key] for key in sorted(wanted.keys)]
-    images = []
-    for row, flags, others in zip(choice.rows, around.flags.tolist(), around.other_boxes.tolist(), strict=True):
-        photograph = row["id"].decode("ascii", "backslashreplace")
-        if not _HEX.fullmatch(photograph):  # it becomes a part of an address and of a file's name
-            raise DataError(f"{subset.boxes.name} holds the ImageID {photograph!r}, not 16 hexadecimal digits")
-        left, top, right, bottom = row["box"].tolist()
-        told = about.get(photograph, Photograph())
-        images.append(
-            SourceImage(
-                path=subset.path(photograph),
-                label=wanted.labels[row["label"]],
-                split=subset.split,
-                source_label=kinds[row["kind"]],
-                licence=told.licence,
-                box=Box(left, top, right, bottom),
-                extras={
-                    **dict(zip(_FLAGS, flags, strict=True)),
-                    "other_boxes": others,
-                    "box_area": round((right - left) * (bottom - top), 10),
-                    "author": told.author,
-                    "page": told.page,
-                    "rotation": told.rotation,
-                },
-            )
-        )
-    return images
+    photograph = row["ImageID"]
+    if not _HEX.fullmatch(photograph):  # it becomes a part of an address and of a file's name
+        raise DataError(f"{subset.boxes.name} holds the ImageID {photograph!r}, not 16 hexadecimal digits")
+    left, top, right, bottom = (row[side] for side in SIDES)
+    return SourceImage(
+        path=subset.path(photograph),
+        label=row["label"],
+        split=subset.split,
+        source_label=name,
+        licence=about.licence,
+        box=Box(left, top, right, bottom),
+        extras={
+            **{extra: row[flag] for extra, flag in zip(_FLAGS, FLAGS, strict=True)},
+            "other_boxes": row["other_boxes"],
+            "box_area": round((right - left) * (bottom - top), 10),
+            "author": about.author,
+            "page": about.page,
+            "rotation": about.rotation,
+        },
+    )
 
 
 def _left_out(subset: Subset, choice: Choice) -> list[SkippedFile]:

@@ -21,7 +21,7 @@ import pandas as pd
 from podium.console.progress import show_progress
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import replacing, sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.records.fetch import Sources
 from podium.sources.names import IMAGE_SUFFIXES
@@ -74,8 +74,8 @@ def write_snapshot(layout: Layout, name: str, replace: bool = False) -> Snapshot
     archive = layout.data / f"{name}.zip"
     if archive.exists() and not replace:
         raise DataError(f"data/{archive.name} exists: choose another name, or replace it on purpose")
-    manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
-    sources = Sources.read(layout.raw / "sources.json")
+    manifest = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS)
+    sources = Sources.read(layout.raw / SOURCES)
     with replacing(archive) as temporary:
         photographs = _pack(temporary, layout.raw, manifest, sources)
     section = (

@@ -105,7 +105,12 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
 
 
 def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str]:
-    """The table on this machine, and its digest."""
+    """The table on this machine, and its digest.
+
+    Raises:
+        ParamsError: it is neither watched by DVC nor pinned.
+        DataError: it cannot be had, is a folder, or has another digest.
+    """
     if is_address(dataset.location):
         sha256 = require_pin(without_secrets(dataset.location), dataset.sha256)
         path = download(dataset.location, sha256, downloads_folder(layout), fetch)
@@ -148,7 +153,11 @@ def _read(table: Path, dataset: CsvDataset, base: str) -> TableRows:
 
 
 def _on_disk(rows: TableRows, base: Path) -> tuple[TableRows, dict[str, Path]]:
-    """The rows whose file lies below `base`, and the files; the others become rows left out."""
+    """The rows whose file lies below `base`, and the files; the others become rows left out.
+
+    Raises:
+        DataError: the folder is not there, or holds none of them.
+    """
     if not base.is_dir():
         raise DataError(f"folder {base} does not exist: put the images there, or correct dataset.images")
     root = base.resolve()

@@ -111,7 +111,12 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> Tab
 
 
 def _rows(name: str, stream: IO[str], dataset: CsvDataset) -> Iterator[tuple[int, str, dict[str, str] | str]]:
-    """Line number, path and values by column of every row that is not blank; what is wrong with one of other length."""
+    """Line number, path and values by column of every row that is not blank; what is wrong with one of other length.
+
+    Raises:
+        DataError: the table is empty, or lacks a column.
+        csv.Error: it is no CSV; the line is named.
+    """
     reader = csv.reader(stream, delimiter=dataset.delimiter, strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
@@ -165,7 +170,11 @@ def _wanted(dataset: CsvDataset) -> dict[str, str]:
 
 
 def _inside(path: str, base: str) -> str:
-    """A path relative to where the images lie, in its normal form."""
+    """A path relative to where the images lie, in its normal form.
+
+    Raises:
+        _Bad: it lies elsewhere, or is no safe path.
+    """
     inside = path.removeprefix(f"{base}/") if base else path
     if _ADDRESS.match(base):
         # A row that is no whole address is a name, and `#` may stand in one; `?` may not on some systems.
@@ -183,7 +192,11 @@ def _inside(path: str, base: str) -> str:
 
 
 def _refuse_twin(image: RowImage, path: str, base: str, found: _Found) -> None:
-    """Refuses an address that is another row's up to `?` or `#`; labels that contradict are refused with that row's."""
+    """Refuses an address that is another row's up to `?` or `#`; labels that contradict are refused with that row's.
+
+    Raises:
+        _Bad: it is.
+    """
     first = found.written.get(image.path, path)
     if _ADDRESS.match(base) and re.split(r"[?#]", first)[1:] != re.split(r"[?#]", path)[1:]:
         same = found.images.get(image.key)
@@ -229,7 +242,11 @@ def _image(row: Mapping[str, str], dataset: CsvDataset, path: str) -> RowImage:
 
 
 def _corners(row: Mapping[str, str], columns: BoxColumns) -> tuple[float, float, float, float] | None:
-    """The four numbers of a box as they stand; None where all four are empty."""
+    """The four numbers of a box as they stand; None where all four are empty.
+
+    Raises:
+        _Bad: they are not four numbers.
+    """
     texts = [row[column].strip() for column in (columns.left, columns.top, columns.right, columns.bottom)]
     if not any(texts):
         return None

@@ -54,6 +54,11 @@ class TarMembers(Members):
     """An opened plain tar; `path` is the archive it came from, for messages."""
 
     def __init__(self, path: Path, stream: IO[bytes], limits: Fetch) -> None:
+        """Lists and checks the members.
+
+        Raises:
+            DataError: the archive is damaged, unsafe or beyond a limit.
+        """
         super().__init__()
         self._name = path.name
         self._stream = stream
@@ -91,7 +96,11 @@ class TarMembers(Members):
         self._offsets[name] = member.offset_data
 
     def _check_end(self, offset: int) -> None:
-        """An archive cut between two members reads like a shorter one: only its end marker tells."""
+        """An archive cut between two members reads like a shorter one: only its end marker tells.
+
+        Raises:
+            DataError: it is not there.
+        """
         self._stream.seek(offset)
         marker = self._stream.read(_BLOCK)
         if len(marker) < _BLOCK or marker.strip(b"\0"):
@@ -153,7 +162,11 @@ def compression(path: Path) -> _Opener | None:
 
 
 def _unpack(path: Path, opener: _Opener, target: io.FileIO, limits: Fetch) -> None:
-    """Unpacks a compressed tar, never further than the limits allow."""
+    """Unpacks a compressed tar, never further than the limits allow.
+
+    Raises:
+        DataError: it is damaged, or goes beyond them.
+    """
     packed = path.stat().st_size
     # Headers and padding are no member's bytes: some blocks a member, and a chunk so that tiny archives pass.
     allowed = min(limits.max_bytes + limits.max_files * 4 * _BLOCK, int(limits.max_ratio * packed)) + _CHUNK

@@ -116,7 +116,11 @@ def _refuse_unsafe(archive: str, name: str, info: zipfile.ZipInfo) -> None:
 
 
 def _refuse_overlap(archive: str, entries: list[zipfile.ZipInfo]) -> None:
-    """Members that share packed bytes are how a small zip holds petabytes (Fifield, "A better zip bomb", 2019)."""
+    """Members that share packed bytes are how a small zip holds petabytes (Fifield, "A better zip bomb", 2019).
+
+    Raises:
+        DataError: two members overlap, or one lies before the archive's start.
+    """
     ordered = sorted(entries, key=lambda info: info.header_offset)
     if ordered and ordered[0].header_offset < 0:
         raise damaged(archive, printable(ordered[0].filename), "its place lies before the archive's start")

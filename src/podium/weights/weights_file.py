@@ -163,7 +163,7 @@ def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
 
     Args:
         place: repository, file and revision.
-        sha256: the digest it is pinned by; a cached file that has it is used without asking the hub. None: not pinned.
+        sha256: the digest it is pinned by, if any; a cached file that has it is used without asking the hub.
         fetch: timeout.
 
     Returns:
@@ -177,15 +177,12 @@ def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
     kept = try_to_load_from_cache(place.repository, place.file, revision=place.revision)
     if isinstance(kept, str) and sha256 is not None and sha256_file(Path(kept)) == sha256:
         return Path(kept)
+    wait = fetch.timeout_seconds
     try:
-        path = hf_hub_download(
-            place.repository, place.file, revision=place.revision, etag_timeout=fetch.timeout_seconds
-        )
+        path = hf_hub_download(place.repository, place.file, revision=place.revision, etag_timeout=wait)
     except errors.GatedRepoError as error:
-        raise DataError(
-            f"{place.repository} is open to registered people only: ask for access on its page and log in "
-            "(`hf auth login`)"
-        ) from error
+        said = "is open to registered people only: ask for access on its page and log in (`hf auth login`)"
+        raise DataError(f"{place.repository} {said}") from error
     except errors.RepositoryNotFoundError as error:
         raise DataError(
             f"the hub has no repository {place.repository}, or a private one: check models.<name>.weights and "
@@ -197,8 +194,7 @@ def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
             f"({one_line(error.server_message or error)}): check models.<name>.weights and HF_ENDPOINT"
         ) from error
     except Exception as error:
-        # Its transports (httpx, xet) have families of errors of their own that it passes on, so whatever this one call
-        # raises is taken for its verdict on this file.
+        # Its transports (httpx, xet) pass on errors of their own, so whatever this call raises is its verdict.
         if is_offline_mode():
             raise DataError(
                 f"{place.repository} is not in the hub's cache and HF_HUB_OFFLINE is set: unset it once to download, "

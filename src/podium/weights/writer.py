@@ -14,7 +14,7 @@ from podium.config.contender import Model, is_file
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
-from podium.core.layout import Layout
+from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
 from podium.records.fetch import WeightsRecord
 from podium.weights.published import UNKNOWN, Published, check_architecture, list_published
 from podium.weights.state_dict import (
@@ -30,9 +30,6 @@ from podium.weights.weights_file import WeightsFile, WeightsRequest, get_weights
 if TYPE_CHECKING:
     import torch
 
-_STORED = "weights.safetensors"
-_RECORD = "weights.json"
-
 
 def write_weights(
     layout: Layout, folder: Path, models: Mapping[str, Model], fetch: Fetch, pause_seconds: float = 1.0
@@ -43,7 +40,7 @@ def write_weights(
         layout: the project's paths.
         folder: gets a folder a model with `weights.json` and, unless it starts from random weights,
             `weights.safetensors`.
-        models: the contenders by name.
+        models: their sections by name.
         fetch: limits of downloading and the licences allowed.
         pause_seconds: wait before the first retry of a broken connection; doubled each time, at most 60 s.
 
@@ -64,7 +61,7 @@ def write_weights(
         (folder / each.name).mkdir()
         file = came.get(each.name)
         record = _record_of_none(each.model) if file is None else _store(folder / each.name, each, file, fetch)
-        record.write(folder / each.name / _RECORD)
+        record.write(folder / each.name / WEIGHTS_CARD)
 
 
 def choose_weights(name: str, model: Model, fetch: Fetch) -> Published | None:
@@ -156,7 +153,7 @@ def _record_of_none(model: Model) -> WeightsRecord:
 def _store(folder: Path, request: WeightsRequest, file: WeightsFile, fetch: Fetch) -> WeightsRecord:
     """Verifies the file, writes its tensors, and returns what is known of them."""
     model, weights = request.model, request.published
-    copy, stored = folder / "as-it-came", folder / _STORED
+    copy, stored = folder / "as-it-came", folder / WEIGHTS
     shutil.copyfile(file.path, copy)
     _check(request, file, sha256_file(copy))
     metadata = _convert(copy, stored, request, file)
@@ -250,7 +247,11 @@ def check_pretraining(name: str, model: Model, said: str) -> str:
 
 
 def _agree(key: str, given: str | None, said: str) -> str:
-    """What the source says, else what the key says."""
+    """What the source says, else what the key says.
+
+    Raises:
+        ParamsError: they contradict each other.
+    """
     if given is None or given.casefold() == said.casefold():
         return said
     if said.casefold() != UNKNOWN:

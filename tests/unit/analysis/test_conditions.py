@@ -2,7 +2,14 @@
 
 import pytest
 
-from podium.analysis.conditions import conditions_of, differences, in_words, is_comparable, sentences, shared
+from podium.analysis.conditions import (
+    describe,
+    describe_differences,
+    describe_shared,
+    find_differences,
+    is_comparable,
+    read_conditions,
+)
 from podium.config.recipe import Train
 from podium.records.evaluation import Conditions
 from tests.cards import a_card, no_weights
@@ -18,7 +25,7 @@ def pair(**changed):
 
 
 def test_conditions_are_read_from_the_card():
-    found = conditions_of(a_card(pretrained=weights("in1k"), seed=7, tuning_images=60))
+    found = read_conditions(a_card(pretrained=weights("in1k"), seed=7, tuning_images=60))
     assert found == Conditions(
         image_size=8,
         pretraining="in1k",
@@ -36,11 +43,11 @@ def test_a_training_that_stopped_early_counts_with_the_images_it_might_have_seen
     recipe = Train(epochs=50, batch_size=8)
     stopped = a_card(recipe=recipe, epochs=7, images_seen=7 * 30, stopped_early=True)
     whole = a_card(recipe=recipe, epochs=50, images_seen=50 * 30)
-    assert conditions_of(stopped).images_seen == conditions_of(whole).images_seen == 1500
+    assert read_conditions(stopped).images_seen == read_conditions(whole).images_seen == 1500
 
 
 def test_unknown_pretraining_is_equal_for_the_same_file_only():
-    one, same, other = (conditions_of(a_card(pretrained=weights("unknown", s * 64))).pretraining for s in "ccd")
+    one, same, other = (read_conditions(a_card(pretrained=weights("unknown", s * 64))).pretraining for s in "ccd")
     assert one == same != other
     assert one.startswith("unknown (file cccc")
 
@@ -48,25 +55,27 @@ def test_unknown_pretraining_is_equal_for_the_same_file_only():
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_condition_counts_and_each_can_be_accepted(condition):
     other = "x" if isinstance(CONDITIONS[condition], str) else 2
-    (found,) = differences(pair(**{condition: other}), ())
+    (found,) = find_differences(pair(**{condition: other}), ())
     assert (found.condition, found.values) == (condition, {"a": CONDITIONS[condition], "b": other})
     assert not is_comparable([found])
-    assert is_comparable(differences(pair(**{condition: other}), [condition]))
+    assert is_comparable(find_differences(pair(**{condition: other}), [condition]))
 
 
 def test_equal_conditions_give_no_difference_and_no_sentence():
-    assert differences(pair(), ["seed"]) == []
+    assert find_differences(pair(), ["seed"]) == []
     assert is_comparable([])
-    assert sentences([]) == []
+    assert describe_differences([]) == []
 
 
 def test_models_with_the_same_value_are_named_together():
     three = [*pair(pretraining="none"), some_metrics(model="c")]
-    assert in_words(differences(three, ())[0]) == "pretraining (in1k: a, c; none: b)"
+    assert describe(find_differences(three, ())[0]) == "pretraining (in1k: a, c; none: b)"
 
 
 def test_sentences_tell_what_to_do_and_what_was_accepted():
-    said = sentences(differences(pair(pretraining="none", images_seen=15120, train_split="e" * 64), ["images_seen"]))
+    said = describe_differences(
+        find_differences(pair(pretraining="none", images_seen=15120, train_split="e" * 64), ["images_seen"])
+    )
     assert said == [
         "Not comparable: the models differ in pretraining (in1k: a; none: b) and training split "
         "(aaaaaaaaaaaa: a; eeeeeeeeeeee: b).",
@@ -77,7 +86,7 @@ def test_sentences_tell_what_to_do_and_what_was_accepted():
 
 
 def test_what_all_models_share_is_told_with_its_value():
-    assert shared(pair(pretraining="none", tuning_images=1)) == [
+    assert describe_shared(pair(pretraining="none", tuning_images=1)) == [
         "image size 64",
         "planned training images 7,560",
         "seed 0",

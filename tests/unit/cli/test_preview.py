@@ -113,4 +113,4 @@ def test_without_prepared_images_it_says_what_to_run(project):
 
 def test_changes_are_named_as_in_params():
     told = switched_on(Augment.model_validate({"shift": 0, "hue": 0.05, "randaugment": {"operations": 3}}))
-    assert told == ["flip", "brightness 0.2", "contrast 0.2", "hue 0.05", "randaugment 3 x 5"]
+    assert told == ["flip", "brightness 0.1", "contrast 0.1", "hue 0.05", "randaugment 3 x 5"]

@@ -233,14 +233,17 @@ def test_many_sources_of_one_group_each_do_not_all_go_to_train() -> None:
 
 
 def test_a_group_with_several_labels_counts_as_its_most_frequent_one() -> None:
-    frame = images({"a": 20, "b": 21})
-    frame.loc[[0, 20, 21], "split_group"] = "a-0"  # one a, two b
+    frame = images({"a": 20, "b": 28})
+    mixed = [0, 1, *range(20, 28)]  # two a, eight b
+    frame.loc[mixed, "split_group"] = "a-0"
 
     split = splits.assign_splits(frame, SHARES, 0)
 
-    assert split[[0, 20, 21]].nunique() == 1
-    others = split[frame["label"].eq("a") & (frame.index > 0)]
-    assert Counter(others) == {"train": 13, "val": 3, "test": 3}
+    assert split[mixed].nunique() == 1
+    others = frame.index.difference(mixed)
+    found = counts(frame.loc[others], split[others])
+    assert found["a"] == {"train": 12, "val": 3, "test": 3}  # the shares of 18: the group takes no place among them
+    assert found["b"] == {"train": 11, "val": 5, "test": 4}  # the shares of 30, less the group of ten in train
 
 
 def test_crops_of_a_photograph_and_duplicates_join_transitively() -> None:

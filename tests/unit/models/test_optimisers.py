@@ -233,6 +233,19 @@ def test_plateau_is_torch_s(val_losses):
     assert 0.1 * 0.5 ** count_cuts(val_losses) == pytest.approx(o.param_groups[0]["lr"])
 
 
+def test_plateau_forgives_one_epoch():
+    plateau = Schedule(recipe(schedule="plateau", step_factor=0.5), STEPS)
+    rates_by_epoch = [plateau.rate(epoch * STEPS, [1.0] * epoch) for epoch in range(6)]
+    assert rates_by_epoch == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+def test_the_first_step_after_the_warm_up_already_has_its_cuts():
+    step = Schedule(recipe(schedule="step", warmup_epochs=2.0, step_epochs=1, step_factor=0.5), STEPS)
+    plateau = Schedule(recipe(schedule="plateau", warmup_epochs=3.0, step_factor=0.5), STEPS)
+    assert step.rate(2 * STEPS, [1.0, 1.0]) == pytest.approx(0.1 * 0.5**2)  # the epochs of the warm-up are counted
+    assert plateau.rate(3 * STEPS, [1.0, 1.0, 1.0]) == pytest.approx(0.1 * 0.5)
+
+
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(ParamsError, match=r"warmup_epochs \(6\) must be below"):
         Schedule(recipe(warmup_epochs=6.0), STEPS)

@@ -22,7 +22,7 @@ from podium.config.dataset import Dataset, Fetch
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, RawWriter, image_id, read_manifest
-from podium.pipeline import fetch
+from podium.pipeline.fetch import fetch_dataset
 from podium.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord
 
 NONE = {"small": Model(architecture="resnet10t")}
@@ -67,7 +67,7 @@ def pack(layout: Layout, name: str = "photos.zip") -> Path:
 def test_a_folder_becomes_shards_a_manifest_and_a_source_record(
     layout: Layout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     assert sorted(p.name for p in layout.raw.iterdir()) == ["images-00000.zip", "manifest.parquet", "sources.json"]
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
     assert list(manifest.columns) == list(RAW_COLUMNS)
@@ -97,23 +97,23 @@ def test_a_folder_becomes_shards_a_manifest_and_a_source_record(
 
 
 def test_the_same_source_gives_the_same_bytes(layout: Layout) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     first = snapshot(layout.root / "artifacts")
     for path in sorted(layout.data.rglob("*.jpg"), reverse=True):  # other times, another order on disk
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data)
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     assert snapshot(layout.root / "artifacts") == first
 
 
 def test_an_archive_and_a_folder_of_one_name_hold_the_same_images(layout: Layout) -> None:
     archive = pack(layout)
-    fetch.run(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
+    fetch_dataset(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
     record = only_source(layout)
     assert record.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
     packed = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     plain = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
     assert set("photos/" + plain["path"]) == set(packed["path"])
     assert set(plain["label"]) == set(packed["label"])
@@ -137,7 +137,7 @@ def test_an_archive_behind_an_address_is_downloaded_once_for_all_copies_of_the_p
         there = f"http://127.0.0.1:{server.server_address[1]}/photos.zip"
         copy = Layout(layout.root / ".dvc" / "tmp" / "exps" / "temp1")  # where `dvc exp run --temp` works
         for each in (layout, copy):
-            fetch.run(each, dataset(source="archive", location=there, sha256=digest), Fetch(), NONE)
+            fetch_dataset(each, dataset(source="archive", location=there, sha256=digest), Fetch(), NONE)
         server.shutdown()
         thread.join()
     assert served == ["GET /photos.zip HTTP/1.1"]
@@ -148,7 +148,7 @@ def test_an_archive_behind_an_address_is_downloaded_once_for_all_copies_of_the_p
 
 
 def test_a_limit_by_split_makes_the_experiment_smaller(layout: Layout) -> None:
-    fetch.run(layout, dataset(limit_per_class={"train": 3}), Fetch(), NONE)
+    fetch_dataset(layout, dataset(limit_per_class={"train": 3}), Fetch(), NONE)
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
     assert manifest.groupby(["split", "label"]).size().to_dict() == {
         ("test", "pear"): 2,
@@ -169,7 +169,7 @@ def test_columns_of_the_sample_reach_the_manifest(layout: Layout) -> None:
             "lemon/000.jpg,lemon,fruit,1,2,3,4,0.5,0.25,2,rotated,orange,\n"
             "tulip/001.jpg,tulip,flower,1,2,3,4,0,0,1,front,,exact_duplicate\n",
         )
-    fetch.run(layout, dataset(source="sample", location="data/sample.zip"), Fetch(), NONE)
+    fetch_dataset(layout, dataset(source="sample", location="data/sample.zip"), Fetch(), NONE)
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).set_index("path")
     assert manifest.loc[
         "lemon/000.jpg", ["group", "occlusion", "objects", "view", "other_label", "planted"]
@@ -186,10 +186,10 @@ def test_columns_of_the_sample_reach_the_manifest(layout: Layout) -> None:
 
 def test_locations_may_be_absolute_or_below_home(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(layout.data))
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     first = snapshot(layout.raw)
     for location in ("~/photos", str(layout.data / "photos"), "data/../data//photos/"):
-        fetch.run(layout, dataset(location=location), Fetch(), NONE)
+        fetch_dataset(layout, dataset(location=location), Fetch(), NONE)
         assert snapshot(layout.raw) == first
 
 
@@ -199,7 +199,7 @@ def test_a_folder_outside_of_data_is_refused_because_its_changes_would_go_unseen
     (layout.data / "link").symlink_to(outside)
     for location in ("photos", "../project/photos", "data/../photos", str(outside), ".", "data/link"):
         with pytest.raises(ParamsError, match=r"lies outside data/.*copy it below data/ and run `dvc add data`$"):
-            fetch.run(layout, dataset(location=location), Fetch(), NONE)
+            fetch_dataset(layout, dataset(location=location), Fetch(), NONE)
     assert not layout.raw.exists()
 
 
@@ -208,10 +208,10 @@ def test_an_archive_outside_of_data_must_be_pinned_and_its_place_is_not_recorded
     elsewhere = archive.rename(layout.root.parent / archive.name)
     digest = hashlib.sha256(elsewhere.read_bytes()).hexdigest()
     with pytest.raises(ParamsError, match=r"run `dvc add data`, or set dataset\.sha256$"):
-        fetch.run(layout, dataset(source="archive", location=str(elsewhere)), Fetch(), NONE)
+        fetch_dataset(layout, dataset(source="archive", location=str(elsewhere)), Fetch(), NONE)
     found = []
     for location in (str(elsewhere), "../photos.zip"):
-        fetch.run(layout, dataset(source="archive", location=location, sha256=digest), Fetch(), NONE)
+        fetch_dataset(layout, dataset(source="archive", location=location, sha256=digest), Fetch(), NONE)
         assert only_source(layout).location == "photos.zip"
         found.append(snapshot(layout.raw))
     assert found[0] == found[1]
@@ -220,16 +220,16 @@ def test_an_archive_outside_of_data_must_be_pinned_and_its_place_is_not_recorded
 def test_an_archive_that_dvc_linked_into_data_is_one_of_data(layout: Layout) -> None:
     kept = pack(layout).rename(layout.root / "cache")
     (layout.data / "photos.zip").symlink_to(kept)  # `dvc config cache.type symlink`
-    fetch.run(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
+    fetch_dataset(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
     assert only_source(layout).location == "data/photos.zip"
 
 
 def test_a_linked_folder_has_the_same_keys_whatever_it_leads_to(layout: Layout) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     first = snapshot(layout.raw)
     (layout.data / "photos").rename(layout.data / "photos-v2")
     (layout.data / "photos").symlink_to("photos-v2")
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     assert snapshot(layout.raw) == first
 
 
@@ -250,17 +250,17 @@ FAILURES: dict[str, tuple[dict[str, Any], type[PodiumError], str]] = {
 def test_a_failure_is_one_line_and_leaves_the_old_files(
     changes: dict[str, Any], kind: type[PodiumError], message: str, layout: Layout
 ) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     pack(layout)
     before = snapshot(layout.root)
     with pytest.raises(kind) as caught:
-        fetch.run(layout, dataset(**changes), Fetch(), NONE)
+        fetch_dataset(layout, dataset(**changes), Fetch(), NONE)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(layout.root) == before
 
 
 def test_an_archive_that_turns_out_damaged_half_way_leaves_the_old_files(layout: Layout) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     archive = pack(layout)
     data = archive.read_bytes()
     with zipfile.ZipFile(archive) as opened:
@@ -269,14 +269,14 @@ def test_an_archive_that_turns_out_damaged_half_way_leaves_the_old_files(layout:
     archive.write_bytes(data[:at] + b"\xff\xff" + data[at + 2 :])
     before = snapshot(layout.root)
     with pytest.raises(DataError, match=f"damaged at member {last.filename!r}"):
-        fetch.run(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
+        fetch_dataset(layout, dataset(source="archive", location="data/photos.zip"), Fetch(), NONE)
     after = snapshot(layout.root)
     assert {name: digest for name, digest in after.items() if not name.endswith(".lock")} == before
     assert sorted(p.name for p in (layout.root / "artifacts").iterdir()) == ["raw", "weights"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_files(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch.run(layout, dataset(), Fetch(), NONE)
+    fetch_dataset(layout, dataset(), Fetch(), NONE)
     before = snapshot(layout.root)
 
     def full(*_: object) -> str:
@@ -284,7 +284,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_files(layout: Layout, monkey
 
     monkeypatch.setattr(RawWriter, "add", full)
     with pytest.raises(DataError, match="no space left on the device while writing .*artifacts/raw: free some space"):
-        fetch.run(layout, dataset(limit_per_class=1), Fetch(), NONE)
+        fetch_dataset(layout, dataset(limit_per_class=1), Fetch(), NONE)
     assert snapshot(layout.root) == before
 
 
@@ -300,7 +300,7 @@ def pretrained(layout: Layout) -> Model:
 
 def test_weights_are_copied_with_their_papers(layout: Layout) -> None:
     model = pretrained(layout)
-    fetch.run(layout, dataset(), Fetch(), {"a": model, **NONE})
+    fetch_dataset(layout, dataset(), Fetch(), {"a": model, **NONE})
     assert sorted(snapshot(layout.weights)) == ["a/weights.json", "a/weights.safetensors", "small/weights.json"]
     assert snapshot(layout.weights)["a/weights.safetensors"] == model.weights_sha256
     assert WeightsRecord.read(layout.weights / "a" / "weights.json") == WeightsRecord(
@@ -333,23 +333,23 @@ def test_weights_with_another_digest_are_refused_with_both_and_the_key(layout: L
     model = pretrained(layout)
     wrong = model.model_copy(update={"weights_sha256": "0" * 64})
     with pytest.raises(DataError, match=f"{model.weights_sha256}.*models.a.weights_sha256 asks for {'0' * 64}"):
-        fetch.run(layout, dataset(), Fetch(), {"a": wrong})
+        fetch_dataset(layout, dataset(), Fetch(), {"a": wrong})
     assert not layout.weights.exists() and not layout.raw.exists()
 
 
 def test_the_rules_of_weights_hold_before_images_are_touched(layout: Layout) -> None:
     models = {"a": pretrained(layout)}
-    fetch.run(layout, dataset(), Fetch(), models)
+    fetch_dataset(layout, dataset(), Fetch(), models)
     before = snapshot(layout.root)
     with pytest.raises(DataError, match="have licence CC0-1.0, but fetch.licences_allowed lists mit"):
-        fetch.run(layout, dataset(limit_per_class=1), Fetch(licences_allowed=("mit",)), models)
+        fetch_dataset(layout, dataset(limit_per_class=1), Fetch(licences_allowed=("mit",)), models)
     assert snapshot(layout.root) == before
 
 
 def test_missing_weights_name_the_command_that_brings_them(layout: Layout) -> None:
     model = Model(architecture="resnet18", weights="data:none.safetensors", weights_sha256="0" * 64)
     with pytest.raises(DataError, match=r"data/none\.safetensors.*model a.*dvc pull data\.dvc"):
-        fetch.run(layout, dataset(), Fetch(), {"a": model})
+        fetch_dataset(layout, dataset(), Fetch(), {"a": model})
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: b"\x80\x04pickle", lambda data: b""])
@@ -360,11 +360,11 @@ def test_weights_that_are_not_safetensors_are_refused_even_with_the_right_digest
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     model = Model(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
     with pytest.raises(DataError, match="data:w.safetensors is not a readable safetensors file"):
-        fetch.run(layout, dataset(), Fetch(), {"a": model})
+        fetch_dataset(layout, dataset(), Fetch(), {"a": model})
 
 
 @pytest.mark.parametrize("weights", ["data:../secret", "data:/etc/passwd", "data:", "data:a/../../b"])
 def test_weights_outside_of_data_are_refused(weights: str, layout: Layout) -> None:
     model = Model(architecture="resnet18", weights=weights, weights_sha256="0" * 64)
     with pytest.raises(ParamsError, match="must name a file below data/"):
-        fetch.run(layout, dataset(), Fetch(), {"a": model})
+        fetch_dataset(layout, dataset(), Fetch(), {"a": model})

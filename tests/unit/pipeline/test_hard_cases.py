@@ -13,7 +13,8 @@ from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed, told
 from podium.core.layout import Layout
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest
-from podium.pipeline import fetch, preprocess, validate
+from podium.pipeline import preprocess, validate
+from podium.pipeline.fetch import fetch_dataset
 from tests.data.hard_images import READABLE, UNREADABLE
 from tests.data.hard_names import IMAGES, LEFT_OUT, write
 from tests.raw_images import picture, png
@@ -25,7 +26,7 @@ PLAIN = 8  # more photographs in each class, so that every split gets some
 
 def prepare(layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs both stages; the manifest and the rejected files."""
-    fetch.run(layout, PHOTOS, Fetch(), {"m": Model(architecture="resnet10t")})
+    fetch_dataset(layout, PHOTOS, Fetch(), {"m": Model(architecture="resnet10t")})
     preprocess.preprocess_dataset(layout, SMALL, seed=0, workers=0)
     rejected = pd.read_csv(layout.rejected, dtype=str, keep_default_na=False)
     return read_manifest(layout.manifest, PREPARED_COLUMNS), rejected

@@ -11,7 +11,7 @@ from podium.config.preprocess import CentreCrop, Clahe, Preprocess
 from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.curation import profile
+from podium.curation import dataset_profile
 from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest
 from podium.data.preprocess import crop_file, read_image
 from podium.data.shards import open_for_fitting, open_for_testing
@@ -233,13 +233,13 @@ def test_reserved_are_exactly_the_columns_that_preprocess_works_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[str] = set()
-    count = profile._naive
+    count = dataset_profile._naive_leak
 
     def spy(images: pd.DataFrame) -> tuple[int, int, int]:
         seen.update(images.columns)
         return count(images)
 
-    monkeypatch.setattr(profile, "_naive", spy)
+    monkeypatch.setattr(dataset_profile, "_naive_leak", spy)
     layout = prepare(tmp_path, files(CLASSES, 5))
 
     extras = set(read_parquet(layout.manifest).columns) - set(PREPARED_COLUMNS)

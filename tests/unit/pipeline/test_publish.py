@@ -20,7 +20,7 @@ from podium.records.training import EpochResult, TrialResult
 from podium.registry import package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
-from podium.registry.promotion import Wish
+from podium.registry.promotion import PromotionRequest
 from podium.report.results import evidence_digest, read_results
 from tests.unit.registry.promotions import ignore, lenient
 
@@ -31,7 +31,7 @@ class Seen:
     """What MLflow holds of the experiment."""
 
     def __init__(self, experiment):
-        self.client = stores.client(experiment.layout)
+        self.client = stores.open_client(experiment.layout)
         found = self.client.get_experiment_by_name(experiment.params.experiment)
         self.runs = self.client.search_runs([found.experiment_id], max_results=1000)
         self.models = self.client.search_logged_models([found.experiment_id])
@@ -88,7 +88,7 @@ def measured_anew(experiment, contender, **changes):
 
 
 def candidate(experiment):
-    return str(stores.client(experiment.layout).get_registered_model("podium-tiny").aliases["candidate"])
+    return str(stores.open_client(experiment.layout).get_registered_model("podium-tiny").aliases["candidate"])
 
 
 def packaged_file(experiment, version, name):
@@ -196,7 +196,7 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
         "podium.comparable": "true",
         "podium.differences": "none",
     }
-    aliases = stores.client(experiment.layout).get_registered_model("podium-tiny").aliases
+    aliases = stores.open_client(experiment.layout).get_registered_model("podium-tiny").aliases
     assert {alias: str(number) for alias, number in aliases.items()} == {"candidate": str(version.version)}
     assert out.winner.card.architecture in version.description
     # DVC adds publish's own entry afterwards: what the tag says must not change by it.
@@ -229,7 +229,7 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
         assert (run.data.metrics["images_seen"], run.data.metrics["pruned_share"]) == (18, 0.5)
         assert (run.data.params["best/train.learning_rate"], run.data.tags["podium.at_the_edge"]) == ("0.002", "none")
         plots = [plot.path for plot in seen.client.list_artifacts(run_id, "plots")]
-        assert plots == ["plots/course.png", "plots/slices.png"]
+        assert plots == ["plots/course.png", "plots/epochs.png", "plots/slices.png"]
 
 
 def test_artifacts_that_were_deleted_come_back(experiment):
@@ -295,10 +295,12 @@ def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experim
 def test_new_evidence_of_the_promoted_weights_can_be_promoted(experiment):
     params = lenient(experiment.params)
     publish.publish_experiment(experiment.layout, params)
-    promotion.promote(experiment.layout, params, Wish("candidate", "staging", "first"), ignore)
+    promotion.promote(experiment.layout, params, PromotionRequest("candidate", "staging", "first"), ignore)
     measured_anew(experiment, read_results(*_both(experiment)).winner, ece=0.123)
     publish.publish_experiment(experiment.layout, params)
-    moved = promotion.promote(experiment.layout, params, Wish("candidate", "staging", "measured anew"), ignore)
+    moved = promotion.promote(
+        experiment.layout, params, PromotionRequest("candidate", "staging", "measured anew"), ignore
+    )
     assert (moved.from_version, moved.to_version) == ("1", "2")
 
 
@@ -353,7 +355,7 @@ def test_an_unreachable_server_leaves_the_report_and_a_later_publish_fills_in(ex
 
 
 def test_inside_mlflow_run_the_outer_run_becomes_the_parent_and_is_not_written_to(experiment, monkeypatch):
-    client = stores.client(experiment.layout)
+    client = stores.open_client(experiment.layout)
     outer = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", outer)
     publish.publish_experiment(experiment.layout, experiment.params)
@@ -382,7 +384,7 @@ def test_an_evaluation_of_another_model_is_refused(experiment):
 
 def test_a_deleted_experiment_is_restored(experiment):
     publish.publish_experiment(experiment.layout, experiment.params)
-    client = stores.client(experiment.layout)
+    client = stores.open_client(experiment.layout)
     client.delete_experiment(client.get_experiment_by_name("tiny").experiment_id)
     publish.publish_experiment(experiment.layout, experiment.params)
     assert client.get_experiment_by_name("tiny").lifecycle_stage == "active"

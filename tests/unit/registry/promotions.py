@@ -39,7 +39,7 @@ def tags_of(artifacts: Path, **changes: str) -> dict[str, str]:
 
 
 def client_of(layout: Layout) -> MlflowClient:
-    return store.client(layout)
+    return store.open_client(layout)
 
 
 def register(layout: Layout, evidence: Evidence, **tags: str) -> str:

@@ -42,22 +42,22 @@ class Tags:
 def test_entries_come_back_oldest_first_from_a_real_store(request):
     client = audit_client(request.getfixturevalue("store"))
     for number in (1, 2, 3):
-        audit.append(client, NAME, entry(number, str(number)))
+        audit.append_entry(client, NAME, entry(number, str(number)))
     assert [(e.number, e.to_version) for e in audit.read_audit(client, NAME)] == [(1, "1"), (2, "2"), (3, "3")]
     assert sorted(client.get_registered_model(NAME).tags) == [f"podium.audit.{n:06d}" for n in (1, 2, 3)]
 
 
 def audit_client(layout):
-    client = store.client(layout)
+    client = store.open_client(layout)
     client.create_registered_model(NAME)
     return client
 
 
 def test_a_number_is_written_once():
     tags = Tags()
-    audit.append(tags, NAME, entry(1, "1"))
+    audit.append_entry(tags, NAME, entry(1, "1"))
     with pytest.raises(PromotionRefused, match="recorded at the same moment"):
-        audit.append(tags, NAME, entry(1, "2"))
+        audit.append_entry(tags, NAME, entry(1, "2"))
     assert [e.to_version for e in audit.read_audit(tags, NAME)] == ["1"]
 
 
@@ -67,7 +67,7 @@ def test_a_writer_who_was_overwritten_at_the_same_moment_is_told():
             super().set_registered_model_tag(name, key, entry(1, "9").model_dump_json(by_alias=True))
 
     with pytest.raises(PromotionRefused, match="see `podium history`"):
-        audit.append(Racing(), NAME, entry(1, "1"))
+        audit.append_entry(Racing(), NAME, entry(1, "1"))
 
 
 @pytest.mark.parametrize("value", ["", "not json", "{}", entry(2, "1").model_dump_json(by_alias=True)])
@@ -92,7 +92,7 @@ def test_any_entry_fits_into_a_tag_and_keeps_its_verdicts(reason, texts):
     gates = [GateResult(name=f"gate_{n}", required=t, observed=t, passed=n % 2 == 0, detail=t)
              for n, t in enumerate(texts)]  # fmt: skip
     tags = Tags()
-    audit.append(tags, NAME, entry(1, "1", reason=reason, gates=gates))
+    audit.append_entry(tags, NAME, entry(1, "1", reason=reason, gates=gates))
     assert len(tags.tags["podium.audit.000001"]) <= audit.TAG_LIMIT
     (read,) = audit.read_audit(tags, NAME)
     assert read.reason == reason
@@ -116,7 +116,7 @@ def test_any_entry_fits_into_a_tag_and_keeps_its_verdicts(reason, texts):
 )
 def test_holders_follow_from_the_record(moves, expected):
     entries = [entry(n, to, action) for n, (action, to) in enumerate(moves, start=1)]
-    assert audit.holders([*entries, entry(99, "5", alias="production")], "staging") == expected
+    assert audit.list_holders([*entries, entry(99, "5", alias="production")], "staging") == expected
 
 
 def test_who_is_git_s_user_and_the_login(monkeypatch):
@@ -128,5 +128,5 @@ def test_who_is_git_s_user_and_the_login(monkeypatch):
 
 
 def test_when_is_utc_to_the_second():
-    assert audit.now().endswith("+00:00")
-    assert len(audit.now()) == len("2024-01-01T00:00:00+00:00")
+    assert audit.utc_now().endswith("+00:00")
+    assert len(audit.utc_now()) == len("2024-01-01T00:00:00+00:00")

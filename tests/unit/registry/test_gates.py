@@ -3,6 +3,7 @@
 import base64
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -326,3 +327,8 @@ def test_a_gate_is_added_by_one_function(calibration, evidence, finished_project
     misspelt = limits.model_copy(update={"gates": {"calibraton": 0.125}})
     with pytest.raises(ParamsError, match="is no gate; did you mean 'calibration'"):
         gates.run_gates(evidence, None, misspelt, layout)
+
+
+def test_every_gate_is_documented():
+    said = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [known.documentation for known in gates.GATES.values() if known.documentation not in said] == []

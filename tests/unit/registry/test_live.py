@@ -11,6 +11,7 @@ from podium.records.training import EpochResult, TrialResult
 from podium.registry import live
 from podium.registry import store as stores
 from podium.registry.live import LiveView
+from podium.registry.run_writer import RunWriter
 
 PARENT = "mlflow.parentRunId"
 
@@ -34,9 +35,8 @@ def live_view(layout, *run) -> LiveView:
 
 
 def runs_of(layout, kind):
-    client = stores.client(layout)
-    experiment = client.get_experiment_by_name("sample").experiment_id
-    return client, stores.find_runs(client, experiment, kind=kind)
+    client = stores.open_client(layout)
+    return client, RunWriter(client, layout, "sample").find(kind=kind)
 
 
 @pytest.fixture
@@ -202,8 +202,8 @@ def test_a_throw_away_copy_of_an_experiment_uses_the_main_store(tmp_path, monkey
 
 
 def test_a_password_in_the_address_is_not_shown():
-    assert stores.shown("https://me:secret@host:5000/x") == "https://host:5000/x"
-    assert stores.shown("sqlite:////a/b@c/mlflow.db") == "sqlite:////a/b@c/mlflow.db"
+    assert stores.public_uri("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert stores.public_uri("sqlite:////a/b@c/mlflow.db") == "sqlite:////a/b@c/mlflow.db"
 
 
 def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, empty_store, monkeypatch):
@@ -214,8 +214,8 @@ def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, emp
     root.mkdir()
     shutil.copyfile(empty_store, root / "mlflow.db")
     layout = Layout(root)
-    client = stores.client(layout)
-    run_id = stores.create_run(client, stores.experiment_id(client, layout, "sample"), "r", {}, "stages/train.py")
+    client = stores.open_client(layout)
+    run_id = RunWriter(client, layout, "sample").create("r", {}, "stages/train.py")
     (root / "note.txt").write_text("x")
     client.log_artifact(run_id, str(root / "note.txt"))
     assert (root / "mlruns" / "sample" / run_id / "artifacts" / "note.txt").is_file()

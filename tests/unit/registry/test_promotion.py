@@ -18,7 +18,7 @@ from podium.core.errors import DataError, PromotionRefused
 from podium.core.layout import Layout
 from podium.registry import audit, promotion
 from podium.registry.gates import GateResult
-from podium.registry.promotion import Wish
+from podium.registry.promotion import PromotionRequest
 from podium.registry.versions import Registry, open_registry
 from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, lenient, register
 
@@ -39,7 +39,7 @@ def world(experiment, tmp_path):
 
 def promote(world, wanted, reason="because", force=False, show=ignore, **gates):
     params = lenient(world.params, **gates)
-    return promotion.promote(world.layout, params, Wish(wanted, "staging", reason, force), show)
+    return promotion.promote(world.layout, params, PromotionRequest(wanted, "staging", reason, force), show)
 
 
 def rollback(world):
@@ -259,7 +259,7 @@ def test_both_uris_of_a_promoted_model_load_and_predict(experiment, tmp_path):
     client.create_registered_model(NAME)
     with package.build_package(layout, "tiny_resnet", params.runtime, Model()) as folder:
         client.create_model_version(NAME, source=str(folder), tags=tags_of(folder / "artifacts"))
-        promotion.promote(layout, params, Wish("1", "staging", "first"), ignore)
+        promotion.promote(layout, params, PromotionRequest("1", "staging", "first"), ignore)
         golden = package.GoldenBatch.read(folder / "artifacts" / "golden.json").images[0]
         done = subprocess.run(
             [sys.executable, "-c", LOAD, str(folder / "artifacts" / "golden.json")],

@@ -31,11 +31,11 @@ def test_without_one_there_is_no_such_tag(outcome):
 
 
 def test_the_report_shows_the_reason(relaxed):
-    assert "Critical by default; only warns here, because one file is planted" in report.render(relaxed)
+    assert "Critical by default; only warns here, because one file is planted" in report.render_report(relaxed)
 
 
 def test_the_report_says_where_a_threshold_is_looser(relaxed):
     results = [result.model_copy(update={"severity": "critical"}) for result in relaxed.validation.results]
     looser = replace(relaxed, validation=relaxed.validation.model_copy(update={"results": results}))
 
-    assert "A looser threshold than by default, because one file is planted" in report.render(looser)
+    assert "A looser threshold than by default, because one file is planted" in report.render_report(looser)

@@ -42,13 +42,13 @@ def late(monkeypatch):
 
 
 def test_a_server_that_starts_late_is_reached_with_pauses(store, late):
-    assert stores.client(store, stores.PAUSES).tracking_uri.startswith("http://127.0.0.1:")
+    assert stores.open_client(store, stores.PAUSES).tracking_uri.startswith("http://127.0.0.1:")
     assert late == [1.0, 2.0]
 
 
 def test_without_pauses_there_is_a_single_try(store, late):
     with pytest.raises(TrackingError, match="cannot be reached: start it"):
-        stores.client(store)
+        stores.open_client(store)
     assert late == []
 
 
@@ -63,5 +63,5 @@ def test_without_pauses_there_is_a_single_try(store, late):
 def test_a_store_that_cannot_be_opened_is_said_in_one_line_with_a_remedy(store, monkeypatch, uri, message):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(TrackingError, match=message) as caught:
-        stores.client(store)
+        stores.open_client(store)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import font_manager, ft2font
 
-from podium.report import lettering
-from podium.report.lettering import BASE_FAMILY, legible
+from podium.report import figure
+from podium.report.figure import BASE_FAMILY, make_labels
 
 
 def covered(found, label):
@@ -24,7 +24,7 @@ def covered(found, label):
 @pytest.fixture
 def bare(monkeypatch):
     """A machine on which nothing but matplotlib's own fonts is installed."""
-    monkeypatch.setattr(lettering, "_installed_families", list)
+    monkeypatch.setattr(figure, "_installed_families", list)
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def bare(monkeypatch):
     ],
 )
 def test_what_no_font_has_is_transliterated(bare, name, label):
-    found = legible([name])
+    found = make_labels([name])
     assert found.shown == (label,)
     assert found.families == (BASE_FAMILY,)
 
 
 @pytest.mark.parametrize("name", ["lemon", "Gemüsekürbis", "яблоко", "μῆλον", "Việt", "$x_1$", "a_b %"])
 def test_names_the_first_font_has_stay_as_they_are(bare, name):
-    assert legible([name]).shown == (name,)
+    assert make_labels([name]).shown == (name,)
 
 
 def test_hangul_is_covered_or_transliterated_with_the_fonts_of_this_machine():
-    found = legible(["사과", "lemon", "🍎"])
+    found = make_labels(["사과", "lemon", "🍎"])
     assert all(covered(found, label) for label in found.shown)
     assert found.shown[0] in ("사과", "sagwa")
     assert found.label("lemon") == "lemon"
@@ -61,9 +61,9 @@ def test_hangul_is_covered_or_transliterated_with_the_fonts_of_this_machine():
 def test_an_installed_font_that_has_the_glyphs_is_used(monkeypatch):
     # Mathematical fraktur is in matplotlib's STIX font and not in DejaVu Sans.
     name = "\U0001d51e\U0001d51f"
-    monkeypatch.setattr(lettering, "_installed_families", lambda: ["DejaVu Sans Mono", "STIXGeneral"])
-    found = legible(["lemon", name])
-    assert found == lettering.Lettering(("lemon", name), ("lemon", name), (BASE_FAMILY, "STIXGeneral"))
+    monkeypatch.setattr(figure, "_installed_families", lambda: ["DejaVu Sans Mono", "STIXGeneral"])
+    found = make_labels(["lemon", name])
+    assert found == figure.Labels(("lemon", name), ("lemon", name), (BASE_FAMILY, "STIXGeneral"))
     assert covered(found, name)
 
 
@@ -73,31 +73,31 @@ def test_fonts_installed_after_matplotlibs_cache_was_made_are_found(monkeypatch,
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(new), str(tmp_path / "missing.ttf")])
     known = list(font_manager.fontManager.ttflist)
     try:
-        assert "STIXGeneral" in lettering._installed_families()
+        assert "STIXGeneral" in figure._installed_families()
     finally:
         font_manager.fontManager.ttflist[:] = known
 
 
 def test_right_to_left_letters_are_transliterated_where_matplotlib_cannot_join_them(bare, monkeypatch):
-    monkeypatch.setattr(lettering, "_can_shape", lambda: False)
-    assert legible(["تفاح", "שלום"]).shown == ("tfh", "slvm")
+    monkeypatch.setattr(figure, "_can_shape", lambda: False)
+    assert make_labels(["تفاح", "שלום"]).shown == ("tfh", "slvm")
 
 
 def test_right_to_left_letters_stay_where_matplotlib_joins_them(bare, monkeypatch):
-    monkeypatch.setattr(lettering, "_can_shape", lambda: True)
-    assert legible(["تفاح"]).shown == ("تفاح",)
+    monkeypatch.setattr(figure, "_can_shape", lambda: True)
+    assert make_labels(["تفاح"]).shown == ("تفاح",)
 
 
 def test_long_names_keep_both_ends():
-    (label,) = legible(["beginning" + "x" * 200 + "end"]).shown
+    (label,) = make_labels(["beginning" + "x" * 200 + "end"]).shown
     assert label.startswith("beginning")
     assert label.endswith("end")
-    assert len(label) <= lettering.LONGEST
+    assert len(label) <= figure.LONGEST
 
 
 def test_labels_that_would_look_the_same_are_numbered(bare):
-    assert legible(["사과", "sagwa"]).shown == ("sagwa (1)", "sagwa (2)")
-    assert len(set(legible(["a" * 50 + str(i) + "a" * 50 for i in range(4)]).shown)) == 4
+    assert make_labels(["사과", "sagwa"]).shown == ("sagwa (1)", "sagwa (2)")
+    assert len(set(make_labels(["a" * 50 + str(i) + "a" * 50 for i in range(4)]).shown)) == 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,6 +105,6 @@ def test_labels_that_would_look_the_same_are_numbered(bare):
 def test_any_names_give_distinct_labels_that_can_be_drawn(names):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = legible(names)
+        found = make_labels(names)
     assert len(set(found.shown)) == len(names)
     assert all(label and covered(found, label) for label in found.shown)

@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def html(experiment):
-    return report.render(read_results(experiment.layout, experiment.params))
+    return report.render_report(read_results(experiment.layout, experiment.params))
 
 
 def test_the_page_is_one_file_without_scripts_or_addresses(html):
@@ -71,7 +71,7 @@ def unfair(experiment, accept=()):
     metrics.model_copy(update={"conditions": conditions}).write(path)
     params = experiment.params
     compare.compare_models(layout, list(params.models), params.compare.model_copy(update={"accept": accept}))
-    return Page(report.render(read_results(layout, params))).said()
+    return Page(report.render_report(read_results(layout, params))).said()
 
 
 def test_a_fair_comparison_says_what_was_equal_and_has_no_box(html):
@@ -130,30 +130,30 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     pictures = sum(
         (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in report.PLOTS
     )
-    assert html.count("<img ") == pictures + 4 + 2 * len(outcome.models)  # the worst mistakes; two of each study
+    assert html.count("<img ") == pictures + 4 + 3 * len(outcome.models)  # the worst mistakes; three of each study
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
     outcome = read_results(experiment.layout, experiment.params)
-    report.write(outcome)
-    assert report.shows(experiment.layout.report, outcome.files)
+    report.write_report(outcome)
+    assert report.is_current(experiment.layout.report, outcome.files)
     add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
     later = read_results(experiment.layout, experiment.params)
-    assert not report.shows(experiment.layout.report, later.files)
+    assert not report.is_current(experiment.layout.report, later.files)
     assert later.state == outcome.state
-    assert "7.34 ms" in Page(report.render(later)).said()
+    assert "7.34 ms" in Page(report.render_report(later)).said()
 
 
 def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
     assert "not measured here" not in Page(html).said()
     outcome = read_results(experiment.layout, experiment.params)
     experiment.layout.times(outcome.winner.card.fingerprint).unlink()
-    said = Page(report.render(read_results(experiment.layout, experiment.params))).said()
+    said = Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
     assert said.count("not measured here") == 2  # at the top and in the leaderboard
 
 
 def test_the_same_files_give_the_same_page(experiment, html):
-    assert report.render(read_results(experiment.layout, experiment.params)) == html
+    assert report.render_report(read_results(experiment.layout, experiment.params)) == html
 
 
 def test_a_class_called_na_is_a_name_like_any_other(experiment):
@@ -166,7 +166,7 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
     fingerprint = next(c.card.fingerprint for c in outcome.models if c.name == "tiny_resnet")
     said = outcome.decision.model_copy(update={"winner": "tiny_resnet", "fingerprint": fingerprint})
     Decision.write(said, decision)
-    assert "NA → " in Page(report.render(read_results(experiment.layout, experiment.params))).said()
+    assert "NA → " in Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image
 from podium.analysis.statistics import reliability
 from podium.records.evaluation import ClassMetrics, Interval, Metrics, SliceMetrics
 from podium.report import plots
-from podium.report.lettering import legible
+from podium.report.figure import make_labels
 
 HISTORY = pd.DataFrame(
     {
@@ -33,10 +33,10 @@ def metrics_of(names):
 
 def draw_all(folder, names):
     folder.mkdir()
-    rng, lettering = np.random.default_rng(0), legible(names)
+    rng, labels = np.random.default_rng(0), make_labels(names)
     counts = rng.integers(0, 5, (len(names), len(names)))
-    plots.confusion_matrix(folder / "confusion.png", counts, lettering, "m: confusion")
-    plots.per_class_accuracy(folder / "classes.png", metrics_of(names), lettering)
+    plots.confusion_matrix(folder / "confusion.png", counts, labels, "m: confusion")
+    plots.per_class_accuracy(folder / "classes.png", metrics_of(names), labels)
     plots.learning_curves(folder / "curves.png", HISTORY, 2, "m")
     plots.reliability_diagram(
         folder / "reliability.png", reliability(rng.uniform(0.3, 1, 50), rng.random(50) < 0.8, 15), "m"
@@ -67,7 +67,7 @@ def test_confusion_matrix_grows_with_the_classes(tmp_path, classes):
     names = [f"class {i}" for i in range(classes)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.confusion_matrix(tmp_path / "c.png", np.eye(classes, dtype=np.int64), legible(names), "title")
+        plots.confusion_matrix(tmp_path / "c.png", np.eye(classes, dtype=np.int64), make_labels(names), "title")
     with Image.open(tmp_path / "c.png") as image:
         assert min(200, 14 * classes) < image.width < 2600
 
@@ -80,5 +80,5 @@ def test_no_glyph_is_missing_in_any_script(tmp_path):
 
 def test_one_epoch_and_empty_classes_can_be_drawn(tmp_path):
     plots.learning_curves(tmp_path / "1.png", HISTORY[:1], 1, "m")
-    plots.confusion_matrix(tmp_path / "2.png", np.array([[3, 0], [0, 0]]), legible(["a", "b"]), "m")
+    plots.confusion_matrix(tmp_path / "2.png", np.array([[3, 0], [0, 0]]), make_labels(["a", "b"]), "m")
     assert (tmp_path / "2.png").stat().st_size > 1000

@@ -1,15 +1,21 @@
 """The studies on the page: what was spent, what was found, which ranges to doubt."""
 
+import warnings
+
+import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from podium.config.params import load
+from podium.config.tuning import Choices, Range, Span
 from podium.core.errors import DataError
 from podium.records.training import TuningResult
 from podium.report import html as report
 from podium.report.results import Results, read_results
-from podium.report.studies import draw, studies
+from podium.report.studies import StudyTables, draw_model_study, draw_study, read_studies, to_optuna
 from tests.unit.report.test_html import Page
 
 MODEL = "tiny_resnet"
@@ -20,7 +26,7 @@ def outcome_of(experiment) -> Results:
 
 
 def part_of(outcome: Results):
-    return next(part for part in studies(outcome) if part.name == MODEL)
+    return next(part for part in read_studies(outcome) if part.name == MODEL)
 
 
 def search_more(experiment, trials: int = 14) -> None:
@@ -62,7 +68,7 @@ def search_more(experiment, trials: int = 14) -> None:
 
 def test_budget_share_given_up_best_values_and_doubts_are_told(experiment):
     search_more(experiment)
-    said = Page(report.render(outcome_of(experiment))).said()
+    said = Page(report.render_report(outcome_of(experiment))).said()
     for text in (
         "1 080 of 1 200 images (90.0%), in 14 trials of at most 2 epochs",
         "12 of 14 (85.7%)",
@@ -92,12 +98,21 @@ def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(exp
 def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experiment, tmp_path):
     outcome = outcome_of(experiment)
     entry = next(c for c in outcome.models if c.name == MODEL)
-    assert [path.name for path in draw(outcome, entry, tmp_path).values()] == ["course.png", "slices.png"]
+    assert [path.name for path in draw_model_study(outcome, entry, tmp_path).values()] == [
+        "course.png",
+        "epochs.png",
+        "slices.png",
+    ]
     search_more(experiment)
     outcome = outcome_of(experiment)
     entry = next(c for c in outcome.models if c.name == MODEL)
-    drawn = draw(outcome, entry, tmp_path)
-    assert [path.name for path in drawn.values()] == ["course.png", "slices.png", "parallel_coordinates.png"]
+    drawn = draw_model_study(outcome, entry, tmp_path)
+    assert [path.name for path in drawn.values()] == [
+        "course.png",
+        "epochs.png",
+        "slices.png",
+        "parallel_coordinates.png",
+    ]
     assert all(path.is_file() for path in drawn.values())
 
 
@@ -106,4 +121,86 @@ def test_a_study_of_another_search_is_refused(experiment):
     raw["tune"]["search"] = {"train.weight_decay": {"low": 0.0, "high": 0.1}}
     experiment.layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.raises(DataError, match=r"another search than params\.yaml asks for: run `dvc repro`"):
-        studies(outcome_of(experiment))
+        read_studies(outcome_of(experiment))
+
+
+RATE: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-1, log=True)}
+MIXED: dict[str, Span] = {
+    **RATE,
+    "attention": Choices(choices=("none", "se", "cbam")),
+    "head.dropout": Range(low=0.0, high=0.5),
+    "train.augment.flip": Choices(choices=(True, False)),
+    "train.batch_size": Range(low=8, high=64, log=True),
+}
+
+
+def study(spans: dict[str, Span], states: str, loss: float = 1.0) -> StudyTables:
+    """A study of finished (f), pruned (p) and diverged (d) trials with losses around one."""
+    random = np.random.default_rng(0)
+    trials, history = [], []
+    for number, letter in enumerate(states):
+        state = {"f": "finished", "p": "pruned", "d": "diverged"}[letter]
+        epochs = {"f": 3, "p": 1, "d": 0}[letter]
+        losses = [float(loss**number * random.uniform(0.9, 1.1) / (epoch + 1)) for epoch in range(epochs)]
+        values = {key: value_of(span, random) for key, span in spans.items()}
+        trials.append({"number": number, "state": state, "val_loss": min(losses, default=np.nan), **values})
+        history += [{"trial": number, "epoch": e + 1, "val_loss": value} for e, value in enumerate(losses)]
+    return StudyTables("small", pd.DataFrame(trials), pd.DataFrame(history), spans, states.index("f"))
+
+
+def value_of(span: Span, random: np.random.Generator) -> object:
+    if isinstance(span, Choices):
+        return span.choices[random.integers(len(span.choices))]
+    return float(random.uniform(span.low, span.high))
+
+
+def ink(path) -> int:
+    """Pixels that are not white."""
+    with Image.open(path) as image:
+        return int((np.asarray(image.convert("L")) < 250).sum())
+
+
+@pytest.mark.parametrize(
+    ("spans", "states", "loss"),
+    [
+        (RATE, "f", 1.0),  # one trial: no width to scale over
+        (RATE, "dfpfd", 1.0),
+        (MIXED, "ffpdpfpf", 1.0),
+        (MIXED, "pppfppp", 1.0),  # all but one were given up
+        (RATE, "fpf", 30.0),  # losses far apart
+    ],
+)
+def test_a_study_of_any_kind_is_drawn_to_the_same_bytes(tmp_path, spans, states, loss):
+    tables = study(spans, states, loss)
+    before = dict(matplotlib.rcParams)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            drawn = draw_study(tables, tmp_path / name)
+    assert len(drawn) == (3 if spans is RATE else 4)
+    for path in drawn.values():
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+        assert ink(path) > 5000
+    assert {key: value for key, value in matplotlib.rcParams.items() if key != "backend"} == {
+        key: value for key, value in before.items() if key != "backend"
+    }
+
+
+def test_other_losses_show_in_every_plot(tmp_path):
+    tables = study(MIXED, "fffp")
+    moved = tables.trials.assign(val_loss=tables.trials["val_loss"].iloc[::-1].to_numpy())
+    later = tables.history.assign(val_loss=tables.history["val_loss"] * 2)
+    further = StudyTables(tables.model, moved.fillna(1.0), later, tables.spans, tables.chosen)
+    pictures = []
+    for name, one in [("a", tables), ("b", further)]:
+        (tmp_path / name).mkdir()
+        pictures.append({title: path.read_bytes() for title, path in draw_study(one, tmp_path / name).items()})
+    assert all(pictures[0][title] != pictures[1][title] for title in pictures[0])
+
+
+def test_choices_that_a_table_gives_back_as_text_are_found():
+    """A column of true, false and words comes back from a CSV file as words."""
+    tables = study({"key": Choices(choices=(True, False, 3))}, "ffff")
+    as_text = StudyTables("small", tables.trials.astype({"key": str}), tables.history, tables.spans, 0)
+    assert [t.params for t in to_optuna(as_text).trials] == [t.params for t in to_optuna(tables).trials]

@@ -18,7 +18,7 @@ import pytest
 from podium.config.dataset import Fetch, KaggleDataset, MergeDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.layout import Layout
-from podium.pipeline import fetch
+from podium.pipeline.fetch import fetch_dataset
 from podium.sources.kaggle import open_kaggle
 from podium.sources.source import Listing
 from tests.site import Answer, Site, open_site
@@ -192,7 +192,7 @@ def test_sources_json_says_where_it_came_from_and_nothing_secret(
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_5ecre7")
     layout = Layout(tmp_path / "project")
-    fetch.run(layout, dataset(), PATIENT, {})
+    fetch_dataset(layout, dataset(), PATIENT, {})
     text = (layout.raw / "sources.json").read_text()
     (source,) = json.loads(text)["sources"]
     assert (source["kind"], source["location"], source["sha256"]) == (
@@ -271,7 +271,7 @@ def test_a_merge_names_all_its_parts_that_are_not_pinned_at_once(kaggle: Kaggle,
     open_end = dataset("misrakahmed/vegetables")
     parts = [open_end.model_copy(update={"name": name}) for name in ("first", "second")]
     with pytest.raises(NotPinned) as refused:
-        fetch.run(Layout(tmp_path / "project"), MergeDataset(parts=parts), PATIENT, {})
+        fetch_dataset(Layout(tmp_path / "project"), MergeDataset(parts=parts), PATIENT, {})
     assert str(refused.value).count(f"sha256: {SHA256}") == 2
     assert "part 'first'" in str(refused.value) and "part 'second'" in str(refused.value)
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
-from podium.pipeline import fetch
+from podium.pipeline.fetch import fetch_dataset
 from podium.sources.openimages import read_openimages
 from tests.fake_openimages import BY, box, shuffled, small_world, world_of
 from tests.site import Site
@@ -108,7 +108,7 @@ def test_the_manifest_keeps_box_licence_and_author_of_every_image(site: Site, tm
     gone = min(world.images["train"])
     del site.files[f"/bucket/train/{gone}.jpg"]
     layout = Layout(tmp_path)
-    fetch.run(layout, dataset(site), PATIENT, {})
+    fetch_dataset(layout, dataset(site), PATIENT, {})
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
     assert len(manifest) == 35 * 6 and manifest["image_id"].is_unique and manifest["photo_id"].nunique() == 35
     assert set(manifest["licence"]) == {BY} and manifest["author"].str.startswith("Ana Ł. of ").all()
@@ -128,6 +128,6 @@ def test_fetching_twice_gives_the_same_bytes(site: Site, tmp_path: Path) -> None
     layouts = [Layout(tmp_path / "a"), Layout(tmp_path / "b")]
     for seed, layout in enumerate(layouts):
         shuffled(small_world(), seed).put_on(site)
-        fetch.run(layout, dataset(site, limit_per_class=4), PATIENT, {})
+        fetch_dataset(layout, dataset(site, limit_per_class=4), PATIENT, {})
     first, second = ({p.name: p.read_bytes() for p in layout.raw.iterdir()} for layout in layouts)
     assert first == second

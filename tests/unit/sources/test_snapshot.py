@@ -20,7 +20,7 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.pipeline import fetch
+from podium.pipeline.fetch import fetch_dataset
 from podium.records.fetch import Sources
 from podium.sources.snapshot_writer import write_snapshot
 
@@ -65,7 +65,7 @@ MERGE = {"source": "merge", "parts": [table(name="table"), GARDEN | {"name": "ga
 
 
 def fetched(layout: Layout, keys: dict[str, Any]) -> pd.DataFrame:
-    fetch.run(layout, TypeAdapter(Dataset).validate_python(keys), Fetch(), MODELS)
+    fetch_dataset(layout, TypeAdapter(Dataset).validate_python(keys), Fetch(), MODELS)
     return read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
 
 

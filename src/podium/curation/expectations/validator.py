@@ -21,6 +21,7 @@ from great_expectations.data_context import EphemeralDataContext
 from podium.config.base import SPLITS
 from podium.config.validate import Validate
 from podium.core.errors import one_line
+from podium.core.layout import PAGE
 from podium.curation.expectations.catalogue import EXPECTATIONS, threshold
 from podium.curation.expectations.expectation import NOBODY, CannotCheck, Evidence, Figures, Offending
 from podium.data.manifest import PREPARED_COLUMNS
@@ -106,7 +107,7 @@ def write_data_docs(evidence: Evidence, validate: Validate, folder: Path) -> Pat
             result_format=_format(suite),
         )
         context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
-    return folder / "index.html"
+    return folder / PAGE
 
 
 def _count(evidence: Evidence, validate: Validate) -> tuple[dict[str, Figures], dict[str, str]]:

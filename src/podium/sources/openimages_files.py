@@ -1,7 +1,7 @@
 """Where the tables and photographs of Open Images lie: on its servers, or in a folder somebody downloaded before.
 
 A folder has FiftyOne's layout: `train/data/*.jpg`, `train/labels/detections.csv`, `train/metadata/classes.csv` and
-`image_ids.csv`, the same for `validation` and `test`; or it is one such subset. Stands on `core` and `download`.
+`image_ids.csv`, the same for `validation` and `test`; or it is one such subset.
 """
 
 import re
@@ -57,7 +57,9 @@ class Subset:
         return f"{self.name}/{file}"
 
 
-def fetched(base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, pause_seconds: float = 1.0) -> list[Subset]:
+def fetch_subsets(
+    base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, pause_seconds: float = 1.0
+) -> list[Subset]:
     """Brings the tables here, each once; a broken download goes on where it stopped.
 
     Args:
@@ -85,7 +87,7 @@ def fetched(base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, paus
     ]
 
 
-def on_disk(folder: Path, splits: Iterable[Split]) -> list[Subset]:
+def find_subsets(folder: Path, splits: Iterable[Split]) -> list[Subset]:
     """Finds tables and photographs in a folder.
 
     Args:

@@ -8,7 +8,7 @@ import pytest
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.sources.openimages import read_openimages
-from podium.sources.openimages_places import bucket_address
+from podium.sources.openimages_files import bucket_address
 from tests.fake_openimages import BOXES, box, jpeg, small_world, world_of
 from tests.site import Site
 from tests.unit.sources.openimages_reading import ONE_TRY, PATIENT, bring, dataset, listing, refusal
