@@ -23,7 +23,7 @@ IMAGES = 40
 def layout(tmp_path):
     layout = Layout(tmp_path)
     report = ValidationReport(passed=True, manifest_sha256="0" * 64, images=100, rejected=0, results=[])
-    report.write_report(layout.validation_report)
+    report.write(layout.validation_report)
     return layout
 
 
