@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from podium.config.recipe import Augment, RandAugment
+from podium.config.train import Augment, RandAugment
 from podium.data.augment import apply, draw, normalise
 from podium.data.randomness import generator
 

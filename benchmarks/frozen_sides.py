@@ -39,10 +39,10 @@ from benchmarks.sides import (
     share_of_rate,
     used_cpu_seconds,
 )
-from podium.config.contender import Contender
-from podium.config.recipe import Train
+from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.config.tuning import Range, Tune
+from podium.config.train import Train
+from podium.config.tune import Range, Tune
 from podium.core.errors import Diverged
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
@@ -98,15 +98,15 @@ class Frozen:
         """As the sides without frozen layers know it."""
         return Task(self.prepared, self.files, self.image_size, self.batch_size, epochs, self.threads, self.seed, rate)
 
-    def contender(self, epochs: int) -> Contender:
+    def config(self, epochs: int) -> ModelConfig:
         """As Podium knows it: the last stage and the head learn."""
         followed: Train = recipe(self.task(epochs)).model_copy(update={"views": self.views})
-        return Contender(architecture=self.architecture, trainable="last_stage", train=followed)
+        return ModelConfig(architecture=self.architecture, trainable="last_stage", train=followed)
 
     def network(self) -> nn.Module:
         """With its first weights."""
         classes = len(open_for_fitting(Path(self.prepared), "train").classes)
-        module = zoo.create(self.contender(1), classes, self.seed)
+        module = zoo.create(self.config(1), classes, self.seed)
         if self.weights is not None:
             zoo.load_pretrained(module, Path(self.weights))
         return module
@@ -171,21 +171,21 @@ class _Pruning(Callback):
 def _podium_recipe(frozen: Frozen) -> Spent:
     with tempfile.TemporaryDirectory() as folder:
         clock = _Clock()
-        _fitted(frozen, frozen.contender(frozen.epochs), Path(folder), clock)
+        _fitted(frozen, frozen.config(frozen.epochs), Path(folder), clock)
         return clock.spent()
 
 
 def _podium_study(frozen: Frozen) -> Spent:
     tune = Tune(trials=frozen.trials, epochs=frozen.trial_epochs, search={})
     study = Study(
-        frozen.contender(frozen.epochs), {RATE: Range(low=frozen.low, high=frozen.high, log=True)}, tune, frozen.seed
+        frozen.config(frozen.epochs), {RATE: Range(low=frozen.low, high=frozen.high, log=True)}, tune, frozen.seed
     )
     results: list[TrialResult] = []
     with tempfile.TemporaryDirectory() as folder:
         clock = _Clock()
         while len(results) < frozen.trials:
             trial = study.ask(results, len(results))
-            candidate = apply_values(study.contender, trial.parameters)
+            candidate = apply_values(study.config, trial.parameters)
             candidate = candidate.model_copy(update={"train": rescale_schedule(candidate.train, tune.epochs)})
             state: Literal["finished", "pruned", "diverged"] = "finished"
             try:
@@ -194,16 +194,16 @@ def _podium_study(frozen: Frozen) -> Spent:
                 state = "pruned" if isinstance(ended, TrialPruned) else "diverged"
             results.append(trial.result(state))
         best = min((row.val_loss, result.number) for result in results for row in result.epochs)[1]
-        final = apply_values(study.contender, results[best].parameters)
+        final = apply_values(study.config, results[best].parameters)
         _fitted(frozen, final, Path(folder), clock)
     return clock.spent([result.state for result in results], final.train.learning_rate)
 
 
-def _fitted(frozen: Frozen, contender: Contender, folder: Path, callback: Callback) -> FitResult:
+def _fitted(frozen: Frozen, config: ModelConfig, folder: Path, callback: Callback) -> FitResult:
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
     cache = ActivationCache(folder, Resources().cache_gib, {})
-    job = Job("podium", train, val, contender, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
+    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
     return fit(job, frozen.network(), [callback])
 
 
@@ -240,7 +240,7 @@ def _plain(frozen: Frozen, epochs: int, rate: float) -> Iterator[tuple[float, fl
     train, val = loaders(task, expert=False)
     network = frozen.network()
     still = [
-        network.get_submodule(name) for name in Plan.of(network, frozen.contender(1), frozen.image_size).frozen_blocks
+        network.get_submodule(name) for name in Plan.of(network, frozen.config(1), frozen.image_size).frozen_blocks
     ]
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, rate, weight_decay=DECAY)

@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.peak import matmul_flops
 from benchmarks.trial_steps import Speed, measure, quicker, random_images, trial_job
-from podium.config.contender import Contender
-from podium.config.recipe import Augment, Train
+from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
+from podium.config.train import Augment, Train
 from podium.data import loader
 from podium.models import zoo
 from podium.models.job import Job
@@ -53,8 +53,8 @@ def main() -> int:
     figure: dict[str, dict[str, float]] = {}
     print(f"{torch.cuda.get_device_name()}, batch {options.batch_size}, {options.image_size} px")
     for architecture in ARCHITECTURES:
-        contender = Contender(architecture=architecture, train=recipe)
-        job = trial_job(contender, images, runtime, seed=0)
+        config = ModelConfig(architecture=architecture, train=recipe)
+        job = trial_job(config, images, runtime, seed=0)
         best: Speed | None = None
         peak, reading = 0.0, 0.0
         for _ in range(options.rounds):
@@ -63,7 +63,7 @@ def main() -> int:
             best = quicker(best, measure(job, options.seconds))
         if best is None:
             parser.error("--rounds must be at least 1")
-        operations = 3 * zoo.flops(zoo.create(contender, 10, 0), options.image_size)
+        operations = 3 * zoo.flops(zoo.create(config, 10, 0), options.image_size)
         figure[architecture] = {
             "images_per_second": round(best.images_per_second, 1),
             "share_of_peak": round(operations * best.images_per_second / peak, 3),

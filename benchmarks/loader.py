@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.photographs import FLOWERS, given, prepare
 from benchmarks.trial_steps import measure, trial_job
-from podium.config.contender import Contender
-from podium.config.recipe import Augment, Train
+from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
+from podium.config.train import Augment, Train
 from podium.data import loader
 from podium.data.augment import apply, draw
 from podium.data.randomness import generator
@@ -63,14 +63,12 @@ def main() -> int:
     folder = given()
     if folder is None:
         return 0
-    contender = Contender(
-        architecture="resnet18", train=Train(epochs=1, batch_size=options.batch_size, augment=AUGMENT)
-    )
+    config = ModelConfig(architecture="resnet18", train=Train(epochs=1, batch_size=options.batch_size, augment=AUGMENT))
     runtime = Runtime(dtype="bfloat16", channels_last=True, threads=options.threads)
     rounds = []
     with tempfile.TemporaryDirectory() as scratch:
         made = prepare(Path(scratch), folder / FLOWERS, options.image_size, options.per_class)
-        job = trial_job(contender, open_for_fitting(made.prepared, "train"), runtime, seed=0)
+        job = trial_job(config, open_for_fitting(made.prepared, "train"), runtime, seed=0)
         for number in range(options.rounds):
             reading = reading_seconds(job, number)
             step = measure(job, options.seconds).step_seconds

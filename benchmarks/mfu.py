@@ -11,9 +11,9 @@ import statistics
 
 from benchmarks.peak import matmul_flops
 from benchmarks.trial_steps import measure, random_images, trial_job
-from podium.config.contender import Contender
-from podium.config.recipe import Augment, Train
+from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
+from podium.config.train import Augment, Train
 from podium.models import zoo
 
 TARGET = 0.5
@@ -31,10 +31,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     recipe = Train(epochs=1, batch_size=options.batch_size, augment=Augment(shift=0.0, crop_area=0.35))
-    contender = Contender(architecture=options.architecture, train=recipe)
+    config = ModelConfig(architecture=options.architecture, train=recipe)
     runtime = Runtime(dtype="bfloat16", channels_last=True, threads=options.threads)
-    job = trial_job(contender, random_images(4 * options.batch_size, options.image_size), runtime, seed=0)
-    per_image = 3 * zoo.flops(zoo.create(contender, 10, 0), options.image_size)
+    job = trial_job(config, random_images(4 * options.batch_size, options.image_size), runtime, seed=0)
+    per_image = 3 * zoo.flops(zoo.create(config, 10, 0), options.image_size)
     shares, peaks, rates = [], [], []
     for number in range(options.rounds):
         before = matmul_flops(SIDE, "cpu")

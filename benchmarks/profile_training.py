@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.sides import MEAN, STD, Task, recipe
 from benchmarks.trial_steps import random_images
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
 from podium.models import zoo
 from podium.models.compute import Compute
@@ -56,14 +56,14 @@ def main() -> int:
 
 def _profiled(task: Task, architecture: str, trainable: Literal["all", "last_stage"], steps: int) -> dict[str, float]:
     followed = recipe(task).model_copy(update={"views": None if trainable == "all" else 1})
-    contender = Contender(architecture=architecture, trainable=trainable, train=followed)
+    config = ModelConfig(architecture=architecture, trainable=trainable, train=followed)
     train = random_images(steps * task.batch_size, task.image_size)
     val = random_images(max(1, steps // 4) * task.batch_size, task.image_size)
     runtime = Runtime(threads=task.threads, dtype="bfloat16", channels_last=True)
     with tempfile.TemporaryDirectory() as folder:
         cache = ActivationCache(Path(folder), Resources().cache_gib, {})
-        job = Job("profile", train, val, contender, MEAN, STD, Compute.of(runtime), task.seed, cache=cache)
-        warming, module = (zoo.create(contender, len(train.classes), task.seed) for _ in range(2))
+        job = Job("profile", train, val, config, MEAN, STD, Compute.of(runtime), task.seed, cache=cache)
+        warming, module = (zoo.create(config, len(train.classes), task.seed) for _ in range(2))
         fit(job, warming)
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             fit(job, module)

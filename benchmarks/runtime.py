@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.trial_steps import WARM_UP, Speed, measure, quicker, random_images, trial_job
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.params import Params, load
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError
@@ -98,14 +98,14 @@ def images_of(layout: Layout, params: Params) -> tuple[PreparedSplit, bool]:
     return random_images(largest * (WARM_UP + 1), size), False
 
 
-def contender_of(params: Params, model: str) -> Contender:
+def contender_of(params: Params, model: str) -> ModelConfig:
     """What is measured: the model's section, with smaller steps on a CPU."""
-    contender = params.contender(model)
+    config = params.complete(model)
     if params.runtime.device != "cpu":
-        return contender
-    recipe = contender.train
+        return config
+    recipe = config.train
     smaller = recipe.model_copy(update={"batch_size": min(recipe.batch_size, CPU_IMAGES), "micro_batch_size": None})
-    return contender.model_copy(update={"train": smaller})
+    return config.model_copy(update={"train": smaller})
 
 
 def measure_all(params: Params, images: PreparedSplit, seconds: float) -> Measured:

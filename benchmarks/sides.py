@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from podium.config.recipe import Augment, Loss, Train
+from podium.config.train import Augment, Loss, Train
 
 ARCHITECTURE = "resnet18"
 WORKERS = 2
@@ -140,7 +140,7 @@ def recipe(task: Task) -> Train:
 def _podium(task: Task) -> Timed:
     """The engine, with a checkpoint after every epoch."""
     from benchmarks.trial_steps import measure, trial_job
-    from podium.config.contender import Contender
+    from podium.config.models import ModelConfig
     from podium.config.runtime import Runtime
     from podium.data.shards import open_for_fitting
     from podium.models import zoo
@@ -151,10 +151,10 @@ def _podium(task: Task) -> Timed:
 
     runtime = Runtime(threads=task.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(task.prepared), split) for split in ("train", "val"))
-    contender = Contender(architecture=ARCHITECTURE, train=recipe(task))
-    measure(trial_job(contender, train, runtime, task.seed), seconds=0)
-    job = Job("podium", train, val, contender, MEAN, STD, Compute.of(runtime), task.seed)
-    module = zoo.create(contender, len(train.classes), task.seed)
+    config = ModelConfig(architecture=ARCHITECTURE, train=recipe(task))
+    measure(trial_job(config, train, runtime, task.seed), seconds=0)
+    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), task.seed)
+    module = zoo.create(config, len(train.classes), task.seed)
 
     def work() -> float:
         with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
 from podium.data.shards import PreparedSplit
 from podium.models import zoo
@@ -58,19 +58,19 @@ def quicker(one: Speed | None, other: Speed) -> Speed:
     return replace(best, peak_bytes=max(peaks, default=None))
 
 
-def trial_job(contender: Contender, images: PreparedSplit, runtime: Runtime, seed: int) -> Job:
-    """A job to measure: the contender's own, with everything that may learn learning from the first step.
+def trial_job(config: ModelConfig, images: PreparedSplit, runtime: Runtime, seed: int) -> Job:
+    """A job to measure: the model's own, with everything that may learn learning from the first step.
 
     Views are left out, so that a frozen prefix is computed in every step, as it is where its cache has no room.
 
     Args:
-        contender: complete.
+        config: complete.
         images: to train on; nothing is validated.
         runtime: how to compute; sets torch's threads.
         seed: of the experiment.
     """
-    recipe = contender.train.model_copy(update={"views": None, "unfreeze_every": None})
-    measured = contender.model_copy(update={"train": recipe})
+    recipe = config.train.model_copy(update={"views": None, "unfreeze_every": None})
+    measured = config.model_copy(update={"train": recipe})
     return Job("trial run", images, images, measured, _GREY, _GREY, Compute.of(runtime), seed)
 
 
@@ -88,7 +88,7 @@ def measure(job: Job, seconds: float) -> Speed:
         ModelError: the network does not take the images, or memory is not enough.
         ParamsError: the loss does not fit the classes.
     """
-    module = zoo.create(job.contender, len(job.train.classes), job.seed)
+    module = zoo.create(job.config, len(job.train.classes), job.seed)
     zoo.flops(module, job.train.preprocessing.image_size)  # refuses a size the network cannot take
     gc.collect()
     memory = _Memory(job.compute.device)

@@ -15,7 +15,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     train.train_model(
         layout,
         model,
-        contender=params.contender(model),
+        config=params.complete(model),
         runtime=params.runtime,
         resources=params.resources,
         seed=params.seed,

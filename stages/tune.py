@@ -17,7 +17,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     tune.tune_model(
         layout,
         model,
-        contender=params.contender(model),
+        config=params.complete(model),
         search=params.search(model),
         warm_start=params.warm_start(model),
         tune=params.tune,

@@ -1,7 +1,7 @@
 """A model card for tests that need one and are not about training."""
 
-from podium.config.contender import Head
-from podium.config.recipe import Train
+from podium.config.network import Head
+from podium.config.train import Train
 from podium.records.fetch import WeightsRecord
 from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard

@@ -5,8 +5,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from podium.config.contender import Contender
-from podium.config.recipe import Augment, Loss
+from podium.config.models import ModelConfig
+from podium.config.train import Augment, Loss
 from podium.models import distributed, zoo
 from podium.models.checkpoint import Checkpoint
 from podium.models.engine import FitResult, fit
@@ -42,7 +42,7 @@ RECIPES: dict[str, tuple[str, str, dict[str, object]]] = {
 def run(prepared: Path, name: str, folder: Path, dies: bool = False, keep: bool = False) -> FitResult:
     """Trains by one of the recipes; `dies` after two epochs, `keep`s checkpoints to go on from."""
     architecture, trainable, changes = RECIPES[name]
-    section = Contender.model_validate({"architecture": architecture, "trainable": trainable, "train": RECIPE})
+    section = ModelConfig.model_validate({"architecture": architecture, "trainable": trainable, "train": RECIPE})
     recipe = RECIPE.model_copy(update=changes)
     module = zoo.create(section, 3, 0)
 

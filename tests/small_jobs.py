@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from podium.config.contender import Contender
-from podium.config.recipe import Augment, Train
+from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
+from podium.config.train import Augment, Train
 from podium.data.shards import open_for_fitting
 from podium.models.callbacks import Callback, Ending
 from podium.models.compute import Compute
 from podium.models.job import ActivationCache, Job
 from podium.records.training import EpochResult
-from tests.small_splits import RECIPE, RUNTIME, contender
+from tests.small_splits import RECIPE, RUNTIME, a_config
 
 MEAN = STD = (0.5, 0.5, 0.5)
 STILL = Augment(flip=False, shift=0, brightness=0, contrast=0)
@@ -21,11 +21,11 @@ def job(
     recipe: Train = RECIPE,
     *,
     runtime: Runtime = RUNTIME,
-    section: Contender | None = None,
+    section: ModelConfig | None = None,
     cache: ActivationCache | None = None,
 ) -> Job:
     """A job on a folder of prepared splits; `section` has another recipe than `recipe` replaced by it."""
-    model = (section or contender()).model_copy(update={"train": recipe})
+    model = (section or a_config()).model_copy(update={"train": recipe})
     train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
     return Job("train small", train, val, model, MEAN, STD, Compute.of(runtime), 0, cache)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.config.contender import Contender, Head
-from podium.config.recipe import Loss, Train
+from podium.config.models import ModelConfig
+from podium.config.network import Head
 from podium.config.runtime import Resources, Runtime
-from podium.config.tuning import Range, Span, Tune, Value
+from podium.config.train import Loss, Train
+from podium.config.tune import Range, Span, Tune, Value
 from podium.core.layout import Layout
 from podium.data.shards import finish_split
 from podium.records.preprocess import Preprocessing
@@ -84,6 +85,6 @@ def write_tuned(layout: Layout, parameters: dict[str, Value]) -> None:
     ).write(layout.tuning("small") / "best.json")
 
 
-def contender(architecture: str = ARCHITECTURE, recipe: Train = RECIPE, dropout: float = 0.2) -> Contender:
+def a_config(architecture: str = ARCHITECTURE, recipe: Train = RECIPE, dropout: float = 0.2) -> ModelConfig:
     """The complete section of the model `small`."""
-    return Contender(architecture=architecture, head=Head(dropout=dropout), train=recipe)
+    return ModelConfig(architecture=architecture, head=Head(dropout=dropout), train=recipe)

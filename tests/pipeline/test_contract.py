@@ -94,7 +94,7 @@ def test_a_room_passed_through_runs_no_code():
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
     uses = {
-        "contender": {"train", "models"},
+        "complete": {"train", "models"},
         "search": {"tune", "models"},
         "warm_start": {"models"},
         "model": {"models"},

@@ -35,9 +35,9 @@ def test_an_experiment_runs_at_toy_size(name, tmp_path, warm_path):
     assert [difference["condition"] for difference in board["differences"]] == ACCEPTED[name]
     for model in kept.models:
         card = json.loads(project.read(f"artifacts/models/{model}/model.json"))
-        contender = kept.contender(model)
-        assert card["architecture"] == contender.architecture
-        assert card["cached_prefix"] == (contender.train.views is not None and contender.trainable != "all")
+        config = kept.config(model)
+        assert card["architecture"] == config.architecture
+        assert card["cached_prefix"] == (config.train.views is not None and config.trainable != "all")
         metrics = json.loads(project.read(f"reports/evaluation/{model}/metrics.json"))
         assert (metrics["groups"] is not None) == (name == "fruits_vegetables")
     lock = yaml.safe_load(project.read("dvc.lock"))

@@ -195,18 +195,18 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     from podium.models import zoo
     from podium.records.training import EpochResult, TuningResult
 
-    contender = params.contender(name)
+    config = params.complete(name)
     splits = {split: SplitRecord.read(layout.prepared / split / "split.json") for split in IMAGES}
-    module = zoo.create(contender, len(CLASSES), number)
+    module = zoo.create(config, len(CLASSES), number)
     folder, tuning = layout.model(name), layout.tuning(name)
     folder.mkdir(parents=True)
     tuning.mkdir(parents=True)
     weights = folder / "weights.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in module.state_dict().items()}, weights)
-    mean, std = zoo.normalisation(contender.architecture)
+    mean, std = zoo.normalisation(config.architecture)
     a_card(
         model=name,
-        architecture=contender.architecture,
+        architecture=config.architecture,
         classes=CLASSES,
         groups=GROUPS,
         preprocessing=splits["train"].preprocessing,
@@ -216,7 +216,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
         flops=zoo.flops(module, SIZE),
         weights_bytes=weights.stat().st_size,
         weights_sha256=sha256_file(weights),
-        recipe=contender.train.model_copy(update={"learning_rate": 0.002}),
+        recipe=config.train.model_copy(update={"learning_rate": 0.002}),
         learning_rate=0.002,
         tuned={"train.learning_rate": 0.002},
         epochs=EPOCHS,

@@ -121,7 +121,7 @@ def _flat(row: _Listed) -> dict[str, object]:
 
 def _one(architecture: str, as_json: bool) -> None:
     """Figures, blocks by stage, published weights."""
-    from podium.config.contender import Network
+    from podium.config.network import Network
     from podium.models import zoo
     from podium.models.blocks import find_blocks
     from podium.weights.published import list_published

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from podium.config.params import load
-from podium.config.recipe import Augment
+from podium.config.train import Augment
 from podium.console.terminal import project
 from podium.core.errors import UsageError
 from podium.core.files import replacing
@@ -32,7 +32,7 @@ def preview_augment(
     layout = project()
     params = load(layout.params)
     name = model or next(iter(params.models))
-    augment = params.contender(name).train.augment
+    augment = params.complete(name).train.augment
     split = open_for_fitting(layout.prepared, "train")
     sheet = draw_sheet(split, augment, params.seed, images)
     on = ", ".join(switched_on(augment)) or "nothing changes"

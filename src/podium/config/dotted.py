@@ -1,4 +1,4 @@
-"""A contender's values by dotted key (`train.loss.gamma`): which there are, of what type, and how to replace some."""
+"""A model's values by dotted key (`train.loss.gamma`): which there are, of what type, and how to replace some."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.problems import nearest
-from podium.config.tuning import Choices, Span, Value
+from podium.config.tune import Choices, Span, Value
 from podium.core.errors import ParamsError
 
 
@@ -24,7 +24,7 @@ def field_at(key: str, section: str) -> Any:
     Raises:
         ParamsError: there is no such key.
     """
-    current: Any = Contender
+    current: Any = ModelConfig
     for step in key.split("."):
         fields = _fields(current)
         if step not in fields:
@@ -33,24 +33,24 @@ def field_at(key: str, section: str) -> Any:
     return current
 
 
-def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
-    """The contender with some values replaced, and checked anew.
+def with_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
+    """The model with some values replaced, and checked anew.
 
     A value inside a section that is null, such as `train.early_stopping.patience`, makes that section. What pydantic
     finds wrong is raised as it is: the caller knows whose fault it is and what to do.
 
     Args:
-        contender: complete.
+        config: complete.
         values: by dotted key; a whole-number key takes the nearest whole number.
 
     Returns:
-        A new contender.
+        A new model.
 
     Raises:
         ParamsError: there is no such key.
         pydantic.ValidationError: a value is out of its range, or does not go with another one.
     """
-    document = contender.model_dump()
+    document = config.model_dump()
     for key, value in values.items():
         whole = field_at(key, "search") is int and isinstance(value, float)
         *path, last = key.split(".")
@@ -59,43 +59,43 @@ def with_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
             inner[step] = inner[step] if isinstance(inner[step], dict) else {}
             inner = inner[step]
         inner[last] = round(value) if whole and isinstance(value, float) else value
-    return Contender.model_validate(document)
+    return ModelConfig.model_validate(document)
 
 
-def value_at(contender: Contender, key: str) -> Value | None:
-    """What the contender has at a dotted key; None where it has nothing there that could be searched."""
-    current: Any = contender
+def value_at(config: ModelConfig, key: str) -> Value | None:
+    """What the model has at a dotted key; None where it has nothing there that could be searched."""
+    current: Any = config
     for step in key.split("."):
         current = getattr(current, step, None)
     return current if isinstance(current, bool | int | float | str) else None
 
 
-def typed(contender: Contender, key: str, value: Value) -> Value:
+def typed(config: ModelConfig, key: str, value: Value) -> Value:
     """A value as its key holds it: text that stands for a number, as YAML reads `1e-4`, becomes that number.
 
     Raises:
         ParamsError: there is no such key, or it holds no single value.
         pydantic.ValidationError: the value is out of its range.
     """
-    held = value_at(with_values(contender, {key: value}), key)
+    held = value_at(with_values(config, {key: value}), key)
     if held is None:
         raise ParamsError(f"{key} holds no single number, word or truth value, so it cannot be searched: remove it")
     return held
 
 
-def typed_spans(contender: Contender, spans: Mapping[str, Span]) -> dict[str, Span]:
+def typed_spans(config: ModelConfig, spans: Mapping[str, Span]) -> dict[str, Span]:
     """Spans with their choices as values of their keys' own types; a range stays as it is."""
     return {
-        key: Choices(choices=tuple(typed(contender, key, value) for value in span.choices))
+        key: Choices(choices=tuple(typed(config, key, value) for value in span.choices))
         if isinstance(span, Choices)
         else span
         for key, span in spans.items()
     }
 
 
-def typed_values(contender: Contender, warm_start: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value], ...]:
+def typed_values(config: ModelConfig, warm_start: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value], ...]:
     """What a study tries first, each value of its key's own type."""
-    return tuple({key: typed(contender, key, value) for key, value in values.items()} for values in warm_start)
+    return tuple({key: typed(config, key, value) for key, value in values.items()} for values in warm_start)
 
 
 def inside(span: Span, value: Value) -> bool:
@@ -107,7 +107,7 @@ def inside(span: Span, value: Value) -> bool:
 
 def _meant(key: str) -> str:
     """`; did you mean 'x'?`: a key of that name in another section, else the closest one, else the closest name."""
-    known = list(_keys(Contender))
+    known = list(_keys(ModelConfig))
     by_name = {each.rpartition(".")[2]: each for each in known}
     name = key.rpartition(".")[2]
     if name in by_name:

@@ -11,15 +11,15 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from podium.config.base import Name, Section, Whole
-from podium.config.contender import Contender, Model
 from podium.config.dataset import Dataset, Fetch
 from podium.config.dotted import field_at, inside, typed, typed_spans, typed_values, with_values
 from podium.config.judging import Compare, Evaluate, Promote, Publish
+from podium.config.models import ModelConfig, ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
-from podium.config.recipe import Train
 from podium.config.runtime import Resources, Runtime
-from podium.config.tuning import Range, Span, Tune, Value
+from podium.config.train import Train
+from podium.config.tune import Range, Span, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
@@ -39,7 +39,7 @@ class Params(Section):
     fetch: Fetch
     preprocess: Preprocess
     validate_: Validate = Field(alias="validate")
-    models: dict[Name, Model] = Field(min_length=1)
+    models: dict[Name, ModelSection] = Field(min_length=1)
     tune: Tune
     train: Train
     evaluate: Evaluate
@@ -53,19 +53,19 @@ class Params(Section):
         for key in self.tune.search:
             field_at(key, "tune.search")  # also where every model leaves it out
         for name, model in self.models.items():
-            contender = self.contender(name)
-            _check_lengths(contender, partial(_own_or_common, name, model))
+            config = self.complete(name)
+            _check_lengths(config, partial(_own_or_common, name, model))
             _check_left_out(f"models.{name}.search", model.search, self.tune.search)
             spans = self._spans(name)
             for key, span in spans.items():
-                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, contender)
-            _check_together("tune.search", spans, contender)
+                _check_search(f"models.{name}.search" if key in model.search else "tune.search", key, span, config)
+            _check_together("tune.search", spans, config)
             for number, values in enumerate(model.warm_start):
-                _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), contender)
+                _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), config)
         return self
 
-    def contender(self, name: str) -> Contender:
-        """One contender, complete: its section over the common recipe.
+    def complete(self, name: str) -> ModelConfig:
+        """One model, complete: its section over the common recipe.
 
         Args:
             name: a key of `models`.
@@ -74,7 +74,7 @@ class Params(Section):
             ParamsError: it is not in `models`, or an override is unknown or out of range.
         """
         try:
-            return Contender.of(self.model(name), self.train)
+            return ModelConfig.of(self.model(name), self.train)
         except ValidationError as error:
             raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
@@ -83,7 +83,7 @@ class Params(Section):
 
         A key that is null there is left out. Choices have the types of their keys.
         """
-        return typed_spans(self.contender(model), self._spans(model))
+        return typed_spans(self.complete(model), self._spans(model))
 
     def _spans(self, model: str) -> dict[str, Span]:
         """The same with the choices as they are written."""
@@ -91,9 +91,9 @@ class Params(Section):
 
     def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
         """What a study of a model tries first, by dotted key, each value of its key's own type."""
-        return typed_values(self.contender(model), self.model(model).warm_start)
+        return typed_values(self.complete(model), self.model(model).warm_start)
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> ModelSection:
         """One entry of `models`.
 
         Raises:
@@ -152,7 +152,7 @@ def _with_moved_keys(raw: Mapping[str, Any], file: str) -> Mapping[str, Any]:
     }
 
 
-def _own_or_common(name: str, model: Model, key: str) -> str:
+def _own_or_common(name: str, model: ModelSection, key: str) -> str:
     """Where a number of epochs is set: in the model's own recipe if that changes it or the length of the run."""
     return f"models.{name}.train.{key}" if {key, "epochs"} & set(model.train) else f"train.{key}"
 
@@ -162,14 +162,14 @@ def _always(place: str) -> Callable[[str], str]:
     return lambda key: place
 
 
-def _check_lengths(contender: Contender, blamed: Callable[[str], str]) -> None:
+def _check_lengths(config: ModelConfig, blamed: Callable[[str], str]) -> None:
     """Refuses a warm-up as long as the run, and stages that would have to wait for longer than it.
 
     Args:
-        contender: complete.
+        config: complete.
         blamed: the place to blame for a key of the recipe.
     """
-    recipe = contender.train
+    recipe = config.train
     if recipe.warmup_epochs >= recipe.epochs:
         raise ParamsError(
             f"{blamed('warmup_epochs')}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
@@ -177,7 +177,7 @@ def _check_lengths(contender: Contender, blamed: Callable[[str], str]) -> None:
         )
     every = recipe.unfreeze_every
     # With `{from: ...}` only the network knows whether anything but a head would wait.
-    if every is not None and every >= recipe.epochs and contender.trainable in ("all", "last_stage"):
+    if every is not None and every >= recipe.epochs and config.trainable in ("all", "last_stage"):
         raise ParamsError(
             f"{blamed('unfreeze_every')}: the stage before the head would begin after {every} epochs, but the run has "
             f"{recipe.epochs}, so only the head would learn: lower it, or set `trainable: head`"
@@ -194,7 +194,7 @@ def _check_left_out(section: str, own: Mapping[str, Span | None], common: Mappin
             )
 
 
-def _check_search(section: str, key: str, span: Span, contender: Contender) -> None:
+def _check_search(section: str, key: str, span: Span, config: ModelConfig) -> None:
     """Refuses a range with values that the model's section could not take."""
     where = f"{section}.{key}"
     if key.startswith(_NOT_SEARCHED):
@@ -209,39 +209,37 @@ def _check_search(section: str, key: str, span: Span, contender: Contender) -> N
             raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
     for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
         try:
-            changed = with_values(contender, {key: value})
-            typed_spans(contender, {key: span})
+            changed = with_values(config, {key: value})
+            typed_spans(config, {key: span})
         except ValidationError as error:
             todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
-            raise ParamsError(f"{first_problem(error, Contender, section)}: {todo}") from error
+            raise ParamsError(f"{first_problem(error, ModelConfig, section)}: {todo}") from error
         _check_lengths(changed, _always(where))
 
 
-def _check_together(section: str, search: Mapping[str, Span], contender: Contender) -> None:
+def _check_together(section: str, search: Mapping[str, Span], config: ModelConfig) -> None:
     """Refuses values that may be tried, but not with one another; the middle of a study is late to say so."""
     ends = [(span.low, span.high) if isinstance(span, Range) else span.choices for span in search.values()]
     for values in islice(product(*ends), _MOST_COMBINATIONS):
         together = ", ".join(f"{key} {value}" for key, value in zip(search, values, strict=True))
         try:
-            changed = with_values(contender, dict(zip(search, values, strict=True)))
+            changed = with_values(config, dict(zip(search, values, strict=True)))
         except ValidationError as error:
             raise ParamsError(
-                f"{section}: {together} cannot be tried together ({first_problem(error, Contender, '')}): "
+                f"{section}: {together} cannot be tried together ({first_problem(error, ModelConfig, '')}): "
                 "leave one of them out"
             ) from error
         _check_lengths(changed, _always(f"{section} ({together})"))
 
 
-def _check_warm_start(
-    where: str, values: Mapping[str, Value], search: Mapping[str, Span], contender: Contender
-) -> None:
+def _check_warm_start(where: str, values: Mapping[str, Value], search: Mapping[str, Span], config: ModelConfig) -> None:
     """Refuses values of keys that are not searched, or outside of what is searched."""
     for key, value in values.items():
         if key not in search:
             raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it, or search it")
         try:
-            held = typed(contender, key, value)
+            held = typed(config, key, value)
         except ValidationError as error:
-            raise ParamsError(f"{where}: {first_problem(error, Contender, '')}: correct it") from error
+            raise ParamsError(f"{where}: {first_problem(error, ModelConfig, '')}: correct it") from error
         if not inside(search[key], held):
             raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen that, or remove it")

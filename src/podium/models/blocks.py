@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from podium.config.contender import Network
+from podium.config.network import Network
 from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
 from podium.models.zoo.build import Composed

@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from podium.config.contender import Contender, From
+from podium.config.models import ModelConfig
+from podium.config.network import From
 from podium.config.problems import nearest
 from podium.core.errors import ModelError
 from podium.models import blocks
@@ -55,27 +56,27 @@ class Plan:
     unfreeze_every: int | None
 
     @classmethod
-    def of(cls, module: nn.Module, contender: Contender, image_size: int) -> "Plan":
+    def of(cls, module: nn.Module, config: ModelConfig, image_size: int) -> "Plan":
         """Finds what learns, and proves that the network can be split there.
 
         Args:
-            module: as `zoo.create` made it for `contender`, on its device. Afterwards the parameters of the trainable
+            module: as `zoo.create` made it for `model`, on its device. Afterwards the parameters of the trainable
                 part require gradients, and no others.
-            contender: whose `trainable`, `layer_decay` and `unfreeze_every` are followed.
+            config: whose `trainable`, `layer_decay` and `unfreeze_every` are followed.
             image_size: pixels a side.
 
         Raises:
             ModelError: there is no block of that name, or the network cannot be split there.
         """
-        recipe = contender.train
+        recipe = config.train
         module.requires_grad_(True)
-        if contender.trainable == "all" and recipe.layer_decay == 1 and recipe.unfreeze_every is None:
+        if config.trainable == "all" and recipe.layer_decay == 1 and recipe.unfreeze_every is None:
             flat = {name: 0 for name, _ in module.named_parameters()}  # all at the same rate: no sequence is needed
             return cls(None, module, None, (), flat, {}, None)
-        found = blocks.find_blocks(module, contender)
+        found = blocks.find_blocks(module, config)
         if not found.stages:
-            raise ModelError(blocks.not_freezable(contender))
-        first = find_split_point(module, found, contender.trainable)
+            raise ModelError(blocks.not_freezable(config))
+        first = find_split_point(module, found, config.trainable)
         before = found.names[: found.names.index(first)]
         if not has_parameters(module, before):
             stage_of = _depths(found, found.names[0], unused=True)

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from podium.config import dotted
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.problems import first_problem
-from podium.config.recipe import Train
 from podium.config.runtime import Resources, Runtime
-from podium.config.tuning import Value
+from podium.config.train import Train
+from podium.config.tune import Value
 from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code
@@ -50,7 +50,7 @@ class Job:
         label: for people, e.g. `train resnet18`.
         train: images to learn from.
         val: images that pick the best epoch.
-        contender: the model's section, with tuned values applied.
+        config: the model's section, with tuned values applied.
         mean: normalisation per channel.
         std: normalisation per channel.
         compute: device, dtype, layout.
@@ -63,7 +63,7 @@ class Job:
     label: str
     train: PreparedSplit
     val: PreparedSplit
-    contender: Contender
+    config: ModelConfig
     mean: Triple
     std: Triple
     compute: Compute
@@ -75,7 +75,7 @@ class Job:
     @property
     def recipe(self) -> Train:
         """How it is trained."""
-        return self.contender.train
+        return self.config.train
 
     @property
     def coarse_classes(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Job:
             ModelError: the architecture is unknown, the pretrained weights are not those that were fetched, or they or
                 the images' size do not fit it.
         """
-        module = zoo.create(self.contender, len(self.train.classes), self.seed)
+        module = zoo.create(self.config, len(self.train.classes), self.seed)
         if self.pretrained is not None and self.pretrained_file is not None:
             _check_digest(self.pretrained_file, self.pretrained)
             zoo.load_pretrained(module, self.pretrained_file)
@@ -106,7 +106,7 @@ class Job:
         """
         return {
             "data": {"train": self.train.digest, "val": self.val.digest},
-            "model": self.contender.model_dump(mode="json"),
+            "model": self.config.model_dump(mode="json"),
             # the digests say all that counts of a file; its source names the hub's commit, which moves on without it
             "pretrained": self.pretrained and self.pretrained.model_dump(mode="json", exclude={"source"}),
             "seed": self.seed,
@@ -119,7 +119,7 @@ def open_job(
     layout: Layout,
     label: str,
     model: str,
-    contender: Contender,
+    config: ModelConfig,
     *,
     runtime: Runtime,
     resources: Resources,
@@ -131,7 +131,7 @@ def open_job(
         layout: the project's paths.
         label: for people.
         model: a key of `models` in the params.
-        contender: its section.
+        config: its section.
         runtime: how to compute; sets torch's threads.
         resources: the disk for kept activations.
         seed: of the experiment.
@@ -146,19 +146,19 @@ def open_job(
     train, val = open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val")
     folder = layout.weights / model
     pretrained = WeightsRecord.read(folder / WEIGHTS_CARD)
-    if pretrained.architecture != contender.architecture:
+    if pretrained.architecture != config.architecture:
         raise ModelError(
             f"{folder} holds weights of {pretrained.architecture}, but models.{model}.architecture is "
-            f"{contender.architecture}: run `dvc repro fetch`"
+            f"{config.architecture}: run `dvc repro fetch`"
         )
-    mean, std = zoo.normalisation(contender.architecture)
+    mean, std = zoo.normalisation(config.architecture)
     if pretrained.mean is not None and pretrained.std is not None:
         mean, std = pretrained.mean, pretrained.std
     return Job(
         label=label,
         train=train,
         val=val,
-        contender=contender,
+        config=config,
         mean=mean,
         std=std,
         compute=Compute.of(runtime),
@@ -167,7 +167,7 @@ def open_job(
             folder=layout.features(model),
             gib=resources.cache_gib,
             identity={
-                "architecture": contender.architecture,
+                "architecture": config.architecture,
                 "runtime": runtime.model_dump(),
                 "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
             },
@@ -177,11 +177,11 @@ def open_job(
     )
 
 
-def apply_values(contender: Contender, values: Mapping[str, Value]) -> Contender:
+def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
     """The model's section with some values replaced.
 
     Args:
-        contender: complete.
+        config: complete.
         values: by dotted key; numbers of whole-number keys are rounded.
 
     Returns:
@@ -191,9 +191,9 @@ def apply_values(contender: Contender, values: Mapping[str, Value]) -> Contender
         ParamsError: a key is unknown or a value is out of its range.
     """
     try:
-        return dotted.with_values(contender, values)
+        return dotted.with_values(config, values)
     except ValidationError as error:
-        raise ParamsError(f"{first_problem(error, Contender, 'tune.search')}: narrow what is searched") from error
+        raise ParamsError(f"{first_problem(error, ModelConfig, 'tune.search')}: narrow what is searched") from error
 
 
 def rescale_schedule(recipe: Train, epochs: int) -> Train:

@@ -58,7 +58,7 @@ class Learner:
         if not alone and job.compute.device.type == "cuda":
             module = timm.layers.convert_sync_batchnorm(module)
         self.module = module
-        self.plan = Plan.of(module, job.contender, job.train.preprocessing.image_size)
+        self.plan = Plan.of(module, job.config, job.train.preprocessing.image_size)
         least = 2 if any(isinstance(part, _BATCH_NORM) for part in self.plan.trainable.modules()) else 1
         wanted = min(recipe.micro_batch_size or recipe.batch_size, recipe.batch_size)
         if wanted < least:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
-from podium.config.recipe import Loss
+from podium.config.train import Loss
 from podium.core.errors import ParamsError
 
 _CERTAIN = torch.finfo(torch.float32).eps  # 1 - p is not taken for less: its powers below 1 have no finite slope at 0

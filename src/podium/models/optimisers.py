@@ -13,7 +13,7 @@ import torch
 from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from podium.config.recipe import Train
+from podium.config.train import Train
 from podium.core.errors import ParamsError
 from podium.core.vision import timm
 from podium.data.tensors import Tensors

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from podium.config import dotted
-from podium.config.contender import Contender
-from podium.config.tuning import Choices, Range, Span, Tune, Value
+from podium.config.models import ModelConfig
+from podium.config.tune import Choices, Range, Span, Tune, Value
 from podium.data.randomness import number as seed_of
 from podium.records.training import EpochResult, State, TrialResult
 
@@ -35,14 +35,14 @@ class Study:
     """What is searched.
 
     Attributes:
-        contender: whose own values are the first guess.
-        spans: by dotted key; all that lies in them are values the contender can take (`Params` checks that).
+        config: whose own values are the first guess.
+        spans: by dotted key; all that lies in them are values the model can take (`Params` checks that).
         tune: trials, epochs, pruner, batches.
         seed: of the experiment.
-        warm_start: values to try first, before the first guess; what one lacks is completed by the contender's own.
+        warm_start: values to try first, before the first guess; what one lacks is completed by the model's own.
     """
 
-    contender: Contender
+    config: ModelConfig
     spans: Mapping[str, Span]
     tune: Tune
     seed: int
@@ -106,11 +106,11 @@ class Study:
         return Trial(study, study.ask(distributions), self.tune.epochs)
 
     def guesses(self) -> list[dict[str, Value]]:
-        """What the first trials try: the warm starts, then the contender's own values, each of them once.
+        """What the first trials try: the warm starts, then the model's own values, each of them once.
 
         A key whose own value lies outside what is searched is left out: the sampler chooses it.
         """
-        found = ((key, dotted.value_at(self.contender, key)) for key in sorted(self.spans))
+        found = ((key, dotted.value_at(self.config, key)) for key in sorted(self.spans))
         own = {key: value for key, value in found if value is not None and dotted.inside(self.spans[key], value)}
         guesses: list[dict[str, Value]] = []
         for values in [*({**own, **values} for values in self.warm_start), own]:
@@ -138,7 +138,7 @@ class Study:
             return False
         beyond = _beyond(span, upper=place > 0.5, whole=dotted.field_at(key, "search") is int)
         try:
-            dotted.with_values(self.contender, {key: beyond})
+            dotted.with_values(self.config, {key: beyond})
         except ValidationError:
             return False
         return True

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from optuna import TrialPruned
 
-from podium.config.tuning import Value
+from podium.config.tune import Value
 from podium.console.logs import set_up_logging
 from podium.core.errors import Diverged, ModelError
 from podium.models.callbacks import Callback

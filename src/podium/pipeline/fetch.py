@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from podium.config.contender import Model
 from podium.config.dataset import Dataset, Fetch
+from podium.config.network import WeightedNetwork
 from podium.console.progress import show_progress
 from podium.core.files import replacing_folder
 from podium.core.layout import MANIFEST, SOURCES, Layout
@@ -22,7 +22,7 @@ from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.writer import write_weights
 
 
-def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, Model]) -> None:
+def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, WeightedNetwork]) -> None:
     """Fetches the dataset and every model's pretrained weights.
 
     Args:

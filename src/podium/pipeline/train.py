@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.files import replacing_folder, sha256_file
@@ -27,7 +27,7 @@ def train_model(
     layout: Layout,
     model: str,
     *,
-    contender: Contender,
+    config: ModelConfig,
     runtime: Runtime,
     resources: Resources,
     seed: int,
@@ -38,7 +38,7 @@ def train_model(
     Args:
         layout: the project's paths.
         model: a key of `models`.
-        contender: its complete section, before tuned values.
+        config: its complete section, before tuned values.
         runtime: how to compute.
         resources: what may be used for it.
         seed: of the experiment.
@@ -48,10 +48,10 @@ def train_model(
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
     with process_group(runtime.device):
-        own = open_job(layout, f"train {model}", model, contender, runtime=runtime, resources=resources, seed=seed)
+        own = open_job(layout, f"train {model}", model, config, runtime=runtime, resources=resources, seed=seed)
         tuned = TuningResult.read(layout.tuning(model) / BEST)
         fingerprint = identity.fingerprint({**own.identity(layout, "train"), "tuned": tuned.parameters})
-        job = replace(own, contender=apply_values(contender, tuned.parameters))
+        job = replace(own, config=apply_values(config, tuned.parameters))
         module, folder = job.build(), layout.checkpoint(fingerprint)
         if not is_main_process():
             fit(job, module, checkpoint=Checkpoint(folder))
@@ -93,9 +93,9 @@ def _write(
     groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
         model=model,
-        architecture=job.contender.architecture,
-        attention=job.contender.attention,
-        head=job.contender.head,
+        architecture=job.config.architecture,
+        attention=job.config.attention,
+        head=job.config.head,
         classes=list(job.train.classes),
         groups={str(label): str(group) for label, group in groups.items()},
         preprocessing=job.train.preprocessing,
@@ -106,7 +106,7 @@ def _write(
         weights_bytes=(out / WEIGHTS).stat().st_size,
         weights_sha256=sha256_file(out / WEIGHTS),
         pretrained=job.pretrained,
-        trainable=job.contender.trainable,
+        trainable=job.config.trainable,
         recipe=job.recipe,
         learning_rate=job.recipe.learning_rate,
         tuned=tuned.parameters,

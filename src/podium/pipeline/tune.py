@@ -6,9 +6,9 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from podium.config.contender import Contender
+from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.config.tuning import Range, Span, Tune, Value
+from podium.config.tune import Range, Span, Tune, Value
 from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
@@ -26,7 +26,7 @@ def tune_model(
     layout: Layout,
     model: str,
     *,
-    contender: Contender,
+    config: ModelConfig,
     search: dict[str, Span],
     warm_start: Sequence[Mapping[str, Value]],
     tune: Tune,
@@ -40,7 +40,7 @@ def tune_model(
     Args:
         layout: the project's paths.
         model: a key of `models`.
-        contender: its complete section; `search` replaces values of it.
+        config: its complete section; `search` replaces values of it.
         search: what is tried, by dotted key.
         warm_start: values to try first.
         tune: trials and epochs, the same for every model.
@@ -52,7 +52,7 @@ def tune_model(
     Raises:
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
-    study = Study(contender, search, tune, seed, warm_start)
+    study = Study(config, search, tune, seed, warm_start)
     objective = _Objective(layout, model, study, runtime, resources)
     fingerprint = identity.fingerprint(
         {
@@ -95,7 +95,7 @@ class _Objective:
             self.layout,
             f"tune {self.model}",
             self.model,
-            self.study.contender,
+            self.study.config,
             runtime=self.runtime,
             resources=self.resources,
             seed=self.study.seed,
@@ -107,9 +107,9 @@ class _Objective:
 
     def __call__(self, number: int, parameters: dict[str, Value], callback: Callback) -> None:
         """Trains one trial from the study's first weights; `callback` is told of each epoch and may end it."""
-        tuned = apply_values(self.study.contender, parameters)
+        tuned = apply_values(self.study.config, parameters)
         short = tuned.model_copy(update={"train": rescale_schedule(tuned.train, self.study.tune.epochs)})
-        job = replace(self.job, label=f"tune {self.model}: trial {number}", contender=short)
+        job = replace(self.job, label=f"tune {self.model}: trial {number}", config=short)
         fit(job, job.build(), [callback])
 
 

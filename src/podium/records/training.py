@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.base import Split
-from podium.config.contender import From, Head, Network
-from podium.config.recipe import Train
-from podium.config.tuning import Value
+from podium.config.network import From, Head, Network
+from podium.config.train import Train
+from podium.config.tune import Value
 from podium.records.base import Record
 from podium.records.fetch import WeightsRecord
 from podium.records.preprocess import Preprocessing

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 
-from podium.config.tuning import Value
+from podium.config.tune import Value
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.config.recipe import Augment
+from podium.config.train import Augment
 
 if TYPE_CHECKING:
     from podium.data.augment import Augmentation

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.config.dotted import inside
-from podium.config.tuning import Choices, Range, Span, Value
+from podium.config.tune import Choices, Range, Span, Value
 from podium.console.pages import inlined
 from podium.core.errors import DataError
 from podium.core.layout import HISTORY, TRIALS

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from podium.config.contender import Model
 from podium.config.dataset import Fetch
+from podium.config.network import WeightedNetwork
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import raise_if_full, sha256_file
 from podium.core.layout import Layout
@@ -56,7 +56,7 @@ class WeightsRequest:
     """A model and the weights it asks for: published ones, or None for the file that `weights` names by its address."""
 
     name: str
-    model: Model
+    model: WeightedNetwork
     published: Published | None
 
     @property

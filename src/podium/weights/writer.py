@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.config.contender import Model, is_file
 from podium.config.dataset import Fetch
+from podium.config.network import WeightedNetwork, is_file
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def write_weights(
-    layout: Layout, folder: Path, models: Mapping[str, Model], fetch: Fetch, pause_seconds: float = 1.0
+    layout: Layout, folder: Path, models: Mapping[str, WeightedNetwork], fetch: Fetch, pause_seconds: float = 1.0
 ) -> None:
     """Brings, verifies, converts and describes every model's weights.
 
@@ -64,7 +64,7 @@ def write_weights(
         record.write(folder / each.name / WEIGHTS_CARD)
 
 
-def choose_weights(name: str, model: Model, fetch: Fetch) -> Published | None:
+def choose_weights(name: str, model: WeightedNetwork, fetch: Fetch) -> Published | None:
     """The published weights of a model, with all that can be checked of it before anything comes.
 
     Args:
@@ -134,7 +134,7 @@ def _check(request: WeightsRequest, file: WeightsFile, digest: str) -> None:
     )
 
 
-def _record_of_none(model: Model) -> WeightsRecord:
+def _record_of_none(model: WeightedNetwork) -> WeightsRecord:
     """`weights.json` of a model that starts from random weights."""
     return WeightsRecord(
         architecture=model.architecture,
@@ -205,7 +205,7 @@ def is_allowed(licence: str, licences_allowed: Sequence[str]) -> bool:
     return licence.casefold() != UNKNOWN and licence.casefold() in {each.casefold() for each in licences_allowed}
 
 
-def check_licence(name: str, model: Model, said: str, licences_allowed: Sequence[str]) -> str:
+def check_licence(name: str, model: WeightedNetwork, said: str, licences_allowed: Sequence[str]) -> str:
     """The licence of a model's weights, once it is known to be allowed.
 
     Args:
@@ -232,7 +232,7 @@ def check_licence(name: str, model: Model, said: str, licences_allowed: Sequence
     return licence
 
 
-def check_pretraining(name: str, model: Model, said: str) -> str:
+def check_pretraining(name: str, model: WeightedNetwork, said: str) -> str:
     """Which images a model's weights have seen; `unknown` where nobody says.
 
     Args:

@@ -10,7 +10,7 @@ from podium.analysis.conditions import (
     is_comparable,
     read_conditions,
 )
-from podium.config.recipe import Train
+from podium.config.train import Train
 from podium.records.evaluation import Conditions
 from tests.cards import a_card, no_weights
 from tests.measurements import CONDITIONS, some_metrics

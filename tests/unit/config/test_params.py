@@ -281,15 +281,15 @@ def test_a_missing_file_says_where_to_run(tmp_path):
 
 def test_a_models_own_recipe_lies_on_top_of_the_common_one(tmp_path):
     params = load(write(tmp_path, set_at("models", "resnet18", "train", {"optimizer": "sgd", "epochs": 2})))
-    own = params.contender("resnet18")
+    own = params.complete("resnet18")
     assert (own.architecture, own.train.optimizer, own.train.epochs) == ("resnet18", "sgd", 2)
-    assert params.contender("convnext_atto").train.optimizer == params.train.optimizer == "adamw"
+    assert params.complete("convnext_atto").train.optimizer == params.train.optimizer == "adamw"
 
 
 def test_a_models_own_recipe_keeps_the_rest_of_a_section_it_changes(tmp_path):
     changed = {"loss": {"kind": "focal"}, "augment": {"randaugment": {"magnitude": 3}}, "early_stopping": None}
     params = load(write(tmp_path, set_at("models", "resnet18", "train", changed)))
-    own, common = params.contender("resnet18").train, params.train
+    own, common = params.complete("resnet18").train, params.train
     assert own.loss == common.loss.model_copy(update={"kind": "focal"})
     assert own.augment.randaugment is not None and own.augment.shift == common.augment.shift
     assert (own.early_stopping, common.early_stopping is None) == (None, False)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from podium.config.recipe import Augment
+from podium.config.train import Augment
 from podium.core.errors import PodiumError
 from podium.data.augment import Augmentation, apply, draw, normalise, unchanged
 from tests.unit.data import augmented

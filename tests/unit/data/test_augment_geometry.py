@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from podium.config.recipe import Augment
+from podium.config.train import Augment
 from podium.data.augment import draw, unchanged
 from podium.data.augment.geometry import homographies
 from podium.data.randomness import counter_uniform

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, kstest
 
-from podium.config.recipe import Augment, RandAugment
+from podium.config.train import Augment, RandAugment
 from podium.data.augment import Augmentation, apply, draw, unchanged
 from podium.data.augment.parameters import OPERATIONS, add_random_operations
 from tests.unit.data.augmented import images

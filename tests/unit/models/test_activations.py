@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from podium.config.contender import Contender, Head
-from podium.config.recipe import Augment
+from podium.config.models import ModelConfig
+from podium.config.network import Head
 from podium.config.runtime import Runtime
+from podium.config.train import Augment
 from podium.core.errors import DataError
 from podium.data import loader
 from podium.data.augment import apply, draw, normalise
@@ -26,7 +27,7 @@ from podium.models.compute import Compute
 from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job
 from podium.models.optimisers import create_optimizer
-from tests.small_splits import RECIPE, SIZE, contender, write_prepared
+from tests.small_splits import RECIPE, SIZE, a_config, write_prepared
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 CHANGES = Augment(flip=True, shift=0.1, brightness=0.2, contrast=0.2)
@@ -45,12 +46,12 @@ def a_job(prepared: Path, runtime: Runtime | None = None, changes: Augment = CHA
     recipe = RECIPE.model_copy(update={"views": 2, "augment": changes})
     train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
     compute = Compute.of(runtime or Runtime(threads=1))
-    return replace(Job("train small", train, val, contender(recipe=recipe), MEAN, STD, compute, 0), **more)
+    return replace(Job("train small", train, val, a_config(recipe=recipe), MEAN, STD, compute, 0), **more)
 
 
 def with_recipe(given: Job, **changes: object) -> Job:
     recipe = given.recipe.model_copy(update=changes)
-    return replace(given, contender=given.contender.model_copy(update={"train": recipe}))
+    return replace(given, config=given.config.model_copy(update={"train": recipe}))
 
 
 def features_of(given: Job, frozen: nn.Sequential, folder: Path, gib: float, identity=IDENTITY) -> Activations:
@@ -58,7 +59,7 @@ def features_of(given: Job, frozen: nn.Sequential, folder: Path, gib: float, ide
 
 
 def plan(trainable: str = "last_stage", compute: Compute | None = None, seed: int = 0, **network: object) -> Plan:
-    what = Contender(architecture="test_resnet", trainable=trainable, train=RECIPE, **network)
+    what = ModelConfig(architecture="test_resnet", trainable=trainable, train=RECIPE, **network)
     module = zoo.create(what, 3, seed)
     return Plan.of(compute.place(module) if compute else module, what, SIZE)
 
@@ -141,7 +142,7 @@ def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_
         with torch.random.fork_rng():
             torch.manual_seed(0)
             vit = VisionTransformer(dynamic_img_size=True, img_size=SIZE, patch_size=8, num_classes=3, **SMALL)
-        what = Contender(architecture="test_vit", trainable="last_stage", train=RECIPE)
+        what = ModelConfig(architecture="test_vit", trainable="last_stage", train=RECIPE)
         return Plan.of(given.compute.place(vit), what, SIZE)
 
     def from_disk(followed: Plan, rows: np.ndarray, epoch: int) -> torch.Tensor:

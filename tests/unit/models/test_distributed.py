@@ -18,7 +18,7 @@ from podium.models.engine import FitResult
 from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run
-from tests.small_splits import RESOURCES, RUNTIME, contender, write_prepared, write_project
+from tests.small_splits import RESOURCES, RUNTIME, a_config, write_prepared, write_project
 
 REPOSITORY = Path(__file__).parents[3]
 WITHOUT_BATCH_NORM = "test_convnext"
@@ -32,7 +32,7 @@ SCRIPT = """
     from podium.models.callbacks import Callback
     from podium.pipeline import train
     from tests.parallel_runs import run_all
-    from tests.small_splits import RESOURCES, RUNTIME, contender
+    from tests.small_splits import RESOURCES, RUNTIME, a_config
 
     class Telling(Callback):
         def on_epoch_end(self, row, seconds, trial=None):
@@ -40,7 +40,7 @@ SCRIPT = """
 
     root = Path(sys.argv[1])
     with process_group("cpu"):
-        train.train_model(Layout(root / "project"), "small", contender=contender("test_convnext", dropout=0.0),
+        train.train_model(Layout(root / "project"), "small", model=a_config("test_convnext", dropout=0.0),
                   runtime=RUNTIME, resources=RESOURCES, seed=0, callbacks=[Telling()])
         run_all(root)
     """
@@ -70,7 +70,7 @@ def test_two_processes_train_what_one_trains(two, tmp_path):
     train.train_model(
         layout,
         "small",
-        contender=contender(WITHOUT_BATCH_NORM, dropout=0.0),
+        config=a_config(WITHOUT_BATCH_NORM, dropout=0.0),
         runtime=RUNTIME,
         resources=RESOURCES,
         seed=0,

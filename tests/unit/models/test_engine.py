@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from podium.config.contender import Head, Network
-from podium.config.recipe import Augment, EarlyStopping, Loss, Train
+from podium.config.network import Head, Network
 from podium.config.runtime import Runtime
+from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.data.augment import draw
@@ -18,7 +18,7 @@ from podium.models.checkpoint import Checkpoint, lock_folder
 from podium.models.engine import Diverged, fit
 from podium.models.job import ActivationCache
 from tests.small_jobs import STILL, Interrupting, Remembering, job
-from tests.small_splits import RECIPE, SIZE, contender, write_prepared
+from tests.small_splits import RECIPE, SIZE, a_config, write_prepared
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,7 @@ def test_gradients_are_clipped_to_their_norm(prepared):
 def test_frozen_layers_keep_every_bit_and_the_rest_learns(prepared):
     module = network()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    section = contender().model_copy(update={"trainable": "last_stage"})
+    section = a_config().model_copy(update={"trainable": "last_stage"})
     best = fit(job(prepared, section=section), module).best
     changed = {name.split(".")[0] for name, tensor in best.items() if not torch.equal(tensor, before[name])}
     assert changed == {"layer4", "fc"}
@@ -338,7 +338,7 @@ def test_every_optimiser_takes_stages_that_begin_later(prepared, optimizer):
 
 def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tmp_path):
     recipe = RECIPE.model_copy(update={"views": 2, "epochs": 4})
-    section = contender().model_copy(update={"trainable": "last_stage"})
+    section = a_config().model_copy(update={"trainable": "last_stage"})
     cached = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 1.0, {})), network())
     recomputed = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 0.0, {})), network())
     plain = fit(job(prepared, recipe, section=section), network())

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from podium.config.contender import Contender, From, Head, Network
-from podium.config.recipe import Train
+from podium.config.models import ModelConfig
+from podium.config.network import From, Head, Network
+from podium.config.train import Train
 from podium.core.errors import ModelError
 from podium.models import zoo
 from podium.models.blocks import block_names, find_blocks
@@ -20,18 +21,18 @@ SIZE = 32
 SIDES = {"test_vit": 160, "mixer_s32_224": 224, "test_vit_relpos": 160}  # these take no other
 
 
-def contender(architecture: str = "test_resnet", trainable: object = "all", attention: str = "none", **recipe: object):
+def a_config(architecture: str = "test_resnet", trainable: object = "all", attention: str = "none", **recipe: object):
     train = Train.model_validate({**RECIPE.model_dump(), **recipe})
     head = Head(dropout=0.2, hidden=(8,)) if attention != "none" else Head()
-    return Contender(architecture=architecture, attention=attention, head=head, trainable=trainable, train=train)
+    return ModelConfig(architecture=architecture, attention=attention, head=head, trainable=trainable, train=train)
 
 
-def planned(what: Contender) -> tuple[nn.Module, Plan]:
+def planned(what: ModelConfig) -> tuple[nn.Module, Plan]:
     module = zoo.create(what, 3, 0)
     return module, Plan.of(module, what, SIDES.get(what.architecture, SIZE))
 
 
-def steps(module: nn.Module, plan: Plan, what: Contender, epochs: int = 1) -> None:
+def steps(module: nn.Module, plan: Plan, what: ModelConfig, epochs: int = 1) -> None:
     """Trains two batches an epoch, as the engine does."""
     optimizer = create_optimizer(plan.trainable, what.train, plan.depth)
     for epoch in range(epochs):
@@ -76,7 +77,7 @@ LEARNS = [
 
 @pytest.mark.parametrize(("architecture", "trainable", "learns"), LEARNS, ids=str)
 def test_only_what_may_learn_moves_and_nothing_of_the_rest_not_even_running_statistics(architecture, trainable, learns):
-    what = contender(architecture, trainable)
+    what = a_config(architecture, trainable)
     module, plan = planned(what)
     before = state(module)
     steps(module, plan, what)
@@ -94,28 +95,28 @@ def test_only_what_may_learn_moves_and_nothing_of_the_rest_not_even_running_stat
 
 
 def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_named():
-    what = contender(attention="cbam", trainable="head")
+    what = a_config(attention="cbam", trainable="head")
     module, plan = planned(what)
     before = state(module)
     steps(module, plan, what)
     assert {name.partition(".")[0] for name in changed(module, before)} == {"attention", "head"}
-    _, plan = planned(contender(attention="cbam", trainable=From(**{"from": "layer4"})))
+    _, plan = planned(a_config(attention="cbam", trainable=From(**{"from": "layer4"})))
     assert plan.split_point == "backbone.layer4.0"
 
 
 def test_all_of_a_network_learns_and_is_left_whole():
-    module, plan = planned(contender())
+    module, plan = planned(a_config())
     assert plan.trainable is module
     assert plan.frozen is None
     assert plan.split_point is None
     assert plan.frozen_blocks == ()
     assert set(plan.depth.values()) == {0}
-    module, plan = planned(contender(trainable=From(**{"from": "conv1"})))
+    module, plan = planned(a_config(trainable=From(**{"from": "conv1"})))
     assert plan.trainable is module
 
 
 def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_network_s_tensors():
-    module, plan = planned(contender(trainable="last_stage"))
+    module, plan = planned(a_config(trainable="last_stage"))
     plan.learn(0)
     assert plan.frozen is not None
     assert not any(part.training for part in plan.frozen.modules())
@@ -127,7 +128,7 @@ def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_networ
 
 
 def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_learn():
-    what = contender(trainable=From(**{"from": "layer3"}), unfreeze_every=2, weight_decay=0.5, learning_rate=0.1)
+    what = a_config(trainable=From(**{"from": "layer3"}), unfreeze_every=2, weight_decay=0.5, learning_rate=0.1)
     module, plan = planned(what)
     optimizer = create_optimizer(plan.trainable, what.train, plan.depth)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(plan.depth)
@@ -145,7 +146,7 @@ def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_l
 
 
 def test_a_whole_network_can_be_unfrozen_by_stage():
-    what = contender("torchvision/googlenet", unfreeze_every=1)
+    what = a_config("torchvision/googlenet", unfreeze_every=1)
     module, plan = planned(what)
     before = state(module)
     steps(module, plan, what, epochs=2)
@@ -154,17 +155,17 @@ def test_a_whole_network_can_be_unfrozen_by_stage():
 
 
 def test_depth_counts_stages_from_the_head():
-    _, plan = planned(contender(layer_decay=0.5))
+    _, plan = planned(a_config(layer_decay=0.5))
     depth = {name.partition(".")[0]: number for name, number in plan.depth.items()}
     assert depth == {"fc": 0, "layer4": 1, "layer3": 2, "layer2": 3, "layer1": 4, "conv1": 5, "bn1": 5}
-    _, plan = planned(contender("torchvision/googlenet", layer_decay=0.5))
+    _, plan = planned(a_config("torchvision/googlenet", layer_decay=0.5))
     assert plan.depth["aux1.fc2.weight"] == 0
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.sampled_from(["conv1.0", "layer1", "layer2.0", "layer3", "layer4.0", "fc"]), st.integers(1, 3))
 def test_wherever_it_is_cut_every_tensor_is_in_one_half_and_depth_never_falls_towards_the_input(start, every):
-    module, plan = planned(contender(trainable=From(**{"from": start}), unfreeze_every=every))
+    module, plan = planned(a_config(trainable=From(**{"from": start}), unfreeze_every=every))
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     assert frozen.isdisjoint(plan.depth)
     assert frozen | set(plan.depth) == {name for name, _ in module.named_parameters()}
@@ -178,13 +179,13 @@ def test_wherever_it_is_cut_every_tensor_is_in_one_half_and_depth_never_falls_to
 
 def test_a_name_that_is_no_unit_is_refused_with_the_nearest():
     with pytest.raises(ModelError, match=r"no block 'layer5'; did you mean 'layer\d"):
-        planned(contender(trainable=From(**{"from": "layer5"})))
+        planned(a_config(trainable=From(**{"from": "layer5"})))
     with pytest.raises(ModelError, match=r"no block 'lay'.*from conv1\.0 to fc"):
-        planned(contender(trainable=From(**{"from": "lay"})))
+        planned(a_config(trainable=From(**{"from": "lay"})))
 
 
 def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_the_patches():
-    what = contender("test_vit", layer_decay=0.5, unfreeze_every=1)
+    what = a_config("test_vit", layer_decay=0.5, unfreeze_every=1)
     module, plan = planned(what)
     assert plan.trainable is module
     assert {plan.depth[name] for name in ("pos_embed", "cls_token", "patch_embed.proj.weight")} == {7}
@@ -200,16 +201,16 @@ def test_blocks_are_unfrozen_one_by_one_and_position_embeddings_are_as_deep_as_t
 @pytest.mark.parametrize("recipe", [{"trainable": "head"}, {"layer_decay": 0.5}, {"unfreeze_every": 1}], ids=str)
 def test_a_network_without_a_chain_learns_whole_or_is_refused(recipe):
     module = Tokens()
-    assert Plan.of(module, contender("test_vit"), 160).trainable is module
+    assert Plan.of(module, a_config("test_vit"), 160).trainable is module
     with pytest.raises(ModelError, match="test_vit has no sequence.*trainable: all"):
-        Plan.of(module, contender("test_vit", **recipe), 160)
+        Plan.of(module, a_config("test_vit", **recipe), 160)
 
 
 def test_a_cut_inside_a_head_that_flattens_on_the_way_is_refused():
     with pytest.raises(ModelError, match=r"not a sequence of blocks at 'classifier\.4'"):
         Plan.of(
-            zoo.create(contender("torchvision/alexnet"), 3, 0),
-            contender("torchvision/alexnet", trainable=From(**{"from": "classifier.4"})),
+            zoo.create(a_config("torchvision/alexnet"), 3, 0),
+            a_config("torchvision/alexnet", trainable=From(**{"from": "classifier.4"})),
             64,
         )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from podium.config.contender import Head, Network
+from podium.config.network import Head, Network
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file

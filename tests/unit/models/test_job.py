@@ -1,9 +1,9 @@
 import pytest
 
-from podium.config.recipe import Train
+from podium.config.train import Train
 from podium.core.errors import ParamsError
 from podium.models.job import apply_values, rescale_schedule
-from tests.small_splits import contender
+from tests.small_splits import a_config
 
 
 def test_a_rescaled_schedule_keeps_its_shares():
@@ -17,22 +17,22 @@ def test_a_rescaled_schedule_keeps_its_shares():
 
 def test_values_of_every_depth_are_replaced_and_the_rest_is_kept():
     changed = apply_values(
-        contender(),
+        a_config(),
         {"train.batch_size": 16.0, "head.dropout": 0.25, "attention": "se", "train.augment.flip": False},
     )
     assert (changed.train.batch_size, type(changed.train.batch_size)) == (16, int)
     assert (changed.head.dropout, changed.attention, changed.train.augment.flip) == (0.25, "se", False)
-    assert changed.train.learning_rate == contender().train.learning_rate
+    assert changed.train.learning_rate == a_config().train.learning_rate
 
 
 def test_a_section_that_is_off_is_switched_on_by_a_value_of_it():
-    assert contender().train.augment.randaugment is None
-    changed = apply_values(contender(), {"train.augment.randaugment.magnitude": 7.0})
+    assert a_config().train.augment.randaugment is None
+    changed = apply_values(a_config(), {"train.augment.randaugment.magnitude": 7.0})
     assert changed.train.augment.randaugment.magnitude == 7.0
 
 
 def test_a_value_the_recipe_cannot_take_and_a_key_it_does_not_have_are_named():
     with pytest.raises(ParamsError, match=r"head\.dropout: .*less than 1 \(given 1\.5\): narrow"):
-        apply_values(contender(), {"head.dropout": 1.5})
+        apply_values(a_config(), {"head.dropout": 1.5})
     with pytest.raises(ParamsError, match=r"'train\.momentun'.*did you mean 'train\.momentum'"):
-        apply_values(contender(), {"train.momentun": 0.5})
+        apply_values(a_config(), {"train.momentun": 0.5})

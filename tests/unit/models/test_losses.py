@@ -10,7 +10,7 @@ from timm.loss import BinaryCrossEntropy
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from podium.config.recipe import Loss
+from podium.config.train import Loss
 from podium.core.errors import ParamsError
 from podium.models import losses
 from podium.models.losses import LossFunction, balanced_weights

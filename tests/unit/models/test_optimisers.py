@@ -9,7 +9,7 @@ from timm.optim import Lamb
 from torch import nn
 from torch.optim import lr_scheduler
 
-from podium.config.recipe import EarlyStopping, Train
+from podium.config.train import EarlyStopping, Train
 from podium.core.errors import ParamsError
 from podium.models import optimisers
 from podium.models.optimisers import PLATEAU_PATIENCE, Average, Schedule, count_cuts, create_optimizer, should_stop

@@ -3,15 +3,15 @@
 import pytest
 from optuna import TrialPruned
 
-from podium.config.recipe import Loss, Train
-from podium.config.tuning import Choices, Range, Span, Tune, Value
+from podium.config.train import Loss, Train
+from podium.config.tune import Choices, Range, Span, Tune, Value
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
 from podium.records.training import TrialResult
-from tests.small_splits import contender
+from tests.small_splits import a_config
 from tests.unit.models.toy_study import EPOCHS, objective, row
 
-OWN = contender(recipe=Train(epochs=10, batch_size=8, learning_rate=0.01))
+OWN = a_config(recipe=Train(epochs=10, batch_size=8, learning_rate=0.01))
 SPANS: dict[str, Span] = {
     "train.learning_rate": Range(low=1e-4, high=1.0, log=True),
     "train.weight_decay": Range(low=0, high=0.1),

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from podium.config.tuning import Tune
+from podium.config.tune import Tune
 from podium.core.errors import ModelError
 from podium.models.callbacks import Callback
 from podium.models.study import Study
 from podium.models.trials import run_trials
 from podium.records.training import TrialResult
-from tests.small_splits import SEARCH, contender
+from tests.small_splits import SEARCH, a_config
 from tests.unit.models.toy_study import EPOCHS, objective
 
 GENERATED = [Phase.explicit, Phase.generate]
@@ -44,7 +44,7 @@ class Listening(Callback):
 
 def study(together: int = 1, pruner="hyperband", trials: int = 5) -> Study:
     settings = Tune(trials=trials, epochs=EPOCHS, startup_trials=2, together=together, pruner=pruner, search={})
-    return Study(contender(), SEARCH, settings, 0)
+    return Study(a_config(), SEARCH, settings, 0)
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,15 @@ import pytest
 from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
-from podium.config.contender import Model
 from podium.config.dataset import Dataset, Fetch
+from podium.config.models import ModelSection
 from podium.core.errors import DataError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, RawWriter, image_id, read_manifest
 from podium.pipeline.fetch import fetch_dataset
 from podium.records.fetch import SkippedFile, SourceRecord, Sources, WeightsRecord
 
-NONE = {"small": Model(architecture="resnet10t")}
+NONE = {"small": ModelSection(architecture="resnet10t")}
 
 
 @pytest.fixture
@@ -291,11 +291,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_files(layout: Layout, monkey
 # --- weights -------------------------------------------------------------------------------------------------------
 
 
-def pretrained(layout: Layout) -> Model:
+def pretrained(layout: Layout) -> ModelSection:
     path = layout.data / "w.safetensors"
     save_file({"conv.weight": np.arange(6, dtype=np.float16)}, path, {"classes": "100", "licence": "CC0-1.0"})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
+    return ModelSection(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
 
 
 def test_weights_are_copied_with_their_papers(layout: Layout) -> None:
@@ -347,7 +347,7 @@ def test_the_rules_of_weights_hold_before_images_are_touched(layout: Layout) -> 
 
 
 def test_missing_weights_name_the_command_that_brings_them(layout: Layout) -> None:
-    model = Model(architecture="resnet18", weights="data:none.safetensors", weights_sha256="0" * 64)
+    model = ModelSection(architecture="resnet18", weights="data:none.safetensors", weights_sha256="0" * 64)
     with pytest.raises(DataError, match=r"data/none\.safetensors.*model a.*dvc pull data\.dvc"):
         fetch_dataset(layout, dataset(), Fetch(), {"a": model})
 
@@ -358,13 +358,13 @@ def test_weights_that_are_not_safetensors_are_refused_even_with_the_right_digest
     path = layout.data / "w.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    model = Model(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
+    model = ModelSection(architecture="resnet18", weights="data:w.safetensors", weights_sha256=digest)
     with pytest.raises(DataError, match="data:w.safetensors is not a readable safetensors file"):
         fetch_dataset(layout, dataset(), Fetch(), {"a": model})
 
 
 @pytest.mark.parametrize("weights", ["data:../secret", "data:/etc/passwd", "data:", "data:a/../../b"])
 def test_weights_outside_of_data_are_refused(weights: str, layout: Layout) -> None:
-    model = Model(architecture="resnet18", weights=weights, weights_sha256="0" * 64)
+    model = ModelSection(architecture="resnet18", weights=weights, weights_sha256="0" * 64)
     with pytest.raises(ParamsError, match="must name a file below data/"):
         fetch_dataset(layout, dataset(), Fetch(), {"a": model})

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from podium.config.contender import Model
 from podium.config.dataset import Fetch, FolderDataset
+from podium.config.models import ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed, told
@@ -26,7 +26,7 @@ PLAIN = 8  # more photographs in each class, so that every split gets some
 
 def prepare(layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Runs both stages; the manifest and the rejected files."""
-    fetch_dataset(layout, PHOTOS, Fetch(), {"m": Model(architecture="resnet10t")})
+    fetch_dataset(layout, PHOTOS, Fetch(), {"m": ModelSection(architecture="resnet10t")})
     preprocess.preprocess_dataset(layout, SMALL, seed=0, workers=0)
     rejected = pd.read_csv(layout.rejected, dtype=str, keep_default_na=False)
     return read_manifest(layout.manifest, PREPARED_COLUMNS), rejected

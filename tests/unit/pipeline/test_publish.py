@@ -81,9 +81,9 @@ def evidence_of(layout, model):
     return evidence_digest([*reports, layout.evaluation(model) / "predictions.parquet"])
 
 
-def measured_anew(experiment, contender, **changes):
+def measured_anew(experiment, config, **changes):
     """As after another evaluation of the same weights."""
-    path = experiment.layout.evaluation_report(contender.name) / "metrics.json"
+    path = experiment.layout.evaluation_report(config.name) / "metrics.json"
     Metrics.read(path).model_copy(update=changes).write(path)
 
 
@@ -244,15 +244,15 @@ def test_artifacts_that_were_deleted_come_back(experiment):
 
 def test_live_runs_are_adopted_and_completed(experiment):
     out = read_results(*_both(experiment))
-    for contender in out.models:
+    for config in out.models:
         study = LiveView(experiment.layout, experiment.params.experiment)
-        study.on_train_begin("tune", contender.name, contender.tuning.fingerprint)
+        study.on_train_begin("tune", config.name, config.tuning.fingerprint)
         study.on_trial_begin(0, {"train.learning_rate": 0.002})
         study.on_epoch_end(_epoch(1), 0.0, 0)
         study.on_trial_end(TrialResult(number=0, state="finished", parameters={}, epochs=(_epoch(1),)))
         study.on_train_end("finished")
         training = LiveView(experiment.layout, experiment.params.experiment)
-        training.on_train_begin("train", contender.name, contender.card.fingerprint)
+        training.on_train_begin("train", config.name, config.card.fingerprint)
         training.on_epoch_end(_epoch(1), 0.0)
         training.on_train_end("failed")  # as a kill leaves it: one epoch of three
     live = {run.info.run_id for run in Seen(experiment).runs}
@@ -268,7 +268,7 @@ def test_live_runs_are_adopted_and_completed(experiment):
 def test_a_loser_measured_anew_gets_its_own_runs_and_package_but_no_version(experiment):
     publish.publish_experiment(experiment.layout, experiment.params)
     out = read_results(*_both(experiment))
-    (loser,) = [contender for contender in out.models if contender.name != out.winner.name]
+    (loser,) = [config for config in out.models if config.name != out.winner.name]
     measured_anew(experiment, loser, ece=0.123)
     publish.publish_experiment(experiment.layout, experiment.params)
     assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4, "models": 3}
@@ -332,7 +332,7 @@ def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
     publish.publish_experiment(layout, experiment.params)
     decision = layout.comparison / "decision.json"
     kept = decision.read_bytes()
-    (other,) = [contender for contender in out.models if contender.name != out.winner.name]
+    (other,) = [config for config in out.models if config.name != out.winner.name]
     write_json(decision, {**out.decision.model_dump(), "winner": other.name, "fingerprint": other.card.fingerprint})
     publish.publish_experiment(layout, experiment.params)
     assert candidate(experiment) == "2"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from podium.config.contender import Network
-from podium.config.recipe import Augment, EarlyStopping, Loss, Train
+from podium.config.network import Network
+from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -31,7 +31,7 @@ from podium.records.times import read_times
 from podium.records.training import EpochResult, ModelCard
 from tests.cards import no_weights
 from tests.small_jobs import Remembering
-from tests.small_splits import RECIPE, RESOURCES, RUNTIME, contender, write_project, write_tuned
+from tests.small_splits import RECIPE, RESOURCES, RUNTIME, a_config, write_project, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")
 
@@ -47,11 +47,11 @@ def fit(
     callback: Callback | None = None,
     section: Mapping[str, object] | None = None,
 ) -> dict[str, str]:
-    model = contender(recipe=recipe).model_copy(update=dict(section or {}))
+    model = a_config(recipe=recipe).model_copy(update=dict(section or {}))
     train.train_model(
         layout,
         "small",
-        contender=model,
+        config=model,
         runtime=RUNTIME,
         resources=RESOURCES,
         seed=seed,
@@ -203,7 +203,7 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
         from podium.core.layout import Layout
         from podium.models.callbacks import Callback
         from podium.pipeline import train
-        from tests.small_splits import RESOURCES, RUNTIME, contender
+        from tests.small_splits import RESOURCES, RUNTIME, a_config
 
         class Dying(Callback):
             def on_epoch_end(self, row, seconds, trial=None):
@@ -211,7 +211,7 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
                     os.kill(os.getpid(), signal.SIGKILL)
 
         layout = Layout(Path(sys.argv[1]))
-        train.train_model(layout, "small", contender=contender(), runtime=RUNTIME, resources=RESOURCES, seed=0,
+        train.train_model(layout, "small", model=a_config(), runtime=RUNTIME, resources=RESOURCES, seed=0,
                           callbacks=[Dying()])
         """
     )

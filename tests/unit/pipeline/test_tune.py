@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from podium.config.recipe import Train
 from podium.config.runtime import Resources
-from podium.config.tuning import Choices, Range, Span, Value
+from podium.config.train import Train
+from podium.config.tune import Choices, Range, Span, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending
 from podium.pipeline import tune
 from podium.records.training import EpochResult, TrialResult, TuningResult
-from tests.small_splits import RECIPE, RESOURCES, RUNTIME, SEARCH, TUNE, contender, write_project
+from tests.small_splits import RECIPE, RESOURCES, RUNTIME, SEARCH, TUNE, a_config, write_project
 
 STUDY = TUNE.model_copy(update={"trials": 5})
 BATCHES = STUDY.model_copy(update={"together": 2})
@@ -64,7 +64,7 @@ def study(
     tune.tune_model(
         layout,
         "small",
-        contender=contender(recipe=recipe),
+        config=a_config(recipe=recipe),
         search=search,
         warm_start=warm_start,
         tune=settings,

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from podium.config.params import load
-from podium.config.tuning import Choices, Range, Span
+from podium.config.tune import Choices, Range, Span
 from podium.core.errors import DataError
 from podium.records.training import TuningResult
 from podium.report import html as report

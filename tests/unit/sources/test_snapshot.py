@@ -14,8 +14,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from podium.config.contender import Model
 from podium.config.dataset import Dataset, Fetch
+from podium.config.models import ModelSection
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -24,7 +24,7 @@ from podium.pipeline.fetch import fetch_dataset
 from podium.records.fetch import Sources
 from podium.sources.snapshot_writer import write_snapshot
 
-MODELS = {"small": Model(architecture="resnet10t")}
+MODELS = {"small": ModelSection(architecture="resnet10t")}
 TABLE = (
     "path,label,set,l,t,r,b,author,stars,share,licence\n"
     "p/1.jpg,Plum,train,0.1,0.2,0.30000000000000004,1,Ann,3,0.1,CC-BY-4.0\n"

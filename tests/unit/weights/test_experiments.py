@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.config.contender import is_file
+from podium.config.network import is_file
 from podium.config.params import load
 from podium.core.errors import DataError, ParamsError
 from podium.weights.writer import choose_weights

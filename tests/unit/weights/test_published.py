@@ -2,8 +2,8 @@
 
 import pytest
 
-from podium.config.contender import Model
 from podium.config.dataset import Fetch
+from podium.config.models import ModelSection
 from podium.core.errors import ModelError, ParamsError
 from podium.core.layout import Layout
 from podium.models import zoo
@@ -156,7 +156,7 @@ def test_everything_that_podium_lists_can_be_asked_for() -> None:
 
 def test_nothing_is_asked_of_the_hub_before_all_architectures_are_known(hub: FakeHub, layout: Layout) -> None:
     layout.weights.mkdir(parents=True)
-    models = {"a": Model(architecture="test_resnet", weights=TAG), "b": Model(architecture="resnet81")}
+    models = {"a": ModelSection(architecture="test_resnet", weights=TAG), "b": ModelSection(architecture="resnet81")}
     with pytest.raises(ParamsError, match=r"models\.b\.architecture 'resnet81' is not known; did you mean resnet18"):
         write_weights(layout, layout.weights, models, Fetch(retries=0))
     assert hub.requests == [] and list(layout.weights.iterdir()) == []

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 from torchvision import models as torchvision_models
 
-from podium.config.contender import Model
 from podium.config.dataset import Fetch
+from podium.config.models import ModelSection
 from podium.core.errors import DataError, ModelError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.models.job import open_job
@@ -25,22 +25,22 @@ from podium.records.fetch import WeightsRecord
 from podium.weights.writer import check_licence, check_pretraining, is_allowed, write_weights
 from tests.fake_hub import COMMIT, HUB_FILE, TAG, FakeHub, digest
 from tests.site import Site
-from tests.small_splits import RESOURCES, RUNTIME, contender, write_project
+from tests.small_splits import RESOURCES, RUNTIME, a_config, write_project
 
 STATE = {"conv.weight": torch.arange(6, dtype=torch.float16).reshape(2, 3), "bn.bias": torch.zeros(2)}
 PAPERS = {"licence": "CC0-1.0", "pretraining": "shapes"}
 SQUEEZENET = "SqueezeNet1_1_Weights.IMAGENET1K_V1"
 
 
-def from_file(weights: str, data: bytes, **keys: str) -> Model:
-    return Model(architecture="resnet18", weights=weights, weights_sha256=digest(data), **keys)
+def from_file(weights: str, data: bytes, **keys: str) -> ModelSection:
+    return ModelSection(architecture="resnet18", weights=weights, weights_sha256=digest(data), **keys)
 
 
-def model_from_hub(sha256: str | None, **keys: str) -> Model:
-    return Model(architecture="test_resnet", weights=TAG, weights_sha256=sha256, **keys)
+def model_from_hub(sha256: str | None, **keys: str) -> ModelSection:
+    return ModelSection(architecture="test_resnet", weights=TAG, weights_sha256=sha256, **keys)
 
 
-def written(layout: Layout, models: dict[str, Model], fetch: Fetch | None = None) -> Path:
+def written(layout: Layout, models: dict[str, ModelSection], fetch: Fetch | None = None) -> Path:
     layout.weights.mkdir(parents=True, exist_ok=True)
     folder = Path(layout.weights)
     write_weights(layout, folder, models, fetch or Fetch(retries=0), pause_seconds=0)
@@ -161,14 +161,14 @@ def test_what_is_no_address_is_refused(weights: str, layout: Layout) -> None:
 LIGHT = """
 import sys
 from pathlib import Path
-from podium.config.contender import Model
+from podium.config.models import ModelSection
 from podium.config.dataset import Fetch
 from podium.core.layout import Layout
 from podium.weights.writer import write_weights
 root = Path(sys.argv[1])
 models = {
-    "a": Model(architecture="cnn", weights="data:w.safetensors", weights_sha256=sys.argv[2]),
-    "b": Model(architecture="cnn"),
+    "a": ModelSection(architecture="cnn", weights="data:w.safetensors", weights_sha256=sys.argv[2]),
+    "b": ModelSection(architecture="cnn"),
 }
 write_weights(Layout(root), root, models, Fetch())
 print(*sys.modules.keys() & {"torch", "timm", "torchvision", "huggingface_hub", "fsspec"})
@@ -288,7 +288,9 @@ def test_all_missing_digests_are_told_at_once(
     data = serve_squeezenet(site, monkeypatch, tmp_path)
     models = {
         "one": model_from_hub(None),
-        "two": Model(architecture="torchvision/squeezenet1_1", weights=SQUEEZENET, weights_licence="bsd-3-clause"),
+        "two": ModelSection(
+            architecture="torchvision/squeezenet1_1", weights=SQUEEZENET, weights_licence="bsd-3-clause"
+        ),
         "pinned": model_from_hub(digest(published_bytes)),
     }
     with pytest.raises(DataError, match="published weights must be pinned by their digest: write") as caught:
@@ -345,7 +347,7 @@ def test_a_file_under_its_authors_names_is_stored_under_timms(fits: bool, hub: F
     assert theirs.keys() != state.keys()
     data = bytes(save(theirs))
     hub.files[f"timm/{tag}/model.safetensors"] = data
-    model = Model(architecture="test_convnext", weights=tag, weights_sha256=digest(data))
+    model = ModelSection(architecture="test_convnext", weights=tag, weights_sha256=digest(data))
     if not fits:
         with pytest.raises(DataError, match=r"r160_in1k does not fit test_convnext of the .* Missing key.*gamma"):
             written(layout, {"a": model})
@@ -380,7 +382,7 @@ def test_a_torchvision_enum_comes_from_its_address_with_its_papers(
     data = serve_squeezenet(site, monkeypatch, tmp_path)
     [(path, _)] = site.files.items()
     site.cuts[path] = [1000]
-    model = Model(
+    model = ModelSection(
         architecture="torchvision/squeezenet1_1",
         weights=SQUEEZENET,
         weights_sha256=digest(data),
@@ -406,7 +408,7 @@ def test_the_digits_in_a_torchvision_file_name_are_checked_and_torchs_own_cache_
     [(path, _)] = site.files.items()
     torch_home.mkdir(parents=True)
     kept = torch_home / Path(path).name
-    model = Model(architecture="torchvision/squeezenet1_1", weights=SQUEEZENET, weights_licence="bsd-3-clause")
+    model = ModelSection(architecture="torchvision/squeezenet1_1", weights=SQUEEZENET, weights_licence="bsd-3-clause")
     kept.write_bytes(flipped(data))
     with pytest.raises(DataError, match=f"its source says {digest(data)[:8]}.*delete {re.escape(str(kept))} and run"):
         written(layout, {"a": model})
@@ -441,7 +443,7 @@ def test_the_digits_in_a_torchvision_file_name_are_checked_and_torchs_own_cache_
 def test_weights_of_another_architecture_are_refused_with_those_to_choose_from(
     architecture: str, weights: str, said: str, hub: FakeHub, layout: Layout
 ) -> None:
-    model = Model(architecture=architecture, weights=weights, weights_sha256="0" * 64)
+    model = ModelSection(architecture=architecture, weights=weights, weights_sha256="0" * 64)
     with pytest.raises(ParamsError, match=said):
         written(layout, {"a": model})
     assert hub.requests == []
@@ -449,9 +451,11 @@ def test_weights_of_another_architecture_are_refused_with_those_to_choose_from(
 
 def test_a_licence_that_is_not_allowed_is_refused_before_anything_comes(hub: FakeHub, layout: Layout) -> None:
     with pytest.raises(DataError, match=r"licence cc-by-nc-4\.0, but fetch\.licences_allowed lists apache-2\.0, mit"):
-        written(layout, {"a": Model(architecture="resnet18", weights="resnet18.fb_swsl_ig1b_ft_in1k")})
+        written(layout, {"a": ModelSection(architecture="resnet18", weights="resnet18.fb_swsl_ig1b_ft_in1k")})
     with pytest.raises(DataError, match=r"nobody states the licence of ResNet18_W.*write it to models\.a\.weights_lic"):
-        written(layout, {"a": Model(architecture="torchvision/resnet18", weights="ResNet18_Weights.IMAGENET1K_V1")})
+        written(
+            layout, {"a": ModelSection(architecture="torchvision/resnet18", weights="ResNet18_Weights.IMAGENET1K_V1")}
+        )
     with pytest.raises(ParamsError, match=r"models\.a\.weights_pretraining is 'in12k', but .* says 'in1k'"):
         written(layout, {"a": model_from_hub(None, weights_pretraining="in12k")})
     assert hub.requests == []
@@ -486,7 +490,7 @@ def test_what_was_fetched_is_all_that_training_needs(
         raise OSError("the network is cut")
 
     monkeypatch.setattr(socket.socket, "connect", cut)
-    section = contender().model_copy(update={"weights": TAG, "weights_sha256": digest(published_bytes)})
+    section = a_config().model_copy(update={"weights": TAG, "weights_sha256": digest(published_bytes)})
     job = open_job(layout, "train small", "small", section, runtime=RUNTIME, resources=RESOURCES, seed=0)
     state = job.build().state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items() if not name.startswith("fc."))
@@ -504,7 +508,7 @@ import sys
 from pathlib import Path
 from podium.console.shell import silence_telemetry
 silence_telemetry()
-from podium.config.contender import Model
+from podium.config.models import ModelSection
 from podium.config.dataset import Fetch
 from podium.core.errors import PodiumError
 from podium.core.layout import Layout
@@ -512,7 +516,7 @@ from podium.weights.writer import write_weights
 root = Path(sys.argv[1])
 root.mkdir(parents=True, exist_ok=True)
 for architecture in sys.argv[3:]:
-    model = Model(architecture=architecture, weights=f"{architecture}.r160_in1k", weights_sha256=sys.argv[2])
+    model = ModelSection(architecture=architecture, weights=f"{architecture}.r160_in1k", weights_sha256=sys.argv[2])
     try:
         write_weights(Layout(root), root, {architecture: model}, Fetch())
     except PodiumError as error:
@@ -549,8 +553,8 @@ def test_the_hubs_variables_hold_and_nothing_is_sent_but_for_the_file(
 ALLOWED = ("apache-2.0", "MIT")
 
 
-def stated(licence: str | None = None, pretraining: str | None = None) -> Model:
-    return Model(
+def stated(licence: str | None = None, pretraining: str | None = None) -> ModelSection:
+    return ModelSection(
         architecture="resnet18",
         weights="resnet18.a1_in1k",
         weights_licence=licence,

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.config.recipe import Augment, RandAugment
+from podium.config.train import Augment, RandAugment
 from podium.core.errors import PodiumError
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.config.contender import Head, Network
+from podium.config.network import Head, Network
 from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
 from podium.data.randomness import number

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from podium.config.contender import Network
+from podium.config.network import Network
 from podium.core.errors import ModelError, one_line
 from podium.models.zoo.build import create
 from podium.models.zoo.families import image_size

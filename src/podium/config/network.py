@@ -1,14 +1,12 @@
-"""Params section `models`: the contenders. A network, where its first weights come from, what of it learns, and how."""
+"""A network as params name it: its architecture, attention and head, its first weights, and what of it learns."""
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from podium.config.base import Number, PositiveInt, Section, Sha256
-from podium.config.recipe import Train
-from podium.config.tuning import Span, Value
 
 Text = Annotated[str, Field(min_length=1)]
 _FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
@@ -59,7 +57,7 @@ _Trainable = Annotated[
 ]
 
 
-class _Weighted(Network):
+class WeightedNetwork(Network):
     """A network with its first weights, and what of it learns.
 
     `weights`: `none`; a timm tag in full (`resnet50.a1_in1k`); a torchvision enum (`ResNet50_Weights.IMAGENET1K_V2`);
@@ -82,47 +80,6 @@ class _Weighted(Network):
                 f"{', '.join(said)} tells of weights, but weights is `none`: remove it, or name the weights"
             )
         return self
-
-
-class Contender(_Weighted):
-    """A contender with its complete recipe: what a stage is given, and what a study may change."""
-
-    train: Train
-
-    @classmethod
-    def of(cls, model: "Model", common: Train) -> Self:
-        """A model's section over the common recipe, within the recipe's sections too.
-
-        Raises:
-            ValidationError: an override is unknown or out of range.
-        """
-        recipe = Train.model_validate(_merge(common.model_dump(), model.train))
-        return cls.model_validate({**model.model_dump(exclude={"train", "search", "warm_start"}), "train": recipe})
-
-
-class Model(_Weighted):
-    """One entry of `models` as written: what differs from the common recipe, what is searched besides.
-
-    A key that is null in `search` is left out of `tune.search` for this model. `warm_start` lists values that an
-    earlier study found good; they are tried first.
-    """
-
-    train: dict[str, Any] = {}
-    search: dict[str, Span | None] = {}
-    warm_start: tuple[dict[str, Value], ...] = ()
-
-    def spans(self, common: Mapping[str, Span]) -> dict[str, Span]:
-        """What a study searches: `tune.search` with the model's own `search` on top, without what is null there."""
-        return {key: span for key, span in {**common, **self.search}.items() if span is not None}
-
-
-def _merge(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The common section with a model's own keys on top, within its sections too."""
-    both = dict(common)
-    for key, value in own.items():
-        inner = both.get(key)
-        both[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return both
 
 
 def is_file(weights: str) -> bool:
