@@ -148,21 +148,24 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
         table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for row in leaderboard.rows:
         won = decision is not None and row.model == decision.winner
-        table.add_row(
-            f"★{row.rank}" if won else str(row.rank),
-            escape(row.model),
-            _two_lines(row.accuracy),
-            _two_lines(row.macro_f1),
-            f"{row.loss:.3f}",
-            f"{row.learning_rate:.2g}",
-            str(row.epochs),
-            f"{row.images_seen:,}",
-            _millions(row.parameters),
-            f"{row.flops / 1e9:.3g}",
-            *(_three_digits((row.model_extra or {}).get(name)) for name in added),
-            style="bold" if won else "",
-        )
+        rank = f"★{row.rank}" if won else str(row.rank)
+        table.add_row(rank, escape(row.model), *_cells(row, added), style="bold" if won else "")
     return table
+
+
+def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
+    """A model's numbers as the table shows them, those of added metrics last."""
+    return (
+        _two_lines(row.accuracy),
+        _two_lines(row.macro_f1),
+        f"{row.loss:.3f}",
+        f"{row.learning_rate:.2g}",
+        str(row.epochs),
+        f"{row.images_seen:,}",
+        _millions(row.parameters),
+        f"{row.flops / 1e9:.3g}",
+        *(_three_digits((row.model_extra or {}).get(name)) for name in added),
+    )
 
 
 def _row(place: int, entry: Metrics) -> LeaderboardRow:

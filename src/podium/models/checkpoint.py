@@ -36,6 +36,7 @@ class Progress(Record):
 
     @property
     def val_losses(self) -> list[float]:
+        """Validation loss of each epoch so far, in nats."""
         return [row.val_loss for row in self.history]
 
     @property

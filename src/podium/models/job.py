@@ -116,14 +116,7 @@ class Job:
 
 
 def open_job(
-    layout: Layout,
-    label: str,
-    model: str,
-    config: ModelConfig,
-    *,
-    runtime: Runtime,
-    resources: Resources,
-    seed: int,
+    layout: Layout, label: str, model: str, config: ModelConfig, *, runtime: Runtime, resources: Resources, seed: int
 ) -> Job:
     """Opens train and val and checks that the network fits the images, before any time is spent.
 
@@ -163,17 +156,24 @@ def open_job(
         std=std,
         compute=Compute.of(runtime),
         seed=seed,
-        cache=ActivationCache(
-            folder=layout.features(model),
-            gib=resources.cache_gib,
-            identity={
-                "architecture": config.architecture,
-                "runtime": runtime.model_dump(),
-                "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
-            },
-        ),
+        cache=_open_cache(layout, model, config, runtime, resources),
         pretrained=pretrained,
         pretrained_file=None if pretrained.weights == "none" else folder / WEIGHTS,
+    )
+
+
+def _open_cache(
+    layout: Layout, model: str, config: ModelConfig, runtime: Runtime, resources: Resources
+) -> ActivationCache:
+    """Where the outputs of a model's frozen layers are kept, for its trials and its training alike."""
+    return ActivationCache(
+        folder=layout.features(model),
+        gib=resources.cache_gib,
+        identity={
+            "architecture": config.architecture,
+            "runtime": runtime.model_dump(),
+            "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
+        },
     )
 
 

@@ -84,11 +84,7 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
-    with replacing_folder(layout.evaluation_report(model)) as folder:
-        metrics.write(folder / METRICS)
-        answers = pd.DataFrame({"actual": predictions.index["label"], "predicted": predictions.predicted_names})
-        answers.to_csv(folder / CONFUSION, index=False, lineterminator="\n")
-        shutil.copyfile(history, folder / HISTORY)
+    _write_report(layout.evaluation_report(model), metrics, predictions, history)
     seconds = {
         "latency_batch_1_seconds": _seconds_for_one(classifier, test),
         "latency_batched_seconds_per_image": batched_seconds / len(test),
@@ -183,6 +179,15 @@ def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSpl
     for row, name in zip(rows, table["file"], strict=True):
         stored = np.array([place[predictions.index["image_id"].iloc[int(row)]]], dtype=np.int64)
         write_picture(pictures / name, split.images(stored)[0])
+
+
+def _write_report(folder: Path, metrics: Metrics, predictions: Predictions, history: Path) -> None:
+    """The small text that git tracks: numbers, answers and the course of the training."""
+    with replacing_folder(folder) as out:
+        metrics.write(out / METRICS)
+        answers = pd.DataFrame({"actual": predictions.index["label"], "predicted": predictions.predicted_names})
+        answers.to_csv(out / CONFUSION, index=False, lineterminator="\n")
+        shutil.copyfile(history, out / HISTORY)
 
 
 def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:

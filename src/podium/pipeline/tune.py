@@ -54,15 +54,7 @@ def tune_model(
     """
     study = Study(config, search, tune, seed, warm_start)
     objective = _Objective(layout, model, study, runtime, resources)
-    fingerprint = identity.fingerprint(
-        {
-            **objective.job.identity(layout, "tune"),
-            "search": {key: span.model_dump(mode="json") for key, span in search.items()},
-            "warm_start": [dict(values) for values in warm_start],
-            "trials": tune.model_dump(mode="json", exclude={"search"}),
-            "optuna": version("optuna"),
-        }
-    )
+    fingerprint = _fingerprint(layout, objective.job, search, warm_start, tune)
     if resources.trials_at_once > tune.together:
         print(
             f"tune {model}: resources.trials_at_once is {resources.trials_at_once}, but tune.together asks for only "
@@ -76,6 +68,21 @@ def tune_model(
         with replacing_folder(layout.tuning(model)) as out:
             _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
         remove_folder(folder)
+
+
+def _fingerprint(
+    layout: Layout, job: Job, search: dict[str, Span], warm_start: Sequence[Mapping[str, Value]], tune: Tune
+) -> str:
+    """Names the study: everything that can change what it finds."""
+    return identity.fingerprint(
+        {
+            **job.identity(layout, "tune"),
+            "search": {key: span.model_dump(mode="json") for key, span in search.items()},
+            "warm_start": [dict(values) for values in warm_start],
+            "trials": tune.model_dump(mode="json", exclude={"search"}),
+            "optuna": version("optuna"),
+        }
+    )
 
 
 @dataclass(frozen=True)

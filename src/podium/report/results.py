@@ -167,7 +167,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     empty = {column: [""] for column in _MAY_BE_EMPTY}
-    return pd.read_csv(path, keep_default_na=False, na_values=empty, float_precision="round_trip")
+    return pd.read_csv(path, keep_default_na=False, na_values=empty)
 
 
 def git_commit(root: Path) -> tuple[str, bool]:

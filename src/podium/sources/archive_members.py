@@ -50,7 +50,11 @@ class Limits:
         self._bytes = 0
 
     def count(self, files: int) -> None:
-        """Raises DataError when there are more members than `fetch.max_files`."""
+        """Refuses an archive of too many members.
+
+        Raises:
+            DataError: there are more than `fetch.max_files`.
+        """
         if files > self._limits.max_files:
             raise DataError(
                 f"{self._archive} holds more than {self._limits.max_files:,} members (fetch.max_files): "
