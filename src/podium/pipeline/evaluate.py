@@ -5,6 +5,7 @@ The only stage that opens the test split. Measured times go to `.podium/times`, 
 
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +36,6 @@ from podium.records.times import add_times
 from podium.records.training import EpochResult, ModelCard
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from podium.models.inference import Classifier
 
 WARM_UPS = 3
@@ -137,7 +136,7 @@ def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
     return float(np.median(seconds))
 
 
-def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bins: int) -> None:
+def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
     from podium.analysis.statistics import confusion, reliability
     from podium.report import plots
@@ -154,7 +153,7 @@ def _write_plots(folder: "Path", metrics: Metrics, predictions: Predictions, bin
         plots.slice_accuracy(folder / "slices.png", metrics)
 
 
-def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> None:
+def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
     """Draws the training run's `history.csv`."""
     from podium.report.plots import learning_curves
 
@@ -166,7 +165,7 @@ def _write_learning_curves(path: "Path", history: "Path", card: ModelCard) -> No
     learning_curves(path, rows, card.best_epoch, card.model)
 
 
-def _write_mistakes(folder: "Path", predictions: Predictions, split: PreparedSplit, count: int) -> None:
+def _write_mistakes(folder: Path, predictions: Predictions, split: PreparedSplit, count: int) -> None:
     """The `count` most confident mistakes: a table, and a picture of each as the model saw it."""
     from podium.analysis.mistakes import mistake_table, worst_mistakes, write_picture
 
