@@ -94,11 +94,11 @@ def images_of(layout: Layout, params: Params) -> tuple[PreparedSplit, bool]:
         split = None
     if split is not None and split.preprocessing.image_size == size:
         return split, True
-    largest = max(contender_of(params, name).train.batch_size for name in params.models)
+    largest = max(config_of(params, name).train.batch_size for name in params.models)
     return random_images(largest * (WARM_UP + 1), size), False
 
 
-def contender_of(params: Params, model: str) -> ModelConfig:
+def config_of(params: Params, model: str) -> ModelConfig:
     """What is measured: the model's section, with smaller steps on a CPU."""
     config = params.complete(model)
     if params.runtime.device != "cpu":
@@ -114,7 +114,7 @@ def measure_all(params: Params, images: PreparedSplit, seconds: float) -> Measur
     for model in params.models:
         for _ in range(PASSES):
             for name, setting in SETTINGS.items():
-                job = trial_job(contender_of(params, model), images, setting.of(params.runtime), params.seed)
+                job = trial_job(config_of(params, model), images, setting.of(params.runtime), params.seed)
                 speeds[model][name] = quicker(speeds[model].get(name), measure(job, seconds))
     return Measured(Setting(params.runtime.dtype, params.runtime.channels_last).name, speeds)
 
@@ -127,7 +127,7 @@ def report(params: Params, measured: Measured) -> dict[str, object]:
     """
     present, best = measured.present, measured.recommended
     for model, of_model in measured.speeds.items():
-        print(f"{model}, {contender_of(params, model).train.batch_size} images a step")
+        print(f"{model}, {config_of(params, model).train.batch_size} images a step")
         for name, speed in of_model.items():
             ratio = speed.images_per_second / of_model[present].images_per_second
             memory = "" if speed.peak_bytes is None else f"  {speed.peak_bytes / 2**30:.2f} GiB"

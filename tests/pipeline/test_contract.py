@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from podium.config.params import Params, load
-from podium.core.identity import CHANGES_NO_RESULT, LIBRARIES, stage_imports
+from podium.core import identity
+from podium.core.identity import CHANGES_NO_RESULT, LIBRARIES
 from podium.pipeline.code import STAGES as CODE_STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +67,14 @@ def test_what_changes_no_result_is_there():
 CHANGE_NO_BYTE = {
     *("filelock", "requests", "urllib3", "fsspec", "huggingface_hub", "kagglehub", "kagglesdk"),  # bytes are pinned
     *("pydantic", "pydantic_core", "yaml"),  # params, checked and handed on
-    *("rich", "threadpoolctl", "jinja2"),
+    *("rich", "threadpoolctl"),
 }
 
 
 def test_every_library_a_stage_imports_is_known_to_change_results_or_not_to():
     own = {"podium", "stages", *sys.stdlib_module_names}
-    found = {name.partition(".")[0] for stage in CODE_STAGES for name in stage_imports(ROOT, stage)}
+    modules = [module for stage in CODE_STAGES for module in identity._modules(ROOT, stage).values()]
+    found = {name.partition(".")[0] for module in modules for name in module.imports}
     assert not found - own - set(LIBRARIES) - CHANGE_NO_BYTE
 
 

@@ -35,7 +35,7 @@ def test_an_experiment_runs_at_toy_size(name, tmp_path, warm_path):
     assert [difference["condition"] for difference in board["differences"]] == ACCEPTED[name]
     for model in kept.models:
         card = json.loads(project.read(f"artifacts/models/{model}/model.json"))
-        config = kept.config(model)
+        config = kept.complete(model)
         assert card["architecture"] == config.architecture
         assert card["cached_prefix"] == (config.train.views is not None and config.trainable != "all")
         metrics = json.loads(project.read(f"reports/evaluation/{model}/metrics.json"))

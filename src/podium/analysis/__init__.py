@@ -1,1 +1,1 @@
-"""Nouns of evaluate and compare: metrics, statistics, plots."""
+"""What evaluate and compare compute: metrics, statistics, the leaderboard, mistakes."""

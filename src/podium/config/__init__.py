@@ -1,1 +1,1 @@
-"""The sections of `params.yaml` as frozen, typed classes, one module a group of sections."""
+"""The sections of `params.yaml` as frozen, typed classes; defaults stand here."""

@@ -1,1 +1,1 @@
-"""What people see: terminal output, progress, pages, the outer shell of a stage. Nothing here changes a result."""
+"""What people see while something runs: terminal, progress, logs, the shell of a stage. It changes no result."""

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, params, records, paths, files, identity. It knows nothing of images or models."""
+"""What every room stands on: errors, files, where they lie, identity. It knows nothing of images or models."""

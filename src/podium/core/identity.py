@@ -26,10 +26,12 @@ CHANGES_NO_RESULT = (
 
 LIBRARIES = {
     "PIL": "pillow",
+    "anyascii": "anyascii",
     "cleanlab": "cleanlab",
     "cv2": "opencv-python-headless",
     "great_expectations": "great-expectations",
     "imagehash": "imagehash",
+    "jinja2": "jinja2",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "optuna": "optuna",
@@ -101,19 +103,6 @@ def stage_code(root: Path, stage: str) -> Code:
         modules={name: module.digest for name, module in sorted(modules.items()) if not module.empty},
         libraries={name: version(name) for name in sorted(LIBRARIES[top] for top in tops & LIBRARIES.keys())},
     )
-
-
-def stage_imports(root: Path, stage: str) -> set[str]:
-    """Every name that the modules of a stage import, from this project, the standard library and others.
-
-    Args:
-        root: the project's root.
-        stage: a stage name without `@model`.
-
-    Raises:
-        DataError: there is no such script.
-    """
-    return {name for module in _modules(root, stage).values() for name in module.imports}
 
 
 def _modules(root: Path, stage: str) -> dict[str, "_Module"]:

@@ -1,1 +1,1 @@
-"""Nouns of preprocess and validate: duplicates, splits, profile, expectations."""
+"""What preprocess and validate compute: decoding, near duplicates, splits, profile, probes, expectations."""

@@ -1,1 +1,1 @@
-"""Nouns everyone shares: manifest, shards, images, loader, augmentation."""
+"""What everyone shares: manifest, shards, decoding, resizing, the loader, augmentation."""

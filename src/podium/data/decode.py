@@ -64,11 +64,6 @@ class DecodedImage:
     note: str
     profile: bytes
 
-    @property
-    def srgb(self) -> Image.Image:
-        """The image with its profile applied."""
-        return to_srgb(self.image, self.profile) if self.profile else self.image
-
 
 def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedImage:
     """Decodes an image file to upright 8-bit RGB.

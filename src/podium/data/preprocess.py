@@ -1,6 +1,7 @@
 """From the pixels of a decoded image to the square a model sees: cropping steps, resizing, other steps, padding.
 
-Rule: the stage `preprocess` and the served model both resize here and nowhere else.
+Rule: the stage `preprocess` and the served model both resize here and nowhere else. `decode` may have a large JPEG
+halved by its decoder before, for both alike.
 """
 
 from dataclasses import dataclass

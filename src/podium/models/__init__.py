@@ -1,1 +1,1 @@
-"""Nouns of tune and train: zoo, engine, checkpoint, search."""
+"""What tune and train stand on: architectures, freezing, the engine, checkpoints, studies."""

@@ -159,7 +159,7 @@ class MicroBatchLimit:
         Args:
             label: of the run, for the notice.
             images: at least `least`.
-            batch_size: images of a batch; the last batch of an epoch may have one more (see `loader.boundaries`).
+            batch_size: images of a batch; the last batch of an epoch may have one more (see `loader.batch_boundaries`).
             least: see the attributes.
             may_halve: False where other processes wait for the same number of computations.
         """

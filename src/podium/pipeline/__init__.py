@@ -1,1 +1,1 @@
-"""Verbs: one module a stage. A verb imports nouns, never another verb."""
+"""One module a stage. A stage imports from the rooms below, never from another stage."""

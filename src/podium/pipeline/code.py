@@ -1,4 +1,4 @@
-"""Verb `code`: write down what computes each stage's results, so that DVC reruns a stage when that changes.
+"""Stage code: write down what computes each stage's results, so that DVC reruns a stage when that changes.
 
 It runs first in every `dvc repro` and takes no input but the code itself. A comment, a docstring or a line break
 changes nothing of what it writes; an edit of a module, or another version of a library, changes the files of the stages

@@ -1,4 +1,4 @@
-"""Verb `fetch`: bring images and pretrained weights here, safe and pinned by hash. The only stage that goes online.
+"""Stage fetch: bring images and pretrained weights here, safe and pinned by hash. The only stage that goes online.
 
 Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the same source and params give the same
 bytes.

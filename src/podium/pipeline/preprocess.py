@@ -1,4 +1,4 @@
-"""Verb preprocess: decode every photograph once, crop, group duplicates, split, write shards and what is known of them.
+"""Stage preprocess: decode every photograph once, crop, group duplicates, split, write shards and their tables.
 
 Rule: an image ends in exactly one split or in `rejected.csv` with a reason. The outputs do not depend on the number
 of workers. Pixels go through files in `.podium/`, so memory stays bounded by a few batches and numbers per image.

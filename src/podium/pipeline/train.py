@@ -1,4 +1,4 @@
-"""Verb train@m: fit one model with the recipe and the tuned values; killed and resumed, it ends with the same bytes."""
+"""Stage train@m: fit one model with recipe and tuned values; killed and resumed, it ends with the same bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

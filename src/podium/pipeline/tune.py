@@ -1,4 +1,4 @@
-"""Verb tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
+"""Stage tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace

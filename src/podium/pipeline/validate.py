@@ -1,4 +1,4 @@
-"""Verb validate: hold the prepared dataset against its expectations, report, and stop the experiment if need be.
+"""Stage validate: hold the prepared dataset against its expectations, report, and stop the experiment if need be.
 
 Rule: the reports are on disk before a critical failure is raised. `passed.json` depends on the data alone, so that a
 changed threshold reruns this stage and, when the data still passes, nothing after it. Pixels are those of train and

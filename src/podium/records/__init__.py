@@ -1,1 +1,1 @@
-"""The JSON documents that flow between stages, as frozen types, one module a verb."""
+"""The JSON documents that stages write for each other, as frozen types."""

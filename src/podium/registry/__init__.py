@@ -1,1 +1,1 @@
-"""Nouns of publish and the command line: MLflow, packages of models, promotion."""
+"""What publish and the command line stand on: MLflow, packages of models, gates, promotion."""

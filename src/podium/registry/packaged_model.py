@@ -1,6 +1,6 @@
 """A packaged model run the way serving runs it: loaded, asked for its golden batch, timed, compared with another one.
 
-It knows nothing of gates; a promotion judges what is found here..
+It knows nothing of gates; a promotion judges what is found here.
 """
 
 import statistics

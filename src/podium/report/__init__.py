@@ -1,1 +1,1 @@
-"""What people look at: the results as one HTML page, plots, a picture of the augmentations."""
+"""What people look at: the results and the validation as HTML pages, plots, a picture of the augmentations."""

@@ -18,7 +18,7 @@ from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from podium.console.pages import latin
+from podium.report.pages import latin
 
 BASE_FAMILY = "DejaVu Sans"
 LONGEST = 28  # characters of a label; the middle of a longer one is left out

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
-from podium.console.pages import inlined, rendered, with_latin
 from podium.core.files import write_text
 from podium.core.layout import CONFUSION, CONFUSION_MATRIX, LEARNING_CURVES, MISTAKES, RELIABILITY, Layout
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
+from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import ModelResults, Results, git_commit, read_table
 from podium.report.studies import read_studies, setting_text
 

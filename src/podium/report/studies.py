@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from podium.config.dotted import inside
 from podium.config.tune import Choices, Range, Span, Value
-from podium.console.pages import inlined
 from podium.core.errors import DataError
 from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult
+from podium.report.pages import inlined
 from podium.report.results import ModelResults, Results, read_table
 
 if TYPE_CHECKING:

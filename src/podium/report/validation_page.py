@@ -13,7 +13,6 @@ import pandas as pd
 from PIL import Image
 
 from podium.config.base import SPLITS
-from podium.console.pages import inlined, rendered, with_latin
 from podium.core.errors import DataError
 from podium.data.shards import PreparedSplit
 from podium.records.profile import (
@@ -28,6 +27,7 @@ from podium.records.profile import (
     Unusual,
 )
 from podium.records.validate import ExpectationResult, MeasureDrift, ValidationReport
+from podium.report.pages import inlined, rendered, with_latin
 
 _SIDE = 96  # pixels of a thumbnail at most
 _QUALITY = 82  # of the JPEG

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from podium.config.base import SPLITS
-from podium.console.pages import inlined
 from podium.records.profile import HISTOGRAMS, SPECTRUM_BANDS, Part, Profile
+from podium.report.pages import inlined
 
 COLOURS = ("#2563a8", "#d9772b", "#2c7a51", "#8a4f9e", "#5f6b76", "#b3362b")
 """Of sources, in their order; also train, val and test, in theirs. The page uses them in its legends."""

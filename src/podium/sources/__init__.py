@@ -1,1 +1,1 @@
-"""Nouns of fetch: where images come from. All network I/O of the project happens here."""
+"""Where images come from. All network I/O for images happens here; that for weights in `podium.weights`."""

@@ -2,7 +2,8 @@
 
 The order is the same for every kind: list, map labels, give groups, forget splits if asked to, limit, and in a merge
 all of it once more over the whole. Every image keeps its part's name as `source`; in a merge, its class behind that
-name is its `source_label`. A new kind of source is a module with an `open_...` function and one line in `SOURCES`.
+name is its `source_label`. A new kind of source is a module with an `open_...` function, one line in `SOURCES`, and a
+class of its keys in `config/dataset.py`.
 """
 
 from collections import Counter

@@ -1,6 +1,7 @@
 """What a source offers: a list of images, the files left out with the reason, and the bytes of an image on request.
 
-Every kind of source has one `open_...` function that returns a `Source`; `datasets.SOURCES` lists them.
+Every kind of source has one `open_...` function that returns a `Source`. `datasets.SOURCES` lists them, but for
+snapshot and merge, which are made of others.
 """
 
 import math

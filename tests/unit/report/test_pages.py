@@ -5,7 +5,7 @@ import base64
 import pytest
 from jinja2 import UndefinedError
 
-from podium.console.pages import inlined, rendered, with_latin
+from podium.report.pages import inlined, rendered, with_latin
 
 
 @pytest.fixture
