@@ -40,7 +40,7 @@ SCRIPT = """
 
     root = Path(sys.argv[1])
     with process_group("cpu"):
-        train.train_model(Layout(root / "project"), "small", model=a_config("test_convnext", dropout=0.0),
+        train.train_model(Layout(root / "project"), "small", config=a_config("test_convnext", dropout=0.0),
                   runtime=RUNTIME, resources=RESOURCES, seed=0, callbacks=[Telling()])
         run_all(root)
     """

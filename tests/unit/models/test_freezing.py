@@ -331,10 +331,11 @@ def test_transformers_are_cut_before_the_head_and_between_blocks_that_take_nothi
                 split_network(module, found, stage[0], drawn(side))
             continue
         frozen, trainable = split_network(module, found, stage[0], drawn(side))
-        learning, frozen = dict(trainable.named_parameters()), {id(tensor) for tensor in frozen.parameters()}
+        learning = dict(trainable.named_parameters())
+        kept = {id(tensor) for tensor in frozen.parameters()}
         assert all(tensor is own[name] for name, tensor in learning.items())
-        assert frozen.isdisjoint(map(id, learning.values()))
-        assert len(frozen) + len(learning) == len(own)
+        assert kept.isdisjoint(map(id, learning.values()))
+        assert len(kept) + len(learning) == len(own)
         assert not any(name.startswith(("pos_embed", "cls_token", "patch_embed")) for name in learning)
         with torch.no_grad():
             assert torch.equal(trainable.eval()(frozen.eval()(drawn(side))), module.eval()(drawn(side)))

@@ -211,7 +211,7 @@ def test_sigkill_of_the_process_and_a_second_start_end_with_the_same_bytes(tmp_p
                     os.kill(os.getpid(), signal.SIGKILL)
 
         layout = Layout(Path(sys.argv[1]))
-        train.train_model(layout, "small", model=a_config(), runtime=RUNTIME, resources=RESOURCES, seed=0,
+        train.train_model(layout, "small", config=a_config(), runtime=RUNTIME, resources=RESOURCES, seed=0,
                           callbacks=[Dying()])
         """
     )
