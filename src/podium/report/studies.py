@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TRIALS_SHOWN = 8
 LOSS = "validation loss (nats)"
+_MOST_NAMED = 8  # trials in a legend; more are lines without names
 _DPI = 130
 
 
@@ -204,6 +205,14 @@ def _save(path: Path, drawn: Any, size: tuple[float, float], title: str) -> None
         if each.get_ylabel() == "Intermediate Value":
             each.set(ylabel=LOSS)
         each.set_title("")
+        each.set_facecolor("white")
+        if each.get_legend():  # beside the axes by default, which leaves them half of the width
+            handles, names = each.get_legend_handles_labels()
+            each.get_legend().remove()
+            if len(handles) <= _MOST_NAMED:
+                each.legend(handles, names, loc="upper right", fontsize=8, framealpha=0.9)
+        if each.xaxis.get_gridlines() and each.get_xlabel():
+            each.grid(color="#e3e8ec")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
     figure.set_size_inches(size)
     figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
