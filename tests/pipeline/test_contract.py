@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from podium.config.params import Params, load
 from podium.core import identity
 from podium.core.identity import CHANGES_NO_RESULT, LIBRARIES
+from podium.core.layout import Layout
 from podium.pipeline.code import STAGES as CODE_STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,13 @@ def test_every_stage_depends_on_its_code():
         listed = f"artifacts/code/{stage}.json" in body(stage).get("deps", [])
         assert listed == (stage in CODE_STAGES), stage
     assert set(STAGES) == {*CODE_STAGES, "code", "publish"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_depends_on_what_holds_measured_times(stage):
+    times = (Layout(Path()).report, Layout(Path()).work / "times")
+    deps = [Path(dep) for dep in body(stage).get("deps", [])]
+    assert not [(dep, time) for dep in deps for time in times if dep == time or dep in time.parents]
 
 
 def test_what_changes_no_result_is_there():
