@@ -30,12 +30,11 @@ from podium.core.errors import DataError, NotPinned, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.data.manifest import RESERVED_COLUMNS
 from podium.records.fetch import SkippedFile, SourceRecord, Sources
-from podium.sources.archive import open_archive
+from podium.sources.archive import open_archive, open_sample
 from podium.sources.folder import open_folder
 from podium.sources.kaggle import open_kaggle
 from podium.sources.locations import record_location
 from podium.sources.openimages import open_openimages
-from podium.sources.sample import open_sample
 from podium.sources.selection import assign_groups, limit_images, map_labels, refuse_similar_labels
 from podium.sources.snapshot import open_snapshot
 from podium.sources.source import Origin, Part, Source, SourceImage

@@ -21,13 +21,13 @@ from podium.config.dataset import Fetch, KaggleDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.sources.archive import unpack
 from podium.sources.download import download_to
 from podium.sources.folder import read_folder
-from podium.sources.locations import Remote, downloads_folder, unpacked_folder
+from podium.sources.locations import Remote, downloads_folder
 from podium.sources.names import broken_rule
 from podium.sources.source import FileSource
 from podium.sources.transfer import RETRY_STATUSES, Broken, retry, root_cause
+from podium.sources.unpacking import unpack
 
 if TYPE_CHECKING:
     from kagglesdk.kaggle_client import KaggleClient
@@ -85,16 +85,16 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch, pause_seco
         remedy = f"download it from {handle.page}, and use source `archive`"
         remote = Remote(str(handle), lambda: _archive_address(handle, fetch), remedy)
         download_to(path, remote, dataset.sha256, fetch, pause_seconds)
-    digest = sha256_file(path)
     if not pinned:
         location = str(handle).removeprefix("kaggle:")
         raise NotPinned(
-            f"kaggle:{dataset.location} is not pinned: write `location: {location}` and `sha256: {digest}` under "
-            "dataset (the archive is downloaded already)"
+            f"kaggle:{dataset.location} is not pinned: write `location: {location}` and `sha256: {sha256_file(path)}` "
+            "under dataset (the archive is downloaded already)"
         )
     title = f"kaggle:{dataset.location}"
-    inside = _below(title, unpack(path, digest, fetch, unpacked_folder(layout)), dataset.inside)
-    return read_folder(inside, dataset.name or f"{handle.owner}_{handle.dataset}", title=title, sha256=digest)
+    folder, digest = unpack(layout, path, None, fetch)
+    name = dataset.name or f"{handle.owner}_{handle.dataset}"
+    return read_folder(_below(title, folder, dataset.inside), name, title=title, sha256=digest)
 
 
 def _handle(location: str) -> Handle:

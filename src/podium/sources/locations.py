@@ -12,6 +12,7 @@ from typing import Final, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from podium.core.errors import DataError, ParamsError, one_line
+from podium.core.files import sha256_file
 from podium.core.layout import Layout
 
 WEB: Final = ("http", "https")
@@ -148,6 +149,35 @@ def require_pin(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) ->
     if sha256 is None:
         raise ParamsError(f"{key} is missing: a file from an address ({shown}) must be pinned by its digest")
     return sha256
+
+
+def check_digest(path: Path, sha256: str | None) -> str:
+    """The sha256 of a local file.
+
+    Args:
+        path: the file.
+        sha256: what it must be; None to accept any.
+
+    Returns:
+        64 hex digits.
+
+    Raises:
+        DataError: the file is missing or a folder, or its digest is another one.
+    """
+    if not path.exists():
+        raise DataError(
+            f"archive {path} does not exist: put it there (`dvc pull data.dvc` brings what belongs into data/), "
+            "or correct dataset.location"
+        )
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not an archive: set dataset.source to `folder`, or correct its location")
+    digest = sha256_file(path)
+    if sha256 is not None and digest != sha256:
+        raise DataError(
+            f"{path.name} has sha256 {digest}, but dataset.sha256 asks for {sha256}: "
+            "get the right file, or correct the key if you trust this one"
+        )
+    return digest
 
 
 def downloads_folder(layout: Layout) -> Path:

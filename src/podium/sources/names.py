@@ -12,9 +12,17 @@ _COMMON = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif",
 _RARE = frozenset(("heif", "bmp", "dib", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm", "tga"))
 IMAGE_SUFFIXES = _COMMON | _RARE
 ARCHIVE_SUFFIXES = frozenset(("zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "7z", "rar"))
+_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"))
 _DRIVE = re.compile(r"[A-Za-z]:")
 _REMEDY = "pack the archive again without it, or get it from a source you trust"
+
+
+def source_name(file_name: str) -> str:
+    """`flowers` for `flowers.tar.gz`; Unicode NFC."""
+    name = unicodedata.normalize("NFC", file_name)
+    ending = next((e for e in _ENDINGS if name.casefold().endswith(e)), "")
+    return name[: len(name) - len(ending)] or name
 
 
 def safe_member(archive: str, name: str) -> str:

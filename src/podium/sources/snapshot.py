@@ -17,10 +17,9 @@ from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS
 from podium.records.base import Record
 from podium.records.fetch import SourceRecord, Sources
-from podium.sources.archive import check_digest, unpack
 from podium.sources.download import get_file
-from podium.sources.locations import unpacked_folder
 from podium.sources.source import FileSource, Listing, Origin, Part, SourceImage, check_box
+from podium.sources.unpacking import unpack
 
 ABOUT = "snapshot.json"
 TABLE = "images.csv"
@@ -40,36 +39,21 @@ class SnapshotRecord(Record):
 
 
 def open_snapshot(layout: Layout, dataset: SnapshotDataset, fetch: Fetch) -> list[Part]:
-    """Opens a snapshot, downloaded where it is an address; see `read_snapshot`.
+    """Opens a snapshot, downloaded where it is an address.
 
     Args:
         layout: the project's paths.
         dataset: location, digest, and the name its images get instead of their own source's.
         fetch: limits of downloading and unpacking.
-    """
-    return read_snapshot(get_file(layout, dataset, fetch), dataset, fetch, unpacked_folder(layout))
-
-
-def read_snapshot(path: Path, section: SnapshotDataset, limits: Fetch, unpacked: Path) -> list[Part]:
-    """Unpacks a snapshot, and reads it.
-
-    Args:
-        path: the archive.
-        section: its digest, and the name its images get instead of their own source's.
-        limits: numbers of files, bytes and compression that are accepted.
-        unpacked: where unpacked archives are kept.
 
     Returns:
         A part for each source the images came from, in the order they were fetched.
-
-    Raises:
-        DataError: the archive is missing, has another digest, is damaged, or is no snapshot.
     """
-    digest = check_digest(path, section.sha256)
-    folder = unpack(path, digest, limits, unpacked)
+    path = get_file(layout, dataset, fetch)
+    folder, digest = unpack(layout, path, dataset.sha256, fetch)
     about = _about(path.name, folder)
     images = _images(path.name, folder, about)
-    names = _names(about.sources.sources, section.name)
+    names = _names(about.sources.sources, dataset.name)
     return [_part(source, names[source.name], images, folder, digest) for source in about.sources.sources]
 
 

@@ -17,12 +17,12 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.archive import check_digest, source_name
 from podium.sources.download import download, download_many
 from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     WEB,
     address,
+    check_digest,
     downloads_folder,
     is_address,
     local_path,
@@ -30,6 +30,7 @@ from podium.sources.locations import (
     watched_path,
     without_secrets,
 )
+from podium.sources.names import source_name
 from podium.sources.source import FileSource, Listing, Prepared, SourceImage, check_box
 from podium.sources.table_rows import RowImage, TableRows, read_rows
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.archive import read_archive
+from podium.core.layout import Layout
 from tests.damage import damaged, no_longer_than
+from tests.unit.sources.archives import read_archive
 
 LIMITS = Fetch(max_files=100, max_bytes=10_000_000)
 SMALL = {"a/1.jpg": b"one" * 50, "a/2.png": b"", "b/é 🍐.webp": b"\0two" * 200}
@@ -52,7 +53,7 @@ def open_and_read(data: bytes, folder: Path) -> dict[str, bytes]:
     path.write_bytes(data)
     try:
         with no_longer_than(20):
-            source = read_archive(path, None, LIMITS, folder / "unpacked")
+            source = read_archive(path, LIMITS, folder)
             found = {image.path: source.read(image.path) for image in source.listing.images}
             assert all(skipped.reason for skipped in source.listing.skipped)
     except DataError as refused:
@@ -60,8 +61,8 @@ def open_and_read(data: bytes, folder: Path) -> dict[str, bytes]:
         assert "\n" not in str(refused)
         assert str(refused).encode()
         found = {}
-    assert {p.name for p in folder.iterdir()} <= {"given", "unpacked"}
-    unpacked = (folder / "unpacked").glob(".podium-tmp-*")
+    assert {p.name for p in folder.iterdir()} <= {"given", ".podium"}
+    unpacked = Layout(folder).unpacked.glob(".podium-tmp-*")
     assert not list(unpacked)
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from podium.config.dataset import Fetch, SnapshotDataset
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.sources.snapshot import ABOUT, TABLE, read_snapshot
+from podium.sources.snapshot import ABOUT, TABLE, open_snapshot
 from podium.sources.snapshot_writer import write_snapshot
 from tests.damage import damaged, no_longer_than
 from tests.raw_images import files, write_raw
@@ -36,11 +36,12 @@ def open_and_read(members: dict[str, bytes], folder: Path) -> bool:
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name), data)
-    path = folder / "s.zip"
+    path = folder / "data" / "s.zip"
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(packed.getvalue())
     try:
         with no_longer_than(20):
-            for part in read_snapshot(path, SECTION, Fetch(), folder / "unpacked"):
+            for part in open_snapshot(Layout(folder), SECTION, Fetch()):
                 for image in part.images:
                     assert 0 <= image.box.left < image.box.right <= 1 and 0 <= image.box.top < image.box.bottom <= 1
                     assert image.label and image.path

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from podium.config.dataset import Fetch
-from podium.sources.archive import read_archive
 from podium.sources.folder import read_folder
 from podium.sources.names import reason_to_skip
 from tests.data.hard_names import ACCENTS, IMAGES, LEFT_OUT, HardFile, write
+from tests.unit.sources.archives import read_archive
 
 
 def packed(files: list[HardFile], path: Path, kind: str) -> Path:
@@ -41,7 +41,7 @@ def test_every_file_of_a_folder_is_listed_or_left_out_with_the_reason(tmp_path: 
 def test_every_member_of_an_archive_is_listed_or_left_out_with_the_reason(kind: str, tmp_path: Path) -> None:
     plain = [file for file in IMAGES if file.make is None]
     dropped = [file for file in LEFT_OUT if file.make is None and file.path.isascii()]
-    source = read_archive(packed([*plain, *dropped], tmp_path / "a", kind), None, Fetch(), tmp_path / "scratch")
+    source = read_archive(packed([*plain, *dropped], tmp_path / "a", kind), Fetch(), tmp_path)
     assert {image.path for image in source.listing.images} == {file.known_as for file in plain}
     assert {s.path: s.reason for s in source.listing.skipped} == {f.known_as: f.reason for f in dropped}
 

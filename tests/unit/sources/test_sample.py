@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from podium.config.dataset import Fetch
+from podium.config.dataset import Fetch, SampleDataset
 from podium.core.errors import DataError
-from podium.sources.sample import read_sample
+from podium.core.layout import Layout
+from podium.sources.archive import open_sample
+from podium.sources.source import FileSource
 
 HEADER = "path,label,group,x0,y0,x1,y1,occlusion,clutter,objects,view,other_label,planted\n"
 TRUTH = (
@@ -18,6 +20,7 @@ IMAGES = {"sample/lemon/000.jpg": b"\xff\xd8", "sample/tulip/001.jpg": b"tulip"}
 
 
 def write(path: Path, truth: str | bytes | None, images: dict[str, bytes]) -> Path:
+    path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in images.items():
             archive.writestr(name, data)
@@ -26,9 +29,14 @@ def write(path: Path, truth: str | bytes | None, images: dict[str, bytes]) -> Pa
     return path
 
 
+def read_sample(path: Path) -> FileSource:
+    section = SampleDataset(location=str(path), licence="CC0-1.0")
+    return open_sample(Layout(path.parents[1]), section, Fetch())
+
+
 def test_truth_becomes_labels_groups_and_columns(tmp_path: Path) -> None:
-    path = write(tmp_path / "sample.zip", TRUTH, IMAGES | {"sample/tulip/002.jpg": b"", "README": b""})
-    source = read_sample(path, None, Fetch(), tmp_path)
+    path = write(tmp_path / "data" / "sample.zip", TRUTH, IMAGES | {"sample/tulip/002.jpg": b"", "README": b""})
+    source = read_sample(path)
     lemon, tulip = source.listing.images
     assert (lemon.path, lemon.label, lemon.group, lemon.split) == ("lemon/000.jpg", "lemon", "fruit", "")
     assert lemon.extras["planted"] == "unreadable"
@@ -67,7 +75,7 @@ def test_truth_becomes_labels_groups_and_columns(tmp_path: Path) -> None:
 def test_a_sample_that_contradicts_itself_is_refused(
     truth: str | None, images: dict[str, bytes], message: str, tmp_path: Path
 ) -> None:
-    path = write(tmp_path / "sample.zip", truth, images)
+    path = write(tmp_path / "data" / "sample.zip", truth, images)
     with pytest.raises(DataError, match=message) as caught:
-        read_sample(path, None, Fetch(), tmp_path)
+        read_sample(path)
     assert "\n" not in str(caught.value)
