@@ -38,7 +38,7 @@ TABLE = [
     ("data/decode.py", "preprocess"),
     ("data/augment/geometry.py", "tune train evaluate"),
     ("data/loader.py", "tune train"),
-    ("models/zoo/cnn.py", "tune train evaluate"),
+    ("models/zoo/families.py", "tune train evaluate"),
     ("analysis/metrics.py", "evaluate compare"),
     ("analysis/leaderboard.py", "compare"),
     ("pipeline/train.py", "train"),

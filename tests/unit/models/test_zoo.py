@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import timm
 import torch
@@ -159,15 +157,24 @@ def test_the_baseline_halves_the_image_four_times():
         zoo.flops(module, 15)
 
 
-def test_a_family_is_a_module_and_one_entry(monkeypatch):
-    own = SimpleNamespace(
-        PREFIX="own/",
-        names=lambda: ("line",),
-        has=lambda name: name == "line",
-        whole=lambda name, classes, dropout: nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes)),
-        image_size=lambda name: 8,
-    )
-    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, own))
+class Own(families.Family):
+    prefix = "own/"
+
+    def names(self):
+        return ("line",)
+
+    def whole(self, name, classes, dropout):
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
+
+    def features(self, name):
+        raise NotImplementedError
+
+    def image_size(self, name):
+        return 8
+
+
+def test_a_family_is_a_class_and_one_entry(monkeypatch):
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, Own()))
     assert zoo.names()[-1] == "own/line"
     assert zoo.image_size("own/line") == 8
     assert zoo.create(Network(architecture="own/line"), 5, 0)(torch.zeros(2, 3, 8, 8)).shape == (2, 5)

@@ -3,8 +3,18 @@
 Importing this costs seconds (torch, timm, torchvision): do it at the point of use.
 """
 
-from podium.models.zoo.build import Composed, classifier_names, create, load_pretrained
-from podium.models.zoo.cost import CLASSES, ArchitectureCost, build_on_meta, count_parameters, figures, flops
+from podium.models.zoo.build import (
+    CLASSES,
+    ArchitectureCost,
+    Composed,
+    build_on_meta,
+    classifier_names,
+    count_parameters,
+    create,
+    figures,
+    flops,
+    load_pretrained,
+)
 from podium.models.zoo.families import STUDIES, image_size, matching, names, normalisation
 
 __all__ = [

@@ -1,10 +1,14 @@
-"""A network built and filled: an architecture as its authors built it, or its backbone with attention and another head.
+"""A network built, filled and counted: an architecture as its authors built it, or with attention and another head.
 
-Initial weights are a function of the seed, never of global state. What belongs to the classes stays fresh.
+Initial weights are a function of the seed, never of global state. What belongs to the classes stays fresh. What a
+network costs is the same on every machine; architectures are counted on the meta device, where there are shapes only:
+even the largest takes a moment.
 """
 
 import math
 from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +16,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from podium.config.network import Head, Network
 from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
 from podium.data.randomness import number
-from podium.models.zoo import torchvision_family
-from podium.models.zoo.families import Family, family
+from podium.models.zoo.families import Family, classifiers, family, image_size
 
 
 def create(network: Network, classes: int, seed: int) -> nn.Module:
@@ -49,7 +55,8 @@ def create(network: Network, classes: int, seed: int) -> nn.Module:
         with torch.device("meta"):
             complete = builder.whole(name, 1, 0.0).state_dict().keys()
         backbone = builder.features(name)
-        return compose(backbone, channels, network, classes, frozenset(complete - backbone.state_dict().keys()))
+        attention, head = block(network.attention, channels), _head(channels, network.head, classes)
+        return Composed(backbone, attention, head, frozenset(complete - backbone.state_dict().keys()))
 
 
 def _channels(builder: Family, architecture: str, name: str) -> int:
@@ -77,19 +84,6 @@ class Composed(nn.Sequential):
     def __init__(self, backbone: nn.Module, attention: nn.Module, head: nn.Module, replaced: frozenset[str]) -> None:
         super().__init__(OrderedDict(backbone=backbone, attention=attention, head=head))
         self.replaced = replaced
-
-
-def compose(backbone: nn.Module, channels: int, network: Network, classes: int, replaced: frozenset[str]) -> Composed:
-    """Puts fresh attention and a fresh head on a backbone.
-
-    Args:
-        backbone: (N, 3, H, W) to (N, `channels`, h, w).
-        channels: of its feature map.
-        network: which attention, which head.
-        classes: outputs of the head.
-        replaced: tensors of the whole architecture that the backbone lacks.
-    """
-    return Composed(backbone, block(network.attention, channels), _head(channels, network.head, classes), replaced)
 
 
 def _head(channels: int, head: Head, classes: int) -> nn.Sequential:
@@ -188,23 +182,15 @@ def classifier_names(module: nn.Module) -> frozenset[str]:
     Args:
         module: as `create` made it.
     """
-    fresh = _fresh(module)
+    if isinstance(module, Composed):
+        return frozenset(name for name in module.state_dict() if not name.startswith("backbone."))
+    fresh = classifiers(module)
     return frozenset(
         f"{name}.{tensor}"
         for name, part in module.named_modules()
         if any(part is one for one in fresh)
         for tensor in part.state_dict()
     )
-
-
-def _fresh(module: nn.Module) -> tuple[nn.Module, ...]:
-    """The submodules whose weights no file fills; distilled transformers have two classifiers."""
-    if isinstance(module, Composed):
-        return (module.get_submodule("attention"), module.get_submodule("head"))
-    if type(module).__module__.startswith("torchvision."):
-        return torchvision_family.classifiers(module)
-    found = module.get_classifier()  # type: ignore[operator]  # timm's networks and Cnn have it, nn.Module does not say
-    return found if isinstance(found, tuple) else (found,)
 
 
 def _problems(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> list[str]:
@@ -221,3 +207,79 @@ def _problems(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> l
             if own[name].shape != given[name].shape
         ),
     ]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """All parameters, trainable or not; buffers such as running means are not counted."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def flops(module: nn.Module, image_size: int) -> int:
+    """Floating-point operations of one image, forward: 2 per multiply-add of convolutions and matrix products.
+
+    Counted by torch's `FlopCounterMode`, which leaves out activations, norms and pooling. Attention is computed from
+    plain matrix products, because the CPU's fused kernel would not be counted. A pure function of architecture and
+    size.
+
+    Args:
+        module: a network, on any device; on the meta device nothing is computed.
+        image_size: pixels a side.
+
+    Raises:
+        ModelError: the network does not take images of that size.
+    """
+    # Detached: the counter's hooks fail on views of parameters that require gradients, where there are none.
+    tensors = {name: tensor.detach() for name, tensor in chain(module.named_parameters(), module.named_buffers())}
+    images = torch.zeros(1, 3, image_size, image_size, device=next(module.parameters()).device)
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            functional_call(module, tensors, (images,))
+    except (AssertionError, RuntimeError, ValueError) as error:  # what networks and torch raise for a wrong size
+        raise ModelError(
+            f"this architecture does not take images of {image_size} px ({one_line(error)}): "
+            "change preprocess.image_size or the architecture"
+        ) from error
+    finally:
+        module.train(was_training)
+    return int(counter.get_total_flops())
+
+
+CLASSES = 1000
+"""ImageNet's, with which architectures are usually quoted."""
+
+
+@dataclass(frozen=True)
+class ArchitectureCost:
+    """What an architecture costs with its own head and 1000 classes.
+
+    `parameters` includes auxiliary classifiers. `flops` are those of one image of `image_size` pixels a side, forward,
+    2 per multiply-add.
+    """
+
+    architecture: str
+    image_size: int
+    parameters: int
+    flops: int
+
+
+def figures(architecture: str) -> ArchitectureCost:
+    """Builds an architecture without its weights' values and counts.
+
+    Raises:
+        ModelError: there is no such architecture.
+    """
+    side = image_size(architecture)
+    module = build_on_meta(architecture)
+    return ArchitectureCost(architecture, side, count_parameters(module), flops(module, side))
+
+
+def build_on_meta(architecture: str) -> nn.Module:
+    """The network with its own head on the meta device, where tensors have shapes and no values.
+
+    Raises:
+        ModelError: there is no such architecture.
+    """
+    with torch.device("meta"):
+        return create(Network(architecture=architecture), CLASSES, 0)
