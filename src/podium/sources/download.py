@@ -10,6 +10,7 @@ import logging
 import re
 import shutil
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -19,12 +20,11 @@ from urllib.parse import unquote
 import requests
 from filelock import FileLock
 
-from podium.config.dataset import ArchiveDataset, Fetch, SnapshotDataset
+from podium.config.dataset import ArchiveDataset, CsvDataset, Fetch, SnapshotDataset
 from podium.console.progress import Advance, show_progress
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import TEMPORARY, raise_if_full, sha256_file
 from podium.core.layout import Layout
-from podium.sources.http_transfer import HttpTransfer
 from podium.sources.locations import (
     OF_DATASET,
     WEB,
@@ -38,7 +38,7 @@ from podium.sources.locations import (
     watched_path,
     without_secrets,
 )
-from podium.sources.transfer import Broken, FsspecTransfer, Refused, Transfer, retry
+from podium.sources.transfer import Broken, FsspecTransfer, HttpTransfer, Refused, Transfer, retry
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ _SCRATCH: Final = f"{TEMPORARY}download"
 _SAFE_NAME: Final = re.compile(r"[^/\0]+(/[^/\0]+)*")
 
 
-def get_file(layout: Layout, dataset: ArchiveDataset | SnapshotDataset, fetch: Fetch) -> Path:
-    """The file a dataset is, downloaded where it is an http(s) address.
+def get_file(layout: Layout, dataset: ArchiveDataset | SnapshotDataset | CsvDataset, fetch: Fetch) -> Path:
+    """The file a dataset is, downloaded where it is an address; of an archive http(s) only.
 
     Args:
         layout: the project's paths.
@@ -60,7 +60,7 @@ def get_file(layout: Layout, dataset: ArchiveDataset | SnapshotDataset, fetch: F
     """
     if is_address(dataset.location):
         shown = without_secrets(dataset.location)
-        if address(dataset.location).scheme not in WEB:
+        if address(dataset.location).scheme not in WEB and not isinstance(dataset, CsvDataset):
             raise ParamsError(
                 f"dataset.location {shown!r} is not an http:// or https:// address: download it and give its path"
             )
@@ -70,31 +70,25 @@ def get_file(layout: Layout, dataset: ArchiveDataset | SnapshotDataset, fetch: F
     return watched_path(layout, dataset.source, dataset.location, pinning=", or set dataset.sha256")
 
 
-def download(
-    url: str, sha256: str, folder: Path, fetch: Fetch, pause_seconds: float = 1.0, *, keys: Keys = OF_DATASET
-) -> Path:
-    """Downloads a pinned file, unless it is there already.
+def download(url: str, sha256: str, folder: Path, fetch: Fetch, keys: Keys = OF_DATASET) -> Path:
+    """Downloads a pinned file, unless it is there already; see `download_to`.
 
     Args:
         url: an http or https address, or another one that fsspec knows.
         sha256: what its digest must be.
         folder: where downloads are kept; made if needed.
-        fetch: timeout and number of retries. An attempt that brought new bytes is not counted.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
+        fetch: timeout and number of retries.
         keys: where address and digest are written.
 
     Returns:
         The file, under its own name in a folder named after its digest.
-
-    Raises:
-        DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
     """
     target = folder / sha256[:16] / _base_name(url)
-    download_to(target, Remote.at(url, keys), sha256, fetch, pause_seconds)
+    download_to(target, Remote.at(url, keys), sha256, fetch)
     return target
 
 
-def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, pause_seconds: float = 1.0) -> None:
+def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch) -> None:
     """Downloads a file to a given place, unless it is there already.
 
     Args:
@@ -103,7 +97,6 @@ def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, 
         sha256: what its digest must be. None: a file that is there is taken for the right one, and one that comes is
             checked against the length and the MD5 the server states.
         fetch: timeout and number of retries. An attempt that brought new bytes is not counted.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Raises:
         DataError: the server cannot be reached or refuses, the digest is another one, or the disk is full.
@@ -114,16 +107,15 @@ def download_to(target: Path, remote: Remote, sha256: str | None, fetch: Fetch, 
         if target.is_file() and sha256 in (None, sha256_file(target)):
             return
         part = target.with_name(target.name + ".part")
-        transfer: Transfer = FsspecTransfer(remote, part)
-        if remote.web:
-            transfer = HttpTransfer(session, remote, part, fetch, sha256=sha256)
-        _run(transfer, remote, fetch, pause_seconds)
+        web = remote.web
+        transfer = HttpTransfer(session, remote, part, fetch, sha256=sha256) if web else FsspecTransfer(remote, part)
+        _run(transfer, remote, fetch)
         _check(transfer, remote, sha256)
-        transfer.part.replace(target)
+        part.replace(target)
         transfer.forget()
 
 
-def _run(transfer: Transfer, remote: Remote, fetch: Fetch, pause_seconds: float) -> None:
+def _run(transfer: Transfer, remote: Remote, fetch: Fetch) -> None:
     """Attempts until everything came.
 
     Raises:
@@ -134,7 +126,7 @@ def _run(transfer: Transfer, remote: Remote, fetch: Fetch, pause_seconds: float)
         _LOG.info(f"fetch: {remote.name}: {error}; trying again")
 
     try:
-        retry(transfer.attempt, fetch.retries, pause_seconds, size=lambda: transfer.size, on_failure=on_failure)
+        retry(transfer.attempt, fetch.retries, size=lambda: transfer.size, on_failure=on_failure)
     except Refused as error:
         raise DataError(f"{remote.name} cannot be downloaded ({error}): {remote.remedy}") from error
     except Broken as error:
@@ -174,17 +166,13 @@ def _base_name(url: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "archive"
 
 
-def download_many(
-    files: Iterable[tuple[str, str]], folder: Path, fetch: Fetch, task: str = "download", pause_seconds: float = 1.0
-) -> dict[str, str]:
+def download_many(files: Iterable[tuple[str, str]], folder: Path, fetch: Fetch) -> dict[str, str]:
     """Downloads files that are not there yet, side by side.
 
     Args:
         files: (name, url): path below `folder` with forward slashes, and an address.
         folder: where they go; made if needed.
         fetch: `connections` at a time, timeout and retries of each; a file above `max_bytes` is refused.
-        task: what to call this while showing progress.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Returns:
         Names of files that cannot be had (404, 403, ...) with the reason, sorted by name. All others are there.
@@ -208,8 +196,8 @@ def download_many(
         shutil.rmtree(scratch, ignore_errors=True)  # what a killed process left
         scratch.mkdir()
         try:
-            with show_progress(task, len(wanted), done=len(wanted) - len(missing)) as advance:
-                return _Pool(missing, folder, fetch, pause_seconds).run(advance)
+            with show_progress("download", len(wanted), done=len(wanted) - len(missing)) as advance:
+                return _Pool(missing, folder, fetch).run(advance)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -217,11 +205,10 @@ def download_many(
 class _Pool:
     """One call of `download_many`: threads that take one file after another."""
 
-    def __init__(self, files: Mapping[str, str], folder: Path, fetch: Fetch, pause_seconds: float) -> None:
-        self._todo = iter(files.items())
+    def __init__(self, files: Mapping[str, str], folder: Path, fetch: Fetch) -> None:
+        self._todo = deque(files.items())
         self._folder = folder
         self._fetch = fetch
-        self._pause_seconds = pause_seconds
         self._refused: dict[str, str] = {}
         self._shared = threading.Lock()
         self._stop = threading.Event()
@@ -242,36 +229,28 @@ class _Pool:
         part = self._folder / _SCRATCH / str(number)
         with requests.Session() as session:  # not made for several threads
             while not self._stop.is_set():
-                with self._shared:
-                    file = next(self._todo, None)
-                if file is None:
+                try:
+                    name, url = self._todo.popleft()
+                except IndexError:
                     return
-                name, url = file
-                reason = self._download(session, url, part, self._folder / name)
+                reason = self._download(session, Remote.at(url), part, self._folder / name)
                 with self._shared:
                     if reason:
                         self._refused[name] = reason
                     advance(1)
 
-    def _download(self, session: requests.Session, url: str, part: Path, target: Path) -> str:
+    def _download(self, session: requests.Session, remote: Remote, part: Path, target: Path) -> str:
         """Fetches one file; returns why it cannot be had, empty where it is there now.
 
         Raises:
             DataError: the connection breaks again and again, or the disk is full.
         """
-        remote = Remote.at(url)
         transfer: Transfer = FsspecTransfer(remote, part)
         if remote.web:
             most = self._fetch.max_bytes
             transfer = HttpTransfer(session, remote, part, self._fetch, max_bytes=most, progress=False)
         try:
-            retry(
-                transfer.attempt,
-                self._fetch.retries,
-                self._pause_seconds,
-                size=lambda: transfer.size,
-                pause=self._stop.wait,
-            )
+            retry(transfer.attempt, self._fetch.retries, size=lambda: transfer.size, pause=self._stop.wait)
             part.replace(target)
         except Refused as error:
             return str(error)

@@ -56,7 +56,7 @@ class Handle:
         return f"https://www.kaggle.com/datasets/{self.owner}/{self.dataset}"
 
 
-def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch, pause_seconds: float = 1.0) -> FileSource:
+def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSource:
     """Opens a Kaggle dataset of class folders, downloading it if needed.
 
     Args:
@@ -64,7 +64,6 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch, pause_seco
         dataset: `owner/dataset` or `owner/dataset/versions/N`, the digest of the archive, and the folder `inside` it
             whose class folders are meant.
         fetch: timeout, retries, and limits of the archive.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Returns:
         The source; its name is the dataset's, `owner_dataset` by default.
@@ -80,11 +79,11 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch, pause_seco
     pinned = handle.version is not None or dataset.sha256 is not None
     if path is None:
         if handle.version is None:
-            handle = Handle(handle.owner, handle.dataset, _current_version(handle, fetch, pause_seconds))
+            handle = Handle(handle.owner, handle.dataset, _current_version(handle, fetch))
         path = _path(folder, handle)
         remedy = f"download it from {handle.page}, and use source `archive`"
         remote = Remote(str(handle), lambda: _archive_address(handle, fetch), remedy)
-        download_to(path, remote, dataset.sha256, fetch, pause_seconds)
+        download_to(path, remote, dataset.sha256, fetch)
     if not pinned:
         location = str(handle).removeprefix("kaggle:")
         raise NotPinned(
@@ -137,13 +136,12 @@ def _below(title: str, folder: Path, inside: str | None) -> Path:
 # --- questions to Kaggle --------------------------------------------------------------------------------------------
 
 
-def _current_version(handle: Handle, fetch: Fetch, pause_seconds: float = 1.0) -> int:
+def _current_version(handle: Handle, fetch: Fetch) -> int:
     """The number of a dataset's newest version.
 
     Args:
         handle: the dataset.
         fetch: timeout and number of retries.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Raises:
         DataError: Kaggle cannot be reached, refuses, or knows no such dataset; kagglehub is not installed.
@@ -157,7 +155,7 @@ def _current_version(handle: Handle, fetch: Fetch, pause_seconds: float = 1.0) -
         return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
 
     try:
-        version = retry(lambda: _asked(handle, fetch, ask), fetch.retries, pause_seconds)
+        version = retry(lambda: _asked(handle, fetch, ask), fetch.retries)
     except Broken as error:
         raise DataError(f"Kaggle cannot be asked about {handle} ({error}): check the network, run it again") from error
     if version < 1:

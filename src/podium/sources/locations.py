@@ -76,11 +76,7 @@ def without_secrets(location: str) -> str:
 
 
 def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
-    """The parts of an address.
-
-    Args:
-        location: a URL.
-        key: where it is written, for the message.
+    """The parts of a URL; `key` is where it is written, for the message.
 
     Raises:
         DataError: it cannot be read as one.
@@ -152,25 +148,18 @@ def require_pin(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) ->
 
 
 def check_digest(path: Path, sha256: str | None) -> str:
-    """The sha256 of a local file.
-
-    Args:
-        path: the file.
-        sha256: what it must be; None to accept any.
-
-    Returns:
-        64 hex digits.
+    """The sha256 of the file a dataset is, which must be `sha256` unless that is None.
 
     Raises:
         DataError: the file is missing or a folder, or its digest is another one.
     """
     if not path.exists():
         raise DataError(
-            f"archive {path} does not exist: put it there (`dvc pull data.dvc` brings what belongs into data/), "
+            f"{path} does not exist: put it there (`dvc pull data.dvc` brings what belongs into data/), "
             "or correct dataset.location"
         )
     if path.is_dir():
-        raise DataError(f"{path} is a folder, not an archive: set dataset.source to `folder`, or correct its location")
+        raise DataError(f"{path} is a folder, not a file: set dataset.source to `folder`, or correct its location")
     digest = sha256_file(path)
     if sha256 is not None and digest != sha256:
         raise DataError(

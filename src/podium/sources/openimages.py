@@ -43,7 +43,6 @@ class _Photographs(FileSource):
         listing: Listing,
         files: Mapping[str, Path],
         fetch: Fetch,
-        pause_seconds: float,
         *,
         bucket: str | None,
         folder: Path,
@@ -52,7 +51,6 @@ class _Photographs(FileSource):
         self._bucket = bucket
         self._folder = folder
         self._fetch = fetch
-        self._pause_seconds = pause_seconds
 
     def prepare(self, images: Sequence[SourceImage]) -> Prepared:
         """Downloads the photographs of some images and turns boxes with them; one that the bucket lacks is left out."""
@@ -66,7 +64,7 @@ class _Photographs(FileSource):
         """Brings photographs here; returns a reason for each that the bucket lacks."""
         names = {_file_name(path): path for path in paths}
         addresses = ((name, f"{self._bucket}/{path}") for name, path in names.items())
-        refused = download_many(addresses, self._folder, self._fetch, pause_seconds=self._pause_seconds)
+        refused = download_many(addresses, self._folder, self._fetch)
         return {names[name]: reason for name, reason in refused.items()}
 
 
@@ -84,9 +82,7 @@ def open_openimages(layout: Layout, dataset: OpenImagesDataset, fetch: Fetch) ->
     return read_openimages(dataset, fetch, downloads_folder(layout))
 
 
-def read_openimages(
-    dataset: OpenImagesDataset, fetch: Fetch, downloads: Path, pause_seconds: float = 1.0
-) -> FileSource:
+def read_openimages(dataset: OpenImagesDataset, fetch: Fetch, downloads: Path) -> FileSource:
     """Reads the tables of Open Images, or of a part of it that was downloaded before.
 
     The boxes of each label (`dataset.labels`) are those with the smallest hashes of photograph and box, at most
@@ -100,7 +96,6 @@ def read_openimages(
         dataset: labels, subsets, limit, and where annotations and photographs lie.
         fetch: timeout, retries and connections.
         downloads: folder for annotations and photographs; what is there is not fetched again.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Returns:
         The source; `openimages` unless the dataset has a name.
@@ -112,7 +107,7 @@ def read_openimages(
     kept = downloads / "openimages"
     remote = is_address(dataset.location)
     if remote:
-        subsets = fetch_subsets(bucket_address(dataset.location), dataset.subsets, fetch, kept, pause_seconds)
+        subsets = fetch_subsets(bucket_address(dataset.location), dataset.subsets, fetch, kept)
     else:
         subsets = find_subsets(Path(dataset.location), dataset.subsets)
     images: list[SourceImage] = []
@@ -127,11 +122,11 @@ def read_openimages(
     listing = Listing(dataset.name or "openimages", None, tuple(images), tuple(skipped))
     if not remote:
         files = {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()}
-        return _Photographs(listing, files, fetch, pause_seconds, bucket=None, folder=kept)
+        return _Photographs(listing, files, fetch, bucket=None, folder=kept)
     bucket = bucket_address(dataset.images)
     folder = kept / folder_name(bucket)
     files = {image.path: folder / _file_name(image.path) for image in listing.images}
-    return _Photographs(listing, files, fetch, pause_seconds, bucket=bucket, folder=folder)
+    return _Photographs(listing, files, fetch, bucket=bucket, folder=folder)
 
 
 def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[SourceImage], list[SkippedFile]]:

@@ -57,9 +57,7 @@ class Subset:
         return f"{self.name}/{file}"
 
 
-def fetch_subsets(
-    base: str, splits: Iterable[Split], fetch: Fetch, folder: Path, pause_seconds: float = 1.0
-) -> list[Subset]:
+def fetch_subsets(base: str, splits: Iterable[Split], fetch: Fetch, folder: Path) -> list[Subset]:
     """Brings the tables here, each once; a broken download goes on where it stopped.
 
     Args:
@@ -67,7 +65,6 @@ def fetch_subsets(
         splits: the subsets wanted.
         fetch: timeout and number of retries.
         folder: where the tables are kept.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Raises:
         DataError: the server cannot be reached or refuses, or the disk is full.
@@ -77,7 +74,7 @@ def fetch_subsets(
         """One table, downloaded unless it is there."""
         url = f"{base.rstrip('/')}/{name}"
         target = folder / folder_name(base) / name
-        download_to(target, Remote.at(url), None, fetch, pause_seconds)
+        download_to(target, Remote.at(url), None, fetch)
         return target
 
     classes = bring(_CLASSES)

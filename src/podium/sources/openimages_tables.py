@@ -5,6 +5,7 @@ the smallest hashes, so that the choice does not depend on the order of rows; an
 kept.
 """
 
+import csv
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from podium.core.errors import DataError
-from podium.sources.csv_stream import stream_columns, stream_rows
+from podium.core.errors import DataError, one_line
 
 FLAGS: Final = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
 SIDES: Final = ("XMin", "YMin", "XMax", "YMax")
@@ -29,6 +30,7 @@ _BOX_COLUMNS: Final = {"ImageID": pa.string(), "LabelName": pa.string(), **dict.
 _CODES: Final = 3 ** np.arange(len(FLAGS), dtype=np.int64)
 _PAIRS_AT_ONCE: Final = 2_000_000
 _SPARE_ROWS: Final = 200_000
+_BLOCK: Final = 4 * 2**20
 _CLASS_PREFIXES: Final = ("/m/", "/g/", "/t/")
 
 
@@ -79,7 +81,7 @@ def read_classes(path: Path) -> dict[str, str]:
         DataError: the file cannot be read, or names no class.
     """
     names: dict[str, str] = {}
-    for number, row in enumerate(stream_rows(path)):
+    for number, row in enumerate(_stream_rows(path)):
         if len(row) >= 2 and row[0].startswith(_CLASS_PREFIXES):
             if row[1].strip():
                 names.setdefault(row[1].strip(), row[0])
@@ -101,7 +103,7 @@ def read_photographs(path: Path, ids: Collection[str]) -> dict[str, Photograph]:
         Those found, by id.
     """
     found: dict[str, Photograph] = {}
-    for batch in stream_columns(path, _PHOTOGRAPH_COLUMNS, _PHOTOGRAPH_EXTRAS, _is_one_of(ids), line_breaks=True):
+    for batch in _stream_columns(path, _PHOTOGRAPH_COLUMNS, _PHOTOGRAPH_EXTRAS, _is_one_of(ids), line_breaks=True):
         for row in batch.to_pylist():
             found[row["ImageID"]] = Photograph(
                 licence=(row["License"] or "").strip(),
@@ -129,7 +131,7 @@ def choose_boxes(
     where = ds.field("LabelName").isin(pa.array(wanted, pa.string()))
     if photographs is not None:
         where &= _is_one_of(photographs)
-    for batch in stream_columns(path, _BOX_COLUMNS, {}, where):
+    for batch in _stream_columns(path, _BOX_COLUMNS, {}, where):
         boxes = _with_hash(batch, path)
         if photographs is not None:
             seen.update(boxes["ImageID"].unique())
@@ -187,7 +189,7 @@ def describe_boxes(path: Path, boxes: pd.DataFrame, wanted: Mapping[str, str]) -
         intersection with it has an area) and `contested` (whether the very same box has another of the chosen labels).
     """
     ids = boxes["ImageID"].unique()
-    batches = stream_columns(path, _BOX_COLUMNS, dict.fromkeys(FLAGS, pa.int8()), _is_one_of(ids))
+    batches = _stream_columns(path, _BOX_COLUMNS, dict.fromkeys(FLAGS, pa.int8()), _is_one_of(ids))
     found = pd.concat([batch.to_pandas() for batch in batches])
     place = pd.Index(ids)
     found = found.assign(place=place.get_indexer(found["ImageID"])).sort_values("place")
@@ -259,3 +261,55 @@ def _degrees(said: str | None) -> int:
     """`270.0` and `270` are the same; empty, nan and anything else are unknown."""
     number = (said or "").strip().removesuffix(".0")
     return int(number) if number in ("0", "90", "180", "270") else UNKNOWN
+
+
+# --- reading large files -------------------------------------------------------------------------------------------
+
+
+def _stream_columns(
+    path: Path,
+    required: Mapping[str, pa.DataType],
+    optional: Mapping[str, pa.DataType],
+    where: ds.Expression,
+    *,
+    line_breaks: bool = False,
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of the rows for which `where` holds, about 4 MB of the file at a time.
+
+    `optional` columns come too where the file has them; `line_breaks`, whether quoted values may hold them, costs time.
+
+    Raises:
+        DataError: a column is missing, a row is damaged, or a value is not of its type.
+    """
+    header = next(_stream_rows(path), [])
+    missing = [name for name in required if name not in header]
+    if missing:
+        has = ", ".join(header)[:200]
+        raise DataError(f"{path.name} has no column {missing[0]!r} (its columns are {has!r}): get the file again")
+    types = {**required, **{name: kind for name, kind in optional.items() if name in header}}
+    kind = ds.CsvFileFormat(
+        parse_options=pacsv.ParseOptions(newlines_in_values=line_breaks),
+        read_options=pacsv.ReadOptions(block_size=_BLOCK),
+        convert_options=pacsv.ConvertOptions(column_types=types),
+    )
+    try:
+        table = ds.dataset(path, format=kind)
+        yield from table.scanner(
+            columns=list(types), filter=where, batch_readahead=2, fragment_readahead=1
+        ).to_batches()
+    except pa.ArrowInvalid as error:
+        said = one_line(error).rpartition("Invalid: ")[2][:200]
+        raise DataError(f"{path.name} is damaged ({said}): get the file again") from error
+
+
+def _stream_rows(path: Path) -> Iterator[list[str]]:
+    """The rows of a small CSV, or the first of a large one.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from csv.reader(stream, strict=True)
+    except (UnicodeDecodeError, csv.Error, FileNotFoundError) as error:
+        raise DataError(f"{path.name} cannot be read ({one_line(error)}): get the file again") from error

@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 from podium.config.dataset import CsvDataset, Fetch
 from podium.core.errors import DataError, ParamsError
-from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.download import download, download_many
+from podium.sources.download import download_many, get_file
 from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     WEB,
@@ -26,9 +25,7 @@ from podium.sources.locations import (
     downloads_folder,
     is_address,
     local_path,
-    require_pin,
     watched_path,
-    without_secrets,
 )
 from podium.sources.names import source_name
 from podium.sources.source import FileSource, Listing, Prepared, SourceImage, check_box
@@ -91,7 +88,8 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
         ParamsError: the table is not pinned, its images lie where DVC does not watch, or the encoding is unknown.
         DataError: the table is missing, has another digest, or cannot be used.
     """
-    table, digest = _table(layout, dataset, fetch)
+    table = get_file(layout, dataset, fetch)
+    digest = check_digest(table, dataset.sha256)
     base = _base(layout, dataset)
     rows = _read(table, dataset, base if is_address(base) else "")
     if is_address(base):
@@ -103,26 +101,6 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
         rows, files = _on_disk(rows, folder)
     listing = Listing(source_name(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
     return TableSource(listing, folder, files, addresses, fetch)
-
-
-def _table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> tuple[Path, str]:
-    """The table on this machine, and its digest.
-
-    Raises:
-        ParamsError: it is neither watched by DVC nor pinned.
-        DataError: it cannot be had, is a folder, or has another digest.
-    """
-    if is_address(dataset.location):
-        sha256 = require_pin(without_secrets(dataset.location), dataset.sha256)
-        path = download(dataset.location, sha256, downloads_folder(layout), fetch)
-        return path, sha256_file(path)
-    if dataset.sha256 is None:
-        path = watched_path(layout, dataset.source, dataset.location, pinning=", or set dataset.sha256")
-    else:
-        path = local_path(layout, dataset.location)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, not a table: set dataset.source to `folder`, or name the file")
-    return path, check_digest(path, dataset.sha256)
 
 
 def _base(layout: Layout, dataset: CsvDataset) -> str:

@@ -70,14 +70,13 @@ class WeightsRequest:
         return Keys(f"models.{self.name}.weights", f"models.{self.name}.weights_sha256")
 
 
-def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch, pause_seconds: float = 1.0) -> WeightsFile:
+def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch) -> WeightsFile:
     """The file of a model's weights, from wherever it lies.
 
     Args:
         layout: the project's paths.
         request: the model and its weights; only published ones may come without a pin.
         fetch: timeout and number of retries.
-        pause_seconds: wait before the first retry; doubled each time, at most 60 s.
 
     Raises:
         ParamsError: the address cannot be one.
@@ -85,7 +84,7 @@ def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch, paus
     """
     weights = request.model.weights
     if request.published is not None:
-        return _published(layout, request, request.published, fetch, pause_seconds)
+        return _published(layout, request, request.published, fetch)
     kind, _, rest = weights.partition(":")
     if kind == "data":
         return WeightsFile(_below_data(layout, request), weights, "restore the file (dvc pull data.dvc)")
@@ -96,13 +95,11 @@ def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch, paus
             f"{request.keys.location} {request.shown!r} is not an address: write {kind}://host/path/of/the/file"
         )
     sha256 = require_pin(request.shown, request.model.weights_sha256, request.keys.sha256)
-    path = download(weights, sha256, downloads_folder(layout), fetch, pause_seconds, keys=request.keys)
+    path = download(weights, sha256, downloads_folder(layout), fetch, keys=request.keys)
     return WeightsFile(path, request.shown, _delete(path))
 
 
-def _published(
-    layout: Layout, request: WeightsRequest, weights: Published, fetch: Fetch, pause_seconds: float
-) -> WeightsFile:
+def _published(layout: Layout, request: WeightsRequest, weights: Published, fetch: Fetch) -> WeightsFile:
     """Published weights: from the hub, from torch's own cache, or downloaded."""
     sha256 = request.model.weights_sha256
     if isinstance(weights.place, HubFile):
@@ -112,7 +109,7 @@ def _published(
     path = _torch_hub() / file
     if not path.is_file():
         path = downloads_folder(layout) / hashlib.sha256(weights.place.encode()).hexdigest()[:16] / file
-        download_to(path, Remote.at(weights.place, request.keys), sha256, fetch, pause_seconds)
+        download_to(path, Remote.at(weights.place, request.keys), sha256, fetch)
     found = _NAMED_BY_DIGEST.search(file)
     return WeightsFile(path, weights.place, _delete(path), found[1] if found else "")
 

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def write_weights(
-    layout: Layout, folder: Path, models: Mapping[str, WeightedNetwork], fetch: Fetch, pause_seconds: float = 1.0
-) -> None:
+def write_weights(layout: Layout, folder: Path, models: Mapping[str, WeightedNetwork], fetch: Fetch) -> None:
     """Brings, verifies, converts and describes every model's weights.
 
     Args:
@@ -42,7 +40,6 @@ def write_weights(
             `weights.safetensors`.
         models: their sections by name.
         fetch: limits of downloading and the licences allowed.
-        pause_seconds: wait before the first retry of a broken connection; doubled each time, at most 60 s.
 
     Raises:
         ParamsError: an architecture or weights are unknown, the weights belong to another architecture, or a key
@@ -51,11 +48,7 @@ def write_weights(
             is unknown or not allowed; published weights are not pinned (all missing digests are told at once).
     """
     wanted = [WeightsRequest(name, model, choose_weights(name, model, fetch)) for name, model in models.items()]
-    came = {
-        each.name: get_weights_file(layout, each, fetch, pause_seconds)
-        for each in wanted
-        if each.model.weights != "none"
-    }
+    came = {each.name: get_weights_file(layout, each, fetch) for each in wanted if each.model.weights != "none"}
     _refuse_unpinned([(each, came[each.name]) for each in wanted if each.name in came])
     for each in wanted:
         (folder / each.name).mkdir()

@@ -97,3 +97,9 @@ def file_server(_running_server: FileServer, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     _running_server.__dict__.update(FileServer(port=_running_server.port).__dict__)
     return _running_server
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once."""
+    monkeypatch.setattr("podium.sources.transfer.FIRST_PAUSE", 0.0)

@@ -22,7 +22,7 @@ def dataset(site: Site, **more: Any) -> OpenImagesDataset:
 
 
 def listing(site: Site, folder: Path, fetch: Fetch = PATIENT, **more: Any) -> Listing:
-    source = read_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0)
+    source = read_openimages(dataset(site, **more), fetch, folder)
     return source.listing
 
 
@@ -42,7 +42,7 @@ def bring(
     site: Site, folder: Path, fetch: Fetch = PATIENT, **more: Any
 ) -> tuple[list[str], dict[str, str], set[bytes]]:
     """Paths that can be read, reasons for the others, and the bytes read."""
-    source = read_openimages(dataset(site, **more), fetch, folder, pause_seconds=0.0)
+    source = read_openimages(dataset(site, **more), fetch, folder)
     ready = source.prepare(source.listing.images)
     return (
         sorted({i.path for i in ready.images}),

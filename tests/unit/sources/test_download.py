@@ -6,7 +6,6 @@ import hashlib
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -16,13 +15,13 @@ from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.download import download, download_to
+from podium.sources.download import download as get
+from podium.sources.download import download_to
 from podium.sources.locations import Remote, without_secrets
 from tests.unit.sources.conftest import FileServer
 
 DATA = Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
-get = partial(download, pause_seconds=0.0)
 PATIENT, ONE_TRY = Fetch(retries=3, timeout_seconds=5), Fetch(retries=0, timeout_seconds=5)
 
 
@@ -212,7 +211,7 @@ def test_a_full_disk_is_one_line(file_server: FileServer, tmp_path: Path, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("podium.sources.http_transfer.HttpTransfer._write", full)
+    monkeypatch.setattr("podium.sources.transfer.HttpTransfer._write", full)
     with pytest.raises(DataError, match="no space left on the device while writing .*my_photos.zip.part.*goes on"):
         get(file_server.url, SHA256, tmp_path, PATIENT)
 
@@ -245,7 +244,7 @@ def test_a_pipe_sees_plain_lines(
 
 def get_unpinned(server: FileServer, folder: Path, fetch: Fetch = PATIENT) -> bytes:
     target = folder / "tables" / "boxes.csv"
-    download_to(target, Remote("boxes.csv", lambda: server.url), None, fetch, pause_seconds=0.0)
+    download_to(target, Remote("boxes.csv", lambda: server.url), None, fetch)
     return target.read_bytes()
 
 
@@ -321,5 +320,5 @@ def test_an_address_that_expires_is_asked_for_again(file_server: FileServer, tmp
     addresses = [f"{file_server.url}&signature=5ecre7-{number}" for number in range(3)]
     file_server.cuts = [10, 20]
     remote = Remote("kaggle:me/photos", lambda: addresses.pop(0))
-    download_to(tmp_path / "a" / "photos.zip", remote, SHA256, PATIENT, pause_seconds=0.0)
+    download_to(tmp_path / "a" / "photos.zip", remote, SHA256, PATIENT)
     assert addresses == [] and file_server.requests[1:] == [("bytes=10-", '"v1"'), ("bytes=30-", '"v1"')]

@@ -3,20 +3,18 @@
 import errno
 import os
 import random
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from podium.config.dataset import Fetch
 from podium.core.errors import DataError
-from podium.sources.download import download_many
+from podium.sources.download import download_many as bring
 from tests.site import Site
 
 PATIENT = Fetch(retries=3, timeout_seconds=5, connections=4)
 RANDOM = random.Random(0)
 FILES = {f"{n % 3}/{n:02}.jpg": RANDOM.randbytes(RANDOM.randrange(1, 40_000)) for n in range(30)}
-bring = partial(download_many, pause_seconds=0.0)
 
 
 @pytest.fixture(autouse=True)

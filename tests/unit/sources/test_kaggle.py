@@ -109,7 +109,7 @@ def dataset(location: str = "misrakahmed/vegetables/versions/3", **more: object)
 
 
 def listing(downloads: Path, asked: KaggleDataset, fetch: Fetch = PATIENT) -> Listing:
-    source = open_kaggle(Layout(downloads), asked, fetch, pause_seconds=0.0)
+    source = open_kaggle(Layout(downloads), asked, fetch)
     for image in source.listing.images:
         assert source.read(image.path) == GOOD[f"{asked.inside}/{image.path}"]
     return source.listing

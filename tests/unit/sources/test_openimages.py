@@ -83,7 +83,7 @@ def test_a_box_on_the_stored_picture_frames_the_same_thing_on_the_upright_one(
     world.put_on(site)
     world.put_in(tmp_path / "open")
     place = {"location": str(tmp_path / "open")} if local else {}
-    source = read_openimages(dataset(site, subsets=["train"], **place), PATIENT, tmp_path, 0.0)
+    source = read_openimages(dataset(site, subsets=["train"], **place), PATIENT, tmp_path)
     man = next(image for image in source.prepare(source.listing.images).images if image.label == "person")
     with Image.open(io.BytesIO(source.read(man.path))) as opened:
         upright = np.asarray(ImageOps.exif_transpose(opened))[..., 0]

@@ -135,6 +135,6 @@ def test_dropping_rows_on_the_way_changes_nothing(
     world.put_on(site)
     expected = listing(site, tmp_path, limit_per_class=15)
     monkeypatch.setattr("podium.sources.openimages_tables._SPARE_ROWS", 0)
-    monkeypatch.setattr("podium.sources.csv_stream.BLOCK", 2_000)  # many small batches
+    monkeypatch.setattr("podium.sources.openimages_tables._BLOCK", 2_000)  # many small batches
     monkeypatch.setattr("podium.sources.openimages_tables._PAIRS_AT_ONCE", 10)
     assert listing(site, tmp_path, limit_per_class=15) == expected

@@ -338,7 +338,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "images outside of data": ({"images": "photos"}, ParamsError, "dataset.images 'photos' lies outside data/"),
     "no such folder": ({"images": "data/nowhere"}, DataError, "correct dataset.images"),
     "no such table": ({"location": "data/t.csv"}, DataError, "does not exist"),
-    "a folder": ({"location": "data"}, DataError, "is a folder, not a table"),
+    "a folder": ({"location": "data"}, DataError, "is a folder, not a file"),
 }
 
 

@@ -60,12 +60,12 @@ def wanted(*numbers: int) -> list[tuple[str, str]]:
 
 def test_a_broken_connection_is_tried_again(tmp_path: Path) -> None:
     ShakyFileSystem.failures = {"/3.jpg": 2}
-    assert download_many(wanted(*range(5)), tmp_path, Fetch(retries=2), pause_seconds=0) == {}
+    assert download_many(wanted(*range(5)), tmp_path, Fetch(retries=2)) == {}
     assert {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()} == {str(i): b"%d" % i for i in range(5)}
 
 
 def test_a_file_that_is_not_there_is_named_and_the_others_come(tmp_path: Path) -> None:
-    refused = download_many(wanted(1, 9), tmp_path, Fetch(), pause_seconds=0)
+    refused = download_many(wanted(1, 9), tmp_path, Fetch())
     assert list(refused) == ["a/9"] and refused["a/9"]
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["1"]
 
@@ -74,18 +74,18 @@ def test_a_connection_that_stays_down_ends_it_and_the_next_run_goes_on(tmp_path:
     ShakyFileSystem.failures = {"/4.jpg": 1}
     one = Fetch(retries=0, connections=1)
     with pytest.raises(DataError, match=r"4\.jpg cannot be downloaded \(reset by peer\).*came so far are kept"):
-        download_many(wanted(*range(5)), tmp_path, one, pause_seconds=0)
-    assert download_many(wanted(*range(5)), tmp_path, one, pause_seconds=0) == {}
+        download_many(wanted(*range(5)), tmp_path, one)
+    assert download_many(wanted(*range(5)), tmp_path, one) == {}
     assert ShakyFileSystem.reads == [f"/{i}.jpg" for i in (0, 1, 2, 3, 4, 4)]
 
 
 def test_one_pinned_file_is_fetched_once_and_checked(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"2").hexdigest()
     for _ in range(2):
-        assert download("shaky://2.jpg", digest, tmp_path, Fetch(), pause_seconds=0).read_bytes() == b"2"
+        assert download("shaky://2.jpg", digest, tmp_path, Fetch()).read_bytes() == b"2"
     assert ShakyFileSystem.reads == ["/2.jpg"]
     with pytest.raises(DataError, match="has sha256 .* asks for 000"):
-        download("shaky://2.jpg", "0" * 64, tmp_path, Fetch(), pause_seconds=0)
+        download("shaky://2.jpg", "0" * 64, tmp_path, Fetch())
     assert [p.name for p in tmp_path.glob("*/*")] == ["2.jpg"]
 
 
@@ -93,10 +93,10 @@ def test_an_error_of_the_library_behind_a_protocol_is_told_in_one_line(tmp_path:
     ShakyFileSystem.strangers = ["/2.jpg"]
     said = r"shaky://2\.jpg cannot be read \(NoCredentials: Unable to locate credentials\): give the credentials where"
     with pytest.raises(DataError, match=said) as caught:
-        download_many([("a", "shaky://2.jpg")], tmp_path, Fetch(retries=0), pause_seconds=0)
+        download_many([("a", "shaky://2.jpg")], tmp_path, Fetch(retries=0))
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=said):
-        download("shaky://2.jpg", "0" * 64, tmp_path, Fetch(retries=0), pause_seconds=0)
+        download("shaky://2.jpg", "0" * 64, tmp_path, Fetch(retries=0))
 
 
 def test_a_library_that_cannot_even_be_set_up_is_told_in_one_line(
@@ -107,4 +107,4 @@ def test_a_library_that_cannot_even_be_set_up_is_told_in_one_line(
 
     monkeypatch.setattr(ShakyFileSystem, "_get_kwargs_from_urls", refuse)
     with pytest.raises(DataError, match=r"shaky://2\.jpg cannot be opened \(NoCredentials: no such profile\)"):
-        download("shaky://2.jpg?token=5ecret", "0" * 64, tmp_path, Fetch(retries=0), pause_seconds=0)
+        download("shaky://2.jpg?token=5ecret", "0" * 64, tmp_path, Fetch(retries=0))

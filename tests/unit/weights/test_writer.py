@@ -43,7 +43,7 @@ def model_from_hub(sha256: str | None, **keys: str) -> ModelSection:
 def written(layout: Layout, models: dict[str, ModelSection], fetch: Fetch | None = None) -> Path:
     layout.weights.mkdir(parents=True, exist_ok=True)
     folder = Path(layout.weights)
-    write_weights(layout, folder, models, fetch or Fetch(retries=0), pause_seconds=0)
+    write_weights(layout, folder, models, fetch or Fetch(retries=0))
     return folder
 
 
