@@ -239,17 +239,14 @@ def _plain(frozen: Frozen, epochs: int, rate: float) -> Iterator[tuple[float, fl
     task = frozen.task(epochs, rate)
     train, val = loaders(task, expert=False)
     network = frozen.network()
-    still = [
-        network.get_submodule(name) for name in Plan.of(network, frozen.config(1), frozen.image_size).frozen_blocks
-    ]
+    still = Plan.of(network, frozen.config(1), frozen.image_size).frozen or nn.Sequential()
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, rate, weight_decay=DECAY)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate(task, len(train)))
     smoothed, exact = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), nn.CrossEntropyLoss(reduction="sum")
     for _ in range(epochs):
         network.train()
-        for block in still:
-            block.eval()
+        still.eval()
         for x, y in train:
             optimizer.zero_grad()
             smoothed(network(x), y).backward()

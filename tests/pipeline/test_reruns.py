@@ -36,7 +36,7 @@ TABLE = [
     ("curation/splits.py", "preprocess"),
     ("curation/probes.py", "validate"),
     ("data/decode.py", "preprocess"),
-    ("data/augment/geometry.py", "tune train evaluate"),
+    ("data/augment/batch.py", "tune train evaluate"),
     ("data/loader.py", "tune train"),
     ("models/zoo/families.py", "tune train evaluate"),
     ("analysis/metrics.py", "evaluate compare"),

@@ -1,4 +1,4 @@
-"""What a frozen part gives for every image, computed once per view and kept on disk for all trials of a study.
+"""Activations: what the frozen blocks give for every image, computed once per view and kept on disk for a study.
 
 With `train.views: K` every image has K changed versions, taken in turn by the epochs, so what never learns
 needs to see each of them once. Its outputs are rounded to bfloat16 and memory-mapped. A view is written, whole or not
@@ -33,17 +33,12 @@ _LOG = logging.getLogger(__name__)
 
 BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
 
-_LOCK = "lock"
 _GIB = 2**30
 _BYTES = 2  # of a bfloat16
 
 
 class Activations:
-    """Inputs of the trainable part: kept on disk, or computed when asked for.
-
-    Attributes:
-        entry: the folder of what is kept; None where the budget is too small.
-    """
+    """Inputs of the trainable part: kept on disk, or computed when asked for. `entry`: its folder, or None."""
 
     def __init__(self, job: Job, frozen: nn.Sequential) -> None:
         """Decides whether outputs are kept; nothing is computed yet but one image.
@@ -60,6 +55,8 @@ class Activations:
         self._kept: dict[str, NDArray[np.uint16]] = {}
         self._drawn: tuple[int, Augmentation] | None = None
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
+        # whether values lie on disk as (N, H, W, C), which is how channels_last memory lies
+        self._channels_last = len(self._shape) == 3 and job.compute.memory_format is torch.channels_last
         count = self._views * len(job.train) + len(job.val)
         gib = count * math.prod(self._shape) * _BYTES / _GIB
         self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
@@ -70,17 +67,13 @@ class Activations:
             )
 
     def prepare(self, epoch: int) -> None:
-        """Computes what an epoch needs and is not kept yet, with progress; `train` and `val` then only read.
+        """Computes what an epoch (from 0) needs and is not kept yet, with progress; `train` and `val` then only read.
 
-        Args:
-            epoch: from 0.
-
-        Raises:
-            DataError: the disk is full, or what is kept is damaged.
+        Raises a `DataError` where the disk is full, or where what is kept is damaged; so do `train` and `val`.
         """
         if self.entry is not None:
-            self._load_view(self._job.train, epoch % self._views)
-            self._load_view(self._job.val, None)
+            self._load_view(self.entry, self._job.train, epoch % self._views)
+            self._load_view(self.entry, self._job.val, None)
 
     def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
         """The trainable part's input for some training images, as the epoch's view shows them.
@@ -91,9 +84,6 @@ class Activations:
 
         Returns:
             Shape (B, ...), on the device, in the layout and the dtype of `runtime`; its values are bfloat16's.
-
-        Raises:
-            DataError: the disk is full, or what is kept is damaged.
         """
         return self._batch(self._job.train, epoch % self._views, rows)
 
@@ -105,7 +95,7 @@ class Activations:
         if self.entry is None:
             values = self._compute(split, view, rows)
         else:
-            values = torch.from_numpy(self._load_view(split, view)[rows]).view(torch.bfloat16)
+            values = torch.from_numpy(self._load_view(self.entry, split, view)[rows]).view(torch.bfloat16)
             values = values.permute(0, 3, 1, 2) if self._channels_last else values
         compute = self._job.compute
         values = values.to(compute.device, compute.dtype)
@@ -132,33 +122,31 @@ class Activations:
             self._drawn = view, augment.draw(self._job.recipe.augment, random, len(split), size)
         return self._drawn[1]
 
-    def _load_view(self, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
+    def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
         name = "unchanged" if view is None else f"view-{view:03d}"
-        if name not in self._kept and self.entry is not None:
-            path = self.entry / f"{name}.npy"
-            self.entry.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.entry.parent / _LOCK):  # of trials side by side one writes, and none removes meanwhile
-                self.entry.mkdir(exist_ok=True)
+        if name not in self._kept:
+            path = entry / f"{name}.npy"
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(entry.parent / "lock"):  # of trials side by side one writes, and none removes meanwhile
+                entry.mkdir(exist_ok=True)
                 if not _digest_file(path).is_file():
-                    self._make_room(math.prod((len(split), *self._shape)) * _BYTES)
+                    self._make_room(entry, math.prod((len(split), *self._shape)) * _BYTES)
                     self._write(path, split, view)
                     write_text(_digest_file(path), sha256_file(path))
                 self._kept[name] = _open_memory_map(path)
         return self._kept[name]
 
-    def _make_room(self, needed: int) -> None:
+    def _make_room(self, entry: Path, needed: int) -> None:
         """Removes other entries, those not written to for the longest first, until the budget allows more bytes.
 
         A study whose trials change images or freeze other layers has an entry for each kind. What another process
         reads at the moment stays readable for it.
         """
-        if self.entry is None:
-            return
-        entries = sorted((e for e in self.entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
+        entries = sorted((e for e in entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
         sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
         for other in entries:
-            if other != self.entry and sum(sizes.values()) + needed > self._cache.gib * _GIB:
+            if other != entry and sum(sizes.values()) + needed > self._cache.gib * _GIB:
                 shutil.rmtree(other)
                 del sizes[other]
 
@@ -169,7 +157,8 @@ class Activations:
 
         changes = None if view is None else self._changes(view)
         what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
-        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *self._stored_shape)}
+        shape = (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *shape)}
         with (
             replacing(path) as temporary,
             temporary.open("wb") as out,
@@ -181,16 +170,6 @@ class Activations:
                 values = values.permute(0, 2, 3, 1) if self._channels_last else values
                 out.write(values.contiguous().view(torch.uint16).cpu().numpy().data)
                 advance(len(rows))
-
-    @property
-    def _channels_last(self) -> bool:
-        """Whether values lie on disk as (N, H, W, C), which is how channels_last memory lies."""
-        return len(self._shape) == 3 and self._job.compute.memory_format is torch.channels_last
-
-    @property
-    def _stored_shape(self) -> tuple[int, ...]:
-        """The shape of one image's values on disk."""
-        return (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
 
     def _digest(self) -> str:
         """Names all that decides what is kept, but for the number of views."""
@@ -213,12 +192,7 @@ class Activations:
 
 
 def remove_other_entries(folder: Path, entry: Path | None) -> None:
-    """Removes what earlier recipes, weights or data of a model left behind.
-
-    Args:
-        folder: of the model; nobody else is at work in it.
-        entry: what stays; None = nothing.
-    """
+    """Removes from a model's folder what earlier recipes, weights or data left behind; `entry` stays."""
     for other in folder.iterdir() if folder.is_dir() else ():
         if other.is_dir() and other != entry:
             shutil.rmtree(other)

@@ -5,7 +5,7 @@ processes each reads its own part of a batch, or all of it where images of a bat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,27 +49,16 @@ class Batch:
 
     def micro_batch(self, begin: int, end: int) -> "Batch":
         """Some of the images, for a micro-batch."""
-
-        def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor[begin:end]
-
-        return Batch(
-            step=self.step,
-            rows=self.rows,
-            x=self.x[begin:end],
-            labels=self.labels[begin:end],
-            counts=cut(self.counts),
-            others=cut(self.others),
-            share=cut(self.share),
-        )
+        cut = {name: value[begin:end] for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **cut)  # type: ignore[arg-type]  # these fields are tensors
 
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Gives the batches of a job. `features`: of its frozen part, where they are kept."""
+    """Gives the batches of a job, from the activations of its frozen blocks where it has views."""
 
     job: Job
-    features: Activations | None
+    activations: Activations | None
 
     @classmethod
     def of(cls, job: Job, frozen: nn.Sequential | None) -> "BatchLoader":
@@ -90,45 +79,40 @@ class BatchLoader:
 
     def prepare(self, epoch: int) -> None:
         """Has what an epoch needs of the frozen part kept on disk, by the first process for all."""
-        if self.features is not None:
+        if self.activations is not None:
             if distributed.is_main_process():
-                self.features.prepare(epoch)
+                self.activations.prepare(epoch)
             distributed.barrier()
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        """The steps of an epoch.
-
-        Args:
-            epoch: from 0.
-
-        Yields:
-            Batches in order, with their changes: those of the step, or those of the epoch's view.
-        """
+        """The steps of an epoch (from 0) in order, images changed as the step or the epoch's view says."""
         job, recipe = self.job, self.job.recipe
         labels = job.train.labels
         order = loader.epoch_order(labels, recipe.sampling, job.seed, epoch)
         steps = [order[begin:end] for begin, end in loader.batch_boundaries(len(order), recipe.batch_size)]
-        inputs = self._activations(steps, epoch) if self.features else self._changed(steps, epoch)
+        inputs: Iterator[tuple[torch.Tensor, Augmentation | None]] = self._changed(steps, epoch)
+        if self.activations:
+            kept = self.activations
+            inputs = ((kept.train(rows[self._part(len(rows))[0]], epoch), None) for rows in steps)
         for number, (rows, (x, change)) in enumerate(zip(steps, inputs, strict=True)):
             step = epoch * len(steps) + number
             mine, counts = self._part(len(rows))
-            batch = Batch(step, rows, x, self._on_device(labels[rows[mine]]), counts)
+            others = share = None
             if change is not None and change.mixes:
                 others = self._on_device(labels[rows[change.partner[mine]]])
                 share = self._on_device(change.share[mine].astype(np.float32))
-                batch = Batch(step, rows, x, batch.labels, counts, others, share)
-            yield batch
+            yield Batch(step, rows, x, self._on_device(labels[rows[mine]]), counts, others, share)
 
     def val(self) -> Iterator[Batch]:
         """This process's part of the validation images, unchanged."""
         job = self.job
         own = distributed.own_part(len(job.val))
         parts = [own[begin:end] for begin, end in loader.batch_boundaries(len(own), job.recipe.batch_size)]
-        if self.features:
-            inputs = (self.features.val(rows) for rows in parts)
+        if self.activations:
+            inputs = (self.activations.val(rows) for rows in parts)
         else:
             read = loader.prefetch(lambda rows: job.compute.pin(job.val.images(rows)), parts)
-            inputs = (job.compute.place_batch(self._normalise(pixels)) for pixels in read)
+            inputs = (job.compute.place_batch(self._normalised(pixels)) for pixels in read)
         for number, (rows, x) in enumerate(zip(parts, inputs, strict=True)):
             yield Batch(number, rows, x, self._on_device(job.val.labels[rows]))
 
@@ -157,13 +141,6 @@ class BatchLoader:
             x = apply(pixels, change if whole else change.take(mine), job.mean, job.std)
             yield job.compute.place_batch(x[mine] if whole and distributed.world_size() > 1 else x), change
 
-    def _activations(
-        self, steps: list[NDArray[np.int64]], epoch: int
-    ) -> Iterator[tuple[torch.Tensor, Augmentation | None]]:
-        for rows in steps:
-            if self.features is not None:
-                yield self.features.train(rows[self._part(len(rows))[0]], epoch), None
-
     def _part(self, count: int) -> tuple[NDArray[np.int64], torch.Tensor | None]:
         """Positions of this process's images in a batch, and which of them count."""
         own = distributed.own_part(count)
@@ -173,7 +150,7 @@ class BatchLoader:
         counts = np.repeat([1, 0], [len(own), missing]).astype(np.float32)
         return np.concatenate([own, np.arange(missing)]), self._on_device(counts)
 
-    def _normalise(self, pinned: torch.Tensor) -> torch.Tensor:
+    def _normalised(self, pinned: torch.Tensor) -> torch.Tensor:
         return normalise(self.job.compute.copy_to_device(pinned), self.job.mean, self.job.std, self.job.compute.device)
 
     def _on_device(self, values: NDArray[np.generic]) -> torch.Tensor:

@@ -64,15 +64,9 @@ class BlockSequence:
 
 
 def block_names(module: nn.Module) -> list[str]:
-    """Names of a network's blocks in the order in which they were made.
+    """Dotted names of a network's blocks in the order in which they were made; no block holds another.
 
     A composed network (backbone, attention, head) has the blocks of its backbone under `backbone.`.
-
-    Args:
-        module: a network.
-
-    Returns:
-        Dotted names of submodules, none of which holds another.
     """
     return _names(module, _CONTAINERS)
 
@@ -84,10 +78,6 @@ def find_blocks(module: nn.Module, network: Network) -> BlockSequence:
     size the last maps could all be one pixel. A stage without parameters joins the one before. The last stage is the
     head: all that follows the last feature map of more than one pixel, with attention that was added to a backbone.
     Without feature maps, stages are the embedding, each block, and the head, as this module's first lines say.
-
-    Args:
-        module: the network that `network` describes; left as it was.
-        network: its architecture tells the usual size.
 
     Raises:
         ModelError: the network does not take images of its usual size.
@@ -105,22 +95,16 @@ def find_blocks(module: nn.Module, network: Network) -> BlockSequence:
         end = 0
     body = _merge_fixed(module, _by_resolution(called[:end], sides))
     unused = tuple(name for name in names if name not in shapes)
-    if not body or _lists(module, unused):  # a list is never called itself, but what is in it may be
+    lists = [name for name in unused if isinstance(module.get_submodule(name), nn.ModuleList)]
+    if not body or has_parameters(module, lists):  # a list is never called itself, but what is in it may be
         return _by_methods(module, side)
-    return BlockSequence(_tuples([*body, called[end:]]), unused)
+    return BlockSequence((*body, tuple(called[end:])), unused)
 
 
 def skip_fixed(module: nn.Module, names: Sequence[str]) -> str:
-    """The first of some blocks that does not merely transform, such as pooling, the same way in training.
+    """The first of one or more blocks that does not merely transform, such as pooling, the same way in training.
 
-    What is stored after a pooling layer is smaller than what is stored before it.
-
-    Args:
-        module: the network.
-        names: consecutive blocks, at least one.
-
-    Returns:
-        Its name; the last block where all merely transform.
+    The last block where all merely transform. What is stored after a pooling layer is smaller than what is before it.
     """
     return next((name for name in names if not _is_fixed(module.get_submodule(name))), names[-1])
 
@@ -206,17 +190,7 @@ def _by_methods(module: nn.Module, side: int) -> BlockSequence:
     body = _merge_fixed(module, _by_block([*learning, *before]))
     if not body or not has_parameters(module, head):
         return BlockSequence((), tuple(names))
-    return BlockSequence(_tuples([*body, head]), tuple(name for name in never if name not in learning), by_methods=True)
-
-
-def _tuples(stages: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(stage) for stage in stages)
-
-
-def _lists(module: nn.Module, names: Sequence[str]) -> list[str]:
-    """Those of some blocks that are lists of something that learns."""
-    of = [name for name in names if isinstance(module.get_submodule(name), nn.ModuleList)]
-    return [name for name in of if has_parameters(module, [name])]
+    return BlockSequence((*body, tuple(head)), tuple(name for name in never if name not in learning), by_methods=True)
 
 
 def _by_block(names: Sequence[str]) -> list[list[str]]:
@@ -241,14 +215,14 @@ def _by_resolution(names: Sequence[str], sides: Mapping[str, int]) -> list[list[
     return groups
 
 
-def _merge_fixed(module: nn.Module, groups: list[list[str]]) -> list[list[str]]:
+def _merge_fixed(module: nn.Module, groups: list[list[str]]) -> list[tuple[str, ...]]:
     """Groups that can learn: one without parameters joins the one before, and so does the one after such a first."""
-    merged: list[list[str]] = []
+    merged: list[tuple[str, ...]] = []
     for group in groups:
         if merged and not (has_parameters(module, group) and has_parameters(module, merged[-1])):
-            merged[-1] += group
+            merged[-1] += tuple(group)
         else:
-            merged.append(group)
+            merged.append(tuple(group))
     return merged
 
 

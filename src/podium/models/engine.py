@@ -43,7 +43,7 @@ class FitResult:
         progress: all epochs.
         images_seen: by the network, over all epochs.
         stopped_early: whether early stopping ended the run.
-        features: where what a frozen part gives is kept on disk; None where it is not.
+        activations: where those of the frozen blocks are kept on disk; None where they are not.
     """
 
     best: dict[str, torch.Tensor]
@@ -51,7 +51,7 @@ class FitResult:
     progress: Progress
     images_seen: int
     stopped_early: bool
-    features: Path | None
+    activations: Path | None
 
 
 def fit(
@@ -60,13 +60,10 @@ def fit(
     """Trains a network.
 
     Args:
-        job: data, recipe, runtime, seed.
+        job: what is fitted.
         module: with its first weights; changed in place.
         callbacks: told of each epoch, after its checkpoint is safe.
         checkpoint: where to save each epoch and to go on from; None for a run that is not resumed.
-
-    Returns:
-        Best weights and history.
 
     Raises:
         Diverged: a loss is infinite or not a number; the message names the step and the images of its batch.
@@ -87,7 +84,7 @@ class _Run:
         self._checkpoint = checkpoint
         self._learner = Learner(job, module)
         self._loader = BatchLoader.of(job, self._learner.plan.frozen)
-        self._learner.given_activations = self._loader.features is not None
+        self._learner.given_activations = self._loader.activations is not None
         self._schedule = Schedule(job.recipe, self._loader.steps_per_epoch)
         self._progress, saved = checkpoint.restore() if checkpoint else (Progress(), {})
         self._best = select("best/", saved)
@@ -125,7 +122,7 @@ class _Run:
             progress=self._progress,
             images_seen=len(history) * len(job.train),
             stopped_early=len(history) < recipe.epochs,
-            features=self._loader.features.entry if self._loader.features else None,
+            activations=self._loader.activations.entry if self._loader.activations else None,
         )
 
     def _stops_early(self) -> bool:
@@ -139,15 +136,10 @@ class _Run:
             self._checkpoint.save(self._progress, {**self._learner.state(), **best})
 
     def _epoch(self, val_losses: list[float], advance: Advance) -> EpochResult:
-        """Trains one epoch and validates it.
+        """Trains one epoch, after those of `val_losses`, and validates it.
 
-        Args:
-            val_losses: of the epochs before it.
-            advance: told of each step.
-
-        Returns:
-            Training figures of the batches as they were learned (augmented, weights changing), validation figures of
-            the weights after the last step, or of their average.
+        Training figures are of the batches as they were learned (augmented, weights changing), validation figures of
+        the weights after the last step, or of their average.
         """
         epoch, learner = len(val_losses), self._learner
         self._loader.prepare(epoch)
@@ -187,8 +179,7 @@ class _StepMetrics:
     """Losses and hits of the steps of an epoch. On CUDA they are read one step late, so that Python need not wait."""
 
     def __init__(self, job: Job, epoch: int) -> None:
-        self._job = job
-        self._epoch = epoch
+        self._job, self._epoch = job, epoch
         self._late = 1 if job.compute.device.type == "cuda" else 0
         self._waiting: list[tuple[int, NDArray[np.int64], float, Callable[[], list[float]]]] = []
         self._sums = [0.0, 0.0]

@@ -40,8 +40,6 @@ class Plan:
         frozen: the frozen blocks, in evaluation mode; None where all of the network learns.
         trainable: the rest, with the network's own parameters, buffers and tensor names; without frozen blocks the
             network itself.
-        split_point: the first block of the trainable part; None without frozen blocks.
-        frozen_blocks: their names.
         depth: of every trainable parameter: 0 in the head, 1 in the last stage, and so on. Rates fall with it.
         stage_of: the same number for every block of the trainable part.
         unfreeze_every: epochs after which one more stage learns, beginning with the head; None = all at once.
@@ -49,8 +47,6 @@ class Plan:
 
     frozen: nn.Sequential | None
     trainable: nn.Module
-    split_point: str | None
-    frozen_blocks: tuple[str, ...]
     depth: Mapping[str, int]
     stage_of: Mapping[str, int]
     unfreeze_every: int | None
@@ -60,8 +56,8 @@ class Plan:
         """Finds what learns, and proves that the network can be split there.
 
         Args:
-            module: as `zoo.create` made it for `model`, on its device. Afterwards the parameters of the trainable
-                part require gradients, and no others.
+            module: as `zoo.create` made it, on its device. Afterwards the parameters of the trainable part require
+                gradients, and no others.
             config: whose `trainable`, `layer_decay` and `unfreeze_every` are followed.
             image_size: pixels a side.
 
@@ -72,35 +68,32 @@ class Plan:
         module.requires_grad_(True)
         if config.trainable == "all" and recipe.layer_decay == 1 and recipe.unfreeze_every is None:
             flat = {name: 0 for name, _ in module.named_parameters()}  # all at the same rate: no sequence is needed
-            return cls(None, module, None, (), flat, {}, None)
+            return cls(None, module, flat, {}, None)
         found = blocks.find_blocks(module, config)
         if not found.stages:
             raise ModelError(blocks.not_freezable(config))
         first = find_split_point(module, found, config.trainable)
         before = found.names[: found.names.index(first)]
-        if not has_parameters(module, before):
-            stage_of = _depths(found, found.names[0], unused=True)
-            return cls(None, module, None, (), _of_parameters(module, stage_of), stage_of, recipe.unfreeze_every)
-        frozen, trainable = split_network(module, found, first, _example(image_size, next(module.parameters()).device))
-        module.requires_grad_(False)
-        trainable.requires_grad_(True)
-        frozen.eval()
-        stage_of = _depths(found, first, unused=False)
-        return cls(
-            frozen, trainable, first, before, _of_parameters(trainable, stage_of), stage_of, recipe.unfreeze_every
-        )
+        frozen: nn.Sequential | None = None
+        trainable, unused = module, found.unused
+        if has_parameters(module, before):
+            example = _example(image_size, next(module.parameters()).device)
+            (frozen, trainable), unused = split_network(module, found, first, example), ()
+            module.requires_grad_(False)
+            trainable.requires_grad_(True)
+            frozen.eval()
+        else:
+            before = ()
+        # stages from the head; what evaluation does not use is with the head, where it is still there
+        depths = {name: depth for depth, stage in enumerate(reversed(found.stages)) for name in stage}
+        stage_of = {name: depths[name] for name in found.names[len(before) :]} | dict.fromkeys(unused, 0)
+        return cls(frozen, trainable, _of_parameters(trainable, stage_of), stage_of, recipe.unfreeze_every)
 
     def learn(self, epoch: int) -> bool:
-        """Readies the trainable part for an epoch of training.
+        """Readies the trainable part for an epoch, from 0; returns whether other parameters learn than before.
 
         What learns is put in training mode and gets gradients; stages whose turn has not come are in evaluation mode,
         without gradients, so no optimiser moves them, not even by weight decay.
-
-        Args:
-            epoch: from 0.
-
-        Returns:
-            Whether other parameters learn than in the epoch before.
         """
         reach = self._reach(epoch)
         self.trainable.train()
@@ -121,18 +114,13 @@ class Plan:
 def find_split_point(
     module: nn.Module, found: BlockSequence, trainable: Literal["all", "head", "last_stage"] | From
 ) -> str:
-    """The first block that learns.
+    """The first block that learns, of a sequence with stages.
 
     For `head` and `last_stage`, pooling and activations that a stage begins with count as what is before it: they
     have nothing to learn, and their output is smaller than their input.
 
-    Args:
-        module: the network.
-        found: its sequence, with stages.
-        trainable: `all`, `head`, `last_stage`, or the name of a block, or of something that holds blocks.
-
     Raises:
-        ModelError: there is no such block; the nearest names are given.
+        ModelError: there is no block of the name in `trainable`; the nearest names are given.
     """
     match trainable:
         case From():
@@ -157,13 +145,6 @@ def _find_block(names: Sequence[str], wanted: str) -> str:
         f"trainable.from: the network has no block {wanted!r}{nearest(wanted, known)}: `podium models NAME` lists its "
         f"blocks, from {names[0]} to {names[-1]}"
     )
-
-
-def _depths(found: BlockSequence, first: str, unused: bool) -> dict[str, int]:
-    """Stages from the head for each block from `first` on; those that evaluation does not use are with the head."""
-    of = {name: depth for depth, stage in enumerate(reversed(found.stages)) for name in stage}
-    depths = {name: of[name] for name in found.names[found.names.index(first) :]}
-    return depths | dict.fromkeys(found.unused if unused else (), 0)
 
 
 def _of_parameters(trainable: nn.Module, stage_of: Mapping[str, int]) -> dict[str, int]:

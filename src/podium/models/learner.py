@@ -36,16 +36,11 @@ class Learner:
         module: the whole network.
         plan: what of it is frozen: a frozen part that never changes, and a trainable part that learns, now or later.
         limit: how many images are computed at once.
-        given_activations: batches hold the frozen part's activations, so that the trainable part alone is computed; set
-            once they do.
+        given_activations: set once batches hold those of the frozen blocks: the trainable part alone is computed.
     """
 
     def __init__(self, job: Job, module: nn.Module) -> None:
-        """Places a network on the device.
-
-        Args:
-            job: recipe, runtime, seed.
-            module: with its first weights; changed in place.
+        """Places a network with its first weights on the device; it is changed in place.
 
         Raises:
             ModelError: the network cannot be split where `trainable` wants it, or learns from more images at a time.
@@ -93,19 +88,15 @@ class Learner:
         """All that learning has changed, by name; tensors are not copies."""
         kept = {"trainable": self.plan.trainable.state_dict(), "optimiser": optimisers.state(self._optimizer)}
         if self._average is not None:
-            kept["average"] = self._average.state()
+            kept["average"] = self._average.state_dict()
         return {f"{part}/{name}": tensor for part, tensors in kept.items() for name, tensor in tensors.items()}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Goes on from a saved state.
-
-        Args:
-            state: what `state` gave for the same job.
-        """
+        """Goes on from what `state` gave for the same job."""
         self.plan.trainable.load_state_dict(select("trainable/", state))
         optimisers.restore(self._optimizer, select("optimiser/", state))
         if self._average is not None:
-            self._average.load(select("average/", state))
+            self._average.load_state_dict(select("average/", state))
 
     def begin(self, epoch: int) -> None:
         """Gets ready to learn what this epoch lets learn; the rest stays in evaluation mode."""
@@ -117,11 +108,7 @@ class Learner:
             self._compiled = self._job.compute.compile(self._ddp)
 
     def step(self, batch: Batch, rate: float) -> torch.Tensor:
-        """One optimiser step.
-
-        Args:
-            batch: this process's part.
-            rate: of learning, before the scale of each group.
+        """One optimiser step with this process's part of a batch, at a rate before the scale of each group.
 
         Returns:
             float64, shape (2,), on the device: mean loss of the whole batch, and the share of images that were right.
@@ -138,14 +125,11 @@ class Learner:
             clip_grad_norm_(self.plan.trainable.parameters(), self._job.recipe.clip_norm)
         self._optimizer.step()
         if self._average is not None:
-            self._average.update(self.plan.trainable)
+            self._average.update_parameters(self.plan.trainable)
         return distributed.all_reduce(figures)
 
     def validate_batch(self, batch: Batch) -> torch.Tensor:
         """Measures validation images, in evaluation mode.
-
-        Args:
-            batch: of validation.
 
         Returns:
             float64, shape (2,): sum of plain cross entropies (nats), and how many images were right.

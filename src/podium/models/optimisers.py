@@ -56,9 +56,9 @@ def create_optimizer(module: nn.Module, recipe: Train, depth: Mapping[str, int])
         depth: stages below the head (0 = head) of every parameter that is to learn, now or in a later epoch, by name.
 
     Returns:
-        An optimiser of these parameters. Every parameter group has `scale`, what a rate has to be multiplied with,
-        beside the usual keys; a group holds the parameters of one scale that are decayed, or those that are not, and of
-        one stage where stages begin to learn one after the other.
+        An optimiser of these parameters. Every group has `scale`, what a rate has to be multiplied with, beside the
+        usual keys; it holds the parameters of one scale that are decayed, or those that are not, and of one stage where
+        stages begin to learn one after the other.
     """
     exempt: set[str] = set(getattr(module, "no_weight_decay", set)())
     # one group a stage also where stages begin one after the other: torch's fused SGD takes no group in which some
@@ -84,9 +84,6 @@ def create_optimizer(module: nn.Module, recipe: Train, depth: Mapping[str, int])
 def state(optimizer: optim.Optimizer) -> dict[str, torch.Tensor]:
     """All that an optimiser has remembered; its settings come from the recipe.
 
-    Args:
-        optimizer: of `optimiser`.
-
     Returns:
         Tensors by `<parameter's number>/<name>`, and `group <number>/step` where groups count steps.
     """
@@ -101,12 +98,7 @@ def state(optimizer: optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore(optimizer: optim.Optimizer, saved: Tensors) -> None:
-    """Brings a fresh optimiser to a saved state.
-
-    Args:
-        optimizer: of the same module, recipe and depths; changed in place.
-        saved: what `state` gave.
-    """
+    """Brings a fresh optimiser of the same module, recipe and depths to what `state` gave."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     groups = optimizer.state_dict()["param_groups"]
     moments: dict[int, dict[str, torch.Tensor]] = {}
@@ -152,7 +144,7 @@ class Schedule:
         return self.recipe.epochs * self.steps_per_epoch - self.warmup_steps
 
     def rate(self, step: int, val_losses: Sequence[float]) -> float:
-        """The rate of one optimiser step.
+        """The rate of one optimiser step, at least 0.
 
         In the warm-up of W steps it is base * (step + 1) / (W + 1) (Goyal et al. 2017), then base times the factor of
         the schedule.
@@ -160,9 +152,6 @@ class Schedule:
         Args:
             step: from 0 over the whole run.
             val_losses: of the epochs finished before this step.
-
-        Returns:
-            The learning rate, at least 0.
         """
         base = self.recipe.learning_rate
         if step < self.warmup_steps:
@@ -201,13 +190,9 @@ SCHEDULES: dict[str, Callable[[Schedule, int, Sequence[float]], float]] = {
 
 
 def count_cuts(val_losses: Sequence[float]) -> int:
-    """How often schedule `plateau` has cut the rate.
+    """How often schedule `plateau` has cut the rate, given the validation loss of each finished epoch.
 
-    Args:
-        val_losses: one per finished epoch.
-
-    Returns:
-        The number of times the loss failed to improve for more than `PLATEAU_PATIENCE` epochs in a row.
+    It does whenever the loss failed to improve for more than `PLATEAU_PATIENCE` epochs in a row.
     """
     best, bad, count = math.inf, 0, 0
     for loss in val_losses:
@@ -242,7 +227,7 @@ def should_stop(val_losses: Sequence[float], recipe: Train, all_learn_from: int 
     return bad >= rule.patience
 
 
-class Average:
+class Average(AveragedModel):
     """An averaged copy of a network: what is validated and kept where a recipe has `ema_decay`.
 
     The first update copies the weights; update n makes each value m * average + (1 - m) * present with
@@ -252,40 +237,9 @@ class Average:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Starts at the present weights.
-
-        Args:
-            module: placed on its device; it is copied.
-            decay: in (0, 1); about 1 / (1 - decay) steps are averaged over.
-        """
+        """Starts at the present weights of a copy; about 1 / (1 - decay) steps are averaged over."""
+        super().__init__(module, multi_avg_fn=self._average, use_buffers=True)
         self._decay = decay
-        self._averaged = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
-
-    @property
-    def module(self) -> nn.Module:
-        """The averaged network: the same object all the time."""
-        inner: nn.Module = self._averaged.module
-        return inner
-
-    def update(self, module: nn.Module) -> None:
-        """Takes in the weights after a step.
-
-        Args:
-            module: the network that learns; unchanged.
-        """
-        self._averaged.update_parameters(module)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Everything needed to go on, by name; the tensors are the average's own, not copies."""
-        return dict(self._averaged.state_dict())
-
-    def load(self, state: Tensors) -> None:
-        """Goes on from a saved state.
-
-        Args:
-            state: what `state` gave for the same network.
-        """
-        self._averaged.load_state_dict(state)
 
     def _average(
         self,
@@ -297,6 +251,6 @@ class Average:
             for mine, other in zip(averaged, present, strict=True):
                 mine.copy_(other)
             return
-        update = int(self._averaged.n_averaged) + 1  # `updates` says the same, but may lie on an accelerator: waiting
+        update = int(self.n_averaged) + 1  # `updates` says the same, but may lie on an accelerator: waiting
         move = get_ema_multi_avg_fn(min(self._decay, update / (9 + update)))  # type: ignore[no-untyped-call]
         move(averaged, present, updates)

@@ -63,7 +63,7 @@ def train_model(
                 _write(out, model, job, module, fitted, tuned=tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
-            remove_other_entries(layout.features(model), fitted.features)
+            remove_other_entries(layout.features(model), fitted.activations)
             remove_folder(folder)
 
 
@@ -115,7 +115,7 @@ def _write(
         best_epoch=fitted.best_row.epoch,
         images_seen=fitted.images_seen,
         micro_batch_size=fitted.progress.micro_batch_size,
-        cached_prefix=fitted.features is not None,
+        cached_prefix=fitted.activations is not None,
         stopped_early=fitted.stopped_early,
         seed=job.seed,
         runtime=job.compute.identity,

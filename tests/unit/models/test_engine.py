@@ -342,7 +342,7 @@ def test_a_cached_prefix_trains_like_the_same_views_without_a_cache(prepared, tm
     cached = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 1.0, {})), network())
     recomputed = fit(job(prepared, recipe, section=section, cache=ActivationCache(tmp_path, 0.0, {})), network())
     plain = fit(job(prepared, recipe, section=section), network())
-    assert (cached.features is None, recomputed.features, plain.features) == (False, None, None)
+    assert (cached.activations is None, recomputed.activations, plain.activations) == (False, None, None)
     for other, tolerance in ((recomputed, 1e-3), (plain, 2e-2)):  # kept activations are rounded to bfloat16
         for mine, row in zip(cached.progress.history, other.progress.history, strict=True):
             assert mine.train_loss == pytest.approx(row.train_loss, rel=tolerance)

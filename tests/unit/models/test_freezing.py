@@ -101,15 +101,13 @@ def test_attention_and_head_learn_with_the_head_and_the_backbone_need_not_be_nam
     steps(module, plan, what)
     assert {name.partition(".")[0] for name in changed(module, before)} == {"attention", "head"}
     _, plan = planned(a_config(attention="cbam", trainable=From(**{"from": "layer4"})))
-    assert plan.split_point == "backbone.layer4.0"
+    assert next(iter(plan.stage_of)) == "backbone.layer4.0"
 
 
 def test_all_of_a_network_learns_and_is_left_whole():
     module, plan = planned(a_config())
     assert plan.trainable is module
     assert plan.frozen is None
-    assert plan.split_point is None
-    assert plan.frozen_blocks == ()
     assert set(plan.depth.values()) == {0}
     module, plan = planned(a_config(trainable=From(**{"from": "conv1"})))
     assert plan.trainable is module
@@ -124,7 +122,7 @@ def test_a_frozen_prefix_stays_in_evaluation_mode_and_the_tail_shares_the_networ
     names = set(plan.trainable.state_dict())
     assert names < set(module.state_dict())
     assert all(plan.trainable.state_dict()[name].data_ptr() == module.state_dict()[name].data_ptr() for name in names)
-    assert plan.frozen_blocks[-1] == "layer3.0"
+    assert list(plan.frozen)[-1] is module.get_submodule("layer3.0")
 
 
 def test_stages_are_unfrozen_from_the_head_backwards_and_never_beyond_what_may_learn():

@@ -298,7 +298,7 @@ def test_it_is_the_recursion_written_out_with_few_steps_averaged_over_few():
     expected = {}
     for n in range(1, 30):
         change(module, n)
-        average.update(module)
+        average.update_parameters(module)
         keep = 0 if n == 1 else min(0.6, n / (9 + n))
         for name, value in module.state_dict().items():
             before = expected.get(name, torch.zeros_like(value))
@@ -311,7 +311,7 @@ def test_the_module_that_learns_is_not_touched_and_shares_nothing():
     module = biased_network()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     average = Average(module, 0.9)
-    average.update(module)
+    average.update_parameters(module)
     change(average.module, 1)
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
@@ -320,7 +320,7 @@ def test_the_average_of_weights_that_stand_still_are_these_weights():
     module = biased_network()
     average = Average(module, 0.9)
     for _ in range(5):
-        average.update(module)
+        average.update_parameters(module)
     for name, value in average.module.state_dict().items():
         torch.testing.assert_close(value, module.state_dict()[name])
     assert average.module[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -333,15 +333,15 @@ def test_a_restored_average_goes_on_with_the_same_bytes(saved_after):
     again = None
     for n in range(1, 9):
         if n == saved_after + 1:
-            saved = {name: value.clone() for name, value in whole.state().items()}
+            saved = {name: value.clone() for name, value in whole.state_dict().items()}
             again = Average(biased_network(), 0.9)
-            again.load(saved)
+            again.load_state_dict(saved)
         change(module, n)
-        whole.update(module)
+        whole.update_parameters(module)
         if again is not None:
-            again.update(module)
+            again.update_parameters(module)
     assert again is not None
-    assert all(torch.equal(value, again.state()[name]) for name, value in whole.state().items())
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
 def test_the_params_offer_every_optimiser_and_every_schedule():

@@ -119,7 +119,7 @@ class Clock:
         (Learner, "_losses"),
         (Learner, "step"),
         (Learner, "validate_batch"),
-        (Average, "update"),
+        (Average, "update_parameters"),
         (Activations, "prepare"),
         (checkpoint, "save_weights"),
         (Path, "replace"),
