@@ -67,12 +67,6 @@ class Metric:
     on_leaderboard: bool
     compute: Callable[[Answers], float | None]
 
-    @property
-    def documentation(self) -> str:
-        """Its row of the table in docs/metrics.md."""
-        better = {True: "higher", False: "lower", None: "neither"}[self.higher_is_better]
-        return f"| `{self.name}` | {self.sentence} | {better} |"
-
 
 METRICS: dict[str, Metric] = {}
 """Every metric by name."""

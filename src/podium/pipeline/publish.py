@@ -6,7 +6,7 @@ asking costs three requests.
 
 from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import runs, store, versions
+from podium.registry import package, runs, store, versions
 from podium.registry.run_writer import RunWriter
 from podium.report.results import Results, read_results
 
@@ -38,7 +38,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         for model in results.models:
             runs.write_study_run(writer, results, model, parent_id)
             run_id = runs.write_model_run(writer, results, model, parent_id)
-            logged[model.name] = versions.log_model(client, writer.experiment, results, model, run_id)
+            logged[model.name] = package.log_model(client, writer.experiment, results, model, run_id)
         number, new = versions.register(client, results, logged[results.winner.name])
         runs.finish_experiment_run(writer, parent_id, results)
     what = "registered" if new else "kept"

@@ -5,7 +5,7 @@ returns a verdict with the reason, so that all gates are seen at once and a forc
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from podium.config.judging import Promote
@@ -14,10 +14,10 @@ from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
-from podium.registry.evidence import Evidence
 
 if TYPE_CHECKING:
     from podium.models.inference import Classifier
+    from podium.registry.evidence import Evidence
 
 LISTED = 5  # problems spelt out in one line
 
@@ -54,8 +54,8 @@ class Case:
         limit: for a gate that has a default, `promote.gates.<name>` or that default; 0 for others.
     """
 
-    candidate: Evidence
-    holder: Evidence | str | None
+    candidate: "Evidence"
+    holder: "Evidence | str | None"
     classifier: "Classifier | str"
     limits: Promote
     layout: Layout
@@ -70,11 +70,6 @@ class Gate:
     sentence: str
     default: float | None
     judge: Callable[[Case], Verdict]
-
-    @property
-    def documentation(self) -> str:
-        """Its row of the table in docs/runbook.md."""
-        return f"| `{self.name}` | {self.sentence} |"
 
 
 GATES: dict[str, Gate] = {}
@@ -98,22 +93,15 @@ def gate(
     return register
 
 
-def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promote, layout: Layout) -> list[GateResult]:
-    """Runs every gate, in the order of `GATES`.
-
-    Args:
-        candidate: the version to promote.
-        holder: the version that holds the alias now, why its evidence cannot be read, or None where there is none.
-        limits: section `promote` of `params.yaml`.
-        layout: where the present test images lie, in case the holder was tested on other ones.
-
-    Returns:
-        One result per gate, in the order they are shown.
+def run_gates(
+    candidate: "Evidence", holder: "Evidence | str | None", limits: Promote, layout: Layout
+) -> list[GateResult]:
+    """Runs every gate, in the order of `GATES`, on what `Case` describes.
 
     Raises:
         ParamsError: `promote.gates` names a gate that does not exist or has no limit there.
     """
-    from podium.registry.packaged_model import load_model
+    from podium.registry.predictor import load_model
 
     adjustable = [name for name, known in GATES.items() if known.default is not None]
     for name in limits.gates:
@@ -121,25 +109,16 @@ def run_gates(candidate: Evidence, holder: Evidence | str | None, limits: Promot
             listed = ", ".join(adjustable) or "none"
             raise ParamsError(f"promote.gates.{name} is no gate{nearest(name, adjustable)} (gates: {listed})")
     case = Case(candidate, holder, load_model(candidate.folder), limits, layout)
-    return [judge(name, case) for name in GATES]
+    return [run_gate(name, case) for name in GATES]
 
 
-def judge(name: str, case: Case) -> GateResult:
-    """Runs one gate.
-
-    Args:
-        name: a key of `GATES`.
-        case: what it looks at.
-    """
+def run_gate(name: str, case: Case) -> GateResult:
+    """Runs one gate, a key of `GATES`."""
     known = GATES[name]
     limit = 0.0 if known.default is None else case.limits.gates.get(name, known.default)
-    verdict = known.judge(Case(**{**vars(case), "limit": limit}))
+    said = known.judge(replace(case, limit=limit))
     return GateResult(
-        name=name,
-        required=verdict.required,
-        observed=verdict.observed,
-        passed=not verdict.refusal,
-        detail=verdict.refusal,
+        name=name, required=said.required, observed=said.observed, passed=not said.refusal, detail=said.refusal
     )
 
 
@@ -161,14 +140,12 @@ def comparison(case: Case) -> Verdict:
     """`compare` says so in the tags."""
     tag, differences = (case.candidate.tags.get(f"podium.{name}", "missing") for name in ("comparable", "differences"))
     seen = {"true": "comparable", "false": "not comparable"}.get(tag, tag)
-    return Verdict(
-        "comparable",
-        seen if differences in ("none", "missing") else f"{seen}: {differences}",
-        ""
-        if tag == "true"
-        else f"the models it won against were trained on other conditions ({differences}): make them equal, or accept "
-        "each difference by name in compare.accept, and run `dvc repro`",
+    unfair = (
+        f"the models it won against were trained on other conditions ({differences}): make them equal, or accept "
+        "each difference by name in compare.accept, and run `dvc repro`"
     )
+    told = "" if differences in ("none", "missing") else f": {differences}"
+    return Verdict("comparable", f"{seen}{told}", "" if tag == "true" else unfair)
 
 
 @gate("The packaged weights are those the tag and the model card speak of.")
@@ -189,7 +166,7 @@ def weights_hash(case: Case) -> Verdict:
 @gate("The packaged model gives the probabilities it gave when it was registered; none of them is not a number.")
 def golden_batch(case: Case) -> Verdict:
     """The original images go through the packaged model once more."""
-    from podium.registry.packaged_model import golden_difference
+    from podium.registry.predictor import golden_difference
 
     golden = case.candidate.golden
     required = f"difference <= {golden.tolerance:.0e}"
@@ -200,10 +177,8 @@ def golden_batch(case: Case) -> Verdict:
     except (DataError, ModelError) as error:
         return Verdict(required, "does not predict", f"the packaged model does not predict its golden batch: {error}")
     seen = f"{difference:.1e}"
-    if difference > golden.tolerance:
-        above = f"golden batch: largest difference {seen} of a probability is above {golden.tolerance:.0e}"
-        return Verdict(required, seen, above)
-    return Verdict(required, seen)
+    above = f"golden batch: largest difference {seen} of a probability is above {golden.tolerance:.0e}"
+    return Verdict(required, seen, above if difference > golden.tolerance else "")
 
 
 @gate("Test accuracy, a fraction in [0, 1], reaches `minimum_accuracy`.")
@@ -248,7 +223,7 @@ def not_worse_than_holder(case: Case) -> Verdict:
         return Verdict(required, "no holder")
     if isinstance(holder, str):
         return Verdict(required, "not comparable", f"the present holder cannot be read: {holder}")
-    from podium.registry.packaged_model import compare_with_holder
+    from podium.registry.predictor import compare_with_holder
 
     try:
         test = compare_with_holder(candidate, holder, case.layout)
@@ -256,20 +231,17 @@ def not_worse_than_holder(case: Case) -> Verdict:
         return Verdict(required, "not comparable", f"holder {holder.version} cannot be compared: {error}")
     gained, lost, p_value = test.only_first_right, test.only_second_right, test.p_value
     seen = f"{gained} won, {lost} lost, p {p_value:.3g}"
-    if lost > gained and p_value < significance:
-        return Verdict(
-            required,
-            seen,
-            f"significantly worse than holder {holder.version} on {len(candidate.predictions)} test images: {seen} is "
-            f"{significance - p_value:.3g} below {significance:g}",
-        )
-    return Verdict(required, seen)
+    worse = (
+        f"significantly worse than holder {holder.version} on {len(candidate.predictions)} test images: {seen} is "
+        f"{significance - p_value:.3g} below {significance:g}"
+    )
+    return Verdict(required, seen, worse if lost > gained and p_value < significance else "")
 
 
 @gate("One image, decoding included, takes at most `maximum_latency_seconds`: the median, measured now, here.")
 def latency(case: Case) -> Verdict:
     """The golden images are sent one at a time."""
-    from podium.registry.packaged_model import median_seconds
+    from podium.registry.predictor import median_seconds
 
     maximum = case.limits.maximum_latency_seconds
     required = f"<= {maximum:g} s"

@@ -1,8 +1,8 @@
-"""The MLflow model package of a trained model: models-from-code, safetensors and JSON, no pickle.
+"""The MLflow package of a trained model: models-from-code, safetensors and JSON, no pickle; built and sent to MLflow.
 
-Its `artifacts/` are the evidence a promotion needs, self-contained: weights, card, metrics, validation report, every
-test prediction, and a golden batch of original test images with the probabilities that were stored for them. Building
-one fails when serving would not reproduce the evaluation.
+Its `artifacts/` are the evidence a promotion needs, self-contained (`registry.evidence`). Building one fails when
+serving would not reproduce the evaluation. Each pair of weights and evidence is packaged once, and found again by the
+tags `podium.fingerprint` and `podium.evidence`.
 """
 
 import base64
@@ -13,25 +13,25 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-import pandas as pd
-import pyarrow.parquet as pq
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import podium
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import GOLDEN, MANIFEST, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
-from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
-from podium.data.preprocess import crop_file
-from podium.data.steps import needs_opencv, region_of
+from podium.records.base import read_parquet
 from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
 from podium.registry.evidence import FILES, GoldenBatch, GoldenImage
-from podium.registry.packaged_model import golden_difference
+from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 
 if TYPE_CHECKING:
-    from mlflow.models import Model, ModelSignature
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import Model
 
+_READY = "READY"
 GOLDEN_IMAGES = 16
 GOLDEN_BYTES = 16 * 2**20
 TOLERANCE = 1e-4
@@ -61,13 +61,57 @@ set_model(ImageClassifier())
 '''
 
 
-def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
-    """Picks test images, classes in turn, and what was predicted for them.
+def log_model(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, run_id: str) -> str:
+    """Packages and logs a trained model, unless it is there.
 
     Args:
-        layout: the project's paths.
-        model: a key of `models`.
-        runtime: what the predictions were made with; decides the tolerance.
+        client: an open client.
+        experiment: MLflow's id of it.
+        results: what the files say.
+        model: whose model.
+        run_id: the run that shows it.
+
+    Returns:
+        MLflow's id of the logged model.
+    """
+    found = client.search_logged_models([experiment], same_tags(model))
+    ready = [known for known in found if str(known.status) == _READY]
+    logged = ready[0] if ready else _create(client, experiment, model, run_id)
+    if not ready or not is_there(logged, model):
+        _upload(client, results, model, logged, run_id)
+    _show_in_run(client, run_id, logged.model_id)
+    return str(logged.model_id)
+
+
+def identity_tags(model: ModelResults) -> dict[str, str]:
+    """The tags by which a logged model or a version is found again."""
+    return {
+        "podium.fingerprint": model.card.fingerprint,
+        "podium.evidence": model.evidence,
+        "podium.model": model.name,
+    }
+
+
+def same_tags(model: ModelResults) -> str:
+    """MLflow's filter for the same weights judged by the same evidence."""
+    return f"tags.`podium.fingerprint` = '{model.card.fingerprint}' and tags.`podium.evidence` = '{model.evidence}'"
+
+
+def is_there(logged: "LoggedModel", model: ModelResults) -> bool:
+    """Whether a local package still lies whole where MLflow says; a server looks after its own."""
+    location = str(logged.artifact_location)
+    if urlsplit(location).scheme not in ("", "file"):
+        return True
+    folder = Path(url2pathname(urlsplit(location).path))
+    if not all(
+        path.is_file() for path in (folder / "MLmodel", *(folder / "artifacts" / name for name in FILES.values()))
+    ):
+        return False
+    return evidence_digest(folder / "artifacts" / name for name in JUDGED) == model.evidence
+
+
+def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
+    """Picks test images, classes in turn, and what was predicted for them with `runtime`, which decides the tolerance.
 
     Returns:
         At most `GOLDEN_IMAGES` images of together at most `GOLDEN_BYTES` (but at least one).
@@ -75,8 +119,12 @@ def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenB
     Raises:
         DataError: predictions or raw images are missing.
     """
+    from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
+    from podium.data.preprocess import crop_file
+    from podium.data.steps import region_of
+
     card = ModelCard.read(layout.model(model) / MODEL_CARD)
-    stored = _predictions(layout.evaluation(model) / PREDICTIONS)
+    stored = read_parquet(layout.evaluation(model) / PREDICTIONS).sort_values("image_id", ignore_index=True)
     stored["turn"] = stored.groupby("label").cumcount()
     chosen = stored.sort_values(["turn", "label", "image_id"]).head(GOLDEN_IMAGES)
     known = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS).set_index("image_id")
@@ -118,10 +166,6 @@ def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "M
 
     Yields:
         A folder that `mlflow.pyfunc.load_model` loads; removed at the end.
-
-    Raises:
-        DataError: a file of the evidence is missing.
-        ModelError: the packaged model does not reproduce the stored predictions.
     """
     with TemporaryDirectory(prefix="podium-package-") as temporary:
         work = Path(temporary)
@@ -137,16 +181,7 @@ def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "M
 
 
 def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) -> GoldenBatch:
-    """Collects the evidence of one model in a folder.
-
-    Args:
-        layout: the project's paths.
-        model: a key of `models`.
-        runtime: what the model was evaluated with.
-        folder: to be made.
-
-    Returns:
-        The golden batch, which is written there too.
+    """Collects the evidence of one model in a new folder, and returns its golden batch, which is written there too.
 
     Raises:
         DataError: a file is missing.
@@ -167,21 +202,14 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
     return golden
 
 
-def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> float:
+def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> None:
     """Predicts the golden batch from the original files, as serving will.
 
-    Args:
-        folder: the evidence.
-        golden: what must come out.
-        runtime: how to compute.
-
-    Returns:
-        The largest difference of a probability.
-
     Raises:
-        ModelError: it is above the tolerance, or a probability is not a number.
+        ModelError: a probability differs by more than the tolerance, or is not a number.
     """
     from podium.models.inference import load_classifier
+    from podium.registry.predictor import golden_difference
 
     classifier = load_classifier(folder, runtime)
     difference = golden_difference(classifier, golden)
@@ -190,38 +218,73 @@ def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> float:
             f"{classifier.card.model} as served differs from its evaluation by {difference:.2g} in a probability "
             f"(at most {golden.tolerance:g}): run `dvc repro -f evaluate@{classifier.card.model}`"
         )
-    return difference
-
-
-def signature(classes: list[str]) -> "ModelSignature":
-    """What the packaged model takes and gives."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    outputs = [ColSpec("string", "label"), ColSpec("double", "score"), *(ColSpec("double", f"p_{c}") for c in classes)]
-    return ModelSignature(inputs=Schema([ColSpec("string", "image")]), outputs=Schema(outputs))
 
 
 def requirements(preprocessing: Preprocessing) -> list[str]:
     """What serving needs, at the installed versions; a build suffix (`+cpu`) is not a version an index knows.
 
-    Args:
-        preprocessing: OpenCV is needed only where it has steps that OpenCV makes.
+    OpenCV is among it only where the preprocessing has steps that OpenCV makes.
     """
+    from podium.data.steps import needs_opencv
+
     names = [*REQUIREMENTS, *([_OPENCV] if needs_opencv(preprocessing.steps) else [])]
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(names)]
+
+
+def _create(client: "MlflowClient", experiment: str, model: ModelResults, run_id: str) -> "LoggedModel":
+    """A logged model without files; it is not ready before `_upload`."""
+    return client.create_logged_model(
+        experiment,
+        name=model.name,
+        source_run_id=run_id,
+        tags=identity_tags(model),
+        params={"architecture": model.card.architecture, "learning_rate": repr(model.card.learning_rate)},
+        model_type="image classifier",
+    )
+
+
+def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> None:
+    """Builds the package, sends it to the store and marks the logged model as ready."""
+    from mlflow.models import Model
+
+    described = Model(
+        artifact_path=model.name,
+        run_id=run_id,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+        metadata=identity_tags(model),
+    )
+    with build_package(results.layout, model.name, results.params.runtime, described) as folder:
+        client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, _READY)
+
+
+def _show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    """Links the run to the model it made, unless it is linked."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
 
 def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") -> None:
     """Has MLflow write the package, then takes out where it was written and what Python compiled."""
     import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
 
+    columns = {"label": "string", "score": "double", **{f"p_{name}": "double" for name in golden.classes}}
     mlflow.pyfunc.save_model(
         path=str(target),
         python_model=str(work / _ENTRY),
         artifacts={name: str(work / "evidence" / file) for name, file in FILES.items()},
         code_paths=[str(work / "podium")],
-        signature=signature(golden.classes),
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("string", "image")]),
+            outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
+        ),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),
         pip_requirements=requirements(ModelCard.read(work / "evidence" / MODEL_CARD).preprocessing),
         mlflow_model=mlflow_model,
@@ -233,11 +296,3 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
     mlflow_model.save(str(target / "MLmodel"))
     for cache in target.rglob("__pycache__"):
         shutil.rmtree(cache)
-
-
-def _predictions(path: Path) -> pd.DataFrame:
-    """The stored answers on the test split, sorted by `image_id`."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    frame: pd.DataFrame = pq.read_table(path).to_pandas()
-    return frame.sort_values("image_id", ignore_index=True)

@@ -1,4 +1,4 @@
-"""The packaged classifier behind `mlflow models serve`: image files in, labels and probabilities out.
+"""The packaged classifier: as `mlflow models serve` runs it, and as a promotion runs it the same way to judge it.
 
 Preprocessing and weights come from the package alone. A bad image is the caller's error: a clean 400 that names the
 row. It travels inside the package (`code/podium`).
@@ -6,6 +6,8 @@ row. It travels inside the package (`code/podium`).
 
 import base64
 import binascii
+import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
+from podium.analysis.statistics import mcnemar
 from podium.config.runtime import Runtime
-from podium.core.errors import DataError
-from podium.core.layout import MODEL_CARD
-from podium.data.preprocess import read_image
+from podium.core.errors import DataError, ModelError
+from podium.core.layout import MANIFEST, MODEL_CARD, Layout
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
+from podium.data.preprocess import crop_file, read_image
+from podium.data.steps import region_of
 from podium.models.inference import Classifier, load_classifier
+from podium.records.evaluation import PairedTest
+from podium.records.training import ModelCard
+from podium.registry.evidence import Evidence, GoldenBatch
 
 COLUMN = "image"
-BATCH_SIZE = 64
+BATCH_SIZE = 64  # images in memory at once
+LATENCY_WARM_UPS = 3
+LATENCY_CALLS = 21
 _SHOWN = 24  # characters of a bad value that are worth repeating
 
 
@@ -50,56 +60,32 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
             params: the model takes none.
 
         Returns:
-            N rows: `label`, `score` (its probability) and `p_<class>` for every class.
+            N rows of doubles: `label`, `score` (its probability) and `p_<class>` for every class.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, a row holds no readable image.
         """
         try:
-            images = [image_bytes(value, row) for row, value in enumerate(model_input[COLUMN])]
-            probabilities = predict_bytes(self._classifier, images)
+            images = [_image_bytes(value, row) for row, value in enumerate(model_input[COLUMN])]
+            probabilities = predict_bytes(self._classifier, images).astype(np.float64)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        return as_frame(probabilities, self._classifier.card.classes)
+        classes = self._classifier.card.classes
+        answers = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
+        answers.insert(0, "label", [classes[i] for i in probabilities.argmax(axis=1)])
+        answers.insert(1, "score", probabilities.max(axis=1))
+        return answers
 
 
 def serving_runtime(folder: Path) -> Runtime:
     """How a package computes where it is served: as it was trained, on the CPU where there is no CUDA device."""
     import torch
 
-    from podium.records.training import ModelCard
-
     card = ModelCard.read(folder / MODEL_CARD)
     runtime = Runtime.model_validate({key: value for key, value in card.runtime.items() if key in Runtime.model_fields})
     if runtime.device == "cuda" and not torch.cuda.is_available():
         return runtime.model_copy(update={"device": "cpu"})
     return runtime
-
-
-def image_bytes(value: object, row: int) -> bytes:
-    """The bytes of an image file as they came in.
-
-    Args:
-        value: bytes, or base64 text (a `data:` prefix is left out).
-        row: number of the row, from 0, for the message.
-
-    Returns:
-        The file's bytes.
-
-    Raises:
-        DataError: it is neither; the message starts with `row <n>: not an image: `.
-    """
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if not isinstance(value, str):
-        raise DataError(f"row {row}: not an image: {type(value).__name__} given, base64 text of an image file expected")
-    text = value.partition(",")[2] if value.startswith("data:") else value
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(
-            f"row {row}: not an image: {value[:_SHOWN]!r} is not base64 text: encode the file's bytes with base64"
-        ) from error
 
 
 def predict_bytes(classifier: Classifier, images: Sequence[bytes]) -> NDArray[np.float32]:
@@ -122,16 +108,94 @@ def predict_bytes(classifier: Classifier, images: Sequence[bytes]) -> NDArray[np
     return np.concatenate(parts) if parts else np.empty((0, len(classifier.card.classes)), dtype=np.float32)
 
 
-def as_frame(probabilities: NDArray[np.float32], classes: Sequence[str]) -> pd.DataFrame:
-    """The answer's columns: `label`, `score`, `p_<class>`; doubles, as the signature says."""
-    wide = probabilities.astype(np.float64)
-    best = wide.argmax(axis=1)
-    columns: dict[str, object] = {
-        "label": [classes[i] for i in best],
-        "score": wide[np.arange(len(wide)), best],
-    }
-    columns.update({f"p_{name}": wide[:, i] for i, name in enumerate(classes)})
-    return pd.DataFrame(columns)
+def load_model(folder: Path) -> Classifier | str:
+    """The model of a package (`folder` is its `artifacts/`), or why it does not load."""
+    try:
+        return load_classifier(folder, serving_runtime(folder))
+    except (DataError, ModelError) as error:
+        return str(error)
+
+
+def golden_difference(classifier: Classifier, golden: GoldenBatch) -> float:
+    """How far the model's probabilities of its golden batch are from those that were stored for it.
+
+    Returns:
+        The largest absolute difference of a probability, in [0, 1].
+
+    Raises:
+        DataError: an image cannot be read.
+        ModelError: there is no image, one has another number of probabilities than the model has classes, or a
+            probability, stored or new, is not a number.
+    """
+    classes = len(classifier.card.classes)
+    lengths = {len(image.probabilities) for image in golden.images}
+    if lengths != {classes}:
+        told = ", ".join(map(str, sorted(lengths))) or "no image"
+        raise ModelError(f"its golden batch has another shape ({told}) than {classes} probabilities an image")
+    stored = np.array([image.probabilities for image in golden.images], dtype=np.float64)
+    now = predict_bytes(classifier, golden.files).astype(np.float64)
+    if not (np.isfinite(stored).all() and np.isfinite(now).all()):
+        raise ModelError("a probability of its golden batch is not a number")
+    return float(np.abs(now - stored).max())
+
+
+def median_seconds(classifier: Classifier, images: Sequence[bytes]) -> float:
+    """How long one image takes, decoding included: the median of `LATENCY_CALLS` calls after some that do not count.
+
+    Args:
+        classifier: a loaded model.
+        images: files, taken in turn, one a call; at least one.
+    """
+    seconds = []
+    for call in range(LATENCY_WARM_UPS + LATENCY_CALLS):
+        start = time.perf_counter()
+        predict_bytes(classifier, [images[call % len(images)]])
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[LATENCY_WARM_UPS:])
+
+
+def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -> PairedTest:
+    """Exact McNemar test of the candidate (`first`) against the present holder (`second`) on the same images.
+
+    Args:
+        candidate: the version to promote.
+        holder: the version that holds the alias; it predicts again where it was tested on other data.
+        layout: `artifacts/raw` holds the present test images.
+
+    Raises:
+        DataError: the two cannot be brought onto the same images.
+    """
+    mine, theirs = candidate.predictions, holder.predictions
+    if candidate.test_digest != holder.test_digest:
+        theirs = mine.assign(predicted=_predict_again(holder, mine["image_id"].tolist(), layout))
+    if mine[["image_id", "label"]].to_numpy().tolist() != theirs[["image_id", "label"]].to_numpy().tolist():
+        raise DataError(
+            f"both were tested on data {candidate.test_digest[:12]}, but their stored predictions are of different "
+            f"images, so the package of version {candidate.version} or {holder.version} was changed: "
+            "`dvc repro publish` repairs that of the present winner; otherwise promote another version"
+        )
+    first, second = ((a["label"].astype(str) == a["predicted"].astype(str)).to_numpy(bool) for a in (mine, theirs))
+    return mcnemar(candidate.version, holder.version, first, second)
+
+
+def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -> list[str]:
+    """The holder's class names for the candidate's test images, read from `artifacts/raw`."""
+    raw = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS).set_index("image_id")
+    absent = [i for i in image_ids if i not in raw.index]
+    if absent:
+        raise DataError(
+            f"it was tested on other data, and {len(absent)} of the {len(image_ids)} present test images are not in "
+            "artifacts/raw: run `dvc repro` and promote again"
+        )
+    classifier = load_classifier(holder.folder, serving_runtime(holder.folder))
+    images = RawImages(layout.raw)
+    most = classifier.card.preprocessing.max_pixels
+    names: list[str] = []
+    for start in range(0, len(image_ids), BATCH_SIZE):
+        rows = raw.loc[list(image_ids[start : start + BATCH_SIZE])].to_dict("records")
+        files = [crop_file(images.read(row["shard"], row["photo_id"]), region_of(row), most) for row in rows]
+        names += [classifier.card.classes[i] for i in predict_bytes(classifier, files).argmax(axis=1)]
+    return names
 
 
 def _pixels(classifier: Classifier, data: bytes, row: int) -> NDArray[np.uint8]:
@@ -140,3 +204,18 @@ def _pixels(classifier: Classifier, data: bytes, row: int) -> NDArray[np.uint8]:
         return read_image(data, classifier.card.preprocessing).pixels
     except DataError as error:
         raise DataError(f"row {row}: not an image: {error}") from error
+
+
+def _image_bytes(value: object, row: int) -> bytes:
+    """The file in a cell: bytes, or base64 text (a `data:` prefix is left out); `row` is for the message."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if not isinstance(value, str):
+        raise DataError(f"row {row}: not an image: {type(value).__name__} given, base64 text of an image file expected")
+    text = value.partition(",")[2] if value.startswith("data:") else value
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(
+            f"row {row}: not an image: {value[:_SHOWN]!r} is not base64 text: encode the file's bytes with base64"
+        ) from error

@@ -21,7 +21,7 @@ from podium.core.layout import WORK, Layout
 from podium.registry import audit, store
 from podium.registry.audit import AuditEntry
 from podium.registry.evidence import Evidence, open_package, read_evidence
-from podium.registry.gates import Case, GateResult, judge, run_gates
+from podium.registry.gates import Case, GateResult, run_gate, run_gates
 from podium.registry.versions import Registry, open_registry
 
 STAGES = {"staging": "Staging"}  # alias -> the deprecated stage that mirrors it
@@ -110,7 +110,7 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
             )
         with open_package(registry.uri, version) as folder:
             case = Case(read_evidence(version, folder), None, "not loaded", params.promote, layout)
-            result = judge("weights_hash", case)
+            result = run_gate("weights_hash", case)
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")

@@ -1,32 +1,25 @@
 """Versions of one registered model: which there are, which holds an alias, and how the winner becomes one.
 
-Each pair of weights and evidence is packaged once, and registered once if it won; both are found again by the tags
-`podium.fingerprint` and `podium.evidence`. New test images, a new validation or other metrics make a new version of
-the same weights.
+Each pair of weights and evidence is registered once if it won. New test images, a new validation or other metrics make
+a new version of the same weights.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from podium.analysis.conditions import describe_differences
 from podium.config.params import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.registry import store
-from podium.registry.evidence import CANDIDATE, FILES
-from podium.report.results import JUDGED, ModelResults, Results, evidence_digest, git_commit
+from podium.registry.evidence import CANDIDATE
+from podium.registry.package import identity_tags, is_there, same_tags
+from podium.report.results import Results, git_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-
-_READY = "READY"
 
 
 @dataclass(frozen=True)
@@ -98,11 +91,7 @@ class Registry:
 
 
 def open_registry(layout: Layout, params: Params) -> Registry:
-    """The registered model that `params.yaml` names.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
+    """The registered model that `params.yaml` names."""
     return Registry(store.open_client(layout), store.tracking_uri(layout), params.publish.registered_model)
 
 
@@ -112,52 +101,22 @@ def is_registered(client: "MlflowClient", results: Results) -> bool:
     if found is None or _changed_tags(found, results):
         return False
     registered = client.get_registered_model(found.name)
-    return str(registered.aliases.get(CANDIDATE)) == str(found.version) and _is_there(
-        client.get_logged_model(_model_id(found)), results.winner
+    return str(registered.aliases.get(CANDIDATE)) == str(found.version) and is_there(
+        client.get_logged_model(found.source.removeprefix("models:/")), results.winner
     )
 
 
 def find_version(client: "MlflowClient", results: Results) -> "ModelVersion | None":
     """The version of the winner's weights and evidence under the name in params.yaml; the newest of several."""
     name = results.params.publish.registered_model
-    found = client.search_model_versions(f"name = '{name}' and {_same_tags(results.winner)}")
+    found = client.search_model_versions(f"name = '{name}' and {same_tags(results.winner)}")
     return max(found, key=lambda version: int(version.version), default=None)
-
-
-def log_model(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, run_id: str) -> str:
-    """Packages and logs a trained model, unless it is there.
-
-    Args:
-        client: an open client.
-        experiment: MLflow's id of it.
-        results: what the files say.
-        model: whose model.
-        run_id: the run that shows it.
-
-    Returns:
-        MLflow's id of the logged model.
-
-    Raises:
-        ModelError: the package would not reproduce the evaluation.
-    """
-    found = client.search_logged_models([experiment], _same_tags(model))
-    ready = [known for known in found if str(known.status) == _READY]
-    logged = ready[0] if ready else _create(client, experiment, model, run_id)
-    if not ready or not _is_there(logged, model):
-        _upload(client, results, model, logged, run_id)
-    _show_in_run(client, run_id, logged.model_id)
-    return str(logged.model_id)
 
 
 def register(client: "MlflowClient", results: Results, model_id: str) -> tuple[str, bool]:
     """Registers the winner, unless it is, and moves the alias `candidate` to it.
 
     A version is of weights and evidence; what it won against may change, so its tags about that are brought up to date.
-
-    Args:
-        client: an open client.
-        results: what the files say.
-        model_id: of the winner's logged model.
 
     Returns:
         The version's number, and whether it is new.
@@ -188,8 +147,9 @@ def version_tags(results: Results) -> dict[str, str]:
     """What lineage and promotion look up on a version."""
     best = results.winner
     commit, dirty = git_commit(results.layout.root)
+    relaxed = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
     return {
-        **_identity(best),
+        **identity_tags(best),
         "podium.weights_sha256": best.card.weights_sha256,
         "podium.data_digest": results.validation.manifest_sha256,
         "podium.test_digest": best.metrics.test_digest,
@@ -201,7 +161,7 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.accuracy": repr(best.metrics.accuracy.value),
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
         **results.comparison_tags,
-        **_relaxed_tag(results),
+        **({"podium.relaxed": "; ".join(relaxed)} if relaxed else {}),
     }
 
 
@@ -217,16 +177,7 @@ def description(results: Results) -> str:
     )
 
 
-def _identity(model: ModelResults) -> dict[str, str]:
-    """The tags by which a logged model or a version is found again."""
-    return {
-        "podium.fingerprint": model.card.fingerprint,
-        "podium.evidence": model.evidence,
-        "podium.model": model.name,
-    }
-
-
-def _changed_tags(version: "ModelVersion", results: Results) -> Mapping[str, str]:
+def _changed_tags(version: "ModelVersion", results: Results) -> dict[str, str]:
     """Tags about the comparison that the version lacks, or has with another value."""
     return {key: value for key, value in results.comparison_tags.items() if version.tags.get(key) != value}
 
@@ -238,56 +189,6 @@ def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: R
         client.set_model_version_tag(version.name, version.version, key, value)
     if changed:
         client.update_model_version(version.name, version.version, description(results))
-
-
-def _relaxed_tag(results: Results) -> dict[str, str]:
-    """The critical expectations that were made warnings, each with the reason; no tag where there is none."""
-    told = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
-    return {"podium.relaxed": "; ".join(told)} if told else {}
-
-
-def _same_tags(model: ModelResults) -> str:
-    """MLflow's filter for the same weights judged by the same evidence."""
-    return f"tags.`podium.fingerprint` = '{model.card.fingerprint}' and tags.`podium.evidence` = '{model.evidence}'"
-
-
-def _create(client: "MlflowClient", experiment: str, model: ModelResults, run_id: str) -> "LoggedModel":
-    """A logged model without files; it is not ready before `_upload`."""
-    return client.create_logged_model(
-        experiment,
-        name=model.name,
-        source_run_id=run_id,
-        tags=_identity(model),
-        params={"architecture": model.card.architecture, "learning_rate": repr(model.card.learning_rate)},
-        model_type="image classifier",
-    )
-
-
-def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> None:
-    """Builds the package, sends it to the store and marks the logged model as ready."""
-    from mlflow.models import Model
-
-    from podium.registry.package import build_package
-
-    described = Model(
-        artifact_path=model.name,
-        run_id=run_id,
-        model_uuid=logged.model_id,
-        model_id=logged.model_id,
-        metadata=_identity(model),
-    )
-    with build_package(results.layout, model.name, results.params.runtime, described) as folder:
-        client.log_model_artifacts(logged.model_id, str(folder))
-    client.finalize_logged_model(logged.model_id, _READY)
-
-
-def _show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
-    """Links the run to the model it made, unless it is linked."""
-    from mlflow.entities import LoggedModelOutput
-
-    outputs = client.get_run(run_id).outputs
-    if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
 
 
 def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: str) -> None:
@@ -307,22 +208,3 @@ def _create_name(client: "MlflowClient", name: str, results: Results) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _is_there(logged: "LoggedModel", model: ModelResults) -> bool:
-    """Whether a local package still lies whole where MLflow says; a server looks after its own."""
-    location = str(logged.artifact_location)
-    if urlsplit(location).scheme not in ("", "file"):
-        return True
-    folder = Path(url2pathname(urlsplit(location).path))
-    if not all(
-        path.is_file() for path in (folder / "MLmodel", *(folder / "artifacts" / name for name in FILES.values()))
-    ):
-        return False
-    return evidence_digest(folder / "artifacts" / name for name in JUDGED) == model.evidence
-
-
-def _model_id(version: "ModelVersion") -> str:
-    """Of the logged model that the version was made from."""
-    source: str = version.source
-    return source.removeprefix("models:/")

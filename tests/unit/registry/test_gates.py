@@ -44,7 +44,7 @@ def judge(name, evidence, holder=None, classifier="not loaded", layout=None, **l
     """What one gate says, with lenient limits unless others are given."""
     lenient = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0}
     promote = Promote(**{**lenient, **limits})
-    return gates.judge(name, Case(evidence, holder, classifier, promote, layout or Layout(evidence.folder)))
+    return gates.run_gate(name, Case(evidence, holder, classifier, promote, layout or Layout(evidence.folder)))
 
 
 def rate(value):
@@ -76,7 +76,9 @@ def test_data_validation_names_the_critical_expectation_that_failed(evidence):
         id="minimum_rows", suite="rows", severity="critical", sentence="", success=False, expected="", observed="",
         offending=[], offending_count=0,
     )  # fmt: skip
-    report = evidence.validation.model_copy(update={"passed": False, "results": [bad]})
+    held = bad.model_copy(update={"id": "no_leaks", "success": True})
+    warned = bad.model_copy(update={"id": "balance", "severity": "warning"})
+    report = evidence.validation.model_copy(update={"passed": False, "results": [held, bad, warned]})
     result = judge("data_validation", replace(evidence, validation=report))
     assert "(failed: minimum_rows)" in result.detail
 
@@ -331,4 +333,5 @@ def test_a_gate_is_added_by_one_function(calibration, evidence, finished_project
 
 def test_every_gate_is_documented():
     said = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
-    assert [known.documentation for known in gates.GATES.values() if known.documentation not in said] == []
+    rows = [f"| `{known.name}` | {known.sentence} |" for known in gates.GATES.values()]
+    assert [row for row in rows if row not in said] == []
