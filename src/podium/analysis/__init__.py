@@ -1,1 +1,1 @@
-"""What evaluate and compare compute: metrics, statistics, the leaderboard, mistakes."""
+"""What evaluate and compare compute: metrics, statistics, the leaderboard."""

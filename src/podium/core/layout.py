@@ -38,10 +38,12 @@ METRICS = "metrics.json"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions.parquet"
 MISTAKES = "mistakes.csv"
+MISTAKE_PICTURES = "mistakes"  # a folder
 LEARNING_CURVES = "learning_curves.png"
 CONFUSION_MATRIX = "confusion_matrix.png"
 PER_CLASS_ACCURACY = "per_class_accuracy.png"
 RELIABILITY = "reliability.png"
+SLICE_ACCURACY = "slices.png"
 # compare
 LEADERBOARD = "leaderboard.json"
 DECISION = "decision.json"

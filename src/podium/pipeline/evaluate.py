@@ -5,7 +5,8 @@ The only stage that opens the test split. Measured times go to `.podium/times`, 
 
 import shutil
 import time
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +25,12 @@ from podium.core.layout import (
     HISTORY,
     LEARNING_CURVES,
     METRICS,
+    MISTAKE_PICTURES,
     MISTAKES,
     PER_CLASS_ACCURACY,
     PREDICTIONS,
     RELIABILITY,
+    SLICE_ACCURACY,
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
@@ -42,6 +45,10 @@ WARM_UPS = 3
 TIMED_IMAGES = 30
 TIMED_SECONDS = 5.0  # a slow model, or a busy machine, is timed on fewer images
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
+SIDE = 256  # pixels a picture of a mistake is enlarged to, at least
+_PART_BYTES = 60  # of each of the three parts of its name, in UTF-8: three parts fit every file system's 255
+_KEPT_CATEGORIES = ("L", "M", "N", "So", "Sk")
+_KEPT_CHARACTERS = "-_.\u200d"  # the zero-width joiner holds some emoji together
 
 
 def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
@@ -90,6 +97,54 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
     }
     add_times(layout, classifier.card.fingerprint, seconds)
     _print_summary(metrics, seconds["latency_batch_1_seconds"])
+
+
+def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
+    """Rows of at most `count` wrongly named images, shape (M,): the surest first, equals in the order of `image_id`."""
+    wrong = np.flatnonzero(~predictions.correct)
+    order = np.argsort(-predictions.confidence[wrong], kind="stable")
+    return wrong[order][:count].astype(np.int64)
+
+
+def mistake_table(predictions: Predictions, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """What `mistakes.csv` says about the mistakes in some rows.
+
+    Returns:
+        `path label predicted confidence file`; `file` is unique, also where case is ignored.
+    """
+    index = predictions.index.iloc[rows].reset_index(drop=True)
+    table = index[["path", "label"]].assign(
+        predicted=[predictions.classes[number] for number in predictions.predicted[rows]],
+        confidence=[float(f"{c:.6g}") for c in predictions.confidence[rows]],
+    )
+    taken: set[str] = set()
+    files = []
+    for image_id, truth, predicted, path in zip(
+        index["image_id"], table["label"], table["predicted"], table["path"], strict=True
+    ):
+        name = mistake_name(truth, predicted, path)
+        if name.casefold() in taken:
+            name = f"{name.removesuffix('.png')}_{image_id}.png"
+        taken.add(name.casefold())
+        files.append(name)
+    return table.assign(file=files)
+
+
+def mistake_name(truth: str, predicted: str, path: str) -> str:
+    """A readable file name for one mistake: `<true>_to_<predicted>_<file>.png`, at most 192 bytes of UTF-8.
+
+    Letters, digits and pictograms of any script stay, everything else becomes `_`. `path` has forward slashes.
+    """
+    return f"{_part(truth)}_to_{_part(predicted)}_{_part(PurePosixPath(path).stem)}.png"
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Writes an image (uint8, shape (H, W, 3)) as PNG, enlarged by a whole factor to at least `SIDE` pixels."""
+    from PIL import Image
+
+    factor = max(1, -(-SIDE // min(pixels.shape[:2])))
+    image = Image.fromarray(pixels)
+    image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS).save(path, format="PNG")
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
@@ -150,7 +205,7 @@ def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins:
     found = reliability(predictions.confidence, predictions.correct, bins)
     plots.reliability_diagram(folder / RELIABILITY, found, metrics.model)
     if metrics.slices:
-        plots.slice_accuracy(folder / "slices.png", metrics)
+        plots.slice_accuracy(folder / SLICE_ACCURACY, metrics)
 
 
 def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
@@ -167,12 +222,10 @@ def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
 
 def _write_mistakes(folder: Path, predictions: Predictions, split: PreparedSplit, count: int) -> None:
     """The `count` most confident mistakes: a table, and a picture of each as the model saw it."""
-    from podium.analysis.mistakes import mistake_table, worst_mistakes, write_picture
-
     rows = worst_mistakes(predictions, count)
     table = mistake_table(predictions, rows)
     table.to_csv(folder / MISTAKES, index=False, lineterminator="\n")
-    pictures = folder / "mistakes"
+    pictures = folder / MISTAKE_PICTURES
     pictures.mkdir()
     place = {image_id: row for row, image_id in enumerate(split.index["image_id"])}
     for row, name in zip(rows, table["file"], strict=True):
@@ -197,3 +250,17 @@ def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
         f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "
         f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, {1000 * seconds_for_one:.1f} ms an image"
     )
+
+
+def _part(text: str) -> str:
+    """A text as a part of a file name, at most `_PART_BYTES` long in UTF-8, never empty."""
+    kept = "".join(c if _stays(c) else "_" for c in unicodedata.normalize("NFC", text)).strip("._")
+    while len(kept.encode()) > _PART_BYTES:
+        kept = kept[:-1]
+    return kept or "unnamed"
+
+
+def _stays(character: str) -> bool:
+    """Whether a character is kept; any other becomes `_`."""
+    category = unicodedata.category(character)
+    return character in _KEPT_CHARACTERS or category[0] in _KEPT_CATEGORIES or category in _KEPT_CATEGORIES

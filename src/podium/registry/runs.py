@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
-from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, TRIALS
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES, TRIALS
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult, TuningResult
 from podium.registry.run_writer import PARENT, RunWriter, outer_run, run_tags
@@ -107,7 +107,7 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
     _log_datasets(writer, run, results, model)
     for folder, place in (
         (layout.evaluation_report(name), "reports"),
-        (layout.evaluation(name) / "mistakes", "mistakes"),
+        (layout.evaluation(name) / MISTAKE_PICTURES, "mistakes"),
     ):
         if folder.is_dir():
             writer.client.log_artifacts(run_id, str(folder), place)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.core.files import write_text
-from podium.core.layout import CONFUSION, CONFUSION_MATRIX, LEARNING_CURVES, MISTAKES, RELIABILITY, Layout
+from podium.core.layout import (
+    CONFUSION,
+    CONFUSION_MATRIX,
+    LEARNING_CURVES,
+    MISTAKE_PICTURES,
+    MISTAKES,
+    RELIABILITY,
+    Layout,
+)
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
@@ -187,7 +195,7 @@ def _mistakes(layout: Layout, model: str) -> list[Mistake]:
     folder = layout.evaluation(model)
     return [
         Mistake(
-            uri=_inline(folder / "mistakes" / row["file"]),
+            uri=_inline(folder / MISTAKE_PICTURES / row["file"]),
             path=row["path"],
             label=row["label"],
             predicted=row["predicted"],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from podium.records.profile import MEASURES, Part, Spread
-from podium.report.validation_plots import COLOURS, plot_sizes, plot_spectra
+from podium.report.validation_page import COLOURS, plot_sizes, plot_spectra
 
 
 def opened(uri: str) -> np.ndarray:

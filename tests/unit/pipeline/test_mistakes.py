@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from podium.analysis.mistakes import mistake_name, mistake_table, worst_mistakes, write_picture
 from podium.analysis.predictions import sort_predictions
+from podium.pipeline.evaluate import mistake_name, mistake_table, worst_mistakes, write_picture
 
 
 def made(labels, probabilities, paths, classes=("a", "b")):
