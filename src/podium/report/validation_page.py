@@ -44,8 +44,10 @@ _MOST_PICTURED, _MOST_MEMBERS = 40, 6  # groups of duplicates with pictures, and
 _MOST_CANDIDATES = 24  # pictured; the page lists the others by path
 _PER_CLASS, _IN_ALL, _MOST_CLASSES = 10, 480, 160  # pictures of the montages
 _MOST_DRIFTS = 8
-_PLAIN = ("brightness", "contrast", "saturation", "colourfulness", "hue_spread", "sharpness", "entropy", "edge_density")
-_PLAIN += ("spectrum_ratio", "glcm_contrast", "glcm_homogeneity", "glcm_energy", "aspect")
+_PLAIN = (
+    *("brightness", "contrast", "saturation", "colourfulness", "hue_spread", "sharpness", "entropy", "edge_density"),
+    *("spectrum_ratio", "glcm_contrast", "glcm_homogeneity", "glcm_energy", "aspect"),
+)
 """Measures listed on the page; all of them are in profile.json."""
 _OF_CLASSES = ("brightness", "contrast", "saturation", "sharpness", "entropy", "edge_density", "spectrum_ratio")
 _KINDS = {
