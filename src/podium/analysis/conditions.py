@@ -27,9 +27,6 @@ def read_conditions(card: ModelCard) -> Conditions:
 
     Pretraining that nobody described counts as equal for the same file only, so the file's digest is a part of it.
 
-    Args:
-        card: of a trained model.
-
     Returns:
         Its conditions; `images_seen` is what the recipe planned.
     """
@@ -51,10 +48,6 @@ def read_conditions(card: ModelCard) -> Conditions:
 
 def find_differences(metrics: Sequence[Metrics], accept: Collection[Condition]) -> list[Difference]:
     """The conditions in which models differ.
-
-    Args:
-        metrics: one entry a model.
-        accept: conditions in which they may.
 
     Returns:
         In the order of `Condition`; empty where all are equal.
@@ -99,9 +92,6 @@ def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
 
 def describe_differences(found: Sequence[Difference]) -> list[str]:
     """What a reader of the leaderboard has to know of its conditions.
-
-    Args:
-        found: all differences.
 
     Returns:
         Sentences about what is not accepted, with what to do about it, then about what is; empty where all is equal.

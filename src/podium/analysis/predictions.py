@@ -101,12 +101,7 @@ def sort_predictions(
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Writes `image_id path label predicted p_<class>...`, one row an image, the same bytes for the same rows.
-
-    Args:
-        path: a `.parquet` file.
-        predictions: what to write; probabilities stay float32.
-    """
+    """Writes `image_id path label predicted p_<class>...`, one row an image, the same bytes for the same rows."""
     columns: dict[str, pa.Array] = {
         name: pa.array([str(value) for value in predictions.index[name]], pa.string())
         for name in ("image_id", "path", "label")
@@ -120,9 +115,6 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 def read_answers(path: Path) -> pd.DataFrame:
     """Reads back which class was given to which image.
-
-    Args:
-        path: a `predictions.parquet`.
 
     Returns:
         Columns `image_id label predicted`, sorted by `image_id`.
@@ -193,11 +185,6 @@ def slice_masks(index: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 def _sum_groups(probabilities: NDArray[np.float32], number: NDArray[np.int64], groups: int) -> NDArray[np.float32]:
     """Probabilities of groups.
-
-    Args:
-        probabilities: of classes, shape (N, classes).
-        number: the group of each class.
-        groups: how many there are.
 
     Returns:
         Shape (N, groups).

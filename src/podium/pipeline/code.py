@@ -16,9 +16,6 @@ STAGES = ("fetch", "preprocess", "validate", "tune", "train", "evaluate", "compa
 def write_code(layout: Layout) -> None:
     """Writes `artifacts/code/<stage>.json` for every stage: modules with digests, libraries with versions.
 
-    Args:
-        layout: the project's paths.
-
     Raises:
         DataError: a stage's script is missing.
     """

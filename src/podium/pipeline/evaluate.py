@@ -54,13 +54,6 @@ _KEPT_CHARACTERS = "-_.\u200d"  # the zero-width joiner holds some emoji togethe
 def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
     """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`.
 
-    Args:
-        layout: the project's paths.
-        model: a trained model.
-        evaluate: what to measure.
-        runtime: how to compute.
-        seed: of the bootstrap.
-
     Raises:
         DataError: a split or the model's folder is missing, or the model was trained on other data.
         ModelError: the weights are not those of the model's card, or its answers are not numbers.

@@ -25,12 +25,6 @@ from podium.weights.writer import write_weights
 def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, WeightedNetwork]) -> None:
     """Fetches the dataset and every model's pretrained weights.
 
-    Args:
-        layout: where files lie; `raw` and `weights` are written.
-        dataset: where the images come from.
-        fetch: limits of downloading and unpacking, licences allowed.
-        models: the models by name, with their weights.
-
     Raises:
         DataError: images or weights are missing, damaged, unsafe, not pinned, of a licence that is not allowed, or not
             what their sha256 says; nothing is written.

@@ -147,10 +147,7 @@ class _Readings:
                 self._notes[row] = reading.note
 
     def kept(self, raw: pd.DataFrame) -> pd.DataFrame:
-        """The images to go on with.
-
-        Args:
-            raw: the raw manifest, row i is image i.
+        """The images to go on with; row i of `raw` is image i.
 
         Returns:
             Its rows without the rejected ones and with `split` as `source_split`, sorted by `image_id`; new columns are

@@ -14,10 +14,6 @@ from podium.report.results import Results, read_results
 def publish_experiment(layout: Layout, params: Params) -> None:
     """Publishes the experiment; a second call changes nothing.
 
-    Args:
-        layout: the project's paths.
-        params: the experiment in force.
-
     Raises:
         DataError: a file of an earlier stage is missing.
         ModelError: the packaged model would not predict what its evaluation says.

@@ -35,15 +35,6 @@ def train_model(
 ) -> None:
     """Trains a model and writes `weights.safetensors`, `model.json` and `history.csv`, all or none.
 
-    Args:
-        layout: the project's paths.
-        model: a key of `models`.
-        config: its complete section, before tuned values.
-        runtime: how to compute.
-        resources: what may be used for it.
-        seed: of the experiment.
-        callbacks: told of each epoch, by the first process.
-
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """

@@ -37,18 +37,6 @@ def tune_model(
 ) -> None:
     """Runs a study and writes `best.json`, `trials.csv` and `history.csv`, all or none.
 
-    Args:
-        layout: the project's paths.
-        model: a key of `models`.
-        config: its complete section; `search` replaces values of it.
-        search: what is tried, by dotted key.
-        warm_start: values to try first.
-        tune: trials and epochs, the same for every model.
-        runtime: how to compute.
-        resources: what may be used for it.
-        seed: of the experiment.
-        callbacks: told of each trial and epoch.
-
     Raises:
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """

@@ -49,11 +49,6 @@ class _Inputs:
 def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
     """Validates `artifacts/prepared`.
 
-    Args:
-        layout: the project's paths.
-        validate: severities and thresholds.
-        seed: of the probes' folds.
-
     Raises:
         DataError: something `preprocess` should have left is missing or damaged.
         ValidationFailed: a critical expectation does not hold or could not be checked; reports are written first.
@@ -81,11 +76,6 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
 
 def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
     """Writes Great Expectations' own pages to `.podium/data-docs`; they hold times, so nothing depends on them.
-
-    Args:
-        layout: the project's paths.
-        validate: severities and thresholds.
-        seed: of the probes' folds.
 
     Returns:
         The first page. Its styles come from the network; without one it is plain but readable.

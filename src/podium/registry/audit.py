@@ -55,10 +55,6 @@ class AuditEntry(Record):
 def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
     """The whole record, oldest first.
 
-    Args:
-        client: of the store.
-        name: of the registered model.
-
     Raises:
         TrackingError: an entry is not what `append_entry` wrote.
     """
@@ -113,10 +109,6 @@ def next_number(entries: Sequence[AuditEntry]) -> int:
 def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
     """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
 
-    Args:
-        entries: oldest first.
-        alias: whose holders.
-
     Returns:
         Versions, the present one last; the same version is never twice in a row.
     """
@@ -133,13 +125,7 @@ def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
 
 
 def is_unfinished(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> bool:
-    """Whether the last recorded move stopped before the alias moved: it is still where that move started.
-
-    Args:
-        entries: oldest first.
-        alias: which one.
-        holder: the version that holds the alias now.
-    """
+    """Whether the last recorded move stopped before the alias moved: it is still where that move started."""
     mine = [entry for entry in entries if entry.alias == alias]
     return bool(mine) and mine[-1].from_version == holder != mine[-1].to_version
 

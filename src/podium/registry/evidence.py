@@ -92,10 +92,6 @@ class Evidence:
 def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
     """The `artifacts/` of a version's package, as long as the block runs.
 
-    Args:
-        uri: of the store.
-        version: as MLflow's client gives it.
-
     Yields:
         A folder to read from; removed at the end where it had to be downloaded.
 
@@ -122,10 +118,6 @@ def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
 
 def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
     """Reads a package's documents.
-
-    Args:
-        version: as MLflow's client gives it.
-        folder: the `artifacts/` of its package.
 
     Returns:
         The evidence; weights are not read yet.

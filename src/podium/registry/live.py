@@ -93,12 +93,7 @@ class LiveView(Callback):
     """
 
     def __init__(self, layout: Layout, experiment: str) -> None:
-        """Starts nothing yet.
-
-        Args:
-            layout: the project's paths.
-            experiment: `experiment` in params.yaml.
-        """
+        """Starts nothing yet."""
         self._layout, self._experiment = layout, experiment
         self._uri = store.tracking_uri(layout)
         self._warned = threading.Event()

@@ -64,13 +64,6 @@ set_model(ImageClassifier())
 def log_model(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, run_id: str) -> str:
     """Packages and logs a trained model, unless it is there.
 
-    Args:
-        client: an open client.
-        experiment: MLflow's id of it.
-        results: what the files say.
-        model: whose model.
-        run_id: the run that shows it.
-
     Returns:
         MLflow's id of the logged model.
     """

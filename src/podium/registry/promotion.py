@@ -45,12 +45,6 @@ class PromotionRequest:
 def promote(layout: Layout, params: Params, request: PromotionRequest, show: ShowGates) -> AuditEntry:
     """Judges a version and, if every gate passes or force is used, moves the alias to it.
 
-    Args:
-        layout: the project's paths.
-        params: gates and names.
-        request: which version goes where, and why.
-        show: gets the gates' results before anything is decided.
-
     Returns:
         The audit entry that was written.
 
@@ -84,13 +78,6 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
 def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:
     """Moves the alias back to the version that held it before, as the audit record tells.
 
-    Args:
-        layout: the project's paths.
-        params: names.
-        alias: a key of `STAGES`.
-        reason: why, in a sentence.
-        show: gets the result of the weights check before anything is decided.
-
     Returns:
         The audit entry that was written.
 
@@ -122,11 +109,6 @@ def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | Non
 
     A recorded move that never reached the alias does not count.
 
-    Args:
-        entries: the audit record, oldest first.
-        alias: which one.
-        holder: the version that holds the alias now.
-
     Raises:
         PromotionRefused: the record holds no earlier version.
     """
@@ -152,14 +134,7 @@ def move(
 ) -> AuditEntry:
     """Writes the audit entry, mirrors the stage and moves the alias, if the holder is still the one that was judged.
 
-    Args:
-        registry: the registered model.
-        action: what is recorded.
-        alias: a key of `STAGES`.
-        holder: who held the alias when the gates were run; None for nobody.
-        number: the version to move it to.
-        reason: why.
-        gates: their results, recorded with the entry.
+    `holder` is who held the alias when the gates were run, None for nobody.
 
     Returns:
         The entry.
@@ -204,9 +179,6 @@ def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
 @contextmanager
 def promotion_lock(registry: Registry) -> Iterator[None]:
     """Lets one promotion of a registered model run at a time; the lock dies with its process.
-
-    Args:
-        registry: the store's URI and the model's name are the key.
 
     Raises:
         PromotionRefused: another one is running.

@@ -26,13 +26,7 @@ class RunWriter:
     """Finds, makes and fills the runs of one MLflow experiment."""
 
     def __init__(self, client: "MlflowClient", layout: Layout, name: str) -> None:
-        """Makes the experiment on first use, and restores it when somebody deleted it.
-
-        Args:
-            client: of an open store.
-            layout: the project's paths.
-            name: `experiment` in params.yaml.
-        """
+        """Makes the experiment on first use, and restores it when somebody deleted it."""
         self.client = client
         self.experiment = _experiment_id(client, layout, name)
 
@@ -57,11 +51,6 @@ class RunWriter:
     def create(self, name: str, tags: Mapping[str, str], source: str) -> str:
         """Starts a run that shows who made it and from what, as MLflow's own API would.
 
-        Args:
-            name: what the run is called in the UI.
-            tags: by full name.
-            source: the script, relative to the project's root.
-
         Returns:
             The run's id.
         """
@@ -72,12 +61,6 @@ class RunWriter:
 
     def open_trial(self, parent: str, model: str, fingerprint: str, number: int) -> tuple[str, bool]:
         """The run of one trial, nested below its study's run; the one of a killed process is used again.
-
-        Args:
-            parent: run id of the study.
-            model: a key of `models`.
-            fingerprint: of the study.
-            number: of the trial, from 0.
 
         Returns:
             The run's id, and whether it was made just now.

@@ -41,11 +41,6 @@ def is_complete(run: "Run", results: Results) -> bool:
 def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None") -> str:
     """Brings the experiment's own run in line with the files.
 
-    Args:
-        writer: of the experiment.
-        results: what the files say.
-        run: the present one; made when None.
-
     Returns:
         The run's id.
     """
@@ -88,12 +83,6 @@ def finish_experiment_run(writer: RunWriter, run_id: str, results: Results) -> N
 def write_model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
-    Args:
-        writer: of the experiment.
-        results: what the files say.
-        model: whose run.
-        parent: id of the experiment's own run.
-
     Returns:
         The run's id.
     """
@@ -120,14 +109,7 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
 
 
 def write_study_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:
-    """Rebuilds the run of a study and those of its trials, unless they are there.
-
-    Args:
-        writer: of the experiment.
-        results: what the files say.
-        model: whose study.
-        parent: id of the experiment's own run.
-    """
+    """Rebuilds the run of a study and those of its trials, unless they are there."""
     result, name = model.tuning, model.name
     found = writer.find(kind="tune", fingerprint=result.fingerprint)
     if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:

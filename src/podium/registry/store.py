@@ -82,9 +82,6 @@ def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
 def translate_errors(uri: str) -> Iterator[None]:
     """Turns what MLflow raises inside the block into one line.
 
-    Args:
-        uri: of the store the block talks to.
-
     Raises:
         TrackingError: the store cannot be reached or refused the request.
     """

@@ -40,14 +40,7 @@ class Sheet:
 
 
 def draw_sheet(split: "PreparedSplit", augment: Augment, seed: int, count: int) -> Sheet:
-    """Draws as training does: one object for the whole batch of images, each version as one step of its own.
-
-    Args:
-        split: whose images are shown, classes in turn.
-        augment: what is drawn.
-        seed: of the experiment.
-        count: images, at least 1.
-    """
+    """Draws as training does: one object for the whole batch of images, each version as one step of its own."""
     import torch
 
     from podium.data.augment import apply, draw
@@ -108,13 +101,7 @@ class _Page:
 
 
 def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
-    """Writes the picture, pixel by pixel, so that nothing is resampled by drawing.
-
-    Args:
-        path: a PNG file.
-        sheet: what is shown.
-        title: above it.
-    """
+    """Writes the picture, pixel by pixel, so that nothing is resampled by drawing."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -63,9 +63,6 @@ class Labels:
 def make_labels(names: Sequence[str]) -> Labels:
     """Chooses fonts and labels for class names.
 
-    Args:
-        names: class names in any script.
-
     Returns:
         Labels of at most `LONGEST` characters (plus a number where two would look the same) and the families to use.
     """

@@ -98,9 +98,6 @@ def write_report(results: Results) -> None:
 def render_report(results: Results) -> str:
     """The page as HTML.
 
-    Args:
-        results: what the files say.
-
     Returns:
         One self-contained document: it names no other resource.
 

@@ -35,20 +35,12 @@ def rendered(
 
 
 def inlined(data: bytes, kind: Literal["png", "jpeg"]) -> str:
-    """A picture as the address of an `<img>`.
-
-    Args:
-        data: a whole image file.
-        kind: its format.
-    """
+    """A picture as the address of an `<img>`."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def latin(text: str) -> str:
     """A transliteration in printable ASCII.
-
-    Args:
-        text: in any script.
 
     Returns:
         `sagwa` for `사과`, `:melon:` for `🍈`. Scripts without upper and lower case are written in lower case.
@@ -61,9 +53,6 @@ def latin(text: str) -> str:
 
 def with_latin(name: str) -> str:
     """A name with its transliteration behind it, where it is not in Latin script.
-
-    Args:
-        name: a class name, in any script.
 
     Returns:
         `lemon`, `citrón` as they are; `사과 (sagwa)`, `🍈 (:melon:)`.

@@ -66,13 +66,7 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], labels: Labels, titl
 
 
 def per_class_accuracy(path: Path, metrics: Metrics, labels: Labels) -> None:
-    """Draws the share of each class's images that was named rightly (its recall), best class on top.
-
-    Args:
-        path: the PNG to write.
-        metrics: of the model.
-        labels: of the C classes.
-    """
+    """Draws the share of each class's images that was named rightly (its recall), best class on top."""
     names = sorted(metrics.per_class, key=lambda name: (-metrics.per_class[name].recall, name))[::-1]
     recalls = [metrics.per_class[name].recall for name in names]
     with figure_at(path, (7.6, 0.27 * len(names) + 1.6), labels) as figure:
@@ -116,13 +110,7 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
 
 
 def reliability_diagram(path: Path, found: Reliability, model: str) -> None:
-    """Draws accuracy against confidence by bin, and how many images each bin holds.
-
-    Args:
-        path: the PNG to write.
-        found: the bins.
-        model: name for the title.
-    """
+    """Draws accuracy against confidence by bin, and how many images each bin holds."""
     filled = found.counts > 0
     middles, width = (found.edges[:-1] + found.edges[1:])[filled] / 2, 1 / len(found.counts)
     with figure_at(path, (5.6, 5.8), None) as figure:
@@ -148,12 +136,7 @@ def reliability_diagram(path: Path, found: Reliability, model: str) -> None:
 
 
 def slice_accuracy(path: Path, metrics: Metrics) -> None:
-    """Draws accuracy with its interval on each slice of known difficulty.
-
-    Args:
-        path: the PNG to write.
-        metrics: of the model, with at least one slice.
-    """
+    """Draws accuracy with its interval on each slice of known difficulty."""
     parts: dict[str, SliceMetrics] = {n: metrics.slices[n] for n in reversed(SLICE_TITLES) if n in metrics.slices}
     values = np.array([part.accuracy.value for part in parts.values()])
     spread = np.array([[p.accuracy.value - p.accuracy.low, p.accuracy.high - p.accuracy.value] for p in parts.values()])

@@ -92,10 +92,6 @@ class Results:
 def read_results(layout: Layout, params: Params) -> Results:
     """Reads what the stages before publish left.
 
-    Args:
-        layout: the project's paths.
-        params: the experiment in force; its models are read.
-
     Returns:
         The results.
 
@@ -133,9 +129,6 @@ def read_results(layout: Layout, params: Params) -> Results:
 def evidence_digest(files: Iterable[Path]) -> str:
     """Names what a model is judged by: one digest of its measurements, validation report and predictions.
 
-    Args:
-        files: those named in `JUDGED`, wherever they lie.
-
     Returns:
         64 hex digits; the same for the same names and bytes.
 
@@ -151,10 +144,7 @@ def evidence_digest(files: Iterable[Path]) -> str:
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Reads a CSV file of an earlier stage.
-
-    Args:
-        path: the file; a class in it may be called `NA` or `null`.
+    """Reads a CSV file of an earlier stage; a class in it may be called `NA` or `null`.
 
     Returns:
         Numbers exactly as they were written. Only an empty loss or accuracy is missing (NaN); other empty cells are "".
@@ -172,9 +162,6 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 def git_commit(root: Path) -> tuple[str, bool]:
     """The commit checked out, and whether tracked files differ from it.
-
-    Args:
-        root: the project's root.
 
     Returns:
         40 hex digits and False or True; `none` and True outside a git repository.

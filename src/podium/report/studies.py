@@ -88,9 +88,6 @@ class StudyPart:
 def read_studies(results: Results) -> list[StudyPart]:
     """The studies as the page shows them, best model first.
 
-    Args:
-        results: what the files say.
-
     Raises:
         DataError: a file of a study is missing, or it is of another search than params.yaml asks for.
     """
@@ -108,10 +105,6 @@ def draw_model_study(results: Results, model: ModelResults, folder: Path) -> dic
 
 def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
     """Draws the plots of a study with Optuna.
-
-    Args:
-        tables: with at least one finished trial.
-        folder: to write the PNGs to.
 
     Returns:
         Files by what they show; parallel coordinates only where several keys were searched.
