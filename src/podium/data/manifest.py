@@ -65,15 +65,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def image_id(source: str, path: str, box: str = "") -> str:
-    """The primary key of an image.
+    """The primary key of an image: 16 hex digits (64 bits of sha256).
 
-    Args:
-        source: name of the source.
-        path: path inside the source, forward slashes.
-        box: text form of a crop box; empty for a whole image.
-
-    Returns:
-        16 hex digits (64 bits of sha256).
+    `path` is inside the source, with forward slashes; `box` the text form of a crop box, empty for a whole image.
     """
     return hashlib.sha256(f"{source}\0{path}\0{box}".encode()).hexdigest()[:16]
 
@@ -102,17 +96,9 @@ def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> 
 
 
 def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    """Reads a manifest.
+    """Reads a manifest that must have `columns`: one row an image, sorted by `image_id`, index 0..N-1.
 
-    Args:
-        path: a `.parquet` file.
-        columns: the columns it must have.
-
-    Returns:
-        One row an image, sorted by `image_id`, index 0..N-1.
-
-    Raises:
-        DataError: the file is missing, is not Parquet, or lacks a column.
+    Raises a `DataError` where the file is missing, is not Parquet, or lacks a column.
     """
     frame = read_parquet(path)
     _check(path, list(frame.columns), columns)
@@ -141,15 +127,7 @@ class RawWriter:
         self._zip: zipfile.ZipFile | None = None
 
     def add(self, photo_id: str, data: bytes) -> str:
-        """Stores one image.
-
-        Args:
-            photo_id: of the photograph, not stored before.
-            data: the file's bytes.
-
-        Returns:
-            Name of the shard it went into.
-        """
+        """Stores the bytes of a photograph not stored before; returns the name of the shard it went into."""
         full = self._images >= self._limits[0] or self._bytes + len(data) > self._limits[1]
         if self._zip is None or (full and self._images):
             self.close()
@@ -174,14 +152,7 @@ class RawImages:
         self._open: dict[str, zipfile.ZipFile] = {}
 
     def read(self, shard: str, photo_id: str) -> bytes:
-        """The bytes of one image.
-
-        Args:
-            shard: the raw manifest's `shard`.
-            photo_id: of the photograph.
-
-        Returns:
-            The file's bytes.
+        """The bytes of one image, from the `shard` that the raw manifest names.
 
         Raises:
             DataError: the shard or the image is not there.

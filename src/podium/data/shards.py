@@ -102,14 +102,7 @@ def finish_split(
 
 
 def open_for_fitting(prepared: Path, name: str) -> PreparedSplit:
-    """Opens a split for tuning or training; the test split is refused.
-
-    Args:
-        prepared: the folder with the splits.
-        name: `train` or `val`.
-
-    Returns:
-        The split; no pixels are read yet.
+    """Opens a split for tuning or training, `train` or `val`; the test split is refused. No pixels are read yet.
 
     Raises:
         DataError: `name` is `test`, or the split is missing or damaged.

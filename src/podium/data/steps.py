@@ -64,15 +64,7 @@ def crop(pixels: Pixels, region: Region) -> Pixels:
 
 
 def apply_crops(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
-    """Makes the crops among the steps.
-
-    Args:
-        pixels: uint8, shape (H, W, 3), the upright image at its full size.
-        steps: all steps.
-
-    Returns:
-        A view of the part to keep.
-    """
+    """Makes the crops among the steps on the upright image at its full size: a view of uint8, shape (H, W, 3)."""
     for step in steps:
         match step:
             case CentreCrop():
@@ -86,14 +78,9 @@ def apply_crops(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
 
 
 def apply_steps(pixels: Pixels, steps: Sequence[Step]) -> Pixels:
-    """Makes the other steps.
+    """Makes the other steps on the resized content without padding.
 
-    Args:
-        pixels: uint8, shape (h, w, 3), RGB, the resized content without padding.
-        steps: all steps.
-
-    Returns:
-        uint8, the same shape; `pixels` itself where there is nothing to do.
+    Pixels are uint8, shape (h, w, 3), RGB, and come back so; the given ones themselves where there is nothing to do.
     """
     if not needs_opencv(steps):
         return pixels

@@ -56,23 +56,15 @@ class Checkpoint:
         return self.folder / CHECKPOINT
 
     def save(self, progress: Progress, tensors: Tensors) -> None:
-        """Replaces the saved state.
+        """Replaces the saved state by what is finished and the tensors needed to go on, by name.
 
-        Args:
-            progress: what is finished.
-            tensors: everything needed to go on, by name.
-
-        Raises:
-            DataError: the disk is full; the state saved before is still there.
+        Raises a `DataError` where the disk is full; the state saved before is still there.
         """
         if distributed.is_main_process():
             save_weights(self._file, tensors, {"progress": progress.model_dump_json()})
 
     def restore(self) -> tuple[Progress, dict[str, torch.Tensor]]:
-        """Reads the saved state, for all processes.
-
-        Returns:
-            What was saved; empty when nothing was.
+        """Reads the saved state, for all processes; empty when nothing was saved.
 
         Raises:
             ModelError: the file is damaged.
@@ -93,10 +85,7 @@ class Checkpoint:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Holds a work folder for this process; the system lets go of it when the process ends, however it ends.
-
-    Args:
-        folder: made if needed; `discard` removes it.
+    """Holds a work folder, made if needed; the system lets go of it when the process ends, however it ends.
 
     Raises:
         ModelError: another process holds it.

@@ -34,10 +34,7 @@ class Compute:
 
     @classmethod
     def of(cls, runtime: Runtime) -> "Compute":
-        """Sets torch's threads and resolves the runtime.
-
-        Args:
-            runtime: the section of the params.
+        """Sets torch's threads and resolves the section `runtime`.
 
         Raises:
             ModelError: `cuda` is asked for where there is none.
@@ -129,8 +126,7 @@ Result = TypeVar("Result")
 def memory_named_in_errors(batch_size: str) -> Iterator[None]:
     """Turns running out of memory, on a CPU or an accelerator, into a message for a person; also a decorator.
 
-    Args:
-        batch_size: the key of the params that sets how many images are computed at once.
+    `batch_size` is the key of the params that sets how many images are computed at once.
 
     Raises:
         ModelError: there was not enough memory.
@@ -215,11 +211,7 @@ _ALL_KEPT = 2**31 - 1  # bytes of free memory at the end of the heap: mallopt ta
 
 
 def keep_memory() -> bool:
-    """Tells glibc to keep what this process gives back.
-
-    Returns:
-        Whether it does; False where the system's memory is not glibc's business, or where it is too old for it.
-    """
+    """Tells glibc to keep what this process gives back; False where another library, or too old a one, has memory."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

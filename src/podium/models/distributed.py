@@ -90,11 +90,7 @@ def barrier() -> None:
 
 
 def refuse_several_processes(stage: str, instead: str) -> None:
-    """Ends a stage that torchrun started and that does not share its work in this way.
-
-    Args:
-        stage: its name.
-        instead: what it has for that, a sentence.
+    """Ends a stage that does not share its work in this way; `instead` is a sentence on what it has for that.
 
     Raises:
         UsageError: torchrun started several processes.
@@ -111,12 +107,7 @@ def process_group(device: str) -> Iterator[None]:
     """Joins the processes that torchrun started; without it, or with one process, there is nothing to join.
 
     Only the first process can be heard on standard output. A group that was joined already is left as it is.
-
-    Args:
-        device: `runtime.device`.
-
-    Raises:
-        ModelError: more processes were started on this machine than it has CUDA devices.
+    `device` is `runtime.device`. Raises a `ModelError` where more processes were started than CUDA devices are here.
     """
     if _started() == 1 or distributed.is_initialized():
         yield

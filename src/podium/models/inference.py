@@ -75,14 +75,7 @@ class Classifier:
 
 
 def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
-    """Reads a trained model.
-
-    Args:
-        folder: `artifacts/models/<m>` or a copy of it.
-        runtime: how to compute; sets torch's threads.
-
-    Returns:
-        The network in evaluation mode.
+    """Reads a trained model from `artifacts/models/<m>` or a copy of it, in evaluation mode; sets torch's threads.
 
     Raises:
         DataError: `model.json` is missing or damaged.

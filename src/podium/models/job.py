@@ -98,12 +98,7 @@ class Job:
         return module
 
     def identity(self, layout: Layout, stage: str) -> dict[str, object]:
-        """The parts of a fingerprint that tune and train share.
-
-        Args:
-            layout: the project's paths.
-            stage: whose source code counts.
-        """
+        """The parts of a fingerprint that tune and train share; the source code of `stage` counts."""
         return {
             "data": {"train": self.train.digest, "val": self.val.digest},
             "model": self.config.model_dump(mode="json"),
@@ -118,7 +113,7 @@ class Job:
 def open_job(
     layout: Layout, label: str, model: str, config: ModelConfig, *, runtime: Runtime, resources: Resources, seed: int
 ) -> Job:
-    """Opens train and val and checks that the network fits the images, before any time is spent.
+    """Opens train and val and checks that the network fits the images, before any time is spent; no pixels are read.
 
     Args:
         layout: the project's paths.
@@ -128,9 +123,6 @@ def open_job(
         runtime: how to compute; sets torch's threads.
         resources: the disk for kept activations.
         seed: of the experiment.
-
-    Returns:
-        A job; no pixels are read yet.
 
     Raises:
         DataError: a split or the fetched weights are missing or damaged.
@@ -178,14 +170,7 @@ def _open_cache(
 
 
 def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:
-    """The model's section with some values replaced.
-
-    Args:
-        config: complete.
-        values: by dotted key; numbers of whole-number keys are rounded.
-
-    Returns:
-        A new, checked section.
+    """The model's section, checked anew, with values replaced by dotted key; whole numbers are rounded.
 
     Raises:
         ParamsError: a key is unknown or a value is out of its range.
@@ -197,12 +182,7 @@ def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfi
 
 
 def rescale_schedule(recipe: Train, epochs: int) -> Train:
-    """The same course of the learning rate over another number of epochs: warm-up and steps keep their share.
-
-    Args:
-        recipe: complete.
-        epochs: wanted, at least 1.
-    """
+    """The same course of the learning rate over another number of epochs: warm-up and steps keep their share."""
     share = epochs / recipe.epochs
     return recipe.model_copy(
         update={

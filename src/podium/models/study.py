@@ -71,12 +71,7 @@ class Study:
         return range(first, first + int(min(self.tune.together, fit, untried)))
 
     def ask(self, earlier: Sequence[TrialResult], number: int) -> "Trial":
-        """What a trial tries; the same answer however often it is asked.
-
-        Args:
-            earlier: all trials of earlier batches, by number.
-            number: of this trial, from `len(earlier)` on.
-        """
+        """What a trial tries, given all trials of earlier batches; the same answer however often it is asked."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         tried = [result.parameters for result in earlier]
         for beside in range(len(earlier), number + 1):  # those of the same batch come first, and are avoided as well
@@ -119,13 +114,9 @@ class Study:
         return guesses
 
     def at_the_edge(self, parameters: Mapping[str, Value]) -> list[str]:
-        """Keys whose value lies at an end of its range, where the range could be widened there.
+        """Sorted keys whose chosen value lies at an end of its range, where the range could be widened there.
 
-        Args:
-            parameters: the chosen values by dotted key.
-
-        Returns:
-            Sorted keys. A value at an end beyond which the recipe allows nothing (a dropout of 0) is not among them.
+        A value at an end beyond which the recipe allows nothing (a dropout of 0) is not among them.
         """
         return [key for key in sorted(parameters) if self._lies_at_an_end(key, parameters[key])]
 
