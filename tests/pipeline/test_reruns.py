@@ -43,7 +43,7 @@ TABLE = [
     ("analysis/leaderboard.py", "compare"),
     ("pipeline/train.py", "train"),
     ("pipeline/publish.py", ""),
-    ("cli/app.py", ""),
+    ("cli/promotion.py", ""),
 ]
 
 

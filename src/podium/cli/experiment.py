@@ -1,73 +1,23 @@
-"""`podium status`, `podium use`: where the experiment stands, and which one is in force."""
+"""Which experiment is in force and what goes into it: `podium use`, `validate`, `snapshot`, `preview-augment`."""
 
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from podium.config.params import Params, load
+from podium.config.params import load
 from podium.config.problems import nearest
+from podium.config.train import Augment
+from podium.config.validate import Validate
 from podium.console.terminal import add_row, console, print_json, project, table
-from podium.core.errors import ParamsError, TrackingError
-from podium.core.files import replacing
-from podium.core.layout import DECISION, LEADERBOARD, MLFLOW_DB, Layout
-from podium.records.evaluation import Decision, Leaderboard
+from podium.core.errors import ParamsError, UsageError
+from podium.core.files import replacing, replacing_folder
+from podium.core.layout import Layout
+from podium.records.validate import ValidationReport
 
-NEXT = (
-    ("open MLflow", "make ui"),
-    ("read the report", Layout(Path()).report.as_posix()),
-    ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
-)
-
-
-@dataclass(frozen=True)
-class _Version:
-    """A registered version in the words of `podium status`."""
-
-    version: str
-    model: str
-    accuracy: str
-    macro_f1: str
-    validation_passed: str
-    comparable: str
-    aliases: list[str]
-    fingerprint: str
-
-
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Show the leaderboard, the decision, the registered versions and what to do next."""
-    layout = project()
-    params = load(layout.params)
-    board, decision = _results(layout)
-    try:
-        versions, problem = _versions(layout, params), None
-    except TrackingError as error:
-        versions, problem = [], str(error)
-    if as_json:
-        print_json(
-            {
-                "experiment": params.experiment,
-                "leaderboard": board.model_dump(mode="json") if board else None,
-                "decision": decision.model_dump(mode="json") if decision else None,
-                "registered_model": params.publish.registered_model,
-                "versions": [asdict(version) for version in versions],
-                "registry_problem": problem,
-                "next": [how for _, how in NEXT],
-            }
-        )
-        return
-    out = console()
-    _print_results(board, decision)
-    out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
-    if problem:
-        out.print(problem, markup=False)
-    else:
-        _print_versions(versions)
-    out.print("\n[bold]Next[/]")
-    for what, how in NEXT:
-        out.print(f"  {what:<20}{how}", markup=False)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def use(
@@ -115,97 +65,165 @@ def _committed(layout: Layout) -> bytes | None:
     return said.stdout if said.returncode == 0 else None
 
 
-def _results(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
-    """What `compare` wrote; None for what is not there yet.
+def validate(
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="ID", help="Say what one expectation checks, and why.")
+    ] = None,
+    data_docs: Annotated[
+        bool, typer.Option("--data-docs", help="Build Great Expectations' own pages from the prepared dataset.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the expectations on the dataset and how they fared, explain one, or build Great Expectations' Data Docs."""
+    if data_docs and (explain or as_json):
+        raise UsageError("--data-docs goes alone: give --explain or --json in a call of its own")
+    layout = project()
+    params = load(layout.params)
+    if data_docs:
+        _build_data_docs(layout, params.validate_, params.seed)
+    elif explain:
+        _explain(explain, params.validate_, as_json)
+    else:
+        _list(layout, params.validate_, as_json)
+
+
+def _list(layout: Layout, settings: Validate, as_json: bool) -> None:
+    """All expectations in force, with the result of the last validation where there is one."""
+    from podium.curation.expectations.catalogue import EXPECTATIONS, explain
+
+    report = ValidationReport.read(layout.validation_report) if layout.validation_report.is_file() else None
+    results = {result.id: result for result in report.results} if report else {}
+    explanations = [explain(id, settings) for id in EXPECTATIONS]
+    if as_json:
+        listed = [
+            {**asdict(one), "success": results[one.id].success if one.id in results else None} for one in explanations
+        ]
+        print_json({"passed": report.passed if report else None, "expectations": listed})
+        return
+    shown = table("expectation", "severity", "expected", "holds", fold=("expected",))
+    for one in explanations:
+        holds = "-" if one.id not in results else "yes" if results[one.id].success else "NO"
+        add_row(shown, one.id, one.severity, one.expected, holds)
+    console().print(shown)
+    print("\nWhat one checks and why: podium validate --explain ID")
+    if report is None:
+        print("Nothing was validated yet: run `dvc repro validate`.")
+
+
+def _explain(id: str, settings: Validate, as_json: bool) -> None:
+    """Prints what an expectation checks, why, and what to do about a failure.
 
     Raises:
-        DataError: a file is there and is damaged.
+        UsageError: there is none of that name.
     """
-    board, decision = layout.comparison / LEADERBOARD, layout.comparison / DECISION
-    return (
-        Leaderboard.read(board) if board.is_file() else None,
-        Decision.read(decision) if decision.is_file() else None,
-    )
+    from podium.curation.expectations.catalogue import explain
 
-
-def _print_results(board: Leaderboard | None, decision: Decision | None) -> None:
-    """The leaderboard with the verdict, or what to run for one."""
-    from podium.analysis.leaderboard import leaderboard_table
-
-    if board is None:
-        print("No comparison yet: run `dvc repro`.")
+    one = explain(id, settings)
+    if as_json:
+        print_json(asdict(one))
         return
-    console().print(leaderboard_table(board, decision))
-
-
-def _versions(layout: Layout, params: Params) -> list[_Version]:
-    """Registered versions, oldest first; none where nothing was ever published here.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
-    from podium.registry import store
-    from podium.registry.versions import open_registry
-
-    if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / MLFLOW_DB).is_file():
-        return []
-    registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri):
-        found = registry.versions()
-        aliases = registry.aliases() if found else {}
-    return [
-        _Version(
-            version=str(version.version),
-            model=version.tags.get("podium.model", "-"),
-            accuracy=version.tags.get("podium.accuracy", "-"),
-            macro_f1=version.tags.get("podium.macro_f1", "-"),
-            validation_passed=version.tags.get("podium.validation_passed", "-"),
-            comparable=version.tags.get("podium.comparable", "-"),
-            aliases=sorted(alias for alias, number in aliases.items() if number == str(version.version)),
-            fingerprint=version.tags.get("podium.fingerprint", "-"),
-        )
-        for version in found
-    ]
-
-
-def _print_versions(versions: list[_Version]) -> None:
-    """The registered versions as a table, or what to run for one."""
-    if not versions:
-        print("No version yet: run `dvc repro`.")
-        return
-    shown = table(
-        "version",
-        "model",
-        "accuracy",
-        "macro F1",
-        "data valid",
-        "comparable",
-        "aliases",
-        right=("version", "accuracy", "macro F1"),
-        fold=("aliases",),
-    )
-    for v in versions:
-        add_row(
-            shown,
-            v.version,
-            v.model,
-            _three(v.accuracy),
-            _three(v.macro_f1),
-            _yes_or_no(v.validation_passed),
-            _yes_or_no(v.comparable),
-            ", ".join(v.aliases),
-        )
+    stops = "stops the experiment" if one.severity == "critical" else "is reported as a warning"
+    default = "" if one.severity == one.default_severity else f"; {one.default_severity} by default"
+    because = f"; because: {one.because}" if one.because else ""
+    print(f"{one.id}: {one.sentence}")
+    shown = table("", "", fold=("",))
+    shown.show_header = False
+    for heading, text in (
+        ("expected", one.expected),
+        ("why", one.why),
+        ("a failure", f"{stops} ({one.severity}{default}{because})"),
+        ("what to do", one.remedy),
+        ("suite", one.suite),
+        ("set in", f"section validate.{one.id} of params.yaml"),
+    ):
+        add_row(shown, heading, text)
     console().print(shown)
 
 
-def _yes_or_no(tag: str) -> str:
-    """A tag `true` or `false` as people read it; any other text as it is."""
-    return {"true": "yes", "false": "NO"}.get(tag, tag)
+def _build_data_docs(layout: Layout, settings: Validate, seed: int) -> None:
+    """Builds Great Expectations' pages below `.podium/`: they hold times, so nothing may depend on them."""
+    from podium.pipeline.validate import gather_evidence
+
+    evidence = gather_evidence(layout, settings, seed)
+
+    from podium.curation.expectations import validator
+
+    target = layout.work / "data-docs"
+    with replacing_folder(target) as folder:
+        page = target / validator.write_data_docs(evidence, settings, folder).relative_to(folder)
+    print(f"Data Docs: {page.relative_to(layout.root)}")
+    print(
+        "They load their styles from the network and show plainer without one; "
+        "the project's own page is artifacts/validation/index.html"
+    )
 
 
-def _three(rate: str) -> str:
-    """A rate with three decimals; a text that is no number (`-`) as it is."""
-    try:
-        return f"{float(rate):.3f}"
-    except ValueError:
-        return rate
+def snapshot(
+    name: Annotated[str, typer.Argument(help="The archive becomes data/NAME.zip.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite data/NAME.zip.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pack the images that were fetched into data/ and pin them, so that colleagues pull them and fetch nothing."""
+    from podium.sources.snapshot_writer import write_snapshot
+
+    layout = project()
+    taken = write_snapshot(layout, name, replace)
+    path = taken.archive.relative_to(layout.root).as_posix()
+    if as_json:
+        print_json({**asdict(taken), "archive": path})
+        return
+    from rich.filesize import decimal
+
+    photographs = "" if taken.photographs == taken.images else f" from {taken.photographs:,} photographs"
+    print(f"{path}: {taken.images:,} images{photographs}, {decimal(taken.size)}")
+    print("data.dvc pins it." if taken.pinned else "The project is not under DVC, so nothing pins it: run `dvc init`.")
+    print(f"\nPut this into params.yaml in place of its section `dataset`:\n\n{taken.section}")
+    if taken.steps:
+        print("Then bring it to your colleagues, who get it with `dvc pull`:\n")
+        for step in taken.steps:
+            print(f"  {step}")
+
+
+def preview_augment(
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Whose recipe; the first of params.yaml by default.")
+    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, max=40, help="How many, of all classes in turn.")] = 6,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The PNG; .podium/augmentation-NAME.png by default.")
+    ] = None,
+) -> None:
+    """Draw training images beside eight changed versions of each, as the model's recipe wants them."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: a picture in PNG is written, so give a name that ends in .png")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}: make it first, or give another place")
+    from podium.data.shards import open_for_fitting
+    from podium.report.augment_sheet import VERSIONS, draw_sheet, write_sheet
+
+    layout = project()
+    params = load(layout.params)
+    name = model or next(iter(params.models))
+    augment = params.complete(name).train.augment
+    split = open_for_fitting(layout.prepared, "train")
+    sheet = draw_sheet(split, augment, params.seed, images)
+    on = ", ".join(switched_on(augment)) or "nothing changes"
+    path = out or layout.work / f"augmentation-{name}.png"
+    with replacing(path) as temporary:
+        write_sheet(temporary, sheet, f"{name}: {on}")
+    shown = path.relative_to(layout.root) if path.is_relative_to(layout.root) else path
+    print(f"{shown}: {len(sheet.labels)} images, each with {VERSIONS} changed versions ({on})")
+
+
+def switched_on(augment: Augment) -> list[str]:
+    """The changes that are on, as written in params.yaml: `flip`, `rotation 15`, `randaugment 2 x 5`."""
+    off = Augment(flip=False, shift=0, brightness=0, contrast=0)
+    told = []
+    for key, value in augment:
+        if value == getattr(off, key):
+            continue
+        if key == "randaugment":
+            told.append(f"randaugment {value.operations} x {value.magnitude:g}")
+        else:
+            told.append(key if value is True else f"{key} {value:g}")
+    return told

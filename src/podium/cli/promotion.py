@@ -1,23 +1,140 @@
-"""`podium promote`, `podium rollback`, `podium history`: the terminal's side of `registry.promotion`."""
+"""Where models stand and how they move: `podium status`, `podium promote`, `podium rollback`, `podium history`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.config.params import load
+from podium.config.params import Params, load
 from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
-from podium.core.errors import PromotionRefused, UsageError
+from podium.core.errors import PromotionRefused, TrackingError, UsageError
+from podium.core.layout import DECISION, LEADERBOARD, MLFLOW_DB, Layout
+from podium.records.evaluation import Decision, Leaderboard
 
 if TYPE_CHECKING:
     from podium.registry.audit import AuditEntry
     from podium.registry.gates import GateResult
 
+NEXT = (
+    ("open MLflow", "make ui"),
+    ("read the report", Layout(Path()).report.as_posix()),
+    ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
+)
 WHO = 6  # column of the history
+_TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "comparable", "fingerprint")
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+@dataclass(frozen=True)
+class _Version:
+    """A registered version in the words of `podium status`."""
+
+    version: str
+    model: str
+    accuracy: str
+    macro_f1: str
+    validation_passed: str
+    comparable: str
+    aliases: list[str]
+    fingerprint: str
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """Show the leaderboard, the decision, the registered versions and what to do next."""
+    layout = project()
+    params = load(layout.params)
+    leaderboard, verdict = layout.comparison / LEADERBOARD, layout.comparison / DECISION
+    board = Leaderboard.read(leaderboard) if leaderboard.is_file() else None
+    decision = Decision.read(verdict) if verdict.is_file() else None
+    try:
+        versions, problem = _versions(layout, params), None
+    except TrackingError as error:
+        versions, problem = [], str(error)
+    if as_json:
+        print_json(
+            {
+                "experiment": params.experiment,
+                "leaderboard": board.model_dump(mode="json") if board else None,
+                "decision": decision.model_dump(mode="json") if decision else None,
+                "registered_model": params.publish.registered_model,
+                "versions": [asdict(version) for version in versions],
+                "registry_problem": problem,
+                "next": [how for _, how in NEXT],
+            }
+        )
+        return
+    out = console()
+    if board is None:
+        print("No comparison yet: run `dvc repro`.")
+    else:
+        from podium.analysis.leaderboard import leaderboard_table
+
+        out.print(leaderboard_table(board, decision))
+    out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
+    if problem:
+        out.print(problem, markup=False)
+    else:
+        _print_versions(versions)
+    out.print("\n[bold]Next[/]")
+    for what, how in NEXT:
+        out.print(f"  {what:<20}{how}", markup=False)
+
+
+def _versions(layout: Layout, params: Params) -> list[_Version]:
+    """Registered versions, oldest first; none where nothing was ever published here.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    from podium.registry import store
+    from podium.registry.versions import open_registry
+
+    if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / MLFLOW_DB).is_file():
+        return []
+    registry = open_registry(layout, params)
+    with store.translate_errors(registry.uri):
+        found = registry.versions()
+        aliases = registry.aliases() if found else {}
+    return [
+        _Version(
+            version=str(version.version),
+            aliases=sorted(alias for alias, number in aliases.items() if number == str(version.version)),
+            **{name: version.tags.get(f"podium.{name}", "-") for name in _TAGS},
+        )
+        for version in found
+    ]
+
+
+def _print_versions(versions: list[_Version]) -> None:
+    """The registered versions as a table, or what to run for one."""
+    if not versions:
+        print("No version yet: run `dvc repro`.")
+        return
+    numbers = ("version", "accuracy", "macro F1")
+    headings = ("version", "model", "accuracy", "macro F1", "data valid", "comparable", "aliases")
+    shown = table(*headings, right=numbers, fold=("aliases",))
+    for v in versions:
+        rates = (_three(v.accuracy), _three(v.macro_f1))
+        judged = (_yes_or_no(v.validation_passed), _yes_or_no(v.comparable))
+        add_row(shown, v.version, v.model, *rates, *judged, ", ".join(v.aliases))
+    console().print(shown)
+
+
+def _yes_or_no(tag: str) -> str:
+    """A tag `true` or `false` as people read it; any other text as it is."""
+    return {"true": "yes", "false": "NO"}.get(tag, tag)
+
+
+def _three(rate: str) -> str:
+    """A rate with three decimals; a text that is no number (`-`) as it is."""
+    try:
+        return f"{float(rate):.3f}"
+    except ValueError:
+        return rate
 
 
 def promote(

@@ -74,22 +74,9 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
     _print_results(report)
 
 
-def data_docs(layout: Layout, validate: Validate, seed: int) -> Path:
-    """Writes Great Expectations' own pages to `.podium/data-docs`; they hold times, so nothing depends on them.
-
-    Returns:
-        The first page. Its styles come from the network; without one it is plain but readable.
-
-    Raises:
-        DataError: something `preprocess` should have left is missing or damaged.
-    """
-    evidence = _gather_evidence(_read(layout), validate, seed)
-
-    from podium.curation.expectations import validator
-
-    with replacing_folder(layout.work / "data-docs") as folder:
-        page = validator.write_data_docs(evidence, validate, folder).relative_to(folder)
-    return layout.work / "data-docs" / page
+def gather_evidence(layout: Layout, validate: Validate, seed: int) -> Evidence:
+    """Reads what `preprocess` left and measures it, as the stage does; `podium validate --data-docs` shows it."""
+    return _gather_evidence(_read(layout), validate, seed)
 
 
 def _read(layout: Layout) -> _Inputs:

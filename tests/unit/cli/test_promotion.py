@@ -1,9 +1,11 @@
-"""`podium promote`, `rollback`, `history`: tables a person can read, JSON for scripts, refusals in one line."""
+"""`podium status`, `promote`, `rollback`, `history`: tables for people, JSON for scripts, refusals in one line."""
 
 import json
 
 import pytest
 
+from podium.config.judging import Compare
+from podium.pipeline import compare
 from tests.unit.cli.calls import change_gates, one_line, podium
 from tests.unit.registry.promotions import NAME, client_of
 
@@ -11,6 +13,53 @@ from tests.unit.registry.promotions import NAME, client_of
 def staging(layout):
     alias = client_of(layout).get_registered_model(NAME).aliases.get("staging")
     return None if alias is None else str(alias)
+
+
+def test_status_shows_results_versions_and_three_next_steps(project, versions):
+    result = podium("status")
+    assert result.exit_code == 0, result.stderr
+    for part in ("tiny_resnet", "tiny_convnext", "candidate", "make ui", "reports/report.html", "podium promote"):
+        assert part in result.stdout
+
+
+def test_status_fits_into_80_columns(project, versions, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(len(line.rstrip()) for line in podium("status").stdout.splitlines()) <= 80
+
+
+def test_status_is_json_for_scripts(project, versions):
+    said = json.loads(podium("status", "--json").stdout)
+    assert said["decision"]["winner"] in {row["model"] for row in said["leaderboard"]["rows"]}
+    assert [(v["version"], v["aliases"]) for v in said["versions"]] == [("1", []), ("2", ["candidate"])]
+
+
+def test_status_tells_an_unfair_comparison_and_which_version_won_one(project, versions):
+    metrics = project.evaluation_report("tiny_resnet") / "metrics.json"
+    document = json.loads(metrics.read_text(encoding="utf-8"))
+    document["conditions"]["images_seen"] += 1
+    metrics.write_text(json.dumps(document), encoding="utf-8")
+    compare.compare_models(project, ["tiny_resnet", "tiny_convnext"], Compare())
+    client_of(project).set_model_version_tag("podium-tiny", "1", "podium.comparable", "false")
+    assert "Not comparable: the models differ in planned training images" in " ".join(podium("status").stdout.split())
+    said = json.loads(podium("status", "--json").stdout)
+    assert said["leaderboard"]["comparable"] is said["decision"]["comparable"] is False
+    assert [version["comparable"] for version in said["versions"]] == ["false", "true"]
+
+
+def test_status_of_a_fresh_clone_makes_no_store(project):
+    for path in (*project.comparison.iterdir(), project.root / "mlflow.db"):
+        path.unlink()
+    result = podium("status")
+    assert result.exit_code == 0, result.stderr
+    assert "No comparison yet: run `dvc repro`." in result.stdout
+    assert "No version yet" in result.stdout
+    assert not (project.root / "mlflow.db").exists()
+
+
+def test_status_works_from_a_folder_below(project, monkeypatch):
+    below = project.root / "reports"
+    monkeypatch.chdir(below)
+    assert podium("status").exit_code == 0
 
 
 def test_promote_prints_every_gate_and_the_outcome(project, versions):

@@ -249,11 +249,3 @@ def test_test_pixels_are_not_opened(prepared: Layout) -> None:
     run(prepared)
 
     assert ValidationReport.read(prepared.validation_report).drift
-
-
-def test_data_docs_are_written_where_nothing_is_hashed(prepared: Layout) -> None:
-    page = validate.data_docs(prepared, params(), seed=0)
-
-    assert page == prepared.root / ".podium" / "data-docs" / "index.html"
-    assert "leakage" in page.read_text(encoding="utf-8")
-    assert not prepared.validation_report.exists()

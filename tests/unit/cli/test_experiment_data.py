@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from podium.config.preprocess import Preprocess
 from podium.core.layout import Layout
 from podium.curation.expectations.catalogue import EXPECTATIONS
+from podium.pipeline import preprocess
 from tests.raw_images import files, write_raw
 from tests.unit.cli.calls import one_line, podium
 
@@ -98,20 +100,18 @@ def test_explaining_imports_neither_great_expectations_nor_pandas(fresh):
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_data_docs_are_built_on_request_and_said_to_need_the_network(fresh, monkeypatch):
-    built = fresh.work / "data-docs" / "index.html"
-    calls = []
-
-    def build(layout, validate, seed):
-        calls.append((layout.root, validate.minimum_rows.minimum, seed))
-        return built
-
-    monkeypatch.setattr("podium.pipeline.validate.data_docs", build)
+def test_data_docs_are_built_where_nothing_is_hashed_and_said_to_need_the_network(fresh):
+    small = {"minimum_rows": {"minimum": 2, "because": "the test is small"}, "image_side": {"minimum": 16}}
+    raw = yaml.safe_load(fresh.params.read_text(encoding="utf-8"))
+    fresh.params.write_text(yaml.safe_dump({**raw, "validate": small}), encoding="utf-8")
+    write_raw(fresh, files(["lemon", "<b>귤</b>"], 18))
+    preprocess.preprocess_dataset(fresh, Preprocess(image_size=16), seed=0, workers=0)
     result = podium("validate", "--data-docs")
     assert result.exit_code == 0, result.stderr
-    assert calls == [(fresh.root, 5, 0)]
-    assert ".podium/data-docs/index.html" in result.stdout
+    assert "Data Docs: .podium/data-docs/index.html" in result.stdout
     assert "styles from the network" in result.stdout
+    assert "leakage" in (fresh.work / "data-docs" / "index.html").read_text(encoding="utf-8")
+    assert not fresh.validation_report.exists()
 
 
 def test_data_docs_before_preprocess_say_what_to_run(fresh):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from podium.cli.preview import switched_on
+from podium.cli.experiment import switched_on
 from podium.config.train import Augment
 from tests.small_splits import write_prepared
 from tests.unit.cli.calls import one_line, podium
