@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from podium.config.train import Augment, RandAugment
-from podium.data.augment import apply, draw, normalise
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import draw
 from podium.data.randomness import generator
 
 BATCH = 32

@@ -22,7 +22,8 @@ from podium.config.models import ModelConfig
 from podium.config.runtime import Runtime
 from podium.config.train import Augment, Train
 from podium.data import loader
-from podium.data.augment import apply, draw
+from podium.data.augment.batch import apply
+from podium.data.augment.parameters import draw
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models.job import Job

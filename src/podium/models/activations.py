@@ -23,8 +23,9 @@ from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import replacing, sha256_file, write_text
 from podium.core.identity import fingerprint
-from podium.data import augment, loader
-from podium.data.augment import Augmentation
+from podium.data import loader
+from podium.data.augment.batch import apply
+from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit
 from podium.models.job import Job
@@ -108,7 +109,7 @@ class Activations:
     def _forward(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
         job = self._job
         pixels = torch.from_numpy(images).to(job.compute.device)
-        x = job.compute.place_batch(augment.apply(pixels, change, job.mean, job.std))
+        x = job.compute.place_batch(apply(pixels, change, job.mean, job.std))
         with torch.no_grad(), job.compute.autocast():
             out: torch.Tensor = self._frozen(x)
         return out.to(torch.bfloat16)
@@ -119,7 +120,7 @@ class Activations:
             split = self._job.train
             random = generator(self._job.seed, "view", view)
             size = split.preprocessing.image_size
-            self._drawn = view, augment.draw(self._job.recipe.augment, random, len(split), size)
+            self._drawn = view, draw(self._job.recipe.augment, random, len(split), size)
         return self._drawn[1]
 
     def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:

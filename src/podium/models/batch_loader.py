@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from podium.data import loader
-from podium.data.augment import Augmentation, apply, draw, normalise
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.models import distributed
 from podium.models.activations import Activations

@@ -18,7 +18,7 @@ from podium.config.runtime import Runtime
 from podium.core.errors import ModelError, one_line
 from podium.core.files import sha256_file
 from podium.core.layout import MODEL_CARD, WEIGHTS
-from podium.data.augment import normalise
+from podium.data.augment.batch import normalise
 from podium.models import zoo
 from podium.models.compute import Compute, memory_named_in_errors
 from podium.records.training import ModelCard

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from podium.config.train import Augment
 
 if TYPE_CHECKING:
-    from podium.data.augment import Augmentation
+    from podium.data.augment.parameters import Augmentation
     from podium.data.shards import PreparedSplit
     from podium.report.figure import Labels
 
@@ -43,7 +43,8 @@ def draw_sheet(split: "PreparedSplit", augment: Augment, seed: int, count: int) 
     """Draws as training does: one object for the whole batch of images, each version as one step of its own."""
     import torch
 
-    from podium.data.augment import apply, draw
+    from podium.data.augment.batch import apply
+    from podium.data.augment.parameters import draw
     from podium.data.randomness import generator
 
     rows = _in_turn(split.labels, count)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from podium.data.augment import apply, unchanged
+from podium.data.augment.batch import apply
+from podium.data.augment.parameters import unchanged
 
 
 def images(count: int = 4, height: int = 24, width: int = 24) -> torch.Tensor:

@@ -11,7 +11,8 @@ from torchvision.transforms.v2 import functional as tv
 
 from podium.config.train import Augment
 from podium.core.errors import PodiumError
-from podium.data.augment import Augmentation, apply, draw, normalise, unchanged
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import Augmentation, draw, unchanged
 from tests.unit.data import augmented
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torchvision.transforms.v2 import functional as tv
 
-from podium.data.augment import apply, normalise, unchanged
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import unchanged
 from podium.data.randomness import counter_normal, counter_uniform
 from tests.unit.data.augmented import changed, images, planes, smooth
 

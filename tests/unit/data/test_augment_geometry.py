@@ -13,8 +13,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from podium.config.train import Augment
-from podium.data.augment import draw, unchanged
 from podium.data.augment.batch import homographies
+from podium.data.augment.parameters import draw, unchanged
 from podium.data.randomness import counter_uniform
 from tests.unit.data.augmented import changed, images, planes, smooth
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta, kstest
 
 from podium.config.train import Augment, RandAugment
-from podium.data.augment import Augmentation, apply, draw, unchanged
-from podium.data.augment.parameters import OPERATIONS, add_random_operations
+from podium.data.augment.batch import apply
+from podium.data.augment.parameters import OPERATIONS, Augmentation, add_random_operations, draw, unchanged
 from tests.unit.data.augmented import images
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

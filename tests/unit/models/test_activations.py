@@ -18,7 +18,8 @@ from podium.config.runtime import Runtime
 from podium.config.train import Augment
 from podium.core.errors import DataError
 from podium.data import loader
-from podium.data.augment import apply, draw, normalise
+from podium.data.augment.batch import apply, normalise
+from podium.data.augment.parameters import draw
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo

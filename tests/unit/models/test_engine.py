@@ -9,7 +9,7 @@ from podium.config.runtime import Runtime
 from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import ModelError
 from podium.data import loader
-from podium.data.augment import draw
+from podium.data.augment.parameters import draw
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo

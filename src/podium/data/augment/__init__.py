@@ -3,8 +3,3 @@
 What is drawn hangs on the generator alone, never on a worker or on earlier draws. The result hangs on the images and
 the drawn object alone, and is computed for the whole batch at once on the device it lies on.
 """
-
-from podium.data.augment.batch import apply, normalise
-from podium.data.augment.parameters import Augmentation, draw, unchanged
-
-__all__ = ["Augmentation", "apply", "draw", "normalise", "unchanged"]
