@@ -203,7 +203,7 @@ def _fitted(frozen: Frozen, config: ModelConfig, folder: Path, callback: Callbac
     runtime = Runtime(threads=frozen.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(frozen.prepared), split) for split in ("train", "val"))
     cache = ActivationCache(folder, Resources().cache_gib, {})
-    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), frozen.seed, cache=cache)
+    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), frozen.seed, cache)
     return fit(job, frozen.network(), [callback])
 
 

@@ -62,7 +62,7 @@ def _profiled(task: Task, architecture: str, trainable: Literal["all", "last_sta
     runtime = Runtime(threads=task.threads, dtype="bfloat16", channels_last=True)
     with tempfile.TemporaryDirectory() as folder:
         cache = ActivationCache(Path(folder), Resources().cache_gib, {})
-        job = Job("profile", train, val, config, MEAN, STD, Compute.of(runtime), task.seed, cache=cache)
+        job = Job("profile", train, val, config, MEAN, STD, Compute.of(runtime), task.seed, cache)
         warming, module = (zoo.create(config, len(train.classes), task.seed) for _ in range(2))
         fit(job, warming)
         with profile(activities=[ProfilerActivity.CPU]) as profiler:

@@ -147,13 +147,13 @@ def _podium(task: Task) -> Timed:
     from podium.models.checkpoint import Checkpoint
     from podium.models.compute import Compute
     from podium.models.engine import fit
-    from podium.models.job import Job
+    from podium.models.job import ActivationCache, Job
 
     runtime = Runtime(threads=task.threads, dtype="bfloat16", channels_last=True)
     train, val = (open_for_fitting(Path(task.prepared), split) for split in ("train", "val"))
     config = ModelConfig(architecture=ARCHITECTURE, train=recipe(task))
     measure(trial_job(config, train, runtime, task.seed), seconds=0)
-    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), task.seed)
+    job = Job("podium", train, val, config, MEAN, STD, Compute.of(runtime), task.seed, ActivationCache(Path(), 0, {}))
     module = zoo.create(config, len(train.classes), task.seed)
 
     def work() -> float:

@@ -23,7 +23,7 @@ from podium.data.shards import PreparedSplit
 from podium.models import zoo
 from podium.models.batch_loader import BatchLoader
 from podium.models.compute import Compute
-from podium.models.job import Job
+from podium.models.job import ActivationCache, Job
 from podium.models.learner import Learner
 from podium.records.preprocess import Preprocessing
 
@@ -71,7 +71,9 @@ def trial_job(config: ModelConfig, images: PreparedSplit, runtime: Runtime, seed
     """
     recipe = config.train.model_copy(update={"views": None, "unfreeze_every": None})
     measured = config.model_copy(update={"train": recipe})
-    return Job("trial run", images, images, measured, _GREY, _GREY, Compute.of(runtime), seed)
+    return Job(
+        "trial run", images, images, measured, _GREY, _GREY, Compute.of(runtime), seed, ActivationCache(Path(), 0, {})
+    )
 
 
 def measure(job: Job, seconds: float) -> Speed:

@@ -13,6 +13,7 @@ from podium.records.training import EpochResult
 from tests.small_splits import RECIPE, RUNTIME, a_config
 
 MEAN = STD = (0.5, 0.5, 0.5)
+NOTHING_KEPT = ActivationCache(Path(), 0, {})
 STILL = Augment(flip=False, shift=0, brightness=0, contrast=0)
 
 
@@ -22,7 +23,7 @@ def job(
     *,
     runtime: Runtime = RUNTIME,
     section: ModelConfig | None = None,
-    cache: ActivationCache | None = None,
+    cache: ActivationCache = NOTHING_KEPT,
 ) -> Job:
     """A job on a folder of prepared splits; `section` has another recipe than `recipe` replaced by it."""
     model = (section or a_config()).model_copy(update={"train": recipe})

@@ -34,7 +34,7 @@ TARGETS = {
     "analysis/statistics.py": ("analysis/test_statistics.py",),
     "core/identity.py": ("core/test_identity.py",),
     "curation/splits.py": ("curation/test_splits.py",),
-    "models/losses.py": ("models/test_losses.py",),
+    "models/learner.py": ("models/test_learner.py", "models/test_engine.py"),
     "models/optimisers.py": ("models/test_optimisers.py",),
     "registry/gates.py": ("registry/test_gates.py",),
 }

@@ -45,14 +45,11 @@ class Activations:
         """Decides whether outputs are kept; nothing is computed yet but one image.
 
         Args:
-            job: with `views` and a cache, and without mixing of images. Each combination of data, settings and weights
-                has an entry of its own in the cache's folder. Sizes alone decide whether there is room, never what
-                happens to be free.
+            job: with `views`. Each combination of data, settings and weights has an entry of its own in the cache's
+                folder. Sizes alone decide whether there is room, never what happens to be free.
             frozen: `Plan.frozen`, on the device, in evaluation mode.
         """
-        if job.recipe.views is None or job.cache is None:
-            raise ValueError("activations are kept for a job with views and a cache")
-        self._job, self._frozen, self._views, self._cache = job, frozen, job.recipe.views, job.cache
+        self._job, self._frozen, self._views = job, frozen, job.recipe.views or 1
         self._kept: dict[str, NDArray[np.uint16]] = {}
         self._drawn: tuple[int, Augmentation] | None = None
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
@@ -147,7 +144,7 @@ class Activations:
         entries = sorted((e for e in entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
         sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
         for other in entries:
-            if other != entry and sum(sizes.values()) + needed > self._cache.gib * _GIB:
+            if other != entry and sum(sizes.values()) + needed > self._job.cache.gib * _GIB:
                 shutil.rmtree(other)
                 del sizes[other]
 
@@ -187,7 +184,7 @@ class Activations:
                 "changes": job.recipe.augment.model_dump(mode="json"),
                 "normalisation": [job.mean, job.std],
                 "seed": job.seed,
-                **self._cache.identity,
+                **job.cache.identity,
             }
         )
 

@@ -48,30 +48,28 @@ class Batch:
     def __len__(self) -> int:
         return len(self.x)
 
-    def micro_batch(self, begin: int, end: int) -> "Batch":
-        """Some of the images, for a micro-batch."""
-        cut = {name: value[begin:end] for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return replace(self, **cut)  # type: ignore[arg-type]  # these fields are tensors
+    def micro_batches(self, at_once: int, least: int = 1, number: int = 0) -> list["Batch"]:
+        """The parts that `loader.micro_batches` makes of it; an image that is in two of them counts once."""
+        parts, counted = [], 0
+        for begin, end in loader.micro_batches(len(self), at_once, least, number):
+            cut = {name: value[begin:end] for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+            part = replace(self, **cut)  # type: ignore[arg-type]  # these fields are tensors
+            if begin < counted:
+                counts = torch.ones_like(part.labels, dtype=torch.float32) if part.counts is None else part.counts
+                again = torch.arange(begin, end, device=counts.device) < counted
+                part = replace(part, counts=counts.masked_fill(again, 0))
+            parts.append(part)
+            counted = end
+        return parts
 
 
-@dataclass(frozen=True)
 class BatchLoader:
     """Gives the batches of a job, from the activations of its frozen blocks where it has views."""
 
-    job: Job
-    activations: Activations | None
-
-    @classmethod
-    def of(cls, job: Job, frozen: nn.Sequential | None) -> "BatchLoader":
-        """Gives the activations of the frozen part where they can be kept: with views, and room on the disk.
-
-        Args:
-            job: what is fitted.
-            frozen: `Plan.frozen`, on the device; None where all of a network learns.
-        """
-        if frozen is None or job.recipe.views is None or job.cache is None:
-            return cls(job, None)
-        return cls(job, Activations(job, frozen))
+    def __init__(self, job: Job, frozen: nn.Sequential | None) -> None:
+        """`frozen` is `Plan.frozen`, on the device."""
+        self.job = job
+        self.activations = Activations(job, frozen) if frozen is not None and job.recipe.views is not None else None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -5,7 +5,6 @@ because every random number is a function of (seed, epoch or step). The folder h
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,8 +95,3 @@ def lock_folder(folder: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise ModelError(f"another process is at work in {folder}: wait for it, or stop it") from error
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a work folder once its results are written."""
-    shutil.rmtree(folder, ignore_errors=True)

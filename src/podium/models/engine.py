@@ -39,18 +39,12 @@ class FitResult:
 
     Attributes:
         best: weights of the whole network, of the epoch with the lowest validation loss (the first of equals).
-        best_row: that epoch.
         progress: all epochs.
-        images_seen: by the network, over all epochs.
-        stopped_early: whether early stopping ended the run.
         activations: where those of the frozen blocks are kept on disk; None where they are not.
     """
 
     best: dict[str, torch.Tensor]
-    best_row: EpochResult
     progress: Progress
-    images_seen: int
-    stopped_early: bool
     activations: Path | None
 
 
@@ -83,8 +77,7 @@ class _Run:
         self._job = job
         self._checkpoint = checkpoint
         self._learner = Learner(job, module)
-        self._loader = BatchLoader.of(job, self._learner.plan.frozen)
-        self._learner.given_activations = self._loader.activations is not None
+        self._loader = BatchLoader(job, self._learner.plan.frozen)
         self._schedule = Schedule(job.recipe, self._loader.steps_per_epoch)
         self._progress, saved = checkpoint.restore() if checkpoint else (Progress(), {})
         self._best = select("best/", saved)
@@ -115,13 +108,9 @@ class _Run:
                 self._save()
                 for callback in callbacks:
                     callback.on_epoch_end(row, seconds)
-        history = self._progress.history
         return FitResult(
             best=standalone({**self._learner.module.state_dict(), **self._best}),
-            best_row=self._progress.best,
             progress=self._progress,
-            images_seen=len(history) * len(job.train),
-            stopped_early=len(history) < recipe.epochs,
             activations=self._loader.activations.entry if self._loader.activations else None,
         )
 

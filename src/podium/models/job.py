@@ -55,7 +55,7 @@ class Job:
         std: normalisation per channel.
         compute: device, dtype, layout.
         seed: of the experiment.
-        cache: of the frozen blocks; None = they are computed for every batch.
+        cache: of the frozen blocks.
         pretrained: where the first weights come from; None = they are random.
         pretrained_file: the first weights; None = they are random.
     """
@@ -68,7 +68,7 @@ class Job:
     std: Triple
     compute: Compute
     seed: int
-    cache: ActivationCache | None = None
+    cache: ActivationCache
     pretrained: WeightsRecord | None = None
     pretrained_file: Path | None = None
 
@@ -91,9 +91,15 @@ class Job:
                 the images' size do not fit it.
         """
         module = zoo.create(self.config, len(self.train.classes), self.seed)
-        if self.pretrained is not None and self.pretrained_file is not None:
-            _check_digest(self.pretrained_file, self.pretrained)
-            zoo.load_pretrained(module, self.pretrained_file)
+        path = self.pretrained_file
+        if self.pretrained is not None and path is not None:
+            found = sha256_file(path) if path.is_file() else "missing"
+            if found != self.pretrained.stored_sha256:
+                raise ModelError(
+                    f"{path} has sha256 {found}, but {WEIGHTS_CARD} says {self.pretrained.stored_sha256}: these are "
+                    "not the weights that were fetched; run `dvc repro -f fetch`"
+                )
+            zoo.load_pretrained(module, path)
         zoo.flops(module, self.train.preprocessing.image_size)  # refuses a size the network cannot take
         return module
 
@@ -115,14 +121,7 @@ def open_job(
 ) -> Job:
     """Opens train and val and checks that the network fits the images, before any time is spent; no pixels are read.
 
-    Args:
-        layout: the project's paths.
-        label: for people.
-        model: a key of `models` in the params.
-        config: its section.
-        runtime: how to compute; sets torch's threads.
-        resources: the disk for kept activations.
-        seed: of the experiment.
+    `model` is a key of `models` in the params, `config` its section, `label` for people; torch's threads are set.
 
     Raises:
         DataError: a split or the fetched weights are missing or damaged.
@@ -139,6 +138,9 @@ def open_job(
     mean, std = zoo.normalisation(config.architecture)
     if pretrained.mean is not None and pretrained.std is not None:
         mean, std = pretrained.mean, pretrained.std
+    # the code of train counts in tune too, so that trials and training share what is kept
+    code = stage_code(layout.root, "train").json()
+    identity = {"architecture": config.architecture, "runtime": runtime.model_dump(), "code": code}
     return Job(
         label=label,
         train=train,
@@ -148,24 +150,9 @@ def open_job(
         std=std,
         compute=Compute.of(runtime),
         seed=seed,
-        cache=_open_cache(layout, model, config, runtime, resources),
+        cache=ActivationCache(layout.features(model), resources.cache_gib, identity),
         pretrained=pretrained,
         pretrained_file=None if pretrained.weights == "none" else folder / WEIGHTS,
-    )
-
-
-def _open_cache(
-    layout: Layout, model: str, config: ModelConfig, runtime: Runtime, resources: Resources
-) -> ActivationCache:
-    """Where the outputs of a model's frozen layers are kept, for its trials and its training alike."""
-    return ActivationCache(
-        folder=layout.features(model),
-        gib=resources.cache_gib,
-        identity={
-            "architecture": config.architecture,
-            "runtime": runtime.model_dump(),
-            "code": stage_code(layout.root, "train").json(),  # in tune too, so that trials and training share it
-        },
     )
 
 
@@ -193,12 +180,3 @@ def rescale_schedule(recipe: Train, epochs: int) -> Train:
             "unfreeze_every": recipe.unfreeze_every and max(1, min(round(recipe.unfreeze_every * share), epochs - 1)),
         }
     )
-
-
-def _check_digest(path: Path, pretrained: WeightsRecord) -> None:
-    found = sha256_file(path) if path.is_file() else "missing"
-    if found != pretrained.stored_sha256:
-        raise ModelError(
-            f"{path} has sha256 {found}, but {WEIGHTS_CARD} says {pretrained.stored_sha256}: these are not the "
-            "weights that were fetched; run `dvc repro -f fetch`"
-        )

@@ -1,32 +1,150 @@
-"""What changes while a network learns: weights, moments, their average. One optimiser step, one batch of validation."""
+"""What changes while a network learns, and what that minimises: one optimiser step, one batch of validation.
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+Validation is always measured in plain cross entropy, whatever the loss.
+"""
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from podium.core.errors import ModelError
+from podium.config.train import Loss
+from podium.core.errors import ModelError, ParamsError
 from podium.core.vision import timm
-from podium.data import loader
 from podium.data.randomness import number
 from podium.models import distributed, optimisers
 from podium.models.batch_loader import Batch
 from podium.models.compute import MicroBatchLimit, keep_memory
 from podium.models.freezing import Plan
 from podium.models.job import Job
-from podium.models.losses import LossFunction
 from podium.models.optimisers import Average
 
 AUXILIARY = 0.3
 """Weight of the loss of each auxiliary classifier (Szegedy et al. 2015, section 5)."""
 
-
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm  # the base of all its kinds; torch has no public name for it
+_CERTAIN = torch.finfo(torch.float32).eps  # 1 - p is not taken for less: its powers below 1 have no finite slope at 0
+
+
+@dataclass(frozen=True)
+class LossFunction:
+    """The loss of each image, so that images may be weighted, micro-batches added up and images named.
+
+    Attributes:
+        loss: the section `train.loss`.
+        weights: float32, shape (C,), by class; None where classes count as often as they come.
+        siblings: bool, shape (C, C), row y: the classes that share the coarse class of y, only y where it has none;
+            None where coarse classes do not count.
+    """
+
+    loss: Loss
+    weights: torch.Tensor | None
+    siblings: torch.Tensor | None
+
+    @classmethod
+    def of(
+        cls, loss: Loss, labels: NDArray[np.int64], coarse_classes: Sequence[str], device: torch.device | str = "cpu"
+    ) -> "LossFunction":
+        """Resolves the section against the training images.
+
+        Args:
+            loss: the section `train.loss`.
+            labels: int64, shape (N,), class numbers of the training images.
+            coarse_classes: of each of the C classes; a class with "" is a coarse class of its own.
+            device: of the logits.
+
+        Raises:
+            ParamsError: `group_weight` is set, but all classes are in one coarse class, or each in one of its own.
+        """
+        weights = siblings = None
+        if loss.class_weights == "balanced":
+            weights = torch.from_numpy(balanced_weights(labels, len(coarse_classes)).astype(np.float32)).to(device)
+        if loss.group_weight > 0:
+            coarse = [group or f"\0{label}" for label, group in enumerate(coarse_classes)]
+            if len(set(coarse)) in (1, len(coarse_classes)):
+                raise ParamsError(
+                    f"train.loss.group_weight is {loss.group_weight:g}, but the {len(coarse_classes)} classes are in "
+                    f"{len(set(coarse))} coarse classes, which says no more than the classes do: name coarse classes "
+                    "in dataset.groups, or set train.loss.group_weight to 0"
+                )
+            siblings = torch.tensor([[own == other for other in coarse] for own in coarse], device=device)
+        return cls(loss, weights, siblings)
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """float32, shape (B,), in nats, from logits (B, C) before softmax and class numbers (B,)."""
+        own = LOSSES[self.loss.kind](self, logits, labels)
+        if self.siblings is None:
+            return own
+        # cross entropy of the coarse class, whose probability is the sum over its classes: -log(sum of p_c)
+        members = logits.masked_fill(~self.siblings[labels], -torch.inf)
+        return own + self.loss.group_weight * (torch.logsumexp(logits, dim=1) - torch.logsumexp(members, dim=1))
+
+
+def _cross_entropy(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-log p_y of the softmax, weighted by class and with smoothed targets."""
+    return F.cross_entropy(logits, labels, spec.weights, label_smoothing=spec.loss.label_smoothing, reduction="none")
+
+
+def _focal(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    r"""Focal loss of a softmax: -alpha (1 - p_y)^gamma log p_y (Lin et al. 2017, eq. 4 and 5, of many classes).
+
+    With p the softmax and y the class of the image; class weights, if any, stand beside alpha as the paper's
+    alpha_t. With smoothed targets q it is \sum_c q_c -alpha w_c (1 - p_c)^gamma log p_c. Gamma 0 and alpha 1 give
+    cross entropy, whatever the weights and the smoothing.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    doubt = (-torch.expm1(log_p)).clamp_min(_CERTAIN)  # 1 - p without its rounding near p = 1
+    each = -spec.loss.alpha * doubt**spec.loss.gamma * log_p
+    if spec.weights is not None:
+        each = each * spec.weights
+    right = each.gather(1, labels[:, None])[:, 0]
+    smoothing = spec.loss.label_smoothing
+    return right if smoothing == 0 else (1 - smoothing) * right + smoothing * each.mean(dim=1)
+
+
+def _binary(spec: LossFunction, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """One sigmoid a class against all others (Wightman et al. 2021), summed over the classes.
+
+    The target of the image's class is 1 - smoothing + smoothing / C, of every other smoothing / C. The sum, and
+    not the mean of the paper, has slopes of sigmoid - target at each logit, as cross entropy has softmax - target:
+    learning rates carry over, whatever the number of classes. An image counts as much as its class weighs.
+    """
+    classes, smoothing = logits.shape[1], spec.loss.label_smoothing
+    targets = F.one_hot(labels, classes).to(logits.dtype) * (1 - smoothing) + smoothing / classes
+    own = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+    return own if spec.weights is None else own * spec.weights[labels]
+
+
+LOSSES: dict[str, Callable[[LossFunction, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "bce": _binary,
+}
+"""By `train.loss.kind`: the loss of each image, float32, shape (B,), from logits (B, C) and class numbers (B,)."""
+
+
+def balanced_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Class weights that make every class count the same: N / (K n_c) for n_c of N images and K classes that occur.
+
+    Args:
+        labels: int64, shape (N,), class numbers.
+        classes: C, how many there are.
+
+    Returns:
+        float64, shape (C,); their mean over the images is 1; 0 for a class without images.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    occurring = counts > 0
+    weights = np.zeros(classes)
+    weights[occurring] = len(labels) / (occurring.sum() * counts[occurring])
+    return weights
 
 
 class Learner:
@@ -36,7 +154,6 @@ class Learner:
         module: the whole network.
         plan: what of it is frozen: a frozen part that never changes, and a trainable part that learns, now or later.
         limit: how many images are computed at once.
-        given_activations: set once batches hold those of the frozen blocks: the trainable part alone is computed.
     """
 
     def __init__(self, job: Job, module: nn.Module) -> None:
@@ -63,7 +180,6 @@ class Learner:
             )
         self.limit = MicroBatchLimit(job.label, wanted, recipe.batch_size, least=least, may_halve=alone)
         self._val_limit = MicroBatchLimit(job.label, wanted, recipe.batch_size, may_halve=alone)
-        self.given_activations = False
         self._job = job
         self._loss = LossFunction.of(recipe.loss, job.train.labels, job.coarse_classes, job.compute.device)
         self._optimizer = optimisers.create_optimizer(self.plan.trainable, recipe, self.plan.depth)
@@ -137,10 +253,10 @@ class Learner:
 
         def measured(at_once: int) -> torch.Tensor:
             figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-            for begin, end in loader.micro_batches(len(batch), at_once):
-                logits = self._outputs(self._compiled_best, batch.x[begin:end])[0]
-                losses = F.cross_entropy(logits, batch.labels[begin:end], reduction="none")
-                figures += _sums(losses, logits.argmax(1) == batch.labels[begin:end])
+            for part in batch.micro_batches(at_once):
+                logits = self._outputs(self._compiled_best, part.x)[0]
+                losses = F.cross_entropy(logits, part.labels, reduction="none")
+                figures += _sums(losses, logits.argmax(1) == part.labels)
             return figures
 
         with torch.inference_mode():
@@ -159,9 +275,11 @@ class Learner:
         self._optimizer.zero_grad()
         images = len(batch.rows)
         figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
-        micro_batches = self._micro_batches(batch, at_once)
+        # all processes have as many, because those of SyncBatchNorm wait for each other in each
+        micro_batches = batch.micro_batches(at_once, self.limit.least, -(-self._largest_share(batch) // at_once))
         for position, micro_batch in enumerate(micro_batches, 1):
-            with self._no_sync(position < len(micro_batches)):
+            # while more of a batch is to come, processes keep their gradients to themselves
+            with self._ddp.no_sync() if self._ddp is not None and position < len(micro_batches) else nullcontext():
                 logits, *auxiliary = self._outputs(self._compiled, micro_batch.x)
                 losses = self._losses(logits, micro_batch)
                 for other in auxiliary:
@@ -175,27 +293,6 @@ class Learner:
         """Images of the batch in the process that has the most of them."""
         return max(len(batch), -(-len(batch.rows) // distributed.world_size()))
 
-    def _micro_batches(self, batch: Batch, at_once: int) -> list[Batch]:
-        """The micro-batches: every image counts once, also one that is in two of them.
-
-        All processes have as many, because those of SyncBatchNorm wait for each other in each.
-        """
-        most = -(-self._largest_share(batch) // at_once)
-        micro_batches, counted = [], 0
-        for begin, end in loader.micro_batches(len(batch), at_once, self.limit.least, most):
-            micro_batch = batch.micro_batch(begin, end)
-            if begin < counted:
-                counts = (
-                    torch.ones_like(micro_batch.labels, dtype=torch.float32)
-                    if micro_batch.counts is None
-                    else micro_batch.counts
-                )
-                again = torch.arange(begin, end, device=counts.device) < counted
-                micro_batch = replace(micro_batch, counts=counts.masked_fill(again, 0))
-            micro_batches.append(micro_batch)
-            counted = end
-        return micro_batches
-
     def _losses(self, logits: torch.Tensor, micro_batch: Batch) -> torch.Tensor:
         """The loss of each image: of its label, or of two labels by their shares."""
         losses = self._loss(logits, micro_batch.labels)
@@ -206,21 +303,12 @@ class Learner:
     def _outputs(self, network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         """Logits, float32, first those of the network and then those of auxiliary classifiers."""
         with self._job.compute.autocast():
-            if self.plan.frozen is not None and not self.given_activations:
+            if self.plan.frozen is not None and self._job.recipe.views is None:  # with views, x has passed it
                 with torch.no_grad():
                     x = self.plan.frozen(x)
             outputs = network(x)
         several = outputs if isinstance(outputs, tuple) else (outputs,)
         return [output.float() for output in several if output is not None]
-
-    @contextmanager
-    def _no_sync(self, more_to_come: bool) -> Iterator[None]:
-        """While more of a batch is to come, processes keep their gradients to themselves."""
-        if self._ddp is not None and more_to_come:
-            with self._ddp.no_sync():
-                yield
-        else:
-            yield
 
 
 def select(start: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -21,7 +21,6 @@ from podium.data.tensors import Tensors
 _COUNT = "step"
 """What Lamb keeps in a group and not with a parameter: the number of steps."""
 
-
 _Groups = list[dict[str, Any]]
 
 OPTIMIZERS: dict[str, Callable[[_Groups, Train], optim.Optimizer]] = {
@@ -159,32 +158,14 @@ class Schedule:
         return base * SCHEDULES[self.recipe.schedule](self, step, val_losses)
 
 
-def _cosine(schedule: Schedule, step: int, _: Sequence[float]) -> float:
-    """(1 + cos(pi * t / T)) / 2, t steps after the warm-up (Loshchilov and Hutter 2017, without restarts)."""
-    return (1 + math.cos(math.pi * (step - schedule.warmup_steps) / schedule.decay_steps)) / 2
-
-
-def _linear(schedule: Schedule, step: int, _: Sequence[float]) -> float:
-    """1 - t / T, t steps after the warm-up."""
-    return 1 - (step - schedule.warmup_steps) / schedule.decay_steps
-
-
-def _step(schedule: Schedule, step: int, _: Sequence[float]) -> float:
-    """step_factor ** floor(epoch / step_epochs), with the epochs of the warm-up counted."""
-    return schedule.recipe.step_factor ** (step // schedule.steps_per_epoch // schedule.recipe.step_epochs)
-
-
-def _plateau(schedule: Schedule, _: int, val_losses: Sequence[float]) -> float:
-    """step_factor ** cuts, see `count_cuts`."""
-    return schedule.recipe.step_factor ** count_cuts(val_losses)
-
-
 SCHEDULES: dict[str, Callable[[Schedule, int, Sequence[float]], float]] = {
-    "cosine": _cosine,
-    "linear": _linear,
-    "step": _step,
-    "plateau": _plateau,
-    "constant": lambda _schedule, _step, _val_losses: 1.0,
+    # Loshchilov and Hutter 2017, without restarts
+    "cosine": lambda run, step, _: (1 + math.cos(math.pi * (step - run.warmup_steps) / run.decay_steps)) / 2,
+    "linear": lambda run, step, _: 1 - (step - run.warmup_steps) / run.decay_steps,
+    # the epochs of the warm-up are counted
+    "step": lambda run, step, _: run.recipe.step_factor ** (step // run.steps_per_epoch // run.recipe.step_epochs),
+    "plateau": lambda run, _, val_losses: run.recipe.step_factor ** count_cuts(val_losses),
+    "constant": lambda _run, _step, _val_losses: 1.0,
 }
 """By `train.schedule`: the factor of the base rate at a step after the warm-up, given the validation losses so far."""
 

@@ -124,7 +124,10 @@ class Study:
         span = self.spans[key]
         if not isinstance(span, Range) or not isinstance(value, int | float):
             return False
-        place = position(span, value)
+        low, high, at = (
+            (math.log(x) for x in (span.low, span.high, value)) if span.log else (span.low, span.high, value)
+        )
+        place = (at - low) / (high - low)
         if EDGE < place < 1 - EDGE:
             return False
         beyond = _beyond(span, upper=place > 0.5, whole=dotted.field_at(key, "search") is int)
@@ -195,12 +198,6 @@ class Trial:
             epochs=tuple(self._rows),
             rungs={key: value for key, value in noted.items() if key.startswith(_RUNG)},
         )
-
-
-def position(span: Range, value: float) -> float:
-    """Where a value lies in its range: 0 at the lower end, 1 at the upper one, in logs where `log` is true."""
-    low, high, at = (math.log(x) for x in (span.low, span.high, value)) if span.log else (span.low, span.high, value)
-    return float((at - low) / (high - low))
 
 
 def _beyond(span: Range, *, upper: bool, whole: bool) -> float:

@@ -1,7 +1,7 @@
 """Runs a study batch by batch: the trials of one are asked for at once, and run one by one or side by side.
 
 One process or several, killed and resumed or not: the same results. Workers are spawned, write no file and tell the
-parent what happens through a queue; the parent alone keeps the journal.
+parent what happens through a queue, as calls of `Callback`; the parent alone keeps the results.
 """
 
 import io
@@ -42,25 +42,7 @@ def winner(results: Iterable[TrialResult]) -> tuple[TrialResult, EpochResult] | 
     return min(pairs, key=lambda pair: (pair[1].val_loss, pair[0].number), default=None)
 
 
-@dataclass(frozen=True)
-class Journal:
-    """The trials of a study that came to an end, a file each, so that no kill can leave a half of one."""
-
-    folder: Path
-
-    def read(self) -> dict[int, TrialResult]:
-        """All that are there, by number."""
-        results = (TrialResult.read(path) for path in sorted(self.folder.glob("trial-*.json")))
-        return {result.number: result for result in results}
-
-    def add(self, result: TrialResult) -> None:
-        """Keeps one; when this returns it survives a kill."""
-        result.write(self.folder / f"trial-{result.number:05d}.json")
-
-
 _POLL_SECONDS = 0.2
-Event = methodcaller
-"""A call of one of the methods of `Callback`, on its way from a worker to the parent."""
 
 
 def run_trials(
@@ -70,7 +52,7 @@ def run_trials(
 
     Args:
         study: what is searched.
-        folder: of the journal; claimed by this process.
+        folder: claimed by this process; holds a file for each trial that came to an end, written whole or not at all.
         objective: runs one trial.
         callbacks: told of each trial that is run now.
         processes: no more are used than a batch has trials. 1 = all in this process.
@@ -82,8 +64,7 @@ def run_trials(
         ModelError: a worker process was ended from outside.
         PodiumError: whatever a trial raised; those beside it came to their end and are kept.
     """
-    journal = Journal(folder)
-    done = journal.read()
+    done = {result.number: result for result in map(TrialResult.read, sorted(folder.glob("trial-*.json")))}
     results: list[TrialResult] = []
     with _workers(objective, callbacks, min(processes, study.tune.together)) as pool:
         while batch := study.next_batch(results):
@@ -94,7 +75,7 @@ def run_trials(
             else:
                 batch_results = pool.run_batch(study, results, missing)
             for result in batch_results:
-                journal.add(result)
+                result.write(folder / f"trial-{result.number:05d}.json")
                 done[result.number] = result
                 for callback in callbacks:
                     callback.on_trial_end(result)
@@ -142,7 +123,7 @@ def _workers(objective: Objective, callbacks: Sequence[Callback], count: int) ->
         yield None
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
-    events: SimpleQueue[Event] = context.SimpleQueue()
+    events: SimpleQueue[methodcaller] = context.SimpleQueue()
     with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(objective, events)) as pool:
         yield _Workers(pool, events, callbacks)
 
@@ -150,7 +131,7 @@ def _workers(objective: Objective, callbacks: Sequence[Callback], count: int) ->
 @dataclass(frozen=True)
 class _Workers:
     pool: ProcessPoolExecutor
-    events: "SimpleQueue[Event]"
+    events: "SimpleQueue[methodcaller]"
     callbacks: Sequence[Callback]
 
     def run_batch(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
@@ -185,7 +166,7 @@ class _Workers:
 class _QueueCallback(Callback):
     """Passes on to the parent what its callbacks are to be told."""
 
-    events: "SimpleQueue[Event]"
+    events: "SimpleQueue[methodcaller]"
 
     def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
         self.events.put(methodcaller("on_trial_begin", number, parameters))
@@ -198,7 +179,7 @@ _worker: tuple[Objective, _QueueCallback]
 """Of a worker: the objective, with what it keeps from one trial to the next, and the way to the parent."""
 
 
-def _start_worker(objective: Objective, events: "SimpleQueue[Event]") -> None:
+def _start_worker(objective: Objective, events: "SimpleQueue[methodcaller]") -> None:
     global _worker  # noqa: PLW0603  # a pool gives its workers no other place to keep something
     _worker = (objective, _QueueCallback(events))
     set_up_logging()

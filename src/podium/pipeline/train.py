@@ -1,5 +1,6 @@
 """Stage train@m: fit one model with recipe and tuned values; killed and resumed, it ends with the same bytes."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.activations import remove_other_entries
 from podium.models.callbacks import Callback, reporting
-from podium.models.checkpoint import Checkpoint, lock_folder, remove_folder
+from podium.models.checkpoint import Checkpoint, lock_folder
 from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
 from podium.models.job import Job, apply_values, open_job
@@ -55,7 +56,7 @@ def train_model(
             seconds = fitted.progress.seconds
             add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
             remove_other_entries(layout.features(model), fitted.activations)
-            remove_folder(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def _write(
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
     write_history(out / HISTORY, fitted.progress.history)
+    epochs = len(fitted.progress.history)
     groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
         model=model,
@@ -102,12 +104,12 @@ def _write(
         learning_rate=job.recipe.learning_rate,
         tuned=tuned.parameters,
         tuning_images=tuned.images_budget,
-        epochs=len(fitted.progress.history),
-        best_epoch=fitted.best_row.epoch,
-        images_seen=fitted.images_seen,
+        epochs=epochs,
+        best_epoch=fitted.progress.best.epoch,
+        images_seen=epochs * len(job.train),
         micro_batch_size=fitted.progress.micro_batch_size,
         cached_prefix=fitted.activations is not None,
-        stopped_early=fitted.stopped_early,
+        stopped_early=epochs < job.recipe.epochs,
         seed=job.seed,
         runtime=job.compute.identity,
         versions=identity.library_versions(),

@@ -1,5 +1,6 @@
 """Stage tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import BEST, HISTORY, TRIALS, Layout
 from podium.models.callbacks import Callback, reporting
-from podium.models.checkpoint import lock_folder, remove_folder
+from podium.models.checkpoint import lock_folder
 from podium.models.engine import fit
 from podium.models.job import Job, apply_values, open_job, rescale_schedule
 from podium.models.study import Study
@@ -55,7 +56,7 @@ def tune_model(
         results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
         with replacing_folder(layout.tuning(model)) as out:
             _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
-        remove_folder(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fingerprint(

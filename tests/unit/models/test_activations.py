@@ -28,6 +28,7 @@ from podium.models.compute import Compute
 from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job
 from podium.models.optimisers import create_optimizer
+from tests.small_jobs import NOTHING_KEPT
 from tests.small_splits import RECIPE, SIZE, a_config, write_prepared
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
@@ -47,7 +48,7 @@ def a_job(prepared: Path, runtime: Runtime | None = None, changes: Augment = CHA
     recipe = RECIPE.model_copy(update={"views": 2, "augment": changes})
     train, val = open_for_fitting(prepared, "train"), open_for_fitting(prepared, "val")
     compute = Compute.of(runtime or Runtime(threads=1))
-    return replace(Job("train small", train, val, a_config(recipe=recipe), MEAN, STD, compute, 0), **more)
+    return replace(Job("train small", train, val, a_config(recipe=recipe), MEAN, STD, compute, 0, NOTHING_KEPT), **more)
 
 
 def with_recipe(given: Job, **changes: object) -> Job:

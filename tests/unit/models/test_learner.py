@@ -12,8 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from podium.config.train import Loss
 from podium.core.errors import ParamsError
-from podium.models import losses
-from podium.models.losses import LossFunction, balanced_weights
+from podium.models.learner import LOSSES, LossFunction, balanced_weights
 
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 9 + [3])
 GROUPS = ("fruit", "vegetable", "fruit", "")
@@ -173,10 +172,10 @@ def test_a_coarse_term_that_says_no_more_than_the_classes_is_refused(groups, coa
 
 
 def test_the_params_offer_every_loss():
-    assert set(get_args(Loss.model_fields["kind"].annotation)) == set(losses.LOSSES)
+    assert set(get_args(Loss.model_fields["kind"].annotation)) == set(LOSSES)
 
 
 def test_a_loss_is_one_entry(monkeypatch):
-    monkeypatch.setitem(losses.LOSSES, "zero", lambda spec, logits, labels: logits.sum(dim=1) * 0)
+    monkeypatch.setitem(LOSSES, "zero", lambda spec, logits, labels: logits.sum(dim=1) * 0)
     loss = LossFunction.of(Loss().model_copy(update={"kind": "zero"}), np.array([0, 1]), ("", ""))
     assert loss(torch.ones(2, 2), torch.tensor([0, 1])).tolist() == [0, 0]
