@@ -8,14 +8,14 @@ without limits. Nothing here prints or keeps a credential or a signed address.
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from podium.config.dataset import Fetch, KaggleDataset
 from podium.core.errors import DataError, NotPinned
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = "KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"
 _TOKENS = "https://www.kaggle.com/settings"
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,25 @@ class Handle:
         version = f"/versions/{self.version}" if self.version else ""
         return f"kaggle:{self.owner}/{self.dataset}{version}"
 
+    @classmethod
+    def of(cls, location: str) -> Self:
+        """From `owner/dataset` or `owner/dataset/versions/N`."""
+        owner, name, *version = location.split("/")
+        return cls(owner, name, int(version[1]) if version else None)
+
     @property
     def page(self) -> str:
         """Where a person finds it."""
         return f"https://www.kaggle.com/datasets/{self.owner}/{self.dataset}"
 
+    @property
+    def by_hand(self) -> str:
+        """What to do where Kaggle does not give it to us."""
+        return f"download it from {self.page}, and use source `archive`"
+
 
 def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSource:
-    """Opens a Kaggle dataset of class folders, downloading it if needed.
+    """Opens a Kaggle dataset of class folders under the name `owner_dataset`, downloading it if needed.
 
     Args:
         layout: the project's paths; an archive that is there and pinned is used without asking Kaggle.
@@ -65,55 +75,36 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSou
             whose class folders are meant.
         fetch: timeout, retries, and limits of the archive.
 
-    Returns:
-        The source; its name is the dataset's, `owner_dataset` by default.
-
     Raises:
         NotPinned: neither version nor sha256 is given; the message says which ones to put in.
         DataError: Kaggle refuses or cannot be reached; the archive has another digest, is damaged or unsafe, or breaks
             a rule of `class_folders.arrange`.
     """
-    handle = _handle(dataset.location)
+    handle, title = Handle.of(dataset.location), f"kaggle:{dataset.location}"
     folder = downloads_folder(layout) / "kaggle" / handle.owner / handle.dataset
-    path = _kept(folder, handle, dataset.sha256)
     pinned = handle.version is not None or dataset.sha256 is not None
+    path = _kept(folder, handle, dataset.sha256) if pinned else None
     if path is None:
         if handle.version is None:
-            handle = Handle(handle.owner, handle.dataset, _current_version(handle, fetch))
-        path = _path(folder, handle)
-        remedy = f"download it from {handle.page}, and use source `archive`"
-        remote = Remote(str(handle), lambda: _archive_address(handle, fetch), remedy)
+            handle = replace(handle, version=_current_version(handle, fetch))
+        path = folder / str(handle.version) / f"{handle.dataset}.zip"
+        remote = Remote(str(handle), lambda: _archive_address(handle, fetch), handle.by_hand)
         download_to(path, remote, dataset.sha256, fetch)
     if not pinned:
         location = str(handle).removeprefix("kaggle:")
         raise NotPinned(
-            f"kaggle:{dataset.location} is not pinned: write `location: {location}` and `sha256: {sha256_file(path)}` "
-            "under dataset (the archive is downloaded already)"
+            f"{title} is not pinned: write `location: {location}` and `sha256: {sha256_file(path)}` under dataset "
+            "(the archive is downloaded already)"
         )
-    title = f"kaggle:{dataset.location}"
     folder, digest = unpack(layout, path, None, fetch)
     name = dataset.name or f"{handle.owner}_{handle.dataset}"
     return read_folder(_below(title, folder, dataset.inside), name, title=title, sha256=digest)
 
 
-def _handle(location: str) -> Handle:
-    """From `owner/dataset` or `owner/dataset/versions/N`."""
-    owner, name, *version = location.split("/")
-    return Handle(owner, name, int(version[1]) if version else None)
-
-
-def _path(folder: Path, handle: Handle) -> Path:
-    """Where the archive of one version is kept."""
-    return folder / str(handle.version) / f"{handle.dataset}.zip"
-
-
 def _kept(folder: Path, handle: Handle, sha256: str | None) -> Path | None:
-    """The archive of an earlier download, if it is the right one."""
-    if handle.version is not None:
-        path = _path(folder, handle)
-        return path if path.is_file() and sha256 in (None, sha256_file(path)) else None
-    candidates = sorted(folder.glob(f"*/{handle.dataset}.zip")) if sha256 else []
-    return next((path for path in candidates if sha256_file(path) == sha256), None)
+    """The archive of an earlier download with that version and digest, of which one may be None."""
+    kept = sorted(folder.glob(f"{handle.version or '*'}/{handle.dataset}.zip"))
+    return next((path for path in kept if sha256 in (None, sha256_file(path))), None)
 
 
 def _below(title: str, folder: Path, inside: str | None) -> Path:
@@ -133,29 +124,23 @@ def _below(title: str, folder: Path, inside: str | None) -> Path:
     return below
 
 
-# --- questions to Kaggle --------------------------------------------------------------------------------------------
-
-
 def _current_version(handle: Handle, fetch: Fetch) -> int:
     """The number of a dataset's newest version.
 
-    Args:
-        handle: the dataset.
-        fetch: timeout and number of retries.
-
     Raises:
-        DataError: Kaggle cannot be reached, refuses, or knows no such dataset; kagglehub is not installed.
+        DataError: Kaggle cannot be reached, or says none.
     """
 
-    def ask(client: "KaggleClient") -> int:
-        from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
+    def ask() -> int:
+        with _client(handle, fetch) as client:
+            from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
-        request = ApiGetDatasetRequest()
-        request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
-        return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
+            request = ApiGetDatasetRequest()
+            request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+            return int(client.datasets.dataset_api_client.get_dataset(request).current_version_number)
 
     try:
-        version = retry(lambda: _asked(handle, fetch, ask), fetch.retries)
+        version = retry(ask, fetch.retries)
     except Broken as error:
         raise DataError(f"Kaggle cannot be asked about {handle} ({error}): check the network, run it again") from error
     if version < 1:
@@ -164,18 +149,12 @@ def _current_version(handle: Handle, fetch: Fetch) -> int:
 
 
 def _archive_address(handle: Handle, fetch: Fetch) -> str:
-    """Where the archive of a version lies. The address is signed and expires, so it is asked for before each attempt.
-
-    Args:
-        handle: the dataset with its version.
-        fetch: its timeout.
+    """Where the archive of a version lies: signed and expiring, so it is asked for before each attempt.
 
     Raises:
-        Broken: Kaggle could not be reached, or is busy.
-        DataError: Kaggle refuses, or knows no such version; kagglehub is not installed.
+        DataError: Kaggle says no address.
     """
-
-    def ask(client: "KaggleClient") -> str:
+    with _client(handle, fetch) as client:
         from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
         request = ApiDownloadDatasetRequest()
@@ -185,24 +164,33 @@ def _archive_address(handle: Handle, fetch: Fetch) -> str:
         response: requests.Response = client.datasets.dataset_api_client.download_dataset(request)
         response.close()
         if not response.history:
-            raise DataError(
-                f"Kaggle sent no address for {handle}: download it from {handle.page}, use source `archive`"
-            )
+            raise DataError(f"Kaggle sent no address for {handle}: {handle.by_hand}")
         return response.url
 
-    return _asked(handle, fetch, ask)
 
-
-def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer]) -> _Answer:
-    """One request to Kaggle, its errors in words.
+@contextmanager
+def _client(handle: Handle, fetch: Fetch) -> Iterator["KaggleClient"]:
+    """A client of kagglehub's with a timeout, for one question about a dataset; its errors in words.
 
     Raises:
         Broken: Kaggle could not be reached, or is busy.
-        DataError: it refuses, or the answer is none of Kaggle's.
+        DataError: kagglehub is missing, the credentials are unreadable, Kaggle refuses, or the answer is not its own.
     """
-    with _client(fetch) as client:
+    try:
+        from kagglehub.clients import build_kaggle_client
+    except ImportError as error:
+        raise DataError("source `kaggle` needs kagglehub: pip install 'podium[kaggle]'") from error
+    if os.environ.get("KAGGLE_API_ENVIRONMENT", "PROD") != "PROD":  # TEST prints tokens
+        raise DataError("KAGGLE_API_ENVIRONMENT is for Kaggle's developers: unset it")
+    try:
+        client = build_kaggle_client()
+    except ValueError as error:  # a kaggle.json that is not JSON, or lacks a key
+        raise DataError(f"{error}: repair it, or set {_CREDENTIALS}") from error
+    with client:
+        session = client.http_client()._session
+        session.send = partial(session.send, timeout=fetch.timeout_seconds)  # it sets none, and would wait for ever
         try:
-            return ask(client)
+            yield client
         except requests.exceptions.InvalidHeader as error:  # its text quotes the token
             raise DataError(f"the credentials hold characters that no token has: set {_CREDENTIALS} anew") from error
         except requests.HTTPError as error:
@@ -210,10 +198,8 @@ def _asked(handle: Handle, fetch: Fetch, ask: Callable[["KaggleClient"], _Answer
         except (requests.ConnectionError, requests.Timeout) as error:
             raise Broken(root_cause(error)) from error
         except (requests.RequestException, ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"the answer to the question about {handle} is not one of Kaggle's ({type(error).__name__}): "
-                "look for a proxy or a login page in between"
-            ) from error
+            said = f"the answer about {handle} is not one of Kaggle's ({type(error).__name__})"
+            raise DataError(f"{said}: look for a proxy or a login page in between") from error
 
 
 def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
@@ -230,41 +216,4 @@ def _refusal(handle: Handle, response: requests.Response | None) -> Exception:
             f"Kaggle does not give {handle} (403): set {_CREDENTIALS} (see {_TOKENS}), accept the dataset's terms at "
             f"{handle.page}, and compare dataset.location with that page"
         )
-    return DataError(f"Kaggle refuses {handle} ({status}): download it from {handle.page}, and use source `archive`")
-
-
-class _Timeout(HTTPAdapter):
-    """kagglesdk sets no timeout, so a silent server would hold the stage for ever."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        super().__init__()
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Sends a request with this timeout, whatever the caller said."""
-        kwargs["timeout"] = self._seconds
-        return super().send(request, *args, **kwargs)
-
-
-@contextmanager
-def _client(fetch: Fetch) -> Iterator["KaggleClient"]:
-    """A client of kagglehub's, with a timeout.
-
-    Raises:
-        DataError: kagglehub is not installed, or the credentials cannot be read.
-    """
-    try:
-        from kagglehub.clients import build_kaggle_client
-    except ImportError as error:
-        raise DataError("source `kaggle` needs kagglehub: pip install 'podium[kaggle]'") from error
-    if os.environ.get("KAGGLE_API_ENVIRONMENT", "PROD") != "PROD":  # TEST prints tokens
-        raise DataError("KAGGLE_API_ENVIRONMENT is for Kaggle's developers: unset it")
-    try:
-        client = build_kaggle_client()
-    except ValueError as error:  # a kaggle.json that is not JSON, or lacks a key
-        raise DataError(f"{error}: repair it, or set {_CREDENTIALS}") from error
-    with client:
-        session: requests.Session = client.http_client()._session
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, _Timeout(fetch.timeout_seconds))
-        yield client
+    return DataError(f"Kaggle refuses {handle} ({status}): {handle.by_hand}")
