@@ -1,10 +1,12 @@
 """Stage fetch: bring images and pretrained weights here, safe and pinned by hash. The only stage that goes online.
 
 Writes `artifacts/raw` and `artifacts/weights`, both complete or not at all; the same source and params give the same
-bytes.
+bytes. A file of weights is copied, the copy is hashed and the same copy is read, so nobody can change it in between.
+A safetensors file is kept byte for byte unless its network has other names; a `.pth` file is converted.
 """
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,12 +16,24 @@ import pandas as pd
 from podium.config.dataset import Dataset, Fetch
 from podium.config.network import WeightedNetwork
 from podium.console.progress import show_progress
-from podium.core.files import replacing_folder
-from podium.core.layout import MANIFEST, SOURCES, Layout
+from podium.core.errors import DataError
+from podium.core.files import replacing_folder, sha256_file
+from podium.core.layout import MANIFEST, SOURCES, WEIGHTS, WEIGHTS_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
+from podium.records.fetch import WeightsRecord
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import Origin, Part, SourceImage
-from podium.weights.writer import write_weights
+from podium.weights.published import UNKNOWN, check_provenance, choose_weights
+from podium.weights.weights_file import (
+    WeightsFile,
+    WeightsRequest,
+    convert_tensors,
+    fits_network,
+    get_weights_file,
+    is_pickled,
+    read_header,
+    read_state_dict,
+)
 
 
 def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mapping[str, WeightedNetwork]) -> None:
@@ -81,3 +95,135 @@ def _row(origin: Origin, image: SourceImage, photo: str, sha256: str, shard: str
         "shard": shard,
         **image.extras,
     }
+
+
+def write_weights(layout: Layout, folder: Path, models: Mapping[str, WeightedNetwork], fetch: Fetch) -> None:
+    """Brings, verifies, converts and describes every model's weights; see `fetch_dataset` for the errors.
+
+    Args:
+        layout: the project's paths.
+        folder: gets a folder a model with `weights.json` and, unless it starts from random weights,
+            `weights.safetensors`.
+        models: their sections by name.
+        fetch: limits of downloading and the licences allowed.
+    """
+    wanted = [
+        WeightsRequest(name, model, choose_weights(name, model, fetch.licences_allowed))
+        for name, model in models.items()
+    ]
+    came = {each.name: get_weights_file(layout, each, fetch) for each in wanted if each.model.weights != "none"}
+    _refuse_unpinned([(each, came[each.name]) for each in wanted if each.name in came])
+    for each in wanted:
+        (folder / each.name).mkdir()
+        file = came.get(each.name)
+        record = _record_of_none(each.model) if file is None else _store(folder / each.name, each, file, fetch)
+        record.write(folder / each.name / WEIGHTS_CARD)
+
+
+def _refuse_unpinned(came: Sequence[tuple[WeightsRequest, WeightsFile]]) -> None:
+    """Refuses published weights without a pin, with all their digests.
+
+    Raises:
+        DataError: there are some, or one is not what its source states.
+    """
+    missing = []
+    for request, file in came:
+        if request.model.weights_sha256 is None:
+            digest = sha256_file(file.path)
+            if not digest.startswith(file.stated):
+                raise DataError(
+                    f"{request.shown} has sha256 {digest}, but its source says {file.stated}: it was damaged or "
+                    f"changed, {file.remedy}"
+                )
+            missing.append(f'{request.keys.sha256}: "{digest}"')
+    if missing:
+        raise DataError(
+            f"published weights must be pinned by their digest: write {', '.join(missing)} to params.yaml if you trust "
+            "what just came (it is downloaded already)"
+        )
+
+
+def _check_pin(request: WeightsRequest, file: WeightsFile, digest: str) -> None:
+    """Holds the digest of a file that came against its pin.
+
+    Raises:
+        DataError: it is another one: the source changed, or the file was damaged.
+    """
+    if digest == request.model.weights_sha256:
+        return
+    upstream = bool(file.stated) and digest.startswith(file.stated)
+    remedy = "it was changed at its source" if upstream else file.remedy
+    raise DataError(
+        f"{request.shown} has sha256 {digest}, but {request.keys.sha256} asks for {request.model.weights_sha256}: "
+        f"{remedy}, or correct the key if you trust it"
+    )
+
+
+def _record_of_none(model: WeightedNetwork) -> WeightsRecord:
+    """`weights.json` of a model that starts from random weights."""
+    return WeightsRecord(
+        architecture=model.architecture,
+        weights="none",
+        sha256=None,
+        stored_sha256=None,
+        source="none",
+        licence=UNKNOWN,
+        pretraining="none",
+        mean=None,
+        std=None,
+        metadata={},
+    )
+
+
+def _store(folder: Path, request: WeightsRequest, file: WeightsFile, fetch: Fetch) -> WeightsRecord:
+    """Verifies the file, writes its tensors, and returns what is known of them."""
+    model, weights = request.model, request.published
+    copy, stored = folder / "as-it-came", folder / WEIGHTS
+    shutil.copyfile(file.path, copy)
+    _check_pin(request, file, sha256_file(copy))
+    metadata = _convert(copy, stored, request, file.path.name)
+    said = (weights.licence, weights.pretraining) if weights else _said_in_file(metadata)
+    licence, pretraining = check_provenance(request.name, model, *said, fetch.licences_allowed)
+    return WeightsRecord(
+        architecture=model.architecture,
+        weights=request.shown,
+        sha256=model.weights_sha256,
+        stored_sha256=sha256_file(stored),
+        source=file.source,
+        licence=licence,
+        pretraining=pretraining,
+        mean=weights.mean if weights else None,
+        std=weights.std if weights else None,
+        metadata=metadata,
+    )
+
+
+def _said_in_file(metadata: Mapping[str, str]) -> tuple[str, str]:
+    """Licence and pretraining that a safetensors file states itself."""
+    return metadata.get("licence", metadata.get("license", UNKNOWN)), metadata.get("pretraining", UNKNOWN)
+
+
+def _convert(copy: Path, stored: Path, request: WeightsRequest, name: str) -> dict[str, str]:
+    """Makes `stored` from the verified copy of file `name`, which it takes away; returns the metadata it came with.
+
+    Published weights get the names that their network has; others stay as they came.
+    """
+    weights = request.published
+    if is_pickled(copy, name, request.shown):
+        metadata: dict[str, str] = {}
+        tensors = read_state_dict(copy, request.shown)
+    else:
+        metadata, shapes = read_header(copy, request.shown)
+        if weights is None or fits_network(weights, shapes):
+            copy.rename(stored)
+            return metadata
+        from safetensors.torch import load_file
+
+        tensors = load_file(copy)
+    from podium.data.tensors import save_weights
+
+    if weights is not None and not fits_network(weights, {key: tuple(each.shape) for key, each in tensors.items()}):
+        tensors = convert_tensors(weights, tensors)
+    save_weights(stored, tensors, {})
+    copy.unlink()
+    return metadata

@@ -1,7 +1,8 @@
-"""What timm and torchvision offer: which architectures there are, and the weights published for each.
+"""What timm and torchvision offer: architectures, the weights published for each, and which of them may be used.
 
 Asked of the installed libraries, never of the network. They take seconds to import, so they are imported where a
-function asks them.
+function asks them. What the source of weights says of licence and pretraining counts; the keys of a model say what the
+source leaves out and never overrule it.
 """
 
 import difflib
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from podium.core.errors import ModelError, ParamsError
+from podium.config.network import WeightedNetwork, is_file
+from podium.core.errors import DataError, ModelError, ParamsError
 from podium.records.base import Triple
 
 UNKNOWN: Final = "unknown"
@@ -111,7 +113,7 @@ def check_architecture(key: str, architecture: str) -> None:
 
 
 def _built_of_torchvision() -> list[str]:
-    """Torchvision's architectures that Podium builds, under its names for them, sorted."""
+    """Torchvision's architectures that Podium builds, as params name them, sorted."""
     from podium.core.vision import torchvision
 
     models = torchvision.models
@@ -134,15 +136,76 @@ def _nearest(architecture: str) -> str:
     return f"; did you mean {', '.join(found)}?" if found else ""
 
 
-def list_published(architecture: str) -> tuple[Published, ...]:
-    """All published weights of an architecture.
-
-    Args:
-        architecture: a timm name without tag, `torchvision/<name>`, or one of Podium's own.
+def choose_weights(name: str, model: WeightedNetwork, licences_allowed: Sequence[str]) -> Published | None:
+    """The published weights of model `name`, with all that can be checked of it before anything comes.
 
     Returns:
-        The library's default first; none where nothing is published.
+        None where `weights` is `none` or a file by its address.
+
+    Raises:
+        ParamsError: architecture or weights are unknown, the weights belong to another architecture, or a key
+            contradicts their source.
+        DataError: nobody states the licence of the weights, or it is not an allowed one.
     """
+    check_architecture(f"models.{name}.architecture", model.architecture)
+    if model.weights == "none" or is_file(model.weights):
+        return None
+    choices = {each.name: each for each in list_published(model.architecture)}
+    if model.weights not in choices:
+        known = f"choose from {', '.join(choices)}" if choices else "there are none, so give a file or `none`"
+        rule = "are no published weights of" if "." in model.weights else "does not say which weights of"
+        raise ParamsError(
+            f"models.{name}.weights {model.weights!r} {rule} architecture {model.architecture!r}: {known}"
+        )
+    weights = choices[model.weights]
+    check_provenance(name, model, weights.licence, weights.pretraining, licences_allowed)
+    return weights
+
+
+def check_provenance(
+    name: str, model: WeightedNetwork, licence: str, pretraining: str, licences_allowed: Sequence[str]
+) -> tuple[str, str]:
+    """Licence and pretraining of the weights of model `name`: what their source says, else what the model's keys say.
+
+    Args:
+        name: of the model.
+        model: its section.
+        licence: as the source states it; `unknown` where it does not.
+        pretraining: likewise; it may stay `unknown`.
+        licences_allowed: of section `fetch`; capitals do not count, and `unknown` is never allowed.
+
+    Raises:
+        DataError: nobody states a licence, or it is not an allowed one.
+    """
+    licence = _agree(f"models.{name}.weights_licence", model.weights_licence, licence)
+    if licence.casefold() == UNKNOWN:
+        raise DataError(
+            f"nobody states the licence of {model.weights}, the weights of model {name}: find out and write it to "
+            f"models.{name}.weights_licence, or use other weights"
+        )
+    if licence.casefold() not in {each.casefold() for each in licences_allowed}:
+        raise DataError(
+            f"{model.weights}, the weights of model {name}, have licence {licence}, but fetch.licences_allowed lists "
+            f"{', '.join(licences_allowed) or 'none'}: use other weights, or add it if you may use them"
+        )
+    return licence, _agree(f"models.{name}.weights_pretraining", model.weights_pretraining, pretraining)
+
+
+def _agree(key: str, given: str | None, said: str) -> str:
+    """What the source says, else what the key says.
+
+    Raises:
+        ParamsError: they contradict each other.
+    """
+    if given is None or given.casefold() == said.casefold():
+        return said
+    if said.casefold() != UNKNOWN:
+        raise ParamsError(f"{key} is {given!r}, but the source of the weights says {said!r}: remove the key")
+    return given
+
+
+def list_published(architecture: str) -> tuple[Published, ...]:
+    """All published weights of an architecture (as `check_architecture` takes it), the library's default first."""
     if architecture.startswith(TORCHVISION):
         return _of_torchvision(architecture.removeprefix(TORCHVISION))
     return _of_timm(architecture)
@@ -171,24 +234,22 @@ def match_weights(architectures: Sequence[str]) -> tuple[Proposal, ...]:
         choices = tuple(tuple(each for each in found if each.pretraining == pretraining) for found in all_of)
         if pretraining == UNKNOWN or not all(choices):
             continue
-        sizes = [size for size in _sizes(choices[0]) if all(size in _sizes(found) for found in choices)]
-        equal += [Proposal(pretraining, size, tuple(_of_size(found, size) for found in choices)) for size in sizes]
+        first, *others = by_size = [_by_size(found) for found in choices]
+        sizes = [size for size in first if all(size in found for found in others)]
+        equal += [Proposal(pretraining, size, tuple(found[size] for found in by_size)) for size in sizes]
         if not sizes:
             unequal.append(Proposal(pretraining, None, choices))
     return (*equal, *unequal)
 
 
-def _sizes(found: Sequence[Published]) -> dict[int, None]:
-    """Image sizes in the order of the weights, each once: the keys."""
-    return dict.fromkeys(each.image_size for each in found)
-
-
-def _of_size(found: Sequence[Published], image_size: int) -> tuple[Published, ...]:
-    return tuple(each for each in found if each.image_size == image_size)
+def _by_size(found: Sequence[Published]) -> dict[int, tuple[Published, ...]]:
+    """Weights by their image size, in the order in which sizes occur."""
+    sizes = dict.fromkeys(each.image_size for each in found)
+    return {size: tuple(each for each in found if each.image_size == size) for size in sizes}
 
 
 def _of_timm(architecture: str) -> tuple[Published, ...]:
-    """What timm lists for an architecture, its default first."""
+    """What timm lists."""
     from podium.core.vision import timm
 
     if not timm.is_model(architecture):
@@ -197,11 +258,10 @@ def _of_timm(architecture: str) -> tuple[Published, ...]:
     found = []
     for name in timm.list_pretrained(f"{architecture}.*"):
         said = timm.get_pretrained_cfg(name)
+        place: HubFile | str = said.url
         if said.hf_hub_id:
             repository, _, revision = said.hf_hub_id.partition("@")
-            place: HubFile | str = HubFile(repository, said.hf_hub_filename or _HUB_FILE, revision or None)
-        else:
-            place = said.url
+            place = HubFile(repository, said.hf_hub_filename or _HUB_FILE, revision or None)
         found.append(
             Published(
                 name=name,
@@ -218,11 +278,10 @@ def _of_timm(architecture: str) -> tuple[Published, ...]:
 
 
 def _of_torchvision(architecture: str) -> tuple[Published, ...]:
-    """What torchvision lists for an architecture, the newest first; it states no licences."""
+    """What torchvision lists; it states no licences."""
     from podium.core.vision import torchvision
 
     models = torchvision.models
-
     if architecture not in models.list_models(module=models):
         return ()
     found = []
@@ -268,15 +327,6 @@ def pretraining_of_tag(tag: str) -> str:
 
 
 def pretraining_of_enum(member: str) -> str:
-    """Pretraining of a torchvision enum's member.
-
-    Args:
-        member: such as `IMAGENET1K_V2`.
-
-    Returns:
-        `in1k`, unless the member tells of other images.
-    """
+    """Pretraining of a torchvision enum's member: `in1k` for `IMAGENET1K_V2`; `unknown` where it tells of others."""
     name, *words = member.lower().split("_")
-    if name != "imagenet1k" or _HIDDEN & set(words):
-        return UNKNOWN
-    return "in1k"
+    return UNKNOWN if name != "imagenet1k" or _HIDDEN & set(words) else "in1k"

@@ -37,7 +37,7 @@ def layout(tmp_path: Path) -> Layout:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published_bytes: bytes) -> Iterator[FakeHub]:
     """A hub with that file, which the real client takes for the only one; its cache is empty.
 
-    The client reads `HF_ENDPOINT` when it is imported, hence the constants; `test_storing.py` sets it.
+    The client reads `HF_ENDPOINT` when it is imported, hence the constants; `test_fetched.py` sets it.
     """
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with open_hub() as running:

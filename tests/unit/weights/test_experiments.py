@@ -7,7 +7,7 @@ import pytest
 from podium.config.network import is_file
 from podium.config.params import load
 from podium.core.errors import DataError, ParamsError
-from podium.weights.writer import choose_weights
+from podium.weights.published import choose_weights
 from tests.toy_experiments import make_weights
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 def test_an_experiment_names_published_weights_that_it_allows(path: Path) -> None:
     params = load(path)
     for name, model in params.models.items():
-        weights = choose_weights(name, model, params.fetch)
+        weights = choose_weights(name, model, params.fetch.licences_allowed)
         assert (weights is None) == (model.weights == "none" or is_file(model.weights))
         if weights is not None:
             assert (weights.name, weights.architecture) == (model.weights, model.architecture)
@@ -34,7 +34,7 @@ def test_what_an_experiment_may_not_name_is_refused() -> None:
         ({"weights": "resnet18.fb_swsl_ig1b_ft_in1k"}, DataError, "have licence cc-by-nc-4.0"),
     ]:
         with pytest.raises(error, match=said):
-            choose_weights("resnet18", model.model_copy(update=changes), params.fetch)
+            choose_weights("resnet18", model.model_copy(update=changes), params.fetch.licences_allowed)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,25 @@
-"""What the installed libraries publish, read without network."""
+"""What the installed libraries publish, read without network, and which of it may be used."""
+
+import re
 
 import pytest
 
 from podium.config.dataset import Fetch
 from podium.config.models import ModelSection
-from podium.core.errors import ModelError, ParamsError
+from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.layout import Layout
 from podium.models import zoo
 from podium.models.zoo.families import family
+from podium.pipeline.fetch import write_weights
 from podium.weights.published import (
     HubFile,
     check_architecture,
+    check_provenance,
     list_published,
     match_weights,
     pretraining_of_enum,
     pretraining_of_tag,
 )
-from podium.weights.writer import write_weights
 from tests.fake_hub import TAG, FakeHub
 
 
@@ -160,3 +163,70 @@ def test_nothing_is_asked_of_the_hub_before_all_architectures_are_known(hub: Fak
     with pytest.raises(ParamsError, match=r"models\.b\.architecture 'resnet81' is not known; did you mean resnet18"):
         write_weights(layout, layout.weights, models, Fetch(retries=0))
     assert hub.requests == [] and list(layout.weights.iterdir()) == []
+
+
+# --- licence and pretraining ------------------------------------------------------------------------------------------
+
+
+ALLOWED = ("apache-2.0", "MIT")
+
+
+def stated(licence: str | None = None, pretraining: str | None = None) -> ModelSection:
+    return ModelSection(
+        architecture="resnet18",
+        weights="resnet18.a1_in1k",
+        weights_licence=licence,
+        weights_pretraining=pretraining,
+    )
+
+
+def licence(model: ModelSection, said: str, allowed: tuple[str, ...] = ALLOWED) -> str:
+    return check_provenance("a", model, said, "unknown", allowed)[0]
+
+
+def pretraining(model: ModelSection, said: str) -> str:
+    return check_provenance("a", model, "mit", said, ALLOWED)[1]
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "expected"),
+    [
+        ("Apache-2.0", None, "Apache-2.0"),
+        ("apache-2.0", "APACHE-2.0", "apache-2.0"),
+        ("unknown", "mit", "mit"),
+    ],
+)
+def test_a_licence_is_the_sources_or_the_keys(said: str, given: str | None, expected: str) -> None:
+    assert licence(stated(given), said) == expected
+
+
+def test_a_licence_that_nobody_states_is_refused_with_the_key_to_write_it_to() -> None:
+    for given in (None, "Unknown"):
+        with pytest.raises(DataError, match=r"nobody states the licence of resnet18\.a1_in1k.*models\.a\.weights_lic"):
+            licence(stated(given), "unknown")
+
+
+def test_a_licence_that_is_not_listed_is_refused_whoever_states_it() -> None:
+    said = re.escape("have licence cc-by-nc-4.0, but fetch.licences_allowed lists apache-2.0, MIT: use other weights")
+    for given, source in ((None, "cc-by-nc-4.0"), ("cc-by-nc-4.0", "unknown")):
+        with pytest.raises(DataError, match=said):
+            licence(stated(given), source)
+
+
+def test_a_key_never_overrules_the_source() -> None:
+    with pytest.raises(ParamsError, match=r"models\.a\.weights_licence is 'mit', but the source .* says 'apache-2.0'"):
+        licence(stated("mit"), "apache-2.0")
+    with pytest.raises(ParamsError, match=r"models\.a\.weights_pretraining is 'in1k', but .* says 'in22k_ft_in1k'"):
+        pretraining(stated(None, "in1k"), "in22k_ft_in1k")
+
+
+def test_pretraining_may_stay_unknown() -> None:
+    assert pretraining(stated(), "unknown") == "unknown"
+    assert pretraining(stated(None, "shapes"), "unknown") == "shapes"
+
+
+def test_unknown_is_never_allowed_even_when_it_is_listed() -> None:
+    with pytest.raises(DataError, match="nobody states the licence"):
+        licence(stated(), "unknown", ("unknown",))
+    with pytest.raises(DataError, match="licences_allowed lists none"):
+        licence(stated(), "mit", ())

@@ -21,8 +21,8 @@ from podium.config.models import ModelSection
 from podium.core.errors import DataError, ModelError, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.models.job import open_job
+from podium.pipeline.fetch import write_weights
 from podium.records.fetch import WeightsRecord
-from podium.weights.writer import check_licence, check_pretraining, is_allowed, write_weights
 from tests.fake_hub import COMMIT, HUB_FILE, TAG, FakeHub, digest
 from tests.site import Site
 from tests.small_splits import RESOURCES, RUNTIME, a_config, write_project
@@ -164,7 +164,7 @@ from pathlib import Path
 from podium.config.models import ModelSection
 from podium.config.dataset import Fetch
 from podium.core.layout import Layout
-from podium.weights.writer import write_weights
+from podium.pipeline.fetch import write_weights
 root = Path(sys.argv[1])
 models = {
     "a": ModelSection(architecture="cnn", weights="data:w.safetensors", weights_sha256=sys.argv[2]),
@@ -365,7 +365,7 @@ def serve_squeezenet(site: Site, monkeypatch: pytest.MonkeyPatch, folder: Path) 
 
     The network is one that Podium does not build: what it builds of torchvision has files of 45 MB and more.
     """
-    monkeypatch.setattr("podium.weights.writer.check_architecture", lambda key, architecture: None)
+    monkeypatch.setattr("podium.weights.published.check_architecture", lambda key, architecture: None)
     torch.manual_seed(2)
     state = torchvision_models.squeezenet1_1(weights=None).state_dict()
     torch.save(state, folder / "squeezenet.pth", _use_new_zipfile_serialization=False)  # as old as torchvision's
@@ -512,7 +512,7 @@ from podium.config.models import ModelSection
 from podium.config.dataset import Fetch
 from podium.core.errors import PodiumError
 from podium.core.layout import Layout
-from podium.weights.writer import write_weights
+from podium.pipeline.fetch import write_weights
 root = Path(sys.argv[1])
 root.mkdir(parents=True, exist_ok=True)
 for architecture in sys.argv[3:]:
@@ -545,59 +545,3 @@ def test_the_hubs_variables_hold_and_nothing_is_sent_but_for_the_file(
     assert again.read_bytes() == stored.with_name("weights.json").read_bytes()
     assert "refused: timm/test_convnext.r160_in1k is not in the hub's cache and HF_HUB_OFFLINE is" in offline.stdout
     assert hub.requests == [] and offline.stderr == ""
-
-
-# --- licence and pretraining ------------------------------------------------------------------------------------------
-
-
-ALLOWED = ("apache-2.0", "MIT")
-
-
-def stated(licence: str | None = None, pretraining: str | None = None) -> ModelSection:
-    return ModelSection(
-        architecture="resnet18",
-        weights="resnet18.a1_in1k",
-        weights_licence=licence,
-        weights_pretraining=pretraining,
-    )
-
-
-@pytest.mark.parametrize(
-    ("said", "given", "expected"),
-    [
-        ("Apache-2.0", None, "Apache-2.0"),
-        ("apache-2.0", "APACHE-2.0", "apache-2.0"),
-        ("unknown", "mit", "mit"),
-    ],
-)
-def test_a_licence_is_the_sources_or_the_keys(said: str, given: str | None, expected: str) -> None:
-    assert check_licence("a", stated(given), said, ALLOWED) == expected
-
-
-def test_a_licence_that_nobody_states_is_refused_with_the_key_to_write_it_to() -> None:
-    for given in (None, "Unknown"):
-        with pytest.raises(DataError, match=r"nobody states the licence of resnet18\.a1_in1k.*models\.a\.weights_lic"):
-            check_licence("a", stated(given), "unknown", ALLOWED)
-
-
-def test_a_licence_that_is_not_listed_is_refused_whoever_states_it() -> None:
-    said = re.escape("have licence cc-by-nc-4.0, but fetch.licences_allowed lists apache-2.0, MIT: use other weights")
-    for given, source in ((None, "cc-by-nc-4.0"), ("cc-by-nc-4.0", "unknown")):
-        with pytest.raises(DataError, match=said):
-            check_licence("a", stated(given), source, ALLOWED)
-
-
-def test_a_key_never_overrules_the_source() -> None:
-    with pytest.raises(ParamsError, match=r"models\.a\.weights_licence is 'mit', but the source .* says 'apache-2.0'"):
-        check_licence("a", stated("mit"), "apache-2.0", ALLOWED)
-    with pytest.raises(ParamsError, match=r"models\.a\.weights_pretraining is 'in1k', but .* says 'in22k_ft_in1k'"):
-        check_pretraining("a", stated(None, "in1k"), "in22k_ft_in1k")
-
-
-def test_pretraining_may_stay_unknown() -> None:
-    assert check_pretraining("a", stated(), "unknown") == "unknown"
-    assert check_pretraining("a", stated(None, "shapes"), "unknown") == "shapes"
-
-
-def test_unknown_is_never_allowed_even_when_it_is_listed() -> None:
-    assert is_allowed("mit", ALLOWED) and not is_allowed("unknown", ("unknown",)) and not is_allowed("mit", ())
