@@ -33,12 +33,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from podium.config.preprocess import Preprocessing
 from podium.curation.decoding import FEATURES, DecodeJob, Feature, RawImage, Reading, decode_all
 from podium.curation.temporary_arrays import PackedImages, TemporaryArrays, TemporaryArraysWriter, write_shards
 from podium.data.decode import decode, to_srgb
 from podium.data.manifest import RawImages, RawWriter
 from podium.data.preprocess import least_side, resize
-from podium.records.preprocess import Preprocessing
 
 SIDE = 224
 WORKERS = 2

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from podium.config.models import ModelConfig
+from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.data.shards import PreparedSplit
 from podium.models import zoo
@@ -25,7 +26,6 @@ from podium.models.batch_loader import BatchLoader
 from podium.models.compute import Compute
 from podium.models.job import ActivationCache, Job
 from podium.models.learner import Learner
-from podium.records.preprocess import Preprocessing
 
 WARM_UP = 2
 """Steps that are not timed: kernels are chosen and memory is taken in them."""

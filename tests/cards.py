@@ -1,9 +1,9 @@
 """A model card for tests that need one and are not about training."""
 
 from podium.config.network import Head
+from podium.config.preprocess import Preprocessing
 from podium.config.train import Train
 from podium.records.fetch import WeightsRecord
-from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
 
 

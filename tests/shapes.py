@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from podium.config.preprocess import Preprocessing
 from podium.curation.measures import measure
 from podium.data.manifest import image_id
 from podium.data.shards import PreparedSplit, finish_split, open_for_fitting
-from podium.records.preprocess import Preprocessing
 from podium.records.profile import MEASURES
 
 SIDE = 48

@@ -126,12 +126,12 @@ def _fetch(layout: Layout) -> None:
 
 
 def _prepare(layout: Layout, params: Params) -> None:
+    from podium.config.preprocess import Preprocessing
     from podium.curation.dataset_profile import describe
     from podium.curation.measures import measure
     from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest, write_manifest
     from podium.data.preprocess import read_image
     from podium.data.shards import finish_split
-    from podium.records.preprocess import Preprocessing
     from podium.records.profile import MEASURES
 
     raw, images = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS), RawImages(layout.raw)

@@ -1,6 +1,7 @@
 """What every section of `params.yaml` is made of. Units: seconds, pixels, fractions in [0, 1]."""
 
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -17,6 +18,7 @@ Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Severity = Literal["critical", "warning"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Text = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 PositiveFloat = Annotated[Number, Field(gt=0)]
 PositiveInt = Annotated[Whole, Field(ge=1)]
@@ -36,3 +38,17 @@ class Section(BaseModel):
     def file_keys(cls) -> dict[str, Any]:
         """What the section holds in a file, and the type of each."""
         return {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+
+
+def keys_of(annotation: Any) -> dict[str, Any]:
+    """The keys of a section, as `Section.file_keys`; none of what is no section."""
+    return annotation.file_keys() if isinstance(annotation, type) and issubclass(annotation, Section) else {}
+
+
+def options(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union but for None; anything else alone. What is annotated to a type is taken off."""
+    if get_origin(annotation) is Annotated:
+        return options(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(o for m in get_args(annotation) if m is not NoneType for o in options(m))
+    return (annotation,)

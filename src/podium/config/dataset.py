@@ -9,9 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Whole
+from podium.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Text, Whole
 
-Text = Annotated[str, Field(min_length=1)]
 _KAGGLE = re.compile(r"\w[\w.\-]*/\w[\w.\-]*(/versions/[1-9][0-9]*)?", re.ASCII)
 
 

@@ -6,9 +6,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from podium.config.base import Number, PositiveInt, Section, Sha256
+from podium.config.base import Number, PositiveInt, Section, Sha256, Text
 
-Text = Annotated[str, Field(min_length=1)]
 _FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
 _FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 
@@ -73,11 +72,21 @@ class WeightedNetwork(Network):
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> Self:
-        check_weights(self.weights, self.weights_sha256)
-        said = [key for key in ("weights_sha256", "weights_licence", "weights_pretraining") if getattr(self, key)]
-        if self.weights == "none" and said:
+        """Refuses what can be told from the words alone; whether such weights are published is known to `fetch`."""
+        if self.weights == "none":
+            said = [key for key in ("weights_sha256", "weights_licence", "weights_pretraining") if getattr(self, key)]
+            if said:
+                raise ValueError(
+                    f"{', '.join(said)} tells of weights, but weights is `none`: remove it, or name the weights"
+                )
+        elif is_file(self.weights):
+            if self.weights_sha256 is None:
+                raise ValueError("weights_sha256 is missing: pinned weights need the sha256 of their file")
+        elif re.fullmatch(r"\w+(\.\w[\w\-]*)?", self.weights) is None or self.weights.endswith(_FILE_NAMES):
             raise ValueError(
-                f"{', '.join(said)} tells of weights, but weights is `none`: remove it, or name the weights"
+                f"weights must be `none`, a timm tag in full (resnet50.a1_in1k), a torchvision enum "
+                f"(ResNet50_Weights.IMAGENET1K_V2) or a file (data:, file:, https:, s3:), not {self.weights!r}; "
+                "`podium models NAME` lists those of an architecture"
             )
         return self
 
@@ -85,23 +94,3 @@ class WeightedNetwork(Network):
 def is_file(weights: str) -> bool:
     """Whether `weights` names a file by its address and no published set of weights."""
     return weights.startswith(_FILE)
-
-
-def check_weights(weights: str, sha256: str | None) -> None:
-    """Refuses what can be told from the words alone; whether such weights are published is known to `fetch`.
-
-    Raises:
-        ValueError: a file has no digest, or it is neither a file by its address nor a name.
-    """
-    if weights == "none":
-        return
-    if is_file(weights):
-        if sha256 is None:
-            raise ValueError("weights_sha256 is missing: pinned weights need the sha256 of their file")
-        return
-    if re.fullmatch(r"\w+(\.\w[\w\-]*)?", weights) is None or weights.endswith(_FILE_NAMES):
-        raise ValueError(
-            f"weights must be `none`, a timm tag in full (resnet50.a1_in1k), a torchvision enum "
-            f"(ResNet50_Weights.IMAGENET1K_V2) or a file (data:, file:, https:, s3:), not {weights!r}; "
-            "`podium models NAME` lists those of an architecture"
-        )

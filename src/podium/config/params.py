@@ -12,14 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from podium.config.base import Name, Section, Whole
 from podium.config.dataset import Dataset, Fetch
-from podium.config.dotted import field_at, inside, typed, typed_spans, typed_values, with_values
 from podium.config.judging import Compare, Evaluate, Promote, Publish
 from podium.config.models import ModelConfig, ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
 from podium.config.runtime import Resources, Runtime
 from podium.config.train import Train
-from podium.config.tune import Range, Span, Tune, Value
+from podium.config.tune import Choices, Range, Span, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
@@ -51,7 +50,7 @@ class Params(Section):
     def _model_sections_fit_the_recipe(self) -> Self:
         """What no section can tell alone: each model's overrides, ranges and warm starts over the common recipe."""
         for key in self.tune.search:
-            field_at(key, "tune.search")  # also where every model leaves it out
+            ModelConfig.type_at(key, "tune.search")  # also where every model leaves it out
         for name, model in self.models.items():
             config = self.complete(name)
             _check_lengths(config, partial(_own_or_common, name, model))
@@ -67,9 +66,6 @@ class Params(Section):
     def complete(self, name: str) -> ModelConfig:
         """One model, complete: its section over the common recipe.
 
-        Args:
-            name: a key of `models`.
-
         Raises:
             ParamsError: it is not in `models`, or an override is unknown or out of range.
         """
@@ -83,15 +79,18 @@ class Params(Section):
 
         A key that is null there is left out. Choices have the types of their keys.
         """
-        return typed_spans(self.complete(model), self._spans(model))
+        config = self.complete(model)
+        return {key: _typed_span(config, key, span) for key, span in self._spans(model).items()}
 
     def _spans(self, model: str) -> dict[str, Span]:
         """The same with the choices as they are written."""
-        return self.model(model).spans(self.tune.search)
+        spans = {**self.tune.search, **self.model(model).search}
+        return {key: span for key, span in spans.items() if span is not None}
 
     def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
         """What a study of a model tries first, by dotted key, each value of its key's own type."""
-        return typed_values(self.complete(model), self.model(model).warm_start)
+        config, listed = self.complete(model), self.model(model).warm_start
+        return tuple({key: _typed(config, key, value) for key, value in values.items()} for values in listed)
 
     def model(self, name: str) -> ModelSection:
         """One entry of `models`.
@@ -107,13 +106,7 @@ class Params(Section):
 
 
 def load(path: Path) -> Params:
-    """Reads and checks a params file.
-
-    Args:
-        path: `params.yaml` or a file of `experiments/`.
-
-    Returns:
-        Frozen, typed parameters.
+    """Reads and checks `params.yaml` or a file of `experiments/`.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or breaks a rule; the message names the key.
@@ -201,29 +194,28 @@ def _check_search(section: str, key: str, span: Span, config: ModelConfig) -> No
         raise ParamsError(
             f"{where} cannot be searched: every trial has the same network, weights, views and epochs: remove it"
         )
-    field = field_at(key, section)
+    kind = config.type_at(key, section)
     if isinstance(span, Range):
-        if field not in (int, float):
+        if kind not in (int, float):
             raise ParamsError(f"{where} is not a number, so no range can be searched: give {{choices: [...]}}")
-        if field is int and not (span.low.is_integer() and span.high.is_integer()):
+        if kind is int and not (span.low.is_integer() and span.high.is_integer()):
             raise ParamsError(f"{where} takes whole numbers, not {span.low:g} to {span.high:g}: round its range")
-    for value in (span.low, span.high) if isinstance(span, Range) else span.choices:
-        try:
-            changed = with_values(config, {key: value})
-            typed_spans(config, {key: span})
-        except ValidationError as error:
-            todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
-            raise ParamsError(f"{first_problem(error, ModelConfig, section)}: {todo}") from error
+    try:
+        _typed_span(config, key, span)
+        ends = [config.with_values({key: value}) for value in _ends(span)]
+    except ValidationError as error:
+        todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
+        raise ParamsError(f"{first_problem(error, ModelConfig, section)}: {todo}") from error
+    for changed in ends:
         _check_lengths(changed, _always(where))
 
 
 def _check_together(section: str, search: Mapping[str, Span], config: ModelConfig) -> None:
     """Refuses values that may be tried, but not with one another; the middle of a study is late to say so."""
-    ends = [(span.low, span.high) if isinstance(span, Range) else span.choices for span in search.values()]
-    for values in islice(product(*ends), _MOST_COMBINATIONS):
+    for values in islice(product(*map(_ends, search.values())), _MOST_COMBINATIONS):
         together = ", ".join(f"{key} {value}" for key, value in zip(search, values, strict=True))
         try:
-            changed = with_values(config, dict(zip(search, values, strict=True)))
+            changed = config.with_values(dict(zip(search, values, strict=True)))
         except ValidationError as error:
             raise ParamsError(
                 f"{section}: {together} cannot be tried together ({first_problem(error, ModelConfig, '')}): "
@@ -238,8 +230,28 @@ def _check_warm_start(where: str, values: Mapping[str, Value], search: Mapping[s
         if key not in search:
             raise ParamsError(f"{where}: {key!r} is not searched{nearest(key, search)}: remove it, or search it")
         try:
-            held = typed(config, key, value)
+            held = _typed(config, key, value)
         except ValidationError as error:
             raise ParamsError(f"{where}: {first_problem(error, ModelConfig, '')}: correct it") from error
-        if not inside(search[key], held):
+        if not search[key].holds(held):
             raise ParamsError(f"{where}: {key} = {value} lies outside what is searched: widen that, or remove it")
+
+
+def _ends(span: Span) -> tuple[Value, ...]:
+    """The values that are tried before a study: both ends of a range, all of a list."""
+    return (span.low, span.high) if isinstance(span, Range) else span.choices
+
+
+def _typed_span(config: ModelConfig, key: str, span: Span) -> Span:
+    """A span with its choices as values of its key's own type; a range stays as it is."""
+    if isinstance(span, Range):
+        return span
+    return Choices(choices=tuple(_typed(config, key, value) for value in span.choices))
+
+
+def _typed(config: ModelConfig, key: str, value: Value) -> Value:
+    """A value as its key holds it: text that stands for a number, as YAML reads `1e-4`, becomes that number."""
+    held = config.with_values({key: value}).value_at(key)
+    if held is None:
+        raise ParamsError(f"{key} holds no single number, word or truth value, so it cannot be searched: remove it")
+    return held

@@ -82,27 +82,18 @@ class Sharpen(Section):
 Step = Annotated[CentreCrop | BoxCrop | Equalise | Clahe | Denoise | Grey | Hsv | Sharpen, Field(discriminator="step")]
 
 
-class Preprocess(Section):
-    """Decoding, cropping, resizing, steps, grouping duplicates, splitting."""
+class Preprocessing(Section):
+    """How bytes become pixels: stored with the splits and with the weights, so that serving reads it too.
+
+    `fill` is what surrounds an image that is not square: `grey` is `pad_value`, `corners` the median of the colours of
+    its four corners. `steps` are made in their order. A split's digest holds them as JSON, in this order.
+    """
 
     image_size: Annotated[Whole, Field(ge=8, le=2048)]
     pad_value: Annotated[Whole, Field(ge=0, le=255)] = 114
-    fill: Literal["grey", "corners"] = "grey"
-    train_placement: Literal["centre", "random"] = "centre"
-    minimum_box_side: PositiveInt = 1
-    minimum_box_area: Fraction = 0.0
     max_pixels: PositiveInt = 50_000_000
+    fill: Literal["grey", "corners"] = "grey"
     steps: list[Step] = []
-    train: Fraction = 0.7
-    val: Fraction = 0.15
-    test: Fraction = 0.15
-
-    @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> Self:
-        if abs(self.train + self.val + self.test - 1) > 1e-9 or min(self.train, self.val, self.test) <= 0:
-            given = f"{self.train:g} + {self.val:g} + {self.test:g}"
-            raise ValueError(f"train + val + test must be 1 with none of them 0, not {given}")
-        return self
 
     @model_validator(mode="after")
     def _crops_come_first(self) -> Self:
@@ -112,4 +103,22 @@ class Preprocess(Section):
                 "steps: crops are made before the image is resized, the other steps after: list centre_crop and "
                 "box_crop first"
             )
+        return self
+
+
+class Preprocess(Preprocessing):
+    """Decoding, cropping, resizing, steps, grouping duplicates, splitting."""
+
+    train_placement: Literal["centre", "random"] = "centre"
+    minimum_box_side: PositiveInt = 1
+    minimum_box_area: Fraction = 0.0
+    train: Fraction = 0.7
+    val: Fraction = 0.15
+    test: Fraction = 0.15
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-9 or min(self.train, self.val, self.test) <= 0:
+            given = f"{self.train:g} + {self.val:g} + {self.test:g}"
+            raise ValueError(f"train + val + test must be 1 with none of them 0, not {given}")
         return self

@@ -2,13 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from podium.config.base import Section
+from podium.config.base import keys_of, options
 from podium.core.errors import one_line
 
 # What pydantic says of each branch of `number | mapping | null`; the branch that fits the value says more.
@@ -76,15 +75,15 @@ def _follow(top: type[BaseModel], location: Iterable[int | str]) -> tuple[list[s
     keys: list[str] = []
     current: Any = top
     for part in location:
-        options = _options(current)
-        if len(options) > 1:
-            current = next((option for option in options if _is_named(option, str(part))), None)
+        found = options(current)
+        if len(found) > 1:
+            current = next((option for option in found if _is_named(option, str(part))), None)
             continue
-        current = options[0]
+        current = found[0]
         if part != "[key]":
             steps.append(f"[{part}]" if isinstance(part, int) else part)
-        if _is_section(current):
-            by_key = current.file_keys()
+        by_key = keys_of(current)
+        if by_key:
             keys = list(by_key)
             current = by_key.get(str(part))
         else:
@@ -92,23 +91,9 @@ def _follow(top: type[BaseModel], location: Iterable[int | str]) -> tuple[list[s
     return steps, keys
 
 
-def _options(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union but for None; anything else alone. What is annotated to a type is taken off."""
-    if get_origin(annotation) is Annotated:
-        return _options(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return tuple(o for m in get_args(annotation) if m is not NoneType for o in _options(m))
-    return (annotation,)
-
-
 def _is_named(option: Any, tag: str) -> bool:
     """Whether pydantic calls a member of a union so: by its own name, the value of its telling key, or its type."""
-    if _is_section(option):
+    if keys_of(option):
         kinds = [f.default for f in option.model_fields.values() if get_origin(f.annotation) is Literal]
         return tag in (option.__name__, *kinds)
     return tag.startswith(f"{getattr(get_origin(option), '__name__', None)}[")
-
-
-def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
-    """Whether it has keys of its own; else it is a single value, a list or a mapping."""
-    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -35,6 +35,10 @@ class Range(Section):
             raise ValueError(f"low ({self.low:g}) must be above 0 when log is true")
         return self
 
+    def holds(self, value: Value) -> bool:
+        """Whether a value is one of those that are searched."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
 
 class Choices(Section):
     """One of a list."""
@@ -49,6 +53,10 @@ class Choices(Section):
         if twice:
             raise ValueError(f"choices lists {twice[0]!r} more than once: remove it")
         return self
+
+    def holds(self, value: Value) -> bool:
+        """Whether a value is one of those that are searched."""
+        return value in self.choices
 
 
 def _kind(given: object) -> str | None:

@@ -1,18 +1,28 @@
-"""The outer shell of a stage script: arguments in, params read, one line and an exit code out."""
+"""The outer shell of a stage script: arguments in, params read, why it runs again, one line and an exit code out."""
 
 import argparse
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from podium.config.params import load
 from podium.console.logs import set_up_logging
-from podium.console.reruns import say_why
 from podium.core.errors import DataError, PodiumError, told
-from podium.core.files import raise_if_full
-from podium.core.layout import Layout
+from podium.core.files import raise_if_full, sha256_file, write_json
+from podium.core.identity import stage_code
+from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
+
+_SHOWN = 4  # differences named; the rest is counted
+
+Inputs = dict[str, dict[str, str]]
+"""What a stage read, by kind (libraries, modules, params, files) and name."""
 
 
 def silence_telemetry() -> None:
@@ -66,9 +76,6 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
 def operating_system_said(error: OSError) -> int:
     """Full disks and missing rights are the user's to mend; anything else is ours and keeps its traceback.
 
-    Args:
-        error: what the operating system said.
-
     Returns:
         1, the exit code, after one line on stderr.
 
@@ -84,3 +91,97 @@ def operating_system_said(error: OSError) -> int:
         print(f"error: no permission for {error.filename}: change its rights and run the stage again", file=sys.stderr)
         return 1
     raise error
+
+
+def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
+    """What a stage is about to read, as `dvc.yaml` and its imports say."""
+    body = _body(layout, stage)
+    params = _yaml(layout.params)
+    named = [str(key).replace("${key}", model or "") for key in body.get("params", [])]
+    deps = [str(path).replace("${key}", model or "") for path in body.get("deps", [])]
+    return {
+        **stage_code(layout.root, stage).json(),
+        "params": {name: value for key in named for name, value in _leaves(key, _at(params, key))},
+        "files": {path: _digest(layout, path) for path in deps if path != _code(stage)},
+    }
+
+
+def differences(now: Inputs, before: Inputs) -> list[str]:
+    """What changed, a few words each: `timm 1.0.31 -> 1.0.32`, `podium.data.steps edited`, `train.epochs 6 -> 8`."""
+    found = []
+    for kind in ("libraries", "params", "modules", "files"):
+        new, old = now.get(kind, {}), before.get(kind, {})
+        for name in sorted({*new, *old}):
+            if new.get(name) == old.get(name):
+                continue
+            if kind in ("libraries", "params"):
+                found.append(f"{name} {old.get(name, 'not there')} -> {new.get(name, 'not there')}")
+            else:
+                verb = "added" if name not in old else "removed" if name not in new else "edited"
+                found.append(f"{name} {verb if kind == 'modules' else 'changed'}")
+    return found
+
+
+@contextmanager
+def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
+    """Prints one line on what changed since the stage last ran to its end here; nothing if it never did.
+
+    Says nothing of `code` and `publish`, which run each time. Of several processes the first one speaks.
+    """
+    body = _body(layout, stage)
+    if _code(stage) not in body.get("deps", []) or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    now, file = stage_inputs(layout, stage, model), layout.last_inputs(stage, model)
+    if file.is_file():
+        found = differences(now, json.loads(file.read_text(encoding="utf-8")))
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        why = ", ".join(found[:_SHOWN]) + more if found else "its results are missing, or it was asked to"
+        print(f"{stage}{f' {model}' if model else ''} runs again: {why}", flush=True)
+    yield
+    write_json(file, now)
+
+
+def _code(stage: str) -> str:
+    """Where `code` writes what computes a stage's results, as `dvc.yaml` names it."""
+    return Layout(Path()).code(stage).as_posix()
+
+
+def _body(layout: Layout, stage: str) -> dict[str, Any]:
+    """What `dvc.yaml` says of a stage; nothing of one it does not have."""
+    body = _yaml(layout.root / DVC_YAML).get("stages", {}).get(stage, {})
+    return dict(body.get("do", body))
+
+
+def _yaml(path: Path) -> Any:
+    """A YAML file as plain values; an empty mapping where there is none."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _at(values: Any, key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    for step in key.split("."):
+        values = values.get(step) if isinstance(values, Mapping) else None
+    return values
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every single value below a key, as text."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key, json.dumps(value, ensure_ascii=False, default=str).strip('"')
+
+
+def _digest(layout: Layout, path: str) -> str:
+    """Of a file its sha256; of a folder what `dvc.lock` and `.dvc` files say of it and of what lies in it."""
+    place = layout.root / path
+    if place.is_file():
+        return sha256_file(place)
+    pin = layout.root / f"{path}.dvc"
+    if pin.is_file():
+        return sha256_file(pin)
+    stages = _yaml(layout.root / DVC_LOCK).get("stages", {}).values()
+    outs = [out for stage in stages for out in stage.get("outs", []) if f"{out['path']}/".startswith(f"{path}/")]
+    return " ".join(sorted(str(out.get("md5")) for out in outs))

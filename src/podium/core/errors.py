@@ -50,27 +50,13 @@ class PromotionRefused(PodiumError):
 
 
 def one_line(text: object) -> str:
-    """The first line of a foreign error's text, without surrounding space.
-
-    Args:
-        text: an exception or its message.
-
-    Returns:
-        One line, never empty; the class name where the message is empty.
-    """
+    """The first line of a foreign error's text, without surrounding space; its class where there is none."""
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[0] if lines else type(text).__name__
 
 
 def told(error: BaseException) -> str:
-    r"""An error's message for a terminal: one line, whatever the names of files in it hold.
-
-    Args:
-        error: one of the above.
-
-    Returns:
-        Its message; line feeds and other control characters, such as the escapes that move a cursor, as `\n`, `\x1b`.
-    """
+    r"""An error's message as one line: control characters that names of files hold are shown as `\n`, `\x1b`."""
     return "".join(
         ascii(character)[1:-1] if unicodedata.category(character) in _BREAKS else character for character in str(error)
     )

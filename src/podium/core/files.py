@@ -21,11 +21,7 @@ TEMPORARY = ".podium-tmp-"
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
 
-    Args:
-        path: the file to write; its folder is made if needed.
-
-    Yields:
-        The temporary path to write to, with the same suffix as `path`.
+    It has the suffix of `path`. The folder is made if needed.
 
     Raises:
         DataError: the disk is full.
@@ -47,12 +43,6 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Like `replacing`, for a folder: the old one goes only once the new one is complete.
-
-    Args:
-        path: the folder to write.
-
-    Yields:
-        An empty temporary folder beside it.
 
     Raises:
         DataError: the disk is full.
@@ -97,11 +87,7 @@ def _runs(pid: int) -> bool:
 
 
 def raise_if_full(error: OSError, path: Path) -> None:
-    """Turns "no space left" into a message for a person.
-
-    Args:
-        error: what the operating system said.
-        path: what was being written.
+    """Turns "no space left", said while `path` was being written, into a message for a person.
 
     Raises:
         DataError: `error` is ENOSPC or EDQUOT.
@@ -141,14 +127,7 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_tree(paths: Iterable[Path], root: Path) -> str:
-    """One digest over files and folders: relative names and contents, `__pycache__` left out.
-
-    Args:
-        paths: files or folders below `root`.
-        root: what names are relative to.
-
-    Returns:
-        64 hex digits; the same for the same names and bytes, in any order.
+    """One digest (64 hex digits) over files and folders: names below `root` and contents, but for `__pycache__`.
 
     Raises:
         DataError: a path does not exist.

@@ -69,14 +69,7 @@ class Code:
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:
-    """sha256 over the canonical JSON of everything that can change a result.
-
-    Args:
-        parts: JSON values by name.
-
-    Returns:
-        64 hex digits.
-    """
+    """sha256 (64 hex digits) over the canonical JSON of everything that can change a result."""
     return sha256_text(canonical_json(dict(parts)))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.curation import measures
 from podium.curation.near_duplicates.signature import perceptual_hash, signature
@@ -30,7 +31,6 @@ from podium.data.decode import DecodedImage, decode, pixels_sha256, to_srgb
 from podium.data.manifest import RawImages
 from podium.data.preprocess import least_side, resize
 from podium.data.steps import WHOLE, Region, crop
-from podium.records.preprocess import Preprocessing
 
 _BATCH = 32  # images; with more, one process waits longer for the last batch of another
 _WORTH_PROCESSES = 128  # fewer images are read sooner than processes start

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from podium.config.preprocess import Preprocessing
 from podium.data.decode import decode, pixels_sha256, to_srgb
 from podium.data.steps import WHOLE, Region, apply_crops, apply_steps, crop, has_crops
-from podium.records.preprocess import Preprocessing
 
 _LEAST_REDUCED = 512  # pixels of the longer side that finding near duplicates wants to see
 

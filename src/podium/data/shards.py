@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from podium.config.base import Split
+from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
 from podium.core.layout import SPLIT, SPLIT_INDEX
 from podium.records.base import Record, read_parquet
-from podium.records.preprocess import Preprocessing
 
 SHARD_BYTES = 256 * 2**20
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch import nn
 
-from podium.config import dotted
 from podium.config.models import ModelConfig
 from podium.config.problems import first_problem
 from podium.config.runtime import Resources, Runtime
@@ -163,7 +162,7 @@ def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfi
         ParamsError: a key is unknown or a value is out of its range.
     """
     try:
-        return dotted.with_values(config, values)
+        return config.with_values(values)
     except ValidationError as error:
         raise ParamsError(f"{first_problem(error, ModelConfig, 'tune.search')}: narrow what is searched") from error
 

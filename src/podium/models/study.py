@@ -15,7 +15,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
-from podium.config import dotted
 from podium.config.models import ModelConfig
 from podium.config.tune import Choices, Range, Span, Tune, Value
 from podium.data.randomness import number as seed_of
@@ -105,8 +104,8 @@ class Study:
 
         A key whose own value lies outside what is searched is left out: the sampler chooses it.
         """
-        found = ((key, dotted.value_at(self.config, key)) for key in sorted(self.spans))
-        own = {key: value for key, value in found if value is not None and dotted.inside(self.spans[key], value)}
+        found = ((key, self.config.value_at(key)) for key in sorted(self.spans))
+        own = {key: value for key, value in found if value is not None and self.spans[key].holds(value)}
         guesses: list[dict[str, Value]] = []
         for values in [*({**own, **values} for values in self.warm_start), own]:
             if values and values not in guesses:
@@ -130,9 +129,9 @@ class Study:
         place = (at - low) / (high - low)
         if EDGE < place < 1 - EDGE:
             return False
-        beyond = _beyond(span, upper=place > 0.5, whole=dotted.field_at(key, "search") is int)
+        beyond = _beyond(span, upper=place > 0.5, whole=self.config.type_at(key, "search") is int)
         try:
-            dotted.with_values(self.config, {key: beyond})
+            self.config.with_values({key: beyond})
         except ValidationError:
             return False
         return True
@@ -143,7 +142,7 @@ class Study:
             len(span.choices)
             if isinstance(span, Choices)
             else round(span.high) - round(span.low) + 1
-            if dotted.field_at(key, "search") is int
+            if self.config.type_at(key, "search") is int
             else math.inf
             for key, span in self.spans.items()
         )
@@ -152,7 +151,7 @@ class Study:
         span = self.spans[key]
         if isinstance(span, Choices):
             return CategoricalDistribution(span.choices)
-        if dotted.field_at(key, "search") is int:
+        if self.config.type_at(key, "search") is int:
             return IntDistribution(round(span.low), round(span.high), log=span.log)
         return FloatDistribution(span.low, span.high, log=span.log)
 

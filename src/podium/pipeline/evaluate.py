@@ -35,8 +35,7 @@ from podium.core.layout import (
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.evaluation import Metrics, round_floats
-from podium.records.times import add_times
-from podium.records.training import EpochResult, ModelCard
+from podium.records.training import EpochResult, ModelCard, add_times
 
 if TYPE_CHECKING:
     from podium.models.inference import Classifier
@@ -247,13 +246,9 @@ def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
 
 def _part(text: str) -> str:
     """A text as a part of a file name, at most `_PART_BYTES` long in UTF-8, never empty."""
-    kept = "".join(c if _stays(c) else "_" for c in unicodedata.normalize("NFC", text)).strip("._")
+    composed = unicodedata.normalize("NFC", text)
+    stays = [c in _KEPT_CHARACTERS or unicodedata.category(c).startswith(_KEPT_CATEGORIES) for c in composed]
+    kept = "".join(c if stay else "_" for c, stay in zip(composed, stays, strict=True)).strip("._")
     while len(kept.encode()) > _PART_BYTES:
         kept = kept[:-1]
     return kept or "unnamed"
-
-
-def _stays(character: str) -> bool:
-    """Whether a character is kept; any other becomes `_`."""
-    category = unicodedata.category(character)
-    return character in _KEPT_CHARACTERS or category[0] in _KEPT_CATEGORIES or category in _KEPT_CATEGORIES

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from podium.config.preprocess import Preprocess
+from podium.config.preprocess import Preprocess, Preprocessing
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
@@ -36,7 +36,6 @@ from podium.data.manifest import (
 )
 from podium.data.shards import finish_split
 from podium.records.fetch import SkippedFile, Sources
-from podium.records.preprocess import Preprocessing
 from podium.records.profile import Profile
 
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")

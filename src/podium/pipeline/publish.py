@@ -8,7 +8,8 @@ from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.registry import package, runs, store, versions
 from podium.registry.run_writer import RunWriter
-from podium.report.results import Results, read_results
+from podium.report import html
+from podium.report.results import read_results
 
 
 def publish_experiment(layout: Layout, params: Params) -> None:
@@ -20,7 +21,8 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
     results = read_results(layout, params)
-    _render(results)
+    if not html.is_current(layout.report, results.files):
+        html.write_report(results)
     uri = store.tracking_uri(layout)
     client = store.open_client(layout, store.PAUSES)
     with store.translate_errors(uri):
@@ -40,11 +42,3 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     print(f"report: {layout.report}")
-
-
-def _render(results: Results) -> None:
-    """Renders the report unless it shows the present files already."""
-    from podium.report import html
-
-    if not html.is_current(results.layout.report, results.files):
-        html.write_report(results)

@@ -20,8 +20,7 @@ from podium.models.checkpoint import Checkpoint, lock_folder
 from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
 from podium.models.job import Job, apply_values, open_job
-from podium.records.times import add_times
-from podium.records.training import EpochResult, ModelCard, TuningResult, write_history
+from podium.records.training import EPOCH_COLUMNS, EpochResult, ModelCard, TuningResult, add_times, write_table
 
 
 def train_model(
@@ -81,7 +80,7 @@ def _write(
 ) -> None:
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
-    write_history(out / HISTORY, fitted.progress.history)
+    write_table(out / HISTORY, EPOCH_COLUMNS, (row.model_dump() for row in fitted.progress.history))
     epochs = len(fitted.progress.history)
     groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(

@@ -45,14 +45,7 @@ class Record(BaseModel):
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
-    """Reads a Parquet file that a stage has written.
-
-    Args:
-        path: a `.parquet` file.
-        columns: the ones to read; all by default.
-
-    Returns:
-        Its rows; a column that the file lacks is left out.
+    """Reads a Parquet file that a stage has written; of `columns`, one that it lacks is left out.
 
     Raises:
         DataError: the file is missing, damaged or not Parquet.

@@ -1,6 +1,7 @@
 """What `evaluate` and `compare` leave: metrics, leaderboard, decision; their floats have ten significant digits."""
 
-from typing import Any, Literal, TypeVar
+import json
+from typing import Literal, TypeVar
 
 from pydantic import ConfigDict
 
@@ -155,25 +156,6 @@ class Decision(Record):
 
 
 def round_floats(record: _Record) -> _Record:
-    """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff.
-
-    Args:
-        record: any record; integers, texts and booleans stay as they are.
-
-    Returns:
-        A record of the same type.
-    """
-    return type(record).model_validate(_round(record.model_dump()))
-
-
-def _round(value: Any) -> Any:
-    """A JSON value with its floats at ten significant digits, all the way down."""
-    match value:
-        case float():
-            return float(f"{value:.10g}")
-        case dict():
-            return {key: _round(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_round(item) for item in value]
-        case _:
-            return value
+    """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff."""
+    text = json.dumps(record.model_dump(mode="json"))
+    return type(record).model_validate(json.loads(text, parse_float=lambda number: float(f"{float(number):.10g}")))

@@ -1,23 +1,27 @@
 """What `tune` and `train` leave: epochs, trials, the chosen recipe, the card of a model.
 
-Floats in tables are in their shortest exact form.
+Floats in tables are in their shortest exact form. Measured seconds, `.podium/times/<fingerprint>.json`, are shown in
+MLflow and the report and never hashed.
 """
 
 import csv
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from podium.config.base import Split
 from podium.config.network import From, Head, Network
+from podium.config.preprocess import Preprocessing
 from podium.config.train import Train
 from podium.config.tune import Value
+from podium.core.files import write_json
+from podium.core.layout import Layout
 from podium.records.base import Record
 from podium.records.fetch import WeightsRecord
-from podium.records.preprocess import Preprocessing
 
 State = Literal["finished", "pruned", "diverged"]
-"""How a trial ended; `diverged`: the loss was no number any more."""
+"""How a trial ended; `pruned`: it was not worth its next epoch, `diverged`: the loss was no number any more."""
 
 
 class EpochResult(Record):
@@ -36,14 +40,10 @@ EPOCH_COLUMNS = tuple(EpochResult.model_fields)
 
 
 class TrialResult(Record):
-    """One trial of a study that came to an end.
+    """One trial of a study that came to an end; numbers count from 0, without gaps.
 
-    Attributes:
-        number: from 0, without gaps.
-        state: finished; pruned (not worth its next epoch); diverged (the loss was no number).
-        parameters: values by dotted key.
-        epochs: finished epochs; at least one unless it diverged in the first.
-        rungs: what the pruner noted of it, for the trials of later batches.
+    `epochs` holds at least one unless the trial diverged in its first. `rungs` is what the pruner noted of it, for the
+    trials of later batches.
     """
 
     number: int
@@ -143,25 +143,23 @@ class ModelCard(ModelFacts):
         return Network(architecture=self.architecture, attention=self.attention, head=self.head)
 
 
-def write_history(path: Path, rows: Iterable[EpochResult]) -> None:
-    """Writes one row per epoch, columns as in `EpochResult`.
-
-    Args:
-        path: the file, in a folder that is not in use yet.
-        rows: in the order of the epochs.
-    """
-    write_table(path, EPOCH_COLUMNS, (row.model_dump() for row in rows))
-
-
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes a CSV file; a key that a row lacks, or None, becomes an empty cell.
-
-    Args:
-        path: the file, in a folder that is not in use yet.
-        columns: all of them, in order.
-        rows: cells by column.
-    """
+    """Writes a CSV file, in a folder that is not in use yet; a key that a row lacks, or None, becomes an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def add_times(layout: Layout, fingerprint: str, seconds: dict[str, float]) -> None:
+    """Adds measured seconds of one trained model, such as `seconds_per_epoch`, to what is known of it."""
+    write_json(layout.times(fingerprint), {**read_times(layout, fingerprint), **seconds})
+
+
+def read_times(layout: Layout, fingerprint: str) -> dict[str, float]:
+    """What was measured for one trained model on this machine; empty when nothing was (a restored stage)."""
+    path = layout.times(fingerprint)
+    if not path.is_file():
+        return {}
+    known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return known

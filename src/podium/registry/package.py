@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import podium
+from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import GOLDEN, MANIFEST, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
 from podium.records.base import read_parquet
-from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
 from podium.registry.evidence import FILES, GoldenBatch, GoldenImage
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest

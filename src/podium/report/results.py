@@ -29,8 +29,7 @@ from podium.core.layout import (
 )
 from podium.records.evaluation import Decision, Leaderboard, Metrics
 from podium.records.fetch import Sources
-from podium.records.times import read_times
-from podium.records.training import ModelCard, TuningResult
+from podium.records.training import ModelCard, TuningResult, read_times
 from podium.records.validate import ValidationReport
 
 if TYPE_CHECKING:

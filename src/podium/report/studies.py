@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.config.dotted import inside
 from podium.config.tune import Choices, Range, Span, Value
 from podium.core.errors import DataError
 from podium.core.layout import HISTORY, TRIALS
@@ -234,7 +233,7 @@ def _tables(results: Results, model: ModelResults) -> StudyTables:
     """A model's study as its files tell it, refused where they are of another search."""
     tuning, spans = model.tuning, results.params.search(model.name)
     folder = results.layout.tuning(model.name)
-    if spans.keys() != tuning.parameters.keys() or not all(inside(spans[k], v) for k, v in tuning.parameters.items()):
+    if spans.keys() != tuning.parameters.keys() or not all(spans[k].holds(v) for k, v in tuning.parameters.items()):
         raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
     return StudyTables(
         model=model.name,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.curation.decoding import DecodeJob, RawImage, decode_all
 from podium.curation.temporary_arrays import TemporaryArrays
 from podium.data.manifest import RAW_COLUMNS, read_manifest
-from podium.records.preprocess import Preprocessing
 from tests.raw_images import files, write_raw
 
 HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
@@ -20,7 +20,7 @@ HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
 ENDLESS = """
 import sys
 from pathlib import Path
-from podium.records.preprocess import Preprocessing
+from podium.config.preprocess import Preprocessing
 from podium.curation import decoding
 from podium.curation.temporary_arrays import TemporaryArrays
 

@@ -5,17 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.data.shards import SplitRecord, finish_split, images_per_shard, open_for_fitting, open_for_testing
-from podium.records.preprocess import Preprocessing
 
-HOW = Preprocessing(image_size=4, pad_value=114, max_pixels=100)
+HOW = Preprocessing(image_size=8, pad_value=114, max_pixels=100)
 LABELS = ["orange", "lemon", "orange", "lemon", "귤"]
 
 
 def write(prepared: Path, name: str = "train", per_shard: int = 2) -> np.ndarray:
     """Five images in shards of two."""
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     folder = prepared / name
     folder.mkdir(parents=True)
     for number, start in enumerate(range(0, 5, per_shard)):

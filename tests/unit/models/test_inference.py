@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from podium.config.network import Head, Network
+from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
-from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
 from tests.cards import a_card
 

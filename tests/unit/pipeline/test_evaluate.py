@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.config.judging import Evaluate
+from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.data.shards import SplitRecord, finish_split
 from podium.pipeline import evaluate
 from podium.records.evaluation import Metrics
-from podium.records.preprocess import Preprocessing
-from podium.records.times import read_times
-from podium.records.training import ModelCard
+from podium.records.training import ModelCard, read_times
 from tests.cards import a_card
 
 CLASSES = ["lemon", "orange", "사과"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from podium.config.preprocess import CentreCrop, Clahe, Preprocess
+from podium.config.preprocess import CentreCrop, Clahe, Preprocess, Preprocessing
 from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
@@ -19,7 +19,6 @@ from podium.data.steps import region_of
 from podium.pipeline import preprocess
 from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile
-from podium.records.preprocess import Preprocessing
 from podium.records.profile import MEASURES, Profile
 from podium.sources.source import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw

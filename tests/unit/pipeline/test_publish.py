@@ -15,8 +15,7 @@ from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
 from podium.pipeline import compare, publish
 from podium.records.evaluation import Metrics
-from podium.records.times import add_times
-from podium.records.training import EpochResult, TrialResult
+from podium.records.training import EpochResult, TrialResult, add_times
 from podium.registry import package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView

@@ -27,8 +27,7 @@ from podium.models.inference import load_classifier
 from podium.models.learner import Learner
 from podium.models.optimisers import Average
 from podium.pipeline import train
-from podium.records.times import read_times
-from podium.records.training import EpochResult, ModelCard
+from podium.records.training import EpochResult, ModelCard, read_times
 from tests.cards import no_weights
 from tests.small_jobs import Remembering
 from tests.small_splits import RECIPE, RESOURCES, RUNTIME, a_config, write_project, write_tuned
@@ -123,7 +122,7 @@ class Clock:
         (Activations, "prepare"),
         (checkpoint, "save_weights"),
         (Path, "replace"),
-        (train, "write_history"),
+        (train, "write_table"),
         (ModelCard, "write"),
     )
 

@@ -8,12 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from podium.config.preprocess import CentreCrop, Grey
+from podium.config.preprocess import CentreCrop, Grey, Preprocessing
 from podium.core.errors import ModelError
 from podium.core.layout import Layout
 from podium.data.decode import decode
 from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
-from podium.records.preprocess import Preprocessing
 from podium.records.training import ModelCard
 from podium.registry import package
 

@@ -5,7 +5,7 @@ import pytest
 
 from podium.pipeline import compare
 from podium.records.evaluation import Decision, Metrics
-from podium.records.times import add_times
+from podium.records.training import add_times
 from podium.report import html as report
 from podium.report.results import read_results
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from podium.console import reruns
-from podium.console.reruns import differences, say_why, stage_inputs
+from podium.console import shell
+from podium.console.shell import differences, say_why, stage_inputs
 from podium.core.errors import DataError
 from podium.core.identity import Code
 from podium.core.layout import Layout
@@ -38,7 +38,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def set_code(monkeypatch: pytest.MonkeyPatch, timm: str, steps: str = "0a") -> None:
-    monkeypatch.setattr(reruns, "stage_code", lambda root, stage: Code({"podium.data.steps": steps}, {"timm": timm}))
+    monkeypatch.setattr(shell, "stage_code", lambda root, stage: Code({"podium.data.steps": steps}, {"timm": timm}))
 
 
 def run(layout: Layout, model: str = "a", stage: str = "train") -> None:
