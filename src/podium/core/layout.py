@@ -4,10 +4,9 @@
 progress and measured times. The same names are the `outs` of `dvc.yaml`.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-# Names of files, by the stage that writes them; folders are the methods below.
+# Names of files, by the stage that writes them; paths are attributes and methods of `Layout`.
 PARAMS = "params.yaml"
 DVC_YAML = "dvc.yaml"
 DVC_LOCK = "dvc.lock"
@@ -51,76 +50,49 @@ DECISION = "decision.json"
 GOLDEN = "golden.json"
 
 
-@dataclass(frozen=True)
 class Layout:
     """Paths below one project root (absolute)."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        artifacts, reports = root / "artifacts", root / "reports"
+        self.root = root
+        # The experiment in force; people write it, and so does `podium use`.
+        self.params = root / PARAMS
+        # What people put there for fetch: folders, archives, tables; `podium snapshot` writes its archive here.
+        self.data = root / "data"
+        # fetch: images as the source gave them (zip shards), `manifest.parquet`, `sources.json`.
+        self.raw = artifacts / "raw"
+        # fetch: a folder a model: `weights.json`, and `weights.safetensors` where it starts from pretrained weights.
+        self.weights = artifacts / "weights"
+        # preprocess: a folder a split, and beside them four files.
+        self.prepared = artifacts / "prepared"
+        # One row a prepared image, columns `PREPARED_COLUMNS`: the spine of all later stages.
+        self.manifest = self.prepared / MANIFEST
+        # Numbers measured of each image: `image_id split label source` and the columns of `MEASURES`.
+        self.measures = self.prepared / "measures.parquet"
+        # What is in no split, with the reason.
+        self.rejected = self.prepared / "rejected.csv"
+        # The `Profile` of the dataset: counts, duplicates, spreads.
+        self.profile = self.prepared / "profile.json"
+        # validate: the `ValidationReport`; there also when the dataset did not pass.
+        self.validation_report = reports / VALIDATION
+        # validate: the page for people, doubtful labels, and `passed.json` where later stages may run.
+        self.validation = artifacts / "validation"
+        # compare: `leaderboard.json` and `decision.json`.
+        self.comparison = reports / "comparison"
+        # publish: the experiment as one page that needs no other file.
+        self.report = reports / "report.html"
+        # Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result.
+        self.work = root / WORK
+        # Files from the network, kept for the next `fetch`, which checks their digests.
+        self.downloads = self.work / "downloads"
+        # Archives that fetch unpacked, a folder each under its digest, which is checked before it is used again.
+        self.unpacked = self.work / "unpacked"
 
-    @property
-    def params(self) -> Path:
-        """The experiment in force; people write it, and so does `podium use`."""
-        return self.root / PARAMS
-
-    @property
-    def data(self) -> Path:
-        """What people put there for `fetch`: folders, archives, tables; `podium snapshot` writes its archive here."""
-        return self.root / "data"
-
-    # code
     def code(self, stage: str) -> Path:
         """What computes a stage's results: modules with digests, libraries with versions; written by code."""
         return self.root / "artifacts" / "code" / f"{stage}.json"
 
-    # fetch
-    @property
-    def raw(self) -> Path:
-        """Images as the source gave them (zip shards), `manifest.parquet`, `sources.json`."""
-        return self.root / "artifacts" / "raw"
-
-    @property
-    def weights(self) -> Path:
-        """A folder a model: `weights.json`, and `weights.safetensors` where it starts from pretrained weights."""
-        return self.root / "artifacts" / "weights"
-
-    # preprocess
-    @property
-    def prepared(self) -> Path:
-        """The prepared images, a folder a split, and beside them the four files below."""
-        return self.root / "artifacts" / "prepared"
-
-    @property
-    def manifest(self) -> Path:
-        """One row a prepared image, columns `PREPARED_COLUMNS`: the spine of all later stages."""
-        return self.prepared / MANIFEST
-
-    @property
-    def measures(self) -> Path:
-        """Numbers measured of each image: `image_id split label source` and the columns of `MEASURES`."""
-        return self.prepared / "measures.parquet"
-
-    @property
-    def rejected(self) -> Path:
-        """What is in no split, with the reason."""
-        return self.prepared / "rejected.csv"
-
-    @property
-    def profile(self) -> Path:
-        """The `Profile` of the dataset: counts, duplicates, spreads."""
-        return self.prepared / "profile.json"
-
-    # validate
-    @property
-    def validation_report(self) -> Path:
-        """The `ValidationReport`; there also when the dataset did not pass."""
-        return self.root / "reports" / VALIDATION
-
-    @property
-    def validation(self) -> Path:
-        """The page for people, doubtful labels, and `passed.json` where later stages may run."""
-        return self.root / "artifacts" / "validation"
-
-    # tune@m, train@m
     def tuning(self, model: str) -> Path:
         """A model's study: `best.json`, `trials.csv`, `history.csv`; written by tune."""
         return self.root / "artifacts" / "tuning" / model
@@ -129,7 +101,6 @@ class Layout:
         """A trained model: `weights.safetensors`, `model.json`, `history.csv`; written by train."""
         return self.root / "artifacts" / "models" / model
 
-    # evaluate@m
     def evaluation_report(self, model: str) -> Path:
         """Small text about a model's test: `metrics.json`, `confusion.csv`, `history.csv`."""
         return self.root / "reports" / "evaluation" / model
@@ -137,34 +108,6 @@ class Layout:
     def evaluation(self, model: str) -> Path:
         """The rest of a model's test: `predictions.parquet`, plots, the worst mistakes with pictures."""
         return self.root / "artifacts" / "evaluation" / model
-
-    # compare
-    @property
-    def comparison(self) -> Path:
-        """`leaderboard.json` and `decision.json`."""
-        return self.root / "reports" / "comparison"
-
-    # publish
-    @property
-    def report(self) -> Path:
-        """The experiment as one page that needs no other file."""
-        return self.root / "reports" / "report.html"
-
-    # work in progress and measured times, never hashed
-    @property
-    def work(self) -> Path:
-        """Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result."""
-        return self.root / WORK
-
-    @property
-    def downloads(self) -> Path:
-        """Files from the network, kept for the next `fetch`, which checks their digests."""
-        return self.work / "downloads"
-
-    @property
-    def unpacked(self) -> Path:
-        """Archives that `fetch` unpacked, a folder each under its digest, which is checked before it is used again."""
-        return self.work / "unpacked"
 
     def checkpoint(self, fingerprint: str) -> Path:
         """State of a training run after its last epoch; removed when the run ends well."""
