@@ -119,7 +119,7 @@ def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
     ]
     if keys:
         size = (max(6.0, 2.8 * keys), 3.6)
-        shown.append(("Loss by searched key", "slices.png", size, partial(plots.plot_slice, target_name=LOSS)))
+        shown.append(("Loss by searched key", "searched_keys.png", size, partial(plots.plot_slice, target_name=LOSS)))
     if keys > 1:
         many = partial(plots.plot_parallel_coordinate, target_name=LOSS)
         shown.append(("All searched keys at once", "parallel_coordinates.png", (max(7.0, 1.9 * keys + 3), 4.6), many))

@@ -228,7 +228,7 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
         assert (run.data.metrics["images_seen"], run.data.metrics["pruned_share"]) == (18, 0.5)
         assert (run.data.params["best/train.learning_rate"], run.data.tags["podium.at_the_edge"]) == ("0.002", "none")
         plots = [plot.path for plot in seen.client.list_artifacts(run_id, "plots")]
-        assert plots == ["plots/course.png", "plots/epochs.png", "plots/slices.png"]
+        assert plots == ["plots/course.png", "plots/epochs.png", "plots/searched_keys.png"]
 
 
 def test_artifacts_that_were_deleted_come_back(experiment):

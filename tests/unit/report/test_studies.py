@@ -101,7 +101,7 @@ def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experim
     assert [path.name for path in draw_model_study(outcome, entry, tmp_path).values()] == [
         "course.png",
         "epochs.png",
-        "slices.png",
+        "searched_keys.png",
     ]
     search_more(experiment)
     outcome = outcome_of(experiment)
@@ -110,7 +110,7 @@ def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experim
     assert [path.name for path in drawn.values()] == [
         "course.png",
         "epochs.png",
-        "slices.png",
+        "searched_keys.png",
         "parallel_coordinates.png",
     ]
     assert all(path.is_file() for path in drawn.values())
