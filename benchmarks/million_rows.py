@@ -101,8 +101,8 @@ def validate(folder: Path) -> float:
     """Holds the split manifest against everything that needs no pixels; returns seconds of work."""
     from podium.curation import measure_checks
     from podium.curation.expectations import validator
-    from podium.curation.expectations.completeness import broken_rows
-    from podium.curation.expectations.expectation import Evidence
+    from podium.curation.expectations.expectation import DatasetFacts
+    from podium.curation.expectations.manifest_rows import broken_rows
 
     start = time.perf_counter()
     params = Validate()
@@ -110,15 +110,15 @@ def validate(folder: Path) -> float:
     measures = pd.read_parquet(folder / "measures.parquet")
     measures.insert(1, "split", manifest["split"].to_numpy())
     broken = int(broken_rows(manifest).sum())
-    evidence = Evidence(
+    facts = DatasetFacts(
         manifest=manifest,
-        rejected=[],
+        rejected=pd.DataFrame({"path": [], "kind": []}),
         image_size=224,
         measures=measures,
         drift=measure_checks.compare_splits(measures, 0.1, 0.01),
         quality=measure_checks.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
     )
-    results = {result.id: result for result in validator.check(evidence, params)}
+    results = {result.id: result for result in validator.check(facts, params)}
     seconds = time.perf_counter() - start
     leaks = [id for id, result in results.items() if result.suite == "leakage" and not result.success]
     if broken or leaks or results["licence_known"].success:

@@ -13,7 +13,7 @@ from podium.config.train import Augment
 from podium.config.validate import Validate
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import ParamsError, UsageError
-from podium.core.files import replacing, replacing_folder
+from podium.core.files import replacing
 from podium.core.layout import Layout
 from podium.records.validate import ValidationReport
 
@@ -89,7 +89,7 @@ def validate(
 
 def _list(layout: Layout, settings: Validate, as_json: bool) -> None:
     """All expectations in force, with the result of the last validation where there is one."""
-    from podium.curation.expectations.catalogue import EXPECTATIONS, explain
+    from podium.curation.expectations.expectation import EXPECTATIONS, explain
 
     report = ValidationReport.read(layout.validation_report) if layout.validation_report.is_file() else None
     results = {result.id: result for result in report.results} if report else {}
@@ -116,7 +116,7 @@ def _explain(id: str, settings: Validate, as_json: bool) -> None:
     Raises:
         UsageError: there is none of that name.
     """
-    from podium.curation.expectations.catalogue import explain
+    from podium.curation.expectations.expectation import explain
 
     one = explain(id, settings)
     if as_json:
@@ -142,15 +142,13 @@ def _explain(id: str, settings: Validate, as_json: bool) -> None:
 
 def _build_data_docs(layout: Layout, settings: Validate, seed: int) -> None:
     """Builds Great Expectations' pages below `.podium/`: they hold times, so nothing may depend on them."""
-    from podium.pipeline.validate import gather_evidence
+    from podium.curation.expectations.inspection import inspect_dataset
 
-    evidence = gather_evidence(layout, settings, seed)
+    facts = inspect_dataset(layout, settings, seed)
 
     from podium.curation.expectations import validator
 
-    target = layout.work / "data-docs"
-    with replacing_folder(target) as folder:
-        page = target / validator.write_data_docs(evidence, settings, folder).relative_to(folder)
+    page = validator.write_data_docs(facts, settings, layout.work / "data-docs")
     print(f"Data Docs: {page.relative_to(layout.root)}")
     print(
         "They load their styles from the network and show plainer without one; "

@@ -19,7 +19,7 @@ from podium.config.base import Fraction, PositiveInt, Section, Severity, Whole
 LONGEST_BECAUSE = 250
 """Characters; all of them together fit in one tag of MLflow (8,000)."""
 
-_CATALOGUE = "podium.curation.expectations.catalogue"
+_EXPECTATIONS = "podium.curation.expectations"
 _defaults: "dict[str, ExpectationSettings]" = {}
 
 
@@ -49,14 +49,9 @@ class ExpectationSettings(Section):
         return severity
 
     @property
-    def looser(self) -> str:
-        """How its threshold is looser than the default of one that stops the experiment; empty where it is not."""
-        return ""
-
-    @property
     def relaxed(self) -> bool:
         """Whether what would stop the experiment by default is only reported, or accepted up to a looser threshold."""
-        return bool(self.looser) or (self.default_severity == "critical" and self.severity == "warning")
+        return False
 
 
 class Critical(ExpectationSettings):
@@ -65,8 +60,12 @@ class Critical(ExpectationSettings):
     severity: Severity = "critical"
 
     @property
-    def looser(self) -> str:
-        """A `minimum` below its default, or a `maximum` above it."""
+    def relaxed(self) -> bool:
+        """Whether it only warns, or its threshold is looser than the default."""
+        return self.severity == "warning" or bool(self._looser())
+
+    def _looser(self) -> str:
+        """How a `minimum` is below its default, or a `maximum` above it; empty where it is not."""
         for key, sign, word in (("minimum", -1, "below"), ("maximum", 1, "above")):
             if key in type(self).model_fields:
                 given, default = getattr(self, key), type(self).model_fields[key].default
@@ -76,16 +75,14 @@ class Critical(ExpectationSettings):
 
     @model_validator(mode="after")
     def _relaxed_for_a_reason(self) -> Self:
-        if self.looser and self.because is None:
-            raise ValueError(
-                f"{self.looser}, and an expectation that is critical is loosened only for a reason: "
-                "add `because: <why this is no danger here>`, or keep the default"
-            )
         if self.relaxed and self.because is None:
-            raise ValueError(
-                "it is critical, and a warning only for a reason: "
-                "add `because: <why this is no danger here>`, or set severity: critical"
+            looser = self._looser()
+            rule, other = (
+                (f"{looser}, and an expectation that is critical is loosened", "keep the default")
+                if looser
+                else ("it is critical, and a warning", "set severity: critical")
             )
+            raise ValueError(f"{rule} only for a reason: add `because: <why this is no danger here>`, or {other}")
         return self
 
 
@@ -166,7 +163,7 @@ def default_settings() -> Mapping[str, ExpectationSettings]:
 
     The expectations are imported by name: what checks a dataset lies above its params and is no part of them.
     """
-    import_module(_CATALOGUE)
+    import_module(_EXPECTATIONS)
     return MappingProxyType(_defaults)
 
 

@@ -27,7 +27,7 @@ from podium.data.shards import PreparedSplit
 from podium.records.profile import MEASURES
 
 MOST_IMAGES = 20_000
-"""ProbeImages in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""
+"""Images in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""
 
 _COLUMNS = ["image_id", "path", "split", "label", "source", "split_group"]
 _AT_ONCE = 256  # images read from the shards
@@ -100,12 +100,10 @@ def draw_images(
         raise DataError("the splits hold images that the manifest or the measures lack: run `dvc repro -f preprocess`")
     border = min(border, splits[0].preprocessing.image_size // 2)
     appearance, mirrored, borders = [], [], []
-    for pixels in _pixels(splits, rows):
-        for picture in pixels:
-            flipped = np.ascontiguousarray(picture[:, ::-1])
-            appearance.append(_appearance(picture))
-            mirrored.append(_appearance(flipped))
-            borders.append(_border_colours(picture, border))
+    for picture in _pictures(splits, rows):
+        appearance.append(_appearance(picture))
+        mirrored.append(_appearance(np.ascontiguousarray(picture[:, ::-1])))
+        borders.append(_border_colours(picture, border))
     measured = numbers[list(MEASURES)].to_numpy(np.float32)
     return ProbeImages(
         rows=rows[_COLUMNS],
@@ -128,19 +126,15 @@ def _choose(splits: Sequence[PreparedSplit], images_per_class: int) -> pd.DataFr
     return rows.groupby("label", sort=False).head(most).reset_index(drop=True)
 
 
-def _pixels(splits: Sequence[PreparedSplit], rows: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:
-    """Pixels of the rows, some at a time, in their order."""
+def _pictures(splits: Sequence[PreparedSplit], rows: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:
+    """Pixels of each row, in their order; read some at a time."""
     for start in range(0, len(rows), _AT_ONCE):
         part = rows.iloc[start : start + _AT_ONCE]
-        out: NDArray[np.uint8] | None = None
+        read: dict[int, NDArray[np.uint8]] = {}
         for split in splits:
-            mine = (part["split"] == split.name).to_numpy()
-            if mine.any():
-                pixels = split.images(part.loc[mine, "at"].to_numpy(np.int64))
-                out = np.empty((len(part), *pixels.shape[1:]), np.uint8) if out is None else out
-                out[mine] = pixels
-        if out is not None:
-            yield out
+            mine = part.loc[part["split"] == split.name, "at"]
+            read.update(zip(mine.index, split.images(mine.to_numpy(np.int64)), strict=True))
+        yield from (read[row] for row in part.index)
 
 
 def _appearance(picture: NDArray[np.uint8]) -> Features:

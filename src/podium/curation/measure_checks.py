@@ -10,8 +10,7 @@ Quality flags are images that are dark, blurred, nearly uniform or of an odd sha
 hint for a person; nothing is removed.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,20 +21,8 @@ from podium.records.profile import MEASURES, FlaggedImage, QualityFlag
 from podium.records.validate import MeasureDrift
 
 MOST_WORST = 20
+_Flag = Literal["dark", "blurred", "uniform", "odd_aspect"]
 _EXACT = 10_000  # train x test images up to which p is exact; the asymptotic one is far off for a handful
-
-
-@dataclass(frozen=True)
-class _Gap:
-    """Where the distribution functions of train and test are furthest apart.
-
-    `test_is_lower`: test has the larger share of values up to `at`.
-    """
-
-    distance: float
-    p_value: float
-    at: float
-    test_is_lower: bool
 
 
 def compare_splits(measures: pd.DataFrame, maximum: float, significance: float) -> list[MeasureDrift]:
@@ -53,25 +40,20 @@ def compare_splits(measures: pd.DataFrame, maximum: float, significance: float) 
     train, test = (measures[measures["split"] == split] for split in ("train", "test"))
     if train.empty or test.empty or not names:
         return []
-    gaps = [_gap(train[name], test[name]) for name in names]
-    adjusted = stats.false_discovery_control([gap.p_value for gap in gaps], method="by")
-    return [
-        _drift(name, gap, float(p), maximum, significance) for name, gap, p in zip(names, gaps, adjusted, strict=True)
-    ]
+    tests = [_kolmogorov_smirnov(train[name], test[name]) for name in names]
+    adjusted = stats.false_discovery_control([found.pvalue for found in tests], method="by")
+    drifts = []
+    for name, found, p in zip(names, tests, adjusted, strict=True):
+        distance, p_value = round(float(found.statistic), 10), float(f"{p:.3g}")
+        clear = distance > maximum and p_value < significance
+        drifts.append(MeasureDrift(measure=name, distance=distance, p_value=p_value, threshold=maximum, drifts=clear))
+    return drifts
 
 
-def _drift(name: str, gap: _Gap, adjusted: float, maximum: float, significance: float) -> MeasureDrift:
-    """What is reported of a measure; `adjusted` is its p-value beside those of all others."""
-    distance, p_value = round(gap.distance, 10), float(f"{adjusted:.3g}")
-    drifts = distance > maximum and p_value < significance
-    return MeasureDrift(measure=name, distance=distance, p_value=p_value, threshold=maximum, drifts=drifts)
-
-
-def _gap(train: pd.Series, test: pd.Series) -> _Gap:
-    """The two-sample Kolmogorov-Smirnov test of one measure."""
+def _kolmogorov_smirnov(train: pd.Series, test: pd.Series) -> Any:
+    """SciPy's result of the two-sample test of one measure."""
     method = "exact" if len(train) * len(test) <= _EXACT else "asymp"
-    found = stats.ks_2samp(train.to_numpy(np.float64), test.to_numpy(np.float64), method=method)
-    return _Gap(float(found.statistic), float(found.pvalue), float(found.statistic_location), found.statistic_sign < 0)
+    return stats.ks_2samp(train.to_numpy(np.float64), test.to_numpy(np.float64), method=method)
 
 
 def surplus(measures: pd.DataFrame, name: str) -> list[str]:
@@ -85,10 +67,11 @@ def surplus(measures: pd.DataFrame, name: str) -> list[str]:
         Their `image_id`, the most extreme first.
     """
     test = measures[measures["split"] == "test"]
-    gap = _gap(measures.loc[measures["split"] == "train", name], test[name])
+    found = _kolmogorov_smirnov(measures.loc[measures["split"] == "train", name], test[name])
     values: NDArray[np.float64] = test[name].to_numpy(np.float64)
-    there = values <= gap.at if gap.test_is_lower else values > gap.at
-    outwards = values[there] if gap.test_is_lower else -values[there]
+    lower = found.statistic_sign < 0  # test has the larger share of values up to this place
+    there = values <= found.statistic_location if lower else values > found.statistic_location
+    outwards = values[there] if lower else -values[there]
     ordered: list[str] = test.loc[there, "image_id"].iloc[np.argsort(outwards, kind="stable")].tolist()
     return ordered
 
@@ -125,48 +108,32 @@ def flag_images(
         images[name].to_numpy(np.float64) for name in ("brightness", "contrast", "sharpness")
     )
     flat = contrast < uniform if uniform is not None else np.zeros(len(images), dtype=bool)
-    rules = []
-    if dark is not None:
-        sentence = f"mean grey value below {dark:g} of 1"
-        rules.append(_Rule("dark", sentence, dark, brightness, brightness < dark))
-    if blurred is not None:
-        sentence = f"variance of the Laplacian below {blurred:g}"
-        rules.append(_Rule("blurred", sentence, blurred, sharpness, (sharpness < blurred) & ~flat))
-    if uniform is not None:
-        sentence = f"standard deviation of the grey values below {uniform:g} of 1"
-        rules.append(_Rule("uniform", sentence, uniform, contrast, flat))
-    if aspect is not None:
-        sentence = f"longer side more than {aspect:g} times the shorter"
-        rules.append(_Rule("odd_aspect", sentence, aspect, shape, shape > aspect, worst_is_high=True))
-    return [_flag(rule, images) for rule in rules]
+    rules: list[tuple[_Flag, float | None, NDArray[np.float64], str]] = [
+        ("dark", dark, brightness, "mean grey value below {:g} of 1"),
+        ("blurred", blurred, np.where(flat, np.inf, sharpness), "variance of the Laplacian below {:g}"),
+        ("uniform", uniform, contrast, "standard deviation of the grey values below {:g} of 1"),
+        ("odd_aspect", aspect, shape, "longer side more than {:g} times the shorter"),
+    ]
+    return [
+        _flag(name, sentence.format(threshold), threshold, images.assign(value=values))
+        for name, threshold, values, sentence in rules
+        if threshold is not None
+    ]
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """A flag, the value of each image, and which images it names."""
-
-    name: Literal["dark", "blurred", "uniform", "odd_aspect"]
-    sentence: str
-    threshold: float
-    values: NDArray[np.float64]
-    flagged: NDArray[np.bool_]
-    worst_is_high: bool = False
-
-
-def _flag(rule: _Rule, images: pd.DataFrame) -> QualityFlag:
-    """The flag a rule raises: how many images it hits, and the worst of them."""
-    values = rule.values[rule.flagged]
-    rows = images[rule.flagged].assign(value=values, order=-values if rule.worst_is_high else values)
-    worst = rows.sort_values(["order", "image_id"]).head(MOST_WORST)
+def _flag(name: _Flag, sentence: str, threshold: float, images: pd.DataFrame) -> QualityFlag:
+    """How many images have a column `value` beyond the threshold, and the worst of them."""
+    high = name == "odd_aspect"  # is the worse; of all others it is the better
+    flagged = images[images["value"] > threshold if high else images["value"] < threshold]
+    worst = flagged.sort_values(["value", "image_id"], ascending=[not high, True]).head(MOST_WORST)
+    told = worst[["image_id", "path", "split", "value"]].itertuples(index=False, name=None)
     return QualityFlag(
-        name=rule.name,
-        sentence=rule.sentence,
-        threshold=rule.threshold,
-        count=len(rows),
+        name=name,
+        sentence=sentence,
+        threshold=threshold,
+        count=len(flagged),
         worst=[
-            FlaggedImage(image_id=key, path=path, split=split, value=round(float(value), 4))
-            for key, path, split, value in zip(
-                worst["image_id"], worst["path"], worst["split"], worst["value"], strict=True
-            )
+            FlaggedImage(image_id=key, path=path, split=split, value=round(value, 4))
+            for key, path, split, value in told
         ],
     )

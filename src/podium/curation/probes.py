@@ -28,7 +28,7 @@ _Z = 1.959964  # of a 95 % interval
 
 
 def find_label_noise(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> LabelNoise:
-    """Ranks images whose label appearance wrong.
+    """Ranks images whose label looks wrong.
 
     The rule is confident learning (Northcutt et al., Confident learning: estimating uncertainty in dataset labels,
     2021), pruned both by class and by noise rate, ranked by the probability of the given label.
@@ -96,61 +96,64 @@ def probe_shortcuts(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> Sho
         is what the label alone tells of it, since sources of different classes are told apart without any shortcut.
     """
     border = _Question("label", f"the outermost {drawn.border} pixels", drawn.borders)
-    aspect = _Question("label", "the aspect ratio", drawn.aspect)
-    whole = _Question("source", "the whole image", drawn.appearance, drawn.mirrored)
+    same = "all images have the same aspect ratio" if (drawn.aspect == drawn.aspect[0]).all() else ""
+    aspect = _Question("label", "the aspect ratio", drawn.aspect, needless=same)
+    source = _Question("source", "the whole image", drawn.appearance, drawn.mirrored, _nothing_to_tell(drawn.rows))
     return Shortcuts(
         label_from_border=_probe(drawn, border, folds, seed),
-        label_from_aspect=(
-            _not_run(aspect, "all images have the same aspect ratio")
-            if bool((drawn.aspect == drawn.aspect[0]).all())
-            else _probe(drawn, aspect, folds, seed)
-        ),
-        source_from_image=_source(drawn, whole, folds, seed),
+        label_from_aspect=_probe(drawn, aspect, folds, seed),
+        source_from_image=_probe(drawn, source, folds, seed),
     )
 
 
 @dataclass(frozen=True)
 class _Question:
-    """Which column is predicted, from what (in words), and its features."""
+    """Which column is predicted, from what (in words), its features, and why it need not be asked, if so."""
 
     predicted: str
     seen: str
     features: Features
     mirrored: Features | None = None
+    needless: str = ""
 
 
-def _source(drawn: ProbeImages, question: _Question, folds: int, seed: int) -> Probe:
-    """Probes for the source, where one class at least comes from two sources."""
-    sources = drawn.rows["source"]
-    if sources.nunique() < 2:
-        return _not_run(question, "there is one source")
-    if (pd.crosstab(drawn.rows["label"], sources) > 0).sum(axis=1).max() < 2:
-        return _not_run(question, "every class comes from one source, so the class tells the source")
-    return _probe(drawn, question, folds, seed)
+def _nothing_to_tell(rows: pd.DataFrame) -> str:
+    """Why no class has two sources to be told apart; empty where one has."""
+    if rows["source"].nunique() < 2:
+        return "there is one source"
+    if (pd.crosstab(rows["label"], rows["source"]) > 0).sum(axis=1).max() < 2:
+        return "every class comes from one source, so the class tells the source"
+    return ""
 
 
 def _probe(drawn: ProbeImages, question: _Question, folds: int, seed: int) -> Probe:
-    """Asks a question of the drawn images.
-
-    Returns:
-        Balanced accuracy with its interval, and `excess`: 0 as good as chance, 1 always right. For a source, chance is
-        what the label alone tells of it.
-    """
-    given, groups = drawn.rows[question.predicted], drawn.rows["split_group"]
-    judged = cross_validate(
-        question.features, given, groups, folds=folds, seed=seed, mirrored=question.mirrored, equal_priors=True
+    """Asks a question of the drawn images; without numbers where it need not or cannot be asked."""
+    predicted, seen = question.predicted, question.seen
+    judged = (
+        None
+        if question.needless
+        else cross_validate(
+            question.features,
+            drawn.rows[predicted],
+            drawn.rows["split_group"],
+            folds=folds,
+            seed=seed,
+            mirrored=question.mirrored,
+            equal_priors=True,
+        )
     )
     if judged is None:
-        least = max(folds, LEAST_PICTURES)
-        return _not_run(question, f"fewer than two {question.predicted}s have {least} different pictures")
+        few = f"fewer than two {predicted}s have {max(folds, LEAST_PICTURES)} different pictures"
+        none = dict.fromkeys(("images", "classes", "balanced_accuracy", "low", "high", "chance", "excess"), 0)
+        return Probe(predicted=predicted, seen=seen, **none, giveaways=[], note=f"not run: {question.needless or few}")
     classes = len(judged.names)
     chance = 1 / classes
-    if question.predicted == "source":
+    if predicted == "source":
         chance = max(chance, _accuracy_from_label(drawn.rows["label"].iloc[judged.rows], judged))
     value, low, high = balanced_accuracy(judged.codes, judged.probabilities.argmax(axis=1), classes)
     return Probe(
-        predicted=question.predicted,
-        seen=question.seen,
+        predicted=predicted,
+        seen=seen,
         images=len(judged.rows),
         classes=classes,
         balanced_accuracy=round(value, 4),
@@ -198,20 +201,3 @@ def _giveaways(drawn: ProbeImages, judged: CrossValidated) -> list[str]:
     right = judged.probabilities.argmax(axis=1) == judged.codes
     order = np.lexsort((np.arange(len(own)), -own.round(6)))
     return [str(drawn.rows["path"].iloc[int(judged.rows[at])]) for at in order[right[order]][:MOST_GIVEAWAYS]]
-
-
-def _not_run(question: _Question, why: str) -> Probe:
-    """A probe without numbers, and why."""
-    return Probe(
-        predicted=question.predicted,
-        seen=question.seen,
-        images=0,
-        classes=0,
-        balanced_accuracy=0,
-        low=0,
-        high=0,
-        chance=0,
-        excess=0,
-        giveaways=[],
-        note=f"not run: {why}",
-    )

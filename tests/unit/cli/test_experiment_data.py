@@ -10,7 +10,7 @@ import yaml
 
 from podium.config.preprocess import Preprocess
 from podium.core.layout import Layout
-from podium.curation.expectations.catalogue import EXPECTATIONS
+from podium.curation.expectations.expectation import EXPECTATIONS
 from podium.pipeline import preprocess
 from tests.raw_images import files, write_raw
 from tests.unit.cli.calls import one_line, podium

@@ -11,7 +11,7 @@ from podium.config.validate import Validate
 from podium.core.errors import DataError, ValidationFailed
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
-from podium.curation.expectations.catalogue import EXPECTATIONS
+from podium.curation.expectations.expectation import EXPECTATIONS
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
 from podium.pipeline import preprocess, validate
 from podium.records.fetch import SkippedFile

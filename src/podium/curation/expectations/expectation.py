@@ -1,22 +1,26 @@
-"""What an expectation is, what it looks at and what it finds: adding one is one decorated function.
+"""What an expectation is, in words too, what it looks at and what it finds; adding one is one decorated function.
 
-Rule: an expectation counts with pandas, whatever the number of images, and Great Expectations (`engine`) judges what it
-counted. What cannot be counted is neither passed nor failed: `CannotCheck` says why. Heavy libraries are imported where
-they are used, so that a command line can explain an expectation at once.
+Rule: an expectation counts with pandas, whatever the number of images, and Great Expectations (`validator`) judges what
+it counted. What cannot be counted is neither passed nor failed: `CannotCheck` says why. Heavy libraries are imported
+where they are used, so that a command line can explain an expectation at once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from podium.config.base import Severity
+from podium.config.problems import nearest
 from podium.config.validate import ExpectationSettings, Validate, register
-from podium.core.errors import DataError
+from podium.core.errors import DataError, UsageError
 from podium.records.profile import LabelNoise, QualityFlag, Shortcuts
 from podium.records.validate import MeasureDrift
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from podium.data.shards import PreparedSplit
 
 Settings = TypeVar("Settings", bound=ExpectationSettings)
 
@@ -26,28 +30,36 @@ class CannotCheck(DataError):
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A prepared dataset.
+class DatasetFacts:
+    """A prepared dataset, and what was measured and probed of it.
 
     Attributes:
         manifest: the prepared manifest; columns may be missing, that is one of the things checked.
-        rejected: paths of images that could not be read.
+        rejected: files that are not in it: at least their `path` and `kind`.
         image_size: pixels a side of the prepared images.
-        measures: a row an image (`image_id`, `split`, the measures), where they were taken.
+        splits: train and val, opened for fitting.
+        measures: a row an image (`image_id`, `split`, the measures); none, like all below, of a manifest with holes.
         drift: train against test, one entry a measure; empty where nothing was measured.
         quality: flags of doubtful images.
-        label_noise: candidates for wrong labels, where they were looked for.
-        shortcuts: the two probes, where they were run.
+        label_noise: candidates for wrong labels.
+        shortcuts: what the probes for them found.
     """
 
     manifest: "pd.DataFrame"
-    rejected: list[str]
+    rejected: "pd.DataFrame"
     image_size: int
+    splits: "tuple[PreparedSplit, ...]" = ()
     measures: "pd.DataFrame | None" = None
     drift: list[MeasureDrift] = field(default_factory=list)
     quality: list[QualityFlag] | None = None
     label_noise: LabelNoise | None = None
     shortcuts: Shortcuts | None = None
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Paths of the images that could not be decoded."""
+        paths: list[str] = self.rejected.loc[self.rejected["kind"] == "unreadable", "path"].tolist()
+        return paths
 
     def columns(self, *names: str) -> "pd.DataFrame":
         """Some columns of the manifest, all rows.
@@ -82,14 +94,6 @@ class Evidence:
             return Offending([], int(rows.sum()))
         return offending(self.manifest.loc[rows, "path"].dropna())
 
-    def paths_of(self, image_ids: list[str]) -> list[str]:
-        """The paths of some images, in the order of their ids; none where the manifest has not both columns."""
-        if not {"path", "image_id"} <= set(self.manifest.columns):
-            return []
-        rows = self.manifest.loc[self.manifest["image_id"].isin(image_ids), ["image_id", "path"]]
-        path = dict(zip(rows["image_id"], rows["path"], strict=True))
-        return [str(path[key]) for key in image_ids if key in path]
-
 
 @dataclass(frozen=True)
 class Offending:
@@ -114,15 +118,15 @@ class Figures:
 
     Attributes:
         values: the numbers, by what they are of.
+        observed: what was seen, in words.
+        images: the images behind the values out of bounds; not looked at where there are none.
         least: bound below, or None.
         most: bound above, or None.
-        observed: what was seen, in words, given what of `values` is out of bounds.
-        images: the images behind what of `values` is out of bounds.
     """
 
     values: Mapping[str, float]
-    observed: Callable[[list[str]], str]
-    images: Callable[[list[str]], Offending]
+    observed: str
+    images: Offending = NOBODY
     least: float | None = None
     most: float | None = None
 
@@ -149,39 +153,33 @@ class Expectation(Generic[Settings]):
     expected: str
     remedy: str
     default: Settings
-    count: Callable[[Evidence, Settings], Figures]
+    count: Callable[[DatasetFacts, Settings], Figures]
 
     def settings(self, validate: Validate) -> Settings:
-        """The entry in force.
+        """The entry in force."""
+        return cast(Settings, validate.entry(self.id))
 
-        Raises:
-            TypeError: it is an entry of another kind.
-        """
-        found = validate.entry(self.id)
-        if not isinstance(found, type(self.default)):
-            raise TypeError(f"validate.{self.id} is {found!r}, not of the kind of {self.default!r}")
-        return found
+    def threshold(self, validate: Validate, image_size: int | str) -> str:
+        """The threshold in force, as part of a sentence."""
+        fields = self.settings(validate).model_dump()
+        return self.expected.format(image_size=image_size, border=validate.probes.border, **fields)
 
-    def __call__(self, evidence: Evidence, validate: Validate) -> Figures:
-        """Counts under the settings in force.
-
-        Raises:
-            CannotCheck: there is nothing to look at.
-        """
-        return self.count(evidence, self.settings(validate))
+    def __call__(self, facts: DatasetFacts, validate: Validate) -> Figures:
+        """Counts under the settings in force; may raise `CannotCheck`."""
+        return self.count(facts, self.settings(validate))
 
 
 _expectations: dict[str, Expectation[Any]] = {}
 EXPECTATIONS = MappingProxyType(_expectations)
-"""Every expectation that was declared, by id; `catalogue` imports all of the project's."""
+"""Every expectation that was declared, by id."""
 
 
 def expectation(
     default: Settings, *, suite: str, sentence: str, why: str, expected: str, remedy: str
-) -> Callable[[Callable[[Evidence, Settings], Figures]], Expectation[Settings]]:
+) -> Callable[[Callable[[DatasetFacts, Settings], Figures]], Expectation[Settings]]:
     """Declares an expectation under the name of the function that counts; arguments as the fields of `Expectation`."""
 
-    def declare(count: Callable[[Evidence, Settings], Figures]) -> Expectation[Settings]:
+    def declare(count: Callable[[DatasetFacts, Settings], Figures]) -> Expectation[Settings]:
         id = count.__name__
         register(id, default)
         declared = Expectation(id, suite, sentence, why, expected, remedy, default, count)
@@ -189,3 +187,52 @@ def expectation(
         return declared
 
     return declare
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An expectation in words, with the threshold and the severity in force; `because` is empty unless given."""
+
+    id: str
+    suite: str
+    sentence: str
+    why: str
+    expected: str
+    remedy: str
+    severity: Severity
+    default_severity: Severity
+    because: str
+
+
+def explain(id: str, validate: Validate) -> Explanation:
+    """One expectation in words, under the section in force.
+
+    Raises:
+        UsageError: there is none of that name; the message names the nearest.
+    """
+    entry = EXPECTATIONS.get(id)
+    if entry is None:
+        raise UsageError(
+            f"no expectation {id!r}{nearest(id, EXPECTATIONS)} (expectations: {', '.join(sorted(EXPECTATIONS))})"
+        )
+    settings = entry.settings(validate)
+    return Explanation(
+        id=id,
+        suite=entry.suite,
+        sentence=entry.sentence,
+        why=entry.why,
+        expected=entry.threshold(validate, "preprocess.image_size"),
+        remedy=entry.remedy,
+        severity=settings.severity,
+        default_severity=settings.default_severity,
+        because=settings.because or "",
+    )
+
+
+def docs_table() -> str:
+    """All expectations with their defaults, as the table of docs/data.md."""
+    rows = [
+        f"| `{id}` | {one.default.severity} | {one.sentence} | {one.threshold(Validate(), '`preprocess.image_size`')} |"
+        for id, one in EXPECTATIONS.items()
+    ]
+    return "\n".join(["| id | severity | what holds | expected by default |", "|---|---|---|---|", *rows])

@@ -1,13 +1,16 @@
 """What the images are like: suites `quality`, `drift`, `labels` and `shortcuts`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from podium.config.base import Fraction, Number
 from podium.config.validate import Advisory, MaximumShare
-from podium.curation.expectations.expectation import CannotCheck, Evidence, Figures, Offending, expectation
-from podium.records.profile import MEASURES, Probe
+from podium.curation.expectations.expectation import NOBODY, CannotCheck, DatasetFacts, Figures, Offending, expectation
+from podium.records.profile import Probe
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MEASURES_NAMED = 3  # told one by one
 _LISTED = 100  # test images whose paths are looked up
@@ -44,29 +47,25 @@ class Shortcut(Advisory):
     expected="at most {maximum:g} of the images",
     remedy="look at the images named, remove what should not be there, or raise validate.image_quality.maximum",
 )
-def image_quality(evidence: Evidence, settings: ImageQuality) -> Figures:
+def image_quality(facts: DatasetFacts, settings: ImageQuality) -> Figures:
     """The share of images with each flag; the worst of the flags that are raised too often are named.
 
     Raises:
         CannotCheck: the images were not measured.
     """
-    if evidence.quality is None or evidence.manifest.empty:
+    if facts.quality is None or facts.manifest.empty:
         raise CannotCheck("the images were not measured")
-    flags, total = {flag.name: flag for flag in evidence.quality}, len(evidence.manifest)
-
-    def worst(broken: list[str]) -> Offending:
-        too_many = [flags[name] for name in sorted(flags) if name in broken]
-        paths = list(dict.fromkeys(image.path for flag in too_many for image in flag.worst))
-        return Offending(paths, max(len(paths), *(flag.count for flag in too_many)))
-
-    if not flags:
+    if not facts.quality:
         off = "no flag is on"
-        return Figures(values={off: 0.0}, most=settings.maximum, observed=lambda _: off, images=worst)
+        return Figures(values={off: 0.0}, most=settings.maximum, observed=off)
+    flags, total = sorted(facts.quality, key=lambda flag: flag.name), len(facts.manifest)
+    too_many = [flag for flag in flags if flag.count / total > settings.maximum]
+    worst = list(dict.fromkeys(image.path for flag in too_many for image in flag.worst))
     return Figures(
-        values={name: flag.count / total for name, flag in flags.items()},
+        values={flag.name: flag.count / total for flag in facts.quality},
         most=settings.maximum,
-        observed=lambda _: ", ".join(f"{name} {flags[name].count}" for name in sorted(flags)) + f" of {total}",
-        images=worst,
+        observed=", ".join(f"{flag.name} {flag.count}" for flag in flags) + f" of {total}",
+        images=Offending(worst, max([len(worst), *(flag.count for flag in too_many)])),
     )
 
 
@@ -81,37 +80,33 @@ def image_quality(evidence: Evidence, settings: ImageQuality) -> Figures:
     expected="distance at most {maximum:g} where the false discovery rate is below {significance:g}",
     remedy="draw the splits anew (dataset.splits: draw), or say in the results what differs",
 )
-def split_drift(evidence: Evidence, settings: SplitDrift) -> Figures:
+def split_drift(facts: DatasetFacts, settings: SplitDrift) -> Figures:
     """Distances that are no accident; named are the test images that one split has too many of.
 
     Raises:
-        CannotCheck: train and test were not measured, or not completely.
+        CannotCheck: train and test were not measured.
     """
-    measured = evidence.measures
-    if measured is None or not evidence.drift:
+    if facts.measures is None or not facts.drift:
         raise CannotCheck("the images of train and test were not measured")
-    absent = [name for name in MEASURES if name not in measured.columns]
-    if absent:
-        raise CannotCheck(f"the measures lack {absent[0]!r}")
-    by_name = {one.measure: one for one in evidence.drift}
-
-    def observed(broken: list[str]) -> str:
-        worst = sorted(evidence.drift, key=lambda one: (one.measure not in broken, -one.distance))[:_MEASURES_NAMED]
-        told = ", ".join(f"{one.measure} {one.distance:.3f} (p {one.p_value:.2g})" for one in worst)
-        return f"{len(broken)} of {len(by_name)} measures drift; largest distances: {told}"
-
-    def unlike_train(broken: list[str]) -> Offending:
-        from podium.curation.measure_checks import surplus
-
-        ids = surplus(measured, max(broken, key=lambda name: by_name[name].distance))
-        return Offending(evidence.paths_of(ids[:_LISTED]), len(ids))
-
+    values = {one.measure: one.distance if one.p_value < settings.significance else 0.0 for one in facts.drift}
+    broken = [name for name, distance in values.items() if distance > settings.maximum]
+    largest = sorted(facts.drift, key=lambda one: (one.measure not in broken, -one.distance))
+    told = ", ".join(f"{one.measure} {one.distance:.3f} (p {one.p_value:.2g})" for one in largest[:_MEASURES_NAMED])
     return Figures(
-        values={one.measure: one.distance if one.p_value < settings.significance else 0.0 for one in evidence.drift},
+        values=values,
         most=settings.maximum,
-        observed=observed,
-        images=unlike_train,
+        observed=f"{len(broken)} of {len(values)} measures drift; largest distances: {told}",
+        images=_unlike_train(facts, facts.measures, largest[0].measure) if broken else NOBODY,
     )
+
+
+def _unlike_train(facts: DatasetFacts, measures: "pd.DataFrame", measure: str) -> Offending:
+    """The test images that train has too few of, by one measure."""
+    from podium.curation.measure_checks import surplus
+
+    ids = surplus(measures, measure)
+    path = facts.manifest.set_index("image_id")["path"]
+    return Offending(path[ids[:_LISTED]].tolist(), len(ids))
 
 
 @expectation(
@@ -123,24 +118,21 @@ def split_drift(evidence: Evidence, settings: SplitDrift) -> Figures:
     expected="candidates at most {maximum:g} of the images judged",
     remedy="look at the images named, correct their labels in the source, or raise validate.label_noise.maximum",
 )
-def label_noise(evidence: Evidence, settings: MaximumShare) -> Figures:
+def label_noise(facts: DatasetFacts, settings: MaximumShare) -> Figures:
     """The share of images whose label a cheap model doubts; they are named, the most doubtful first.
 
     Raises:
         CannotCheck: no labels were judged.
     """
-    noise = evidence.label_noise
+    noise = facts.label_noise
     if noise is None or noise.note:
         raise CannotCheck(noise.note if noise else "no candidates were looked for")
-    paths = [candidate.path for candidate in noise.candidates]
     return Figures(
         values={"candidates / images judged": noise.share},
         most=settings.maximum,
-        observed=lambda _: (
-            f"{noise.share:.4g} ({noise.count} of {noise.images}; "
-            f"the model that doubts them has accuracy {noise.accuracy:.4g})"
-        ),
-        images=lambda _: Offending(paths, noise.count),
+        observed=f"{noise.share:.4g} ({noise.count} of {noise.images}; "
+        f"the model that doubts them has accuracy {noise.accuracy:.4g})",
+        images=Offending([candidate.path for candidate in noise.candidates], noise.count),
     )
 
 
@@ -153,10 +145,9 @@ def label_noise(evidence: Evidence, settings: MaximumShare) -> Figures:
     expected="at most {maximum:g} of the way from guessing to always right, from {border} pixels at each edge",
     remedy="mix backgrounds within each class, crop tighter, or treat the results as those of this set-up",
 )
-def border_shortcut(evidence: Evidence, settings: Shortcut) -> Figures:
+def border_shortcut(facts: DatasetFacts, settings: Shortcut) -> Figures:
     """How well the label is told from a border alone, from 0 (guessing) to 1 (always right)."""
-    found = evidence.shortcuts
-    more = ""
+    found, more = facts.shortcuts, ""
     if found is not None and not found.label_from_aspect.note:
         alone = found.label_from_aspect.excess
         more = f"; the aspect ratio alone comes to {alone:.4g}, which padding shows in the border"
@@ -172,34 +163,22 @@ def border_shortcut(evidence: Evidence, settings: Shortcut) -> Figures:
     expected="at most {maximum:g} of the way from guessing to always right",
     remedy="give every class images from every source, or judge each source on its own",
 )
-def source_shortcut(evidence: Evidence, settings: Shortcut) -> Figures:
+def source_shortcut(facts: DatasetFacts, settings: Shortcut) -> Figures:
     """How well the source is told from the image, from 0 (guessing) to 1 (always right); one source cannot fail."""
-    maximum = settings.maximum
-    if evidence.columns("source")["source"].nunique() == 1:
-        return Figures(
-            values={"sources to tell apart": 0.0},
-            most=maximum,
-            observed=lambda _: "one source, nothing to tell apart",
-            images=lambda _: Offending([], 0),
-        )
-    return _judge_probe(evidence.shortcuts.source_from_image if evidence.shortcuts else None, maximum)
+    if facts.columns("source")["source"].nunique() == 1:
+        one = "one source, nothing to tell apart"
+        return Figures(values={"sources to tell apart": 0.0}, most=settings.maximum, observed=one)
+    return _judge_probe(facts.shortcuts.source_from_image if facts.shortcuts else None, settings.maximum)
 
 
 def _judge_probe(probe: Probe | None, maximum: float, more: str = "") -> Figures:
-    """A probe held against its limit; `more` is said behind what was observed.
-
-    Raises:
-        CannotCheck: the probe was not run.
-    """
+    """A probe held against its limit; `more` is said behind what was observed."""
     if probe is None or probe.note:
         raise CannotCheck(probe.note if probe else "the probe was not run")
     return Figures(
         values={f"{probe.predicted} from {probe.seen}": probe.excess},
         most=maximum,
-        observed=lambda _: (
-            f"{probe.excess:.4g} (balanced accuracy {probe.balanced_accuracy:.4g}, "
-            f"95 % interval {probe.low:.4g} to {probe.high:.4g}, chance {probe.chance:.4g}, {probe.images} images)"
-            f"{more}"
-        ),
-        images=lambda _: Offending(probe.giveaways, len(probe.giveaways)),
+        observed=f"{probe.excess:.4g} (balanced accuracy {probe.balanced_accuracy:.4g}, 95 % interval {probe.low:.4g} "
+        f"to {probe.high:.4g}, chance {probe.chance:.4g}, {probe.images} images){more}",
+        images=Offending(probe.giveaways, len(probe.giveaways)),
     )

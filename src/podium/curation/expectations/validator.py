@@ -7,7 +7,6 @@ point of use.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import great_expectations as gx
@@ -21,9 +20,9 @@ from great_expectations.data_context import EphemeralDataContext
 from podium.config.base import SPLITS
 from podium.config.validate import Validate
 from podium.core.errors import one_line
+from podium.core.files import replacing_folder
 from podium.core.layout import PAGE
-from podium.curation.expectations.catalogue import EXPECTATIONS, threshold
-from podium.curation.expectations.expectation import NOBODY, CannotCheck, Evidence, Figures, Offending
+from podium.curation.expectations.expectation import EXPECTATIONS, NOBODY, CannotCheck, DatasetFacts, Figures
 from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.validate import ExpectationResult
 
@@ -31,91 +30,74 @@ MOST_OFFENDING = 20
 _SCHEMA = "columns"  # the one expectation of suite `schema`; all others look at figures
 
 
-@dataclass(frozen=True)
-class _Suite:
-    """Expectations of one concern, and the table they look at. `index` are the columns that name a row of it."""
-
-    name: str
-    table: pd.DataFrame
-    index: list[str]
-    expectations: list[gxe.Expectation]
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    """What the library said of one expectation. `broken` names the figures out of bounds."""
-
-    success: bool
-    broken: list[str]
-    raised: str
-
-
-def check(evidence: Evidence, validate: Validate) -> list[ExpectationResult]:
+def check(facts: DatasetFacts, validate: Validate) -> list[ExpectationResult]:
     """Holds a dataset against all expectations.
 
     Args:
-        evidence: the dataset and what was measured of it.
+        facts: the dataset and what was measured of it.
         validate: severities and thresholds.
 
     Returns:
         One result per expectation, sorted by id.
     """
-    figures, problems = _count(evidence, validate)
-    tables, verdicts = _definition(_context()), {}
-    for suite in _suites(evidence, figures, validate):
-        batch = tables.get_batch(batch_parameters={"dataframe": suite.table})
-        made = gx.ExpectationSuite(suite.name, expectations=suite.expectations)
-        verdicts.update(_verdicts(batch.validate(made, result_format=_format(suite)).results))
-    for id, verdict in verdicts.items():
-        if verdict.raised:
-            problems[id] = verdict.raised
+    figures, problems = _count(facts, validate)
+    tables, failed = _tables(_context()), set()
+    for suite, table in _suites(facts, figures, validate):
+        batch = tables.get_batch(batch_parameters={"dataframe": table})
+        for judged in batch.validate(suite, result_format="BOOLEAN_ONLY").results:
+            id = judged.expectation_config.meta["id"]  # one of ours is several of the library's
+            if not judged.success:
+                failed.add(id)
+            if raised := _exception(judged):
+                problems[id] = min(raised, problems.get(id, raised))
+    not_checked = {id: Figures({}, f"not checked: {problem}") for id, problem in problems.items()}
+    seen = {**figures, **not_checked}
     return [
-        _not_checked(id, evidence, validate, problems[id])
-        if id in problems
-        else _result(id, evidence, validate, figures[id], verdicts[id])
+        _result(id, seen[id], validate, facts.image_size, success=id not in failed, checked=id not in problems)
         for id in sorted(EXPECTATIONS)
     ]
 
 
-def write_data_docs(evidence: Evidence, validate: Validate, folder: Path) -> Path:
+def write_data_docs(facts: DatasetFacts, validate: Validate, target: Path) -> Path:
     """Great Expectations' own pages on the same suites; they hold times and load their styles from the network.
 
     Args:
-        evidence: the dataset and what was measured of it.
+        facts: the dataset and what was measured of it.
         validate: severities and thresholds.
-        folder: where to write; made if needed.
+        target: the folder that is written, in place of one that is there.
 
     Returns:
         The first page.
     """
-    figures, _ = _count(evidence, validate)
+    figures, _ = _count(facts, validate)
     context = _context()
     for name in list(context.list_data_docs_sites()):
         context.delete_data_docs_site(name)  # of a fresh context: below /tmp
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.absolute())}
-    index = {"class_name": "DefaultSiteIndexBuilder"}
-    site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
-    context.add_data_docs_site("podium", {**site, "site_index_builder": index})
-    tables = _definition(context)
-    for suite in _suites(evidence, figures, validate):
-        made = context.suites.add(gx.ExpectationSuite(suite.name, expectations=suite.expectations))
-        definition = gx.ValidationDefinition(name=suite.name, data=tables, suite=made)
-        checkpoint = gx.Checkpoint(
-            name=suite.name,
-            validation_definitions=[context.validation_definitions.add(definition)],
-            actions=[UpdateDataDocsAction(name="pages", site_names=["podium"])],
-            result_format=_format(suite),
-        )
-        context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": suite.table})
-    return folder / PAGE
+    with replacing_folder(target) as folder:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.absolute())}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
+        context.add_data_docs_site("podium", {**site, "site_index_builder": index})
+        tables = _tables(context)
+        for suite, table in _suites(facts, figures, validate):
+            made = context.suites.add(suite)
+            definition = gx.ValidationDefinition(name=suite.name, data=tables, suite=made)
+            checkpoint = gx.Checkpoint(
+                name=suite.name,
+                validation_definitions=[context.validation_definitions.add(definition)],
+                actions=[UpdateDataDocsAction(name="pages", site_names=["podium"])],
+                result_format=_page_format(suite),
+            )
+            context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+    return target / PAGE
 
 
-def _count(evidence: Evidence, validate: Validate) -> tuple[dict[str, Figures], dict[str, str]]:
+def _count(facts: DatasetFacts, validate: Validate) -> tuple[dict[str, Figures], dict[str, str]]:
     """The figures of all expectations, and why some have none."""
     figures, problems = {}, {}
     for id, expectation in EXPECTATIONS.items():
         try:
-            found = expectation(evidence, validate)
+            found = expectation(facts, validate)
         except CannotCheck as error:
             problems[id] = str(error)
             continue
@@ -127,15 +109,17 @@ def _count(evidence: Evidence, validate: Validate) -> tuple[dict[str, Figures], 
     return figures, problems
 
 
-def _suites(evidence: Evidence, figures: Mapping[str, Figures], validate: Validate) -> Iterator[_Suite]:
-    """One suite a concern; a concern of which nothing can be checked has none."""
-    yield _Suite(EXPECTATIONS[_SCHEMA].suite, evidence.manifest, [], _on_manifest(evidence.manifest, validate))
-    of_figures = {id: found for id, found in figures.items() if id != _SCHEMA}
-    for name in sorted({EXPECTATIONS[id].suite for id in of_figures}):
-        mine = {id: found for id, found in of_figures.items() if EXPECTATIONS[id].suite == name}
+def _suites(
+    facts: DatasetFacts, figures: Mapping[str, Figures], validate: Validate
+) -> Iterator[tuple[gx.ExpectationSuite, pd.DataFrame]]:
+    """One suite a concern, and the table it looks at; a concern of which nothing can be checked has none."""
+    schema = EXPECTATIONS[_SCHEMA].suite
+    yield gx.ExpectationSuite(schema, expectations=_on_manifest(facts.manifest, validate)), facts.manifest
+    for name in sorted({EXPECTATIONS[id].suite for id in figures} - {schema}):
+        mine = {id: found for id, found in figures.items() if EXPECTATIONS[id].suite == name}
         rows = [{"of": of, id: float(value)} for id, found in mine.items() for of, value in found.values.items()]
         judged = [_on_figures(id, found, validate) for id, found in mine.items()]
-        yield _Suite(name, pd.DataFrame(rows, columns=["of", *mine]), ["of"], judged)
+        yield gx.ExpectationSuite(name, expectations=judged), pd.DataFrame(rows, columns=["of", *mine])
 
 
 def _on_manifest(manifest: pd.DataFrame, validate: Validate) -> list[gxe.Expectation]:
@@ -174,33 +158,17 @@ def _context() -> EphemeralDataContext:
     return context
 
 
-def _definition(context: EphemeralDataContext) -> BatchDefinition:
+def _tables(context: EphemeralDataContext) -> BatchDefinition:
     """Where the table of a suite goes at run time."""
     asset = context.data_sources.add_pandas("prepared").add_dataframe_asset("table")
     return asset.add_batch_definition_whole_dataframe("all")
 
 
-def _format(suite: _Suite) -> dict[str, object]:
-    """All broken rows where they can be named; of the manifest they are counted here, it may have millions."""
-    if not suite.index:
+def _page_format(suite: gx.ExpectationSuite) -> dict[str, object]:
+    """All figures out of bounds by name; of the manifest a count, it may have millions of broken rows."""
+    if suite.name == EXPECTATIONS[_SCHEMA].suite:
         return {"result_format": "BASIC"}
-    return {"result_format": "COMPLETE", "unexpected_index_column_names": suite.index}
-
-
-def _verdicts(results: list[ExpectationValidationResult]) -> dict[str, _Verdict]:
-    """By id of ours; one of ours is several of the library's."""
-    by_id: dict[str, list[ExpectationValidationResult]] = {}
-    for result in results:
-        by_id.setdefault(result.expectation_config.meta["id"], []).append(result)
-    verdicts = {}
-    for id, found in by_id.items():
-        rows = [row for one in found if not one.success for row in one.result.get("unexpected_index_list") or []]
-        verdicts[id] = _Verdict(
-            success=all(one.success for one in found),
-            broken=[str(row["of"]) for row in rows],
-            raised=min(filter(None, map(_exception, found)), default=""),
-        )
-    return verdicts
+    return {"result_format": "COMPLETE", "unexpected_index_column_names": ["of"]}
 
 
 def _exception(result: ExpectationValidationResult) -> str:
@@ -212,47 +180,24 @@ def _exception(result: ExpectationValidationResult) -> str:
     return ""
 
 
-def _result(id: str, evidence: Evidence, validate: Validate, figures: Figures, verdict: _Verdict) -> ExpectationResult:
-    """One of our results from the library's verdict."""
-    found: Offending = NOBODY if verdict.success else figures.images(verdict.broken)
-    return _make_result(
-        id,
-        evidence,
-        validate,
-        success=verdict.success,
-        observed=figures.observed(verdict.broken),
-        offending=found.paths[:MOST_OFFENDING],
-        offending_count=found.count,
-    )
-
-
-def _not_checked(id: str, evidence: Evidence, validate: Validate, reason: str) -> ExpectationResult:
-    """A result that fails because nothing could be looked at, and says why."""
-    return _make_result(
-        id,
-        evidence,
-        validate,
-        success=False,
-        observed=f"not checked: {reason}",
-        offending=[],
-        offending_count=0,
-        checked=False,
-    )
-
-
-def _make_result(id: str, evidence: Evidence, validate: Validate, **seen: object) -> ExpectationResult:
-    """A result with what the catalogue and the params say of its expectation; `seen` are its other fields."""
+def _result(
+    id: str, seen: Figures, validate: Validate, image_size: int, *, success: bool, checked: bool
+) -> ExpectationResult:
+    """What was seen, with what the expectation and the params say of it; what was not checked fails."""
     entry, settings = EXPECTATIONS[id], validate.entry(id)
-    return ExpectationResult.model_validate(
-        {
-            "id": id,
-            "suite": entry.suite,
-            "severity": settings.severity,
-            "relaxed": settings.relaxed,
-            "because": settings.because or "",
-            "sentence": entry.sentence,
-            "why": entry.why,
-            "expected": threshold(id, validate, evidence.image_size),
-            **seen,
-        }
+    images = NOBODY if success else seen.images
+    return ExpectationResult(
+        id=id,
+        suite=entry.suite,
+        severity=settings.severity,
+        sentence=entry.sentence,
+        success=success and checked,
+        expected=entry.threshold(validate, image_size),
+        observed=seen.observed,
+        offending=images.paths[:MOST_OFFENDING],
+        offending_count=images.count,
+        checked=checked,
+        why=entry.why,
+        relaxed=settings.relaxed,
+        because=settings.because or "",
     )

@@ -12,15 +12,15 @@ from podium.config import validate as section
 from podium.config.params import load
 from podium.core.errors import ParamsError
 from podium.core.layout import Layout
-from podium.curation.expectations import catalogue, expectation, validator
-from tests import evidence as made
+from podium.curation.expectations import expectation, validator
+from tests import dataset_facts as made
 from tests.unit.cli.calls import podium
 
 SAMPLE = Path(__file__).parents[4] / "experiments" / "sample.yaml"
 MODULE = '''
 from podium.config.base import PositiveInt
 from podium.config.validate import Advisory
-from podium.curation.expectations.expectation import Evidence, Figures, expectation
+from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation
 
 
 class Paths(Advisory):
@@ -37,14 +37,14 @@ class Paths(Advisory):
     expected="at most {maximum} characters",
     remedy="rename the files",
 )
-def path_length(evidence: Evidence, settings: Paths) -> Figures:
+def path_length(facts: DatasetFacts, settings: Paths) -> Figures:
     """The longest path."""
-    lengths = evidence.columns("path")["path"].str.len()
+    lengths = facts.columns("path")["path"].str.len()
     return Figures(
         values={"longest path": float(lengths.max())},
         most=settings.maximum,
-        observed=lambda _: f"{lengths.max()} characters",
-        images=lambda _: evidence.paths(lengths > settings.maximum),
+        observed=f"{lengths.max()} characters",
+        images=facts.paths(lengths > settings.maximum),
     )
 '''
 
@@ -97,13 +97,13 @@ def test_it_is_listed_and_explained(added: Layout) -> None:
 
     assert (said["suite"], said["expected"], said["severity"]) == ("names", "at most 20 characters", "warning")
     assert "path_length" in podium("validate").stdout
-    assert "| `path_length` | warning | Paths are short | at most 10 characters |" in catalogue.docs_table()
+    assert "| `path_length` | warning | Paths are short | at most 10 characters |" in expectation.docs_table()
 
 
 def test_it_stands_in_the_report_with_the_images(added: Layout) -> None:
     write(added, maximum=16)
 
-    results = validator.check(made.evidence(), load(added.params).validate_)
+    results = validator.check(made.facts(), load(added.params).validate_)
 
     found = next(result for result in results if result.id == "path_length")
     assert (found.success, found.suite, found.observed) == (False, "names", "17 characters")

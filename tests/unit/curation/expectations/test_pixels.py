@@ -8,8 +8,8 @@ from podium.curation.expectations import pixels
 from podium.curation.expectations.expectation import CannotCheck
 from podium.curation.expectations.pixels import Shortcut, SplitDrift
 from podium.records.profile import MEASURES, FlaggedImage, QualityFlag, Shortcuts
-from tests import evidence as made
-from tests.evidence import evidence, judged, manifest, measures, noise
+from tests import dataset_facts as made
+from tests.dataset_facts import facts, judged, manifest, measures, noise
 
 
 def flag(name, count, *paths):
@@ -20,7 +20,7 @@ def flag(name, count, *paths):
 def test_the_worst_images_of_a_flag_raised_too_often_are_named():
     flags = [flag("dark", 30, "night.jpg", "lid.jpg"), flag("blurred", 1, "fog.jpg")]
 
-    broken, observed, images = judged(pixels.image_quality(evidence(quality=flags), Validate()))
+    broken, observed, images = judged(pixels.image_quality(facts(quality=flags), Validate()))
 
     assert broken == ["dark"]
     assert observed == "blurred 1, dark 30 of 36"
@@ -28,19 +28,19 @@ def test_the_worst_images_of_a_flag_raised_too_often_are_named():
 
 
 def test_without_a_flag_there_is_nothing_to_fail():
-    assert judged(pixels.image_quality(evidence(quality=[]), Validate()))[:2] == ([], "no flag is on")
+    assert judged(pixels.image_quality(facts(quality=[]), Validate()))[:2] == ([], "no flag is on")
 
 
 def test_images_that_were_not_measured_cannot_be_judged():
     with pytest.raises(CannotCheck, match="not measured"):
-        pixels.image_quality(evidence(quality=None), Validate())
+        pixels.image_quality(facts(quality=None), Validate())
 
 
 LABELS_PARAMS = Validate(label_noise=MaximumShare(maximum=0.1))
 
 
 def test_doubtful_labels_are_named_in_the_order_of_doubt():
-    broken, observed, images = judged(pixels.label_noise(evidence(label_noise=noise(3)), LABELS_PARAMS))
+    broken, observed, images = judged(pixels.label_noise(facts(label_noise=noise(3)), LABELS_PARAMS))
 
     assert broken
     assert observed == "0.125 (3 of 24; the model that doubts them has accuracy 0.8)"
@@ -48,12 +48,12 @@ def test_doubtful_labels_are_named_in_the_order_of_doubt():
 
 
 def test_a_few_candidates_are_accepted():
-    assert judged(pixels.label_noise(evidence(label_noise=noise(2)), LABELS_PARAMS))[0] == []
+    assert judged(pixels.label_noise(facts(label_noise=noise(2)), LABELS_PARAMS))[0] == []
 
 
 def test_a_search_that_was_not_run_says_why():
     with pytest.raises(CannotCheck, match="fewer than 5 images"):
-        pixels.label_noise(evidence(label_noise=noise(note="fewer than 5 images of a class")), LABELS_PARAMS)
+        pixels.label_noise(facts(label_noise=noise(note="fewer than 5 images of a class")), LABELS_PARAMS)
 
 
 DRIFT_SETTINGS = SplitDrift(maximum=0.1, significance=0.01)
@@ -82,7 +82,7 @@ def test_splits_of_one_draw_do_not_drift():
 
 def test_brighter_test_images_drift_and_the_brightest_are_named():
     frame, taken = shifted(100, 1.5)
-    found = evidence(frame, measures=taken, drift=compared(taken))
+    found = facts(frame, measures=taken, drift=compared(taken))
 
     broken, observed, images = judged(pixels.split_drift(found, DRIFT_PARAMS))
 
@@ -94,7 +94,7 @@ def test_brighter_test_images_drift_and_the_brightest_are_named():
 
 def test_darker_test_images_drift_and_the_darkest_are_named():
     frame, taken = shifted(100, -1.5)
-    found = evidence(frame, measures=taken, drift=compared(taken))
+    found = facts(frame, measures=taken, drift=compared(taken))
 
     _, _, images = judged(pixels.split_drift(found, DRIFT_PARAMS))
 
@@ -139,14 +139,14 @@ def test_nothing_to_compare_cannot_be_checked():
 
     assert compared(train) == []
     with pytest.raises(CannotCheck, match="not measured"):
-        pixels.split_drift(evidence(measures=train), DRIFT_PARAMS)
+        pixels.split_drift(facts(measures=train), DRIFT_PARAMS)
 
 
 SHORTCUTS_PARAMS = Validate(border_shortcut=Shortcut(maximum=0.5), source_shortcut=Shortcut(maximum=0.5))
 
 
 def test_a_border_that_gives_the_label_away_is_told_with_its_numbers_and_images():
-    found = made.evidence(shortcuts=made.shortcuts(made.probe(0.9, ("b.jpg", "a.jpg"))))
+    found = made.facts(shortcuts=made.shortcuts(made.probe(0.9, ("b.jpg", "a.jpg"))))
 
     broken, observed, images = made.judged(pixels.border_shortcut(found, SHORTCUTS_PARAMS))
 
@@ -160,13 +160,13 @@ def test_what_the_aspect_ratio_alone_tells_stands_beside_the_border():
         label_from_border=made.probe(0.6), label_from_aspect=made.probe(0.55), source_from_image=made.probe(0)
     )
 
-    _, observed, _ = made.judged(pixels.border_shortcut(made.evidence(shortcuts=probes), SHORTCUTS_PARAMS))
+    _, observed, _ = made.judged(pixels.border_shortcut(made.facts(shortcuts=probes), SHORTCUTS_PARAMS))
 
     assert observed.endswith("; the aspect ratio alone comes to 0.55, which padding shows in the border")
 
 
 def test_sources_that_look_different_are_told():
-    found = made.evidence(shortcuts=made.shortcuts(source=made.probe(0.8, ("c.jpg",))))
+    found = made.facts(shortcuts=made.shortcuts(source=made.probe(0.8, ("c.jpg",))))
 
     broken, observed, images = made.judged(pixels.source_shortcut(found, SHORTCUTS_PARAMS))
 
@@ -176,7 +176,7 @@ def test_sources_that_look_different_are_told():
 
 
 def test_one_source_has_nothing_to_be_told_apart():
-    found = made.evidence(made.manifest().assign(source="only"), shortcuts=None)
+    found = made.facts(made.manifest().assign(source="only"), shortcuts=None)
 
     assert made.judged(pixels.source_shortcut(found, SHORTCUTS_PARAMS))[:2] == (
         [],
@@ -185,7 +185,7 @@ def test_one_source_has_nothing_to_be_told_apart():
 
 
 def test_a_probe_that_was_not_run_says_why():
-    found = made.evidence(shortcuts=made.shortcuts(made.probe(0, note="not run: one class")))
+    found = made.facts(shortcuts=made.shortcuts(made.probe(0, note="not run: one class")))
 
     with pytest.raises(CannotCheck, match="not run: one class"):
         pixels.border_shortcut(found, SHORTCUTS_PARAMS)

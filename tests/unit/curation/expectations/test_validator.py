@@ -7,11 +7,10 @@ import pytest
 from podium.config.validate import Validate
 from podium.curation import measure_checks
 from podium.curation.expectations import validator
-from podium.curation.expectations.catalogue import EXPECTATIONS
-from podium.curation.expectations.expectation import Evidence
+from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
 from podium.records.profile import FlaggedImage, QualityFlag
 from podium.records.validate import ExpectationResult
-from tests.evidence import evidence, manifest, measures, noise, probe, shortcuts
+from tests.dataset_facts import facts, manifest, measures, noise, probe, shortcuts
 
 PARAMS = Validate.model_validate(
     {
@@ -24,16 +23,16 @@ PARAMS = Validate.model_validate(
 )
 
 
-def measured(frame: pd.DataFrame | None = None, shift: float = 0.0, **changes: object) -> Evidence:
-    """Evidence with measures; `shift` is added to the brightness of test images."""
+def measured(frame: pd.DataFrame | None = None, shift: float = 0.0, **changes: object) -> DatasetFacts:
+    """Facts with measures; `shift` is added to the brightness of test images."""
     frame = manifest() if frame is None else frame
     taken = measures(frame)
     if shift:
         taken.loc[taken["split"] == "test", "brightness"] += shift
-    return evidence(frame, measures=taken, drift=measure_checks.compare_splits(taken, 0.1, 0.01), **changes)
+    return facts(frame, measures=taken, drift=measure_checks.compare_splits(taken, 0.1, 0.01), **changes)
 
 
-def check(found: Evidence, params: Validate = PARAMS) -> dict[str, ExpectationResult]:
+def check(found: DatasetFacts, params: Validate = PARAMS) -> dict[str, ExpectationResult]:
     return {result.id: result for result in validator.check(found, params)}
 
 
@@ -78,7 +77,7 @@ def without(label: str, split: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 def test_a_manifest_with_a_hole_is_told_with_its_images(
     change: Callable[[pd.DataFrame], pd.DataFrame], observed: str, offending: list[str]
 ) -> None:
-    result = check(evidence(change(manifest())))["columns"]
+    result = check(facts(change(manifest())))["columns"]
 
     assert not result.success
     assert result.checked
@@ -122,7 +121,7 @@ def test_every_other_expectation_fails_on_data_made_to_break_it_and_names_images
 def test_a_relaxed_expectation_says_so_with_the_reason() -> None:
     params = Validate.model_validate({"share_rejected": {"severity": "warning", "because": "two are planted"}})
 
-    result = check(evidence(rejected=6), params)["share_rejected"]
+    result = check(facts(rejected=6), params)["share_rejected"]
 
     assert (result.success, result.severity, result.relaxed, result.because) == (
         False,
@@ -135,7 +134,7 @@ def test_a_relaxed_expectation_says_so_with_the_reason() -> None:
 def test_what_was_not_measured_is_not_checked() -> None:
     frame = manifest()
     results = check(
-        evidence(
+        facts(
             frame,
             quality=None,
             label_noise=noise(note="fewer than 5 images of a class"),
@@ -168,7 +167,7 @@ def test_a_missing_column_is_told_apart_from_an_expectation_that_fails() -> None
 
 
 def test_a_column_of_another_type_is_not_checked() -> None:
-    result = check(evidence(one_row("width", "wide")(manifest())))["image_side"]
+    result = check(facts(one_row("width", "wide")(manifest())))["image_side"]
 
     assert not result.success
     assert not result.checked
@@ -176,7 +175,7 @@ def test_a_column_of_another_type_is_not_checked() -> None:
 
 
 def test_an_empty_manifest_passes_nothing_it_has_no_rows_for() -> None:
-    results = check(evidence(manifest().iloc[:0]))
+    results = check(facts(manifest().iloc[:0]))
 
     assert failing(results) == set(results) - {"share_rejected", "label_noise", "border_shortcut"}
     assert results["columns"].checked
@@ -186,7 +185,7 @@ def test_at_most_twenty_offending_images_are_listed_and_all_are_counted() -> Non
     frame = manifest(rows=10)
     frame["width"] = 5
 
-    result = check(evidence(frame))["image_side"]
+    result = check(facts(frame))["image_side"]
 
     assert len(result.offending) == 20
     assert result.offending_count == 90
@@ -195,7 +194,7 @@ def test_at_most_twenty_offending_images_are_listed_and_all_are_counted() -> Non
 def test_two_runs_give_the_same_results_whatever_the_order_of_rows() -> None:
     frame = without("귤", "val")(manifest())
 
-    assert check(measured(frame)) == check(evidence(frame.sample(frac=1, random_state=0), **_measures_of(frame)))
+    assert check(measured(frame)) == check(facts(frame.sample(frac=1, random_state=0), **_measures_of(frame)))
 
 
 def _measures_of(frame: pd.DataFrame) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from podium.curation.expectations.expectation import Evidence, Figures, Offending
+from podium.curation.expectations.expectation import NOBODY, DatasetFacts, Figures, Offending
 from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.profile import MEASURES, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row
@@ -103,17 +103,17 @@ def shortcuts(border: Probe | None = None, source: Probe | None = None) -> Short
     )
 
 
-def evidence(frame: pd.DataFrame | None = None, rejected: int = 0, **changes: Any) -> Evidence:
-    """Evidence of a sound dataset, or of `frame`, with some parts changed."""
+def facts(frame: pd.DataFrame | None = None, rejected: int = 0, **changes: Any) -> DatasetFacts:
+    """Facts of a sound dataset, or of `frame`, with some parts changed."""
     sound: dict[str, Any] = {
         "manifest": manifest() if frame is None else frame,
-        "rejected": [f"bad{n}.jpg" for n in range(rejected)],
+        "rejected": pd.DataFrame({"path": [f"bad{n}.jpg" for n in range(rejected)], "kind": "unreadable"}),
         "image_size": 32,
         "quality": [QualityFlag(name="dark", sentence="is dark", threshold=0.1, count=0, worst=[])],
         "label_noise": noise(),
         "shortcuts": shortcuts(),
     }
-    return Evidence(**{**sound, **changes})
+    return DatasetFacts(**{**sound, **changes})
 
 
 def judged(figures: Figures) -> tuple[list[str], str, Offending]:
@@ -121,4 +121,4 @@ def judged(figures: Figures) -> tuple[list[str], str, Offending]:
     low = -np.inf if figures.least is None else figures.least
     high = np.inf if figures.most is None else figures.most
     broken = [of for of, value in figures.values.items() if not low <= value <= high]
-    return broken, figures.observed(broken), figures.images(broken) if broken else Offending([], 0)
+    return broken, figures.observed, figures.images if broken else NOBODY

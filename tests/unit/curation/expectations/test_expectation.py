@@ -6,7 +6,7 @@ import pytest
 
 from podium.config.validate import Critical, Validate
 from podium.core.errors import UsageError
-from podium.curation.expectations.catalogue import EXPECTATIONS, docs_table, explain
+from podium.curation.expectations.expectation import EXPECTATIONS, docs_table, explain
 
 
 @pytest.mark.parametrize("id", EXPECTATIONS)
@@ -43,7 +43,7 @@ def test_the_probes_are_no_expectation():
 
 def test_explaining_does_not_load_great_expectations():
     code = (
-        "import sys; import podium.curation.expectations.catalogue;"
+        "import sys; import podium.curation.expectations.expectation;"
         "print([m for m in ('great_expectations', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,77 @@
+"""What validate looks at: what `preprocess` left is read, train is compared with test, train and val are probed.
+
+Rule: of the test split only the manifest and the measures are looked at. A manifest with holes is neither compared nor
+probed. Heavy libraries are imported once everything was found.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from podium.config.validate import Validate
+from podium.core.errors import DataError
+from podium.core.layout import Layout
+from podium.curation.expectations.expectation import DatasetFacts
+from podium.curation.expectations.manifest_rows import broken_rows, missing_columns
+from podium.curation.expectations.pixels import image_quality, split_drift
+from podium.data.manifest import REJECTED_COLUMNS, read_manifest
+from podium.data.shards import open_for_fitting
+from podium.records.base import read_parquet
+from podium.records.profile import MEASURES
+
+
+def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFacts:
+    """Reads, compares and probes `artifacts/prepared`.
+
+    Raises:
+        DataError: something `preprocess` should have left is missing or damaged, or does not belong together.
+    """
+    manifest, measures = read_manifest(layout.manifest, {}), read_parquet(layout.measures)
+    sound = not missing_columns(manifest) and not broken_rows(manifest).any()
+    if sound and sorted(measures.get("image_id", [])) != manifest["image_id"].tolist():
+        raise DataError(f"{layout.measures} is not of the images in the manifest: run `dvc repro -f preprocess`")
+    missing = [name for name in ("split", *MEASURES) if name not in measures.columns]
+    if missing:
+        raise DataError(f"{layout.measures} lacks the column {missing[0]!r}: run `dvc repro -f preprocess`")
+    splits = (open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val"))
+    size = splits[0].preprocessing.image_size
+    facts = DatasetFacts(manifest, _read_rejected(layout.rejected), size, splits)
+    return _with_findings(facts, measures, validate, seed) if sound else facts
+
+
+def _read_rejected(path: Path) -> pd.DataFrame:
+    """The rejected files, all cells text, an empty one an empty text."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    rejected = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    if list(rejected.columns) != list(REJECTED_COLUMNS):
+        raise DataError(f"{path} must have the columns {', '.join(REJECTED_COLUMNS)}: run `dvc repro -f preprocess`")
+    return rejected
+
+
+def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Validate, seed: int) -> DatasetFacts:
+    """The same with what the measures and the probes say."""
+    from podium.curation.linear_probe import draw_images
+    from podium.curation.measure_checks import compare_splits, flag_images
+    from podium.curation.probes import find_label_noise, probe_shortcuts
+
+    probes, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
+    drawn = draw_images(
+        facts.splits, facts.manifest, measures, border=probes.border, images_per_class=probes.images_per_class
+    )
+    return replace(
+        facts,
+        measures=measures,
+        drift=compare_splits(measures, limits.maximum, limits.significance),
+        quality=flag_images(
+            measures,
+            facts.manifest,
+            dark=flags.dark,
+            blurred=flags.blurred,
+            uniform=flags.uniform,
+            aspect=flags.aspect,
+        ),
+        label_noise=find_label_noise(drawn, folds=probes.folds, seed=seed),
+        shortcuts=probe_shortcuts(drawn, folds=probes.folds, seed=seed),
+    )
