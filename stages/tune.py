@@ -10,6 +10,7 @@ from podium.core.layout import Layout
 def main(params: Params, layout: Layout, model: str) -> None:
     """Tunes one model."""
     from podium.models.distributed import refuse_several_processes
+    from podium.models.study import Study
     from podium.pipeline import tune
     from podium.registry.live import LiveView
 
@@ -17,13 +18,9 @@ def main(params: Params, layout: Layout, model: str) -> None:
     tune.tune_model(
         layout,
         model,
-        config=params.complete(model),
-        search=params.search(model),
-        warm_start=params.warm_start(model),
-        tune=params.tune,
+        Study(params.complete(model), params.search(model), params.tune, params.seed, params.warm_start(model)),
         runtime=params.runtime,
         resources=params.resources,
-        seed=params.seed,
         callbacks=[LiveView(layout, params.experiment)],
     )
 

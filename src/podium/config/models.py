@@ -46,10 +46,6 @@ class ModelConfig(WeightedNetwork):
     def type_at(cls, key: str, section: str) -> Any:
         """The type of the value at a dotted key: `int` and `float` for numbers, whatever else is declared otherwise.
 
-        Args:
-            key: within the section of a model.
-            section: whose key it is, for the message.
-
         Raises:
             ParamsError: there is no such key.
         """

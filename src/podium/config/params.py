@@ -1,9 +1,8 @@
 """`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
-from itertools import islice, product
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -53,7 +52,8 @@ class Params(Section):
             ModelConfig.type_at(key, "tune.search")  # also where every model leaves it out
         for name, model in self.models.items():
             config = self.complete(name)
-            _check_lengths(config, partial(_own_or_common, name, model))
+            for key, reason in _misfits(config):
+                raise ParamsError(f"{_own_or_common(name, model, key)}: {reason}")
             _check_left_out(f"models.{name}.search", model.search, self.tune.search)
             spans = self._spans(name)
             for key, span in spans.items():
@@ -150,30 +150,22 @@ def _own_or_common(name: str, model: ModelSection, key: str) -> str:
     return f"models.{name}.train.{key}" if {key, "epochs"} & set(model.train) else f"train.{key}"
 
 
-def _always(place: str) -> Callable[[str], str]:
-    """The same place for every key: values that are only tried are to blame themselves."""
-    return lambda key: place
-
-
-def _check_lengths(config: ModelConfig, blamed: Callable[[str], str]) -> None:
-    """Refuses a warm-up as long as the run, and stages that would have to wait for longer than it.
-
-    Args:
-        config: complete.
-        blamed: the place to blame for a key of the recipe.
-    """
+def _misfits(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """Keys of the recipe that do not fit the length of the run, each with the reason."""
     recipe = config.train
     if recipe.warmup_epochs >= recipe.epochs:
-        raise ParamsError(
-            f"{blamed('warmup_epochs')}: a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
-            f"({recipe.epochs} epochs): lower it"
+        yield (
+            "warmup_epochs",
+            f"a warm-up of {recipe.warmup_epochs:g} epochs must be shorter than the run "
+            f"({recipe.epochs} epochs): lower it",
         )
     every = recipe.unfreeze_every
     # With `{from: ...}` only the network knows whether anything but a head would wait.
     if every is not None and every >= recipe.epochs and config.trainable in ("all", "last_stage"):
-        raise ParamsError(
-            f"{blamed('unfreeze_every')}: the stage before the head would begin after {every} epochs, but the run has "
-            f"{recipe.epochs}, so only the head would learn: lower it, or set `trainable: head`"
+        yield (
+            "unfreeze_every",
+            f"the stage before the head would begin after {every} epochs, but the run has "
+            f"{recipe.epochs}, so only the head would learn: lower it, or set `trainable: head`",
         )
 
 
@@ -206,8 +198,8 @@ def _check_search(section: str, key: str, span: Span, config: ModelConfig) -> No
     except ValidationError as error:
         todo = "narrow its range" if isinstance(span, Range) else "correct its choices"
         raise ParamsError(f"{first_problem(error, ModelConfig, section)}: {todo}") from error
-    for changed in ends:
-        _check_lengths(changed, _always(where))
+    for _, reason in chain.from_iterable(map(_misfits, ends)):
+        raise ParamsError(f"{where}: {reason}")
 
 
 def _check_together(section: str, search: Mapping[str, Span], config: ModelConfig) -> None:
@@ -221,7 +213,8 @@ def _check_together(section: str, search: Mapping[str, Span], config: ModelConfi
                 f"{section}: {together} cannot be tried together ({first_problem(error, ModelConfig, '')}): "
                 "leave one of them out"
             ) from error
-        _check_lengths(changed, _always(f"{section} ({together})"))
+        for _, reason in _misfits(changed):
+            raise ParamsError(f"{section} ({together}): {reason}")
 
 
 def _check_warm_start(where: str, values: Mapping[str, Value], search: Mapping[str, Span], config: ModelConfig) -> None:

@@ -10,14 +10,12 @@ from pydantic import Field, model_validator
 
 from podium.config.base import Fraction, Number, PositiveFloat, PositiveInt, Section, Whole
 
-Share = Annotated[Number, Field(gt=0, le=1)]
-
 
 class CentreCrop(Section):
     """Keeps the middle: `share` of the width and of the height."""
 
     step: Literal["centre_crop"] = "centre_crop"
-    share: Share
+    share: Annotated[Number, Field(gt=0, le=1)]
 
 
 class BoxCrop(Section):

@@ -23,12 +23,8 @@ def nearest(word: str, known: Any) -> str:
 def first_problem(error: ValidationError, top: type[BaseModel], prefix: str) -> str:
     """The worst of pydantic's complaints in one line, with the number of the others.
 
-    An unknown key goes before a missing one, which often is the same key misspelt.
-
-    Args:
-        error: what validating raised.
-        top: the class that was validated.
-        prefix: dotted place of that class in the file; empty for the whole.
+    An unknown key goes before a missing one, which often is the same key misspelt. `prefix` is the dotted place in the
+    file of `top`, the class that was validated; empty for the whole.
     """
     problems = error.errors()
     telling = [p for p in problems if not _is_wrong_branch(p, problems, top)]

@@ -53,19 +53,14 @@ _RECORDED = ("numpy", "timm", "torch", "torchvision")
 
 @dataclass(frozen=True)
 class Code:
-    """What computes a stage's results.
+    """What computes a stage's results: modules with digests (16 hex digits), distributions with versions."""
 
-    Attributes:
-        modules: digest of the syntax tree by module name, 16 hex digits.
-        libraries: version by the name of the distribution.
-    """
-
-    modules: Mapping[str, str]
-    libraries: Mapping[str, str]
+    modules: dict[str, str]
+    libraries: dict[str, str]
 
     def json(self) -> dict[str, dict[str, str]]:
         """Both as JSON."""
-        return {"modules": dict(self.modules), "libraries": dict(self.libraries)}
+        return {"modules": self.modules, "libraries": self.libraries}
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:
@@ -82,10 +77,7 @@ def stage_code(root: Path, stage: str) -> Code:
     """The modules a stage's script imports, directly or through others, and the libraries these import.
 
     Imports inside functions count; those under `if TYPE_CHECKING` do not, nor do packages that hold a docstring only.
-
-    Args:
-        root: the project's root, with the stages' scripts; modules are those of the package that runs.
-        stage: a stage name without `@model`.
+    Scripts are those below `root`, modules those of the package that runs.
 
     Raises:
         DataError: there is no such script.

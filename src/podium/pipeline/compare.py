@@ -22,11 +22,6 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
 
     Results of other models are removed: DVC hashes all that lies beside the present models' once this stage has ended.
 
-    Args:
-        layout: the project's paths.
-        models: names of the models, each evaluated.
-        compare: the metric, the significance, and the conditions in which models may differ.
-
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
     """
@@ -46,11 +41,9 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
 
 def _remove_others(layout: Layout, models: list[str]) -> None:
     """Removes the results of models that are no longer in params.yaml, and says so."""
-    folders = {layout.evaluation_report(model).parent for model in models}
-    folders |= {layout.evaluation(model).parent for model in models}
-    inside = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
-    folders_of_models = [e for e in inside if e.is_dir() and not e.is_symlink() and not e.name.startswith(".")]
-    old = [entry for entry in folders_of_models if entry.name not in models]
+    folders = [place(models[0]).parent for place in (layout.evaluation_report, layout.evaluation)]
+    found = [entry for folder in folders for entry in folder.glob("[!.]*") if entry.is_dir() and not entry.is_symlink()]
+    old = [entry for entry in found if entry.name not in models]
     for entry in old:
         shutil.rmtree(entry)
     for name in sorted({entry.name for entry in old}):

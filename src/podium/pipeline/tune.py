@@ -1,15 +1,14 @@
 """Stage tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.config.tune import Range, Span, Tune, Value
+from podium.config.tune import Range, Value
 from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
@@ -26,14 +25,10 @@ from podium.records.training import EPOCH_COLUMNS, TrialResult, TuningResult, wr
 def tune_model(
     layout: Layout,
     model: str,
+    study: Study,
     *,
-    config: ModelConfig,
-    search: dict[str, Span],
-    warm_start: Sequence[Mapping[str, Value]],
-    tune: Tune,
     runtime: Runtime,
     resources: Resources,
-    seed: int,
     callbacks: Sequence[Callback] = (),
 ) -> None:
     """Runs a study and writes `best.json`, `trials.csv` and `history.csv`, all or none.
@@ -41,17 +36,16 @@ def tune_model(
     Raises:
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
-    study = Study(config, search, tune, seed, warm_start)
     objective = _Objective(layout, model, study, runtime, resources)
-    fingerprint = _fingerprint(layout, objective.job, search, warm_start, tune)
-    if resources.trials_at_once > tune.together:
+    fingerprint = _fingerprint(layout, objective.job, study)
+    if resources.trials_at_once > study.tune.together:
         print(
             f"tune {model}: resources.trials_at_once is {resources.trials_at_once}, but tune.together asks for only "
-            f"{tune.together} at once, so no more run side by side",
+            f"{study.tune.together} at once, so no more run side by side",
             flush=True,
         )
     folder = layout.study(fingerprint)
-    callbacks = [*callbacks, _PrintTrials(model, tune.epochs)]
+    callbacks = [*callbacks, _PrintTrials(model, study.tune.epochs)]
     with reporting(callbacks, "tune", model, fingerprint), lock_folder(folder):
         results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
         with replacing_folder(layout.tuning(model)) as out:
@@ -59,16 +53,14 @@ def tune_model(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fingerprint(
-    layout: Layout, job: Job, search: dict[str, Span], warm_start: Sequence[Mapping[str, Value]], tune: Tune
-) -> str:
+def _fingerprint(layout: Layout, job: Job, study: Study) -> str:
     """Names the study: everything that can change what it finds."""
     return identity.fingerprint(
         {
             **job.identity(layout, "tune"),
-            "search": {key: span.model_dump(mode="json") for key, span in search.items()},
-            "warm_start": [dict(values) for values in warm_start],
-            "trials": tune.model_dump(mode="json", exclude={"search"}),
+            "search": {key: span.model_dump(mode="json") for key, span in study.spans.items()},
+            "warm_start": [dict(values) for values in study.warm_start],
+            "trials": study.tune.model_dump(mode="json", exclude={"search"}),
             "optuna": version("optuna"),
         }
     )

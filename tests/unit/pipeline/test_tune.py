@@ -15,6 +15,7 @@ from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending
+from podium.models.study import Study
 from podium.pipeline import tune
 from podium.records.training import EpochResult, TrialResult, TuningResult
 from tests.small_splits import RECIPE, RESOURCES, RUNTIME, SEARCH, TUNE, a_config, write_project
@@ -64,13 +65,9 @@ def study(
     tune.tune_model(
         layout,
         "small",
-        config=a_config(recipe=recipe),
-        search=search,
-        warm_start=warm_start,
-        tune=settings,
+        Study(a_config(recipe=recipe), search, settings, 0, warm_start),
         runtime=RUNTIME,
         resources=resources,
-        seed=0,
         callbacks=[callback or Callback()],
     )
     folder = layout.tuning("small")
