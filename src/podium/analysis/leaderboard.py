@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from podium.analysis.conditions import describe_differences, find_differences, is_comparable
+from podium.analysis.statistics import percent
 from podium.config.judging import Condition
 from podium.core.errors import DataError
 from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
@@ -83,12 +84,10 @@ def decide(leaderboard: Leaderboard, test: PairedTest | None, significance: floa
             f"the best two models ({best.model}, {leaderboard.rows[1].model}) were not tested against each other: "
             "run `dvc repro -f compare`"
         )
-    elif test.p_value < significance:
-        winner, tie = best, False
-        reason = _clear_win(leaderboard, test, significance)
     else:
-        winner = min(leaderboard.rows[:2], key=lambda row: (row.flops, row.parameters, row.rank))
-        tie, reason = True, _tie(leaderboard, test, significance, winner)
+        tie = test.p_value >= significance
+        winner = min(leaderboard.rows[:2], key=lambda row: (row.flops, row.parameters, row.rank)) if tie else best
+        reason = _explain(leaderboard, test, significance, winner, tie)
     return Decision(
         winner=winner.model,
         fingerprint=winner.fingerprint,
@@ -164,7 +163,7 @@ def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
         f"{row.images_seen:,}",
         _millions(row.parameters),
         f"{row.flops / 1e9:.3g}",
-        *(_three_digits((row.model_extra or {}).get(name)) for name in added),
+        *("-" if value is None else f"{value:.3g}" for value in map((row.model_extra or {}).get, added)),
     )
 
 
@@ -184,21 +183,22 @@ def _row(place: int, entry: Metrics) -> LeaderboardRow:
     )
 
 
-def _clear_win(leaderboard: Leaderboard, test: PairedTest, significance: float) -> str:
-    """Why the first row wins when the difference is significant."""
+def _explain(leaderboard: Leaderboard, test: PairedTest, significance: float, winner: LeaderboardRow, tie: bool) -> str:
+    """Why `winner` wins: on the metric where the difference is significant, else on what it costs."""
     title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
-    reason = (
-        f"its {title} of {_value(best, leaderboard.metric)} is above the {_value(second, leaderboard.metric)} of "
-        f"{second.model}, and the difference is significant: {_evidence(test)} < {significance:g}."
+    ahead, behind = (f"{getattr(row, leaderboard.metric).value:.1%}" for row in (best, second))
+    evidence = (
+        f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
+        f"{test.only_second_right:,}; McNemar p = {test.p_value:.2g}"
     )
-    if test.only_first_right < test.only_second_right:
-        reason += f" By right answers alone {second.model} is ahead; the chosen metric is {title}."
-    return reason
-
-
-def _tie(leaderboard: Leaderboard, test: PairedTest, significance: float, winner: LeaderboardRow) -> str:
-    """Why `winner` wins although the difference is not significant."""
-    title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
+    if not tie:
+        reason = (
+            f"its {title} of {ahead} is above the {behind} of {second.model}, and the difference is significant: "
+            f"{evidence} < {significance:g}."
+        )
+        if test.only_first_right < test.only_second_right:
+            reason += f" By right answers alone {second.model} is ahead; the chosen metric is {title}."
+        return reason
     loser = second if winner is best else best
     if winner.flops < loser.flops:
         why = f"{winner.model} needs fewer FLOPs an image ({winner.flops / 1e9:.3g} against {loser.flops / 1e9:.3g} G)"
@@ -207,34 +207,14 @@ def _tie(leaderboard: Leaderboard, test: PairedTest, significance: float, winner
     else:
         why = f"both cost the same and {winner.model} is higher on the leaderboard"
     return (
-        f"{best.model} ({_value(best, leaderboard.metric)}) and {second.model} "
-        f"({_value(second, leaderboard.metric)}) do not differ significantly in {title}: {_evidence(test)} >= "
+        f"{best.model} ({ahead}) and {second.model} ({behind}) do not differ significantly in {title}: {evidence} >= "
         f"{significance:g}; {why}."
     )
 
 
-def _evidence(test: PairedTest) -> str:
-    """What the paired test counted, in words."""
-    return (
-        f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
-        f"{test.only_second_right:,}; McNemar p = {test.p_value:.2g}"
-    )
-
-
-def _value(row: LeaderboardRow, metric: Metric) -> str:
-    """The metric of a row in percent."""
-    interval: Interval = getattr(row, metric)
-    return f"{interval.value:.1%}"
-
-
 def _coarse(leaderboard: Leaderboard) -> str:
     """How often each model is right about the coarse class, in words."""
-    rates = [
-        f"{row.model} {row.group_accuracy.value:.1%} [{100 * row.group_accuracy.low:.1f}–"
-        f"{100 * row.group_accuracy.high:.1f}]"
-        for row in leaderboard.rows
-        if row.group_accuracy
-    ]
+    rates = [f"{row.model} {percent(row.group_accuracy)}" for row in leaderboard.rows if row.group_accuracy]
     return f"Right about the coarse class: {', '.join(rates)}."
 
 
@@ -249,11 +229,6 @@ def _conditions(leaderboard: Leaderboard) -> str:
 def _two_lines(interval: Interval) -> str:
     """A rate in percent, and its interval below."""
     return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
-
-
-def _three_digits(value: float | None) -> str:
-    """An added metric; a dash where there was nothing to measure it on."""
-    return "-" if value is None else f"{value:.3g}"
 
 
 def _millions(count: int) -> str:

@@ -6,7 +6,7 @@ Formulas and sources: docs/metrics.md. No number depends on the order of the ima
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 
-@dataclass(frozen=True)
-class ClassReport:
-    """Precision, recall and F1 per class, and their macro and weighted means (over the classes that occur)."""
+class MeanScores(NamedTuple):
+    """Means of the classes' precision, recall and F1, fractions in [0, 1]."""
 
-    per_class: dict[str, ClassMetrics]
-    macro_precision: float
-    macro_recall: float
-    weighted_precision: float
-    weighted_recall: float
-    weighted_f1: float
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,19 @@ class Answers:
     settings: Evaluate
 
     @cached_property
-    def report(self) -> "ClassReport":
-        """Precision, recall and F1 per class, and their means."""
-        return class_report(self.predictions.labels, self.predictions.predicted, self.predictions.classes)
+    def per_class(self) -> dict[str, ClassMetrics]:
+        """Precision, recall and F1 of each class."""
+        return class_metrics(self.predictions)
+
+    @cached_property
+    def macro(self) -> MeanScores:
+        """Means in which each class that is true or predicted somewhere counts the same."""
+        return mean_scores(self.predictions.labels, self.predictions.predicted, "macro")
+
+    @cached_property
+    def weighted(self) -> MeanScores:
+        """Means in which each image counts the same."""
+        return mean_scores(self.predictions.labels, self.predictions.predicted, "weighted")
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,7 @@ _Compute = Callable[[Answers], float | None]
 def metric(
     sentence: str, *, higher_is_better: bool | None = True, on_leaderboard: bool = False
 ) -> Callable[[_Compute], _Compute]:
-    """Makes a function a metric, under its own name.
-
-    Args:
-        sentence: what it is, with its range.
-        higher_is_better: None where neither is.
-        on_leaderboard: whether it is a column of its own there.
-    """
+    """Makes a function a metric, under its own name; the arguments are the attributes of `Metric`."""
 
     def register(compute: _Compute) -> _Compute:
         name = compute.__name__
@@ -96,31 +96,31 @@ def metric(
 @metric("plain mean of the classes' precision, over the classes that are true or predicted somewhere; [0, 1]")
 def macro_precision(answers: Answers) -> float:
     """Each class counts the same."""
-    return answers.report.macro_precision
+    return answers.macro.precision
 
 
 @metric("plain mean of the classes' recall, over the classes that are true or predicted somewhere; [0, 1]")
 def macro_recall(answers: Answers) -> float:
     """Each class counts the same."""
-    return answers.report.macro_recall
+    return answers.macro.recall
 
 
 @metric("mean of the classes' precision weighted by support; [0, 1]")
 def weighted_precision(answers: Answers) -> float:
     """Each image counts the same."""
-    return answers.report.weighted_precision
+    return answers.weighted.precision
 
 
 @metric("mean of the classes' recall weighted by support, which is the accuracy; [0, 1]")
 def weighted_recall(answers: Answers) -> float:
     """Each image counts the same."""
-    return answers.report.weighted_recall
+    return answers.weighted.recall
 
 
 @metric("mean of the classes' F1 weighted by support; [0, 1]")
 def weighted_f1(answers: Answers) -> float:
     """Each image counts the same."""
-    return answers.report.weighted_f1
+    return answers.weighted.f1
 
 
 @metric(
@@ -205,34 +205,32 @@ def accuracy_of_first(labels: NDArray[np.int64], probabilities: NDArray[np.float
     return float((rank < k).mean())
 
 
-def class_report(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: tuple[str, ...]) -> ClassReport:
-    """Precision, recall and F1 per class and their means; 0 where a ratio is 0 / 0.
+def class_metrics(predictions: Predictions) -> dict[str, ClassMetrics]:
+    """Precision, recall and F1 of each class, by its name; 0 where a ratio is 0 / 0."""
+    from sklearn.metrics import precision_recall_fscore_support as score
+
+    every = np.arange(len(predictions.classes))
+    scores = score(predictions.labels, predictions.predicted, labels=every, zero_division=0)
+    return {
+        name: ClassMetrics(precision=float(p), recall=float(r), f1=float(f), support=int(n))
+        for name, p, r, f, n in zip(predictions.classes, *scores, strict=True)
+    }
+
+
+def mean_scores(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], average: Literal["macro", "weighted"]
+) -> MeanScores:
+    """Means over the classes that are true or predicted somewhere; 0 where a ratio is 0 / 0.
 
     Args:
         labels: true class numbers, shape (N,).
         predicted: predicted class numbers, shape (N,).
-        classes: C names.
-
-    Returns:
-        One entry per class, and means over the classes that are true or predicted somewhere.
+        average: whether each class counts the same, or each image.
     """
     from sklearn.metrics import precision_recall_fscore_support as score
 
-    every = np.arange(len(classes))
-    rows = zip(classes, *score(labels, predicted, labels=every, zero_division=0), strict=True)
-    macro = score(labels, predicted, average="macro", zero_division=0)
-    weighted = score(labels, predicted, average="weighted", zero_division=0)
-    return ClassReport(
-        per_class={
-            name: ClassMetrics(precision=float(p), recall=float(r), f1=float(f), support=int(n))
-            for name, p, r, f, n in rows
-        },
-        macro_precision=float(macro[0]),
-        macro_recall=float(macro[1]),
-        weighted_precision=float(weighted[0]),
-        weighted_recall=float(weighted[1]),
-        weighted_f1=float(weighted[2]),
-    )
+    precision, recall, f1, _ = score(labels, predicted, average=average, zero_division=0)
+    return MeanScores(float(precision), float(recall), float(f1))
 
 
 def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetrics:
@@ -245,8 +243,7 @@ def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetri
     """
     counts = confusion(coarsened.labels, coarsened.predicted, len(coarsened.classes))
     accuracy, f1 = bootstrap_confusion(counts, samples, seed)
-    report = class_report(coarsened.labels, coarsened.predicted, coarsened.classes)
-    return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=report.per_class)
+    return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=class_metrics(coarsened))
 
 
 def slice_metrics(
@@ -304,7 +301,7 @@ def measure(
         low_confidence_threshold=settings.low_confidence,
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
-        per_class=answers.report.per_class,
+        per_class=answers.per_class,
         slices=slice_metrics(test.index, test.correct, samples, seed),
         groups=None if groups is None else group_metrics(groups, samples, seed),
     )

@@ -184,11 +184,7 @@ def slice_masks(index: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 
 def _sum_groups(probabilities: NDArray[np.float32], number: NDArray[np.int64], groups: int) -> NDArray[np.float32]:
-    """Probabilities of groups.
-
-    Returns:
-        Shape (N, groups).
-    """
+    """Probabilities of groups, shape (N, groups)."""
     out = np.zeros((len(probabilities), groups), dtype=np.float64)
     for column, group in enumerate(number):
         out[:, group] += probabilities[:, column]

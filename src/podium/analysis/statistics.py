@@ -128,6 +128,11 @@ def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_righ
     )
 
 
+def percent(interval: Interval) -> str:
+    """A rate and its interval for people: `91.2% [88.0–94.1]`."""
+    return f"{interval.value:.1%} [{100 * interval.low:.1f}–{100 * interval.high:.1f}]"
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Confidence and accuracy by confidence bin; bin m of M holds confidences in ((m-1)/M, m/M].

@@ -148,7 +148,7 @@ def _build_data_docs(layout: Layout, settings: Validate, seed: int) -> None:
 
     from podium.curation.expectations import validator
 
-    page = validator.write_data_docs(facts, settings, layout.work / "data-docs")
+    page = validator.write_data_docs(facts, settings, layout.data_docs)
     print(f"Data Docs: {page.relative_to(layout.root)}")
     print(
         "They load their styles from the network and show plainer without one; "

@@ -88,6 +88,8 @@ class Layout:
         self.downloads = self.work / "downloads"
         # Archives that fetch unpacked, a folder each under its digest, which is checked before it is used again.
         self.unpacked = self.work / "unpacked"
+        # Great Expectations' own pages of the dataset.
+        self.data_docs = self.work / "data-docs"
 
     def code(self, stage: str) -> Path:
         """What computes a stage's results: modules with digests, libraries with versions; written by code."""

@@ -185,13 +185,12 @@ def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
-    from podium.analysis.statistics import confusion, reliability
+    from podium.analysis.statistics import confusion, percent, reliability
     from podium.report import plots
-    from podium.report.figure import make_labels
 
-    labels = make_labels(predictions.classes)
+    labels = plots.make_labels(predictions.classes)
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
-    title = f"{metrics.model}: confusion, accuracy {plots.percent(metrics.accuracy)}"
+    title = f"{metrics.model}: confusion, accuracy {percent(metrics.accuracy)}"
     plots.confusion_matrix(folder / CONFUSION_MATRIX, counts, labels, title)
     plots.per_class_accuracy(folder / PER_CLASS_ACCURACY, metrics, labels)
     found = reliability(predictions.confidence, predictions.correct, bins)
@@ -236,7 +235,7 @@ def _write_report(folder: Path, metrics: Metrics, predictions: Predictions, hist
 
 def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
     """One line with what a person wants to know at once."""
-    from podium.report.plots import percent
+    from podium.analysis.statistics import percent
 
     print(
         f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "

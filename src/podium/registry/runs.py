@@ -16,7 +16,7 @@ from podium.records.evaluation import Interval
 from podium.records.training import EpochResult, TuningResult
 from podium.registry.run_writer import PARENT, RunWriter, outer_run, run_tags
 from podium.report.results import ModelResults, Results, read_table
-from podium.report.studies import draw_model_study
+from podium.report.studies import draw_study, read_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,7 +250,7 @@ def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_i
         return
     writer.client.log_artifacts(run_id, str(results.layout.tuning(model.name)), "reports")
     with tempfile.TemporaryDirectory() as folder:
-        draw_model_study(results, model, Path(folder))
+        draw_study(read_study(results, model), Path(folder))
         writer.client.log_artifacts(run_id, folder, "plots")
 
 

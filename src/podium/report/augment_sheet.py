@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from podium.config.train import Augment
 if TYPE_CHECKING:
     from podium.data.augment.parameters import Augmentation
     from podium.data.shards import PreparedSplit
-    from podium.report.figure import Labels
+    from podium.report.plots import Labels
 
 VERSIONS = 8
 _MEAN = (0.485, 0.456, 0.406)  # of what is erased
@@ -101,13 +101,24 @@ class _Page:
         return self.left + column * (self.side + _GAP), self.above + row * (self.side + self.below + _GAP)
 
 
+class _Text(NamedTuple):
+    """A text on the page: where its top is in pixels from the top left, and its look."""
+
+    x: float
+    y: float
+    text: str
+    size: float
+    align: Literal["left", "center", "right"] = "center"
+    colour: str = "#5f6b76"
+
+
 def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
     """Writes the picture, pixel by pixel, so that nothing is resampled by drawing."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from podium.report.figure import make_labels
+    from podium.report.plots import make_labels
 
     labels = make_labels(sorted(set(sheet.labels)))
     images = _at_a_legible_size(sheet.pixels)
@@ -122,9 +133,8 @@ def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
         figure = Figure(figsize=(page.width / _DPI, page.height / _DPI), dpi=_DPI)
         FigureCanvasAgg(figure)
         figure.figimage(_mosaic(images, page))
-        for text in (*_headings(lines, page), *_row_names(sheet, page, labels), *_shares(sheet, page, labels)):
-            x, y = text.x / page.width, 1 - text.y / page.height
-            figure.text(x, y, text.text, fontsize=text.size, ha=text.align, va="top", color=text.colour)
+        for x, y, text, size, align, colour in _texts("\n".join(lines), sheet, page, labels):
+            figure.text(x / page.width, 1 - y / page.height, text, fontsize=size, ha=align, va="top", color=colour)
         figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
 
 
@@ -137,37 +147,16 @@ def _mosaic(images: NDArray[np.uint8], page: _Page) -> NDArray[np.uint8]:
     return canvas
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A text on the page: where its top is in pixels from the top left, and its look."""
-
-    x: float
-    y: float
-    text: str
-    size: float
-    align: Literal["left", "center", "right"] = "center"
-    colour: str = "#5f6b76"
-
-
-def _headings(lines: list[str], page: _Page) -> Iterator[_Text]:
-    """The title, and above each column its number or `original`."""
-    yield _Text(_MARGIN, _MARGIN, "\n".join(lines), 11, "left", "black")
+def _texts(title: str, sheet: Sheet, page: _Page, labels: "Labels") -> Iterator[_Text]:
+    """The title, each column's number or `original`, each row's class, and what mixed images are learned as."""
+    yield _Text(_MARGIN, _MARGIN, title, 11, "left", "black")
     for column in range(page.columns):
         x, y = page.place(0, column)
         yield _Text(x + page.side / 2, y - _LINE - 4, str(column) if column else "original", 8)
-
-
-def _row_names(sheet: Sheet, page: _Page, labels: "Labels") -> Iterator[_Text]:
-    """The class of each row, left of it."""
-    for row, label in enumerate(sheet.labels):
+    room = page.side // 6 - 5  # characters of a name
+    for row, (label, versions) in enumerate(zip(sheet.labels, sheet.shares, strict=True)):
         x, y = page.place(row, 0)
         yield _Text(x - _GAP, y + page.side / 2 - 7, labels.label(label), 9, "right", "black")
-
-
-def _shares(sheet: Sheet, page: _Page, labels: "Labels") -> Iterator[_Text]:
-    """What mixed images are learned as, below each; shares below half a percent are left out."""
-    room = page.side // 6 - 5  # characters of a name
-    for row, versions in enumerate(sheet.shares):
         for column, shares in enumerate(versions, start=1):
             x, y = page.place(row, column)
             names = {label: textwrap.shorten(labels.label(label), room, placeholder="…") for label in shares}

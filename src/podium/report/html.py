@@ -4,8 +4,7 @@ Everything on the page comes from files of earlier stages and from `.podium/time
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,13 @@ from podium.core.layout import (
     MISTAKE_PICTURES,
     MISTAKES,
     RELIABILITY,
-    Layout,
 )
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
 from podium.report.pages import inlined, rendered, with_latin
-from podium.report.results import ModelResults, Results, git_commit, read_table
-from podium.report.studies import read_studies, setting_text
+from podium.report.results import Results, git_commit, read_table
+from podium.report.studies import inlined_plots, read_study, setting_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,49 +35,10 @@ PLOTS = {
     RELIABILITY: "Calibration",
 }
 REJECTED_SHOWN = 12
+TRIALS_SHOWN = 8  # of each study
 GROUPS_SHOWN = 4  # in a sentence
 _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An inlined PNG."""
-
-    title: str
-    uri: str
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrongly named test image; `confidence` in [0, 1]."""
-
-    uri: str
-    path: str
-    label: str
-    predicted: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class ModelPart:
-    """What the page shows of one model beyond its records."""
-
-    model: ModelResults
-    won: bool
-    pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The common scale of the leaderboard's intervals; `x` maps a rate to 0..100."""
-
-    low: float
-    high: float
-
-    def x(self, rate: float) -> float:
-        """Position of a rate, in per cent of the axis, 0 to 100."""
-        return round(100 * (rate - self.low) / (self.high - self.low), 2)
 
 
 def is_current(path: Path, files: str) -> bool:
@@ -104,13 +63,7 @@ def render_report(results: Results) -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    ours: dict[str, Callable[..., Any]] = {
-        "with_latin": with_latin,
-        "models_by_value": models_by_value,
-        "remedy": remedy,
-    }
-    filters = {**FILTERS, **ours}
-    return rendered("podium.report", ".", "report.html.j2", filters, _view(results))
+    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results))
 
 
 def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
@@ -151,9 +104,11 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
 def _view(results: Results) -> dict[str, Any]:
     """Everything the template names."""
     from podium.analysis.predictions import SLICES
+    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     layout = results.layout
     known = [name for name in SLICES if any(name in c.metrics.slices for c in results.models)]
+    studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
     return {
         "mark": _MARK.format(results.files),
@@ -162,14 +117,15 @@ def _view(results: Results) -> dict[str, Any]:
         "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
-        "axis": _axis([row.accuracy for row in results.leaderboard.rows]),
-        "parts": [_part(layout, c, c is results.winner) for c in results.models],
+        "x": _scale([row.accuracy for row in results.leaderboard.rows]),
+        "pictures": {model.name: _pictures(layout.evaluation(model.name)) for model in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
-        "studies": read_studies(results),
-        "mistakes": _mistakes(layout, results.winner.name),
+        "studies": [(study, inlined_plots(study)) for study in studies],
+        "trials_shown": TRIALS_SHOWN,
+        "mistakes": _mistakes(layout.evaluation(results.winner.name)),
         "profile": Profile.read(layout.profile),
-        "duplicates": Counter(_manifest(layout)["duplicate_kind"]),
+        "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
         "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
         "not_passed": sum(not r.success for r in results.validation.results),
         "verdicts": {r.id: _verdict(r) for r in results.validation.results},
@@ -180,33 +136,23 @@ def _view(results: Results) -> dict[str, Any]:
     }
 
 
-def _part(layout: Layout, model: ModelResults, won: bool) -> ModelPart:
-    """A model with those of its plots that evaluation drew."""
-    folder = layout.evaluation(model.name)
-    pictures = [Picture(title, _inline(folder / name)) for name, title in PLOTS.items() if (folder / name).is_file()]
-    return ModelPart(model, won, tuple(pictures))
+def _pictures(folder: Path) -> dict[str, str]:
+    """Those of a model's plots that evaluation drew, as addresses by title."""
+    return {title: _inline(folder / name) for name, title in PLOTS.items() if (folder / name).is_file()}
 
 
-def _mistakes(layout: Layout, model: str) -> list[Mistake]:
-    """The model's worst mistakes with their pictures."""
-    folder = layout.evaluation(model)
-    return [
-        Mistake(
-            uri=_inline(folder / MISTAKE_PICTURES / row["file"]),
-            path=row["path"],
-            label=row["label"],
-            predicted=row["predicted"],
-            confidence=float(row["confidence"]),
-        )
-        for row in read_table(folder / MISTAKES).to_dict("records")
-    ]
+def _mistakes(folder: Path) -> list[dict[Hashable, Any]]:
+    """The rows of a model's worst mistakes, each with its picture's address."""
+    rows = read_table(folder / MISTAKES).to_dict("records")
+    return [row | {"uri": _inline(folder / MISTAKE_PICTURES / row["file"])} for row in rows]
 
 
-def _axis(intervals: Sequence[Interval]) -> Axis:
-    """A scale with a little air around all intervals, never of zero width."""
+def _scale(intervals: Sequence[Interval]) -> Callable[[float], float]:
+    """The common scale of the leaderboard: from a rate to per cent of it, with a little air around all intervals."""
     low, high = min(i.low for i in intervals), max(i.high for i in intervals)
     air = max(0.01, 0.08 * (high - low))
-    return Axis(low - air, high + air)
+    low, high = low - air, high + air
+    return lambda rate: round(100 * (rate - low) / (high - low), 2)
 
 
 def _verdict(result: ExpectationResult) -> str:
@@ -217,12 +163,6 @@ def _verdict(result: ExpectationResult) -> str:
 def _inline(path: Path) -> str:
     """A PNG as an address that holds the picture itself."""
     return inlined(path.read_bytes(), "png")
-
-
-def _manifest(layout: Layout) -> "pd.DataFrame":
-    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
-
-    return read_manifest(layout.manifest, PREPARED_COLUMNS)
 
 
 def share(rate: float) -> str:
@@ -263,7 +203,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-FILTERS: Mapping[str, Callable[[Any], str]] = {
-    form.__name__: form for form in (share, between, count, compact, size, milliseconds, number, setting_text)
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    form.__name__: form
+    for form in (
+        *(share, between, count, compact, size, milliseconds, number, setting_text),
+        *(with_latin, models_by_value, remedy),
+    )
 }
-"""Numbers as a person writes them, by the names they have in the template."""
+"""What the template writes numbers, names and differences with, by the names they have in it."""

@@ -23,29 +23,9 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-TRIALS_SHOWN = 8
 LOSS = "validation loss (nats)"
 _MOST_NAMED = 8  # trials in a legend; more are lines without names
 _DPI = 130
-
-
-@dataclass(frozen=True)
-class StudyTables:
-    """A study as its files tell it.
-
-    Attributes:
-        model: name for the titles.
-        trials: `number state val_loss val_accuracy epochs` and one column a searched key.
-        history: `trial epoch val_loss`, one row an epoch of a trial.
-        spans: what was searched, by key.
-        chosen: number of the best trial.
-    """
-
-    model: str
-    trials: "pd.DataFrame"
-    history: "pd.DataFrame"
-    spans: Mapping[str, Span]
-    chosen: int
 
 
 @dataclass(frozen=True)
@@ -62,47 +42,78 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class StudyPart:
-    """The study of one model.
+class Study:
+    """A study as its files tell it.
 
     Attributes:
-        name: of the model.
+        model: name for the titles.
         tuning: what was chosen and what it cost.
-        keys: searched keys, in the order of a trial's values.
-        trials: the best first, at most `TRIALS_SHOWN`.
-        more: trials that are not shown.
-        doubts: sentences about chosen values at an end of their range.
-        pictures: inlined PNGs with what they show.
+        trials: `number state val_loss val_accuracy epochs` and one column a searched key.
+        history: `trial epoch val_loss`, one row an epoch of a trial.
+        spans: what was searched, by key, in the order of a trial's values.
     """
 
-    name: str
+    model: str
     tuning: TuningResult
-    keys: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    more: int
-    doubts: tuple[str, ...]
-    pictures: tuple[tuple[str, str], ...]
+    trials: "pd.DataFrame"
+    history: "pd.DataFrame"
+    spans: Mapping[str, Span]
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The best trials first; those without a loss last."""
+        trials = [
+            Trial(
+                number=int(row["number"]),
+                state=str(row["state"]),
+                values=tuple(setting_text(row[key]) for key in self.spans),
+                epochs=int(row["epochs"]),
+                val_loss=_number(row["val_loss"]),
+                val_accuracy=_number(row["val_accuracy"]),
+                best=int(row["number"]) == self.tuning.trial,
+            )
+            for row in self.trials.to_dict("records")
+        ]
+        no_loss = float("inf")
+        trials.sort(key=lambda t: (not t.best, t.state != "finished", no_loss if t.val_loss is None else t.val_loss))
+        return trials
+
+    @property
+    def doubts(self) -> list[str]:
+        """A sentence for each chosen value at an end of its range."""
+        doubts = []
+        for key in self.tuning.at_the_edge:
+            span = self.spans[key]
+            searched = f" ({setting_text(span.low)} to {setting_text(span.high)})" if isinstance(span, Range) else ""
+            doubts.append(
+                f"The best {key}, {setting_text(self.tuning.parameters[key])}, lies at an end of what was "
+                f"searched{searched}: a better value may lie beyond."
+            )
+        return doubts
 
 
-def read_studies(results: Results) -> list[StudyPart]:
-    """The studies as the page shows them, best model first.
+def read_study(results: Results, model: ModelResults) -> Study:
+    """A model's study as its files tell it.
 
     Raises:
-        DataError: a file of a study is missing, or it is of another search than params.yaml asks for.
+        DataError: a file of the study is missing, or it is of another search than params.yaml asks for.
     """
-    return [_part(results, model) for model in results.models]
+    tuning, spans = model.tuning, results.params.search(model.name)
+    folder = results.layout.tuning(model.name)
+    if spans.keys() != tuning.parameters.keys() or not all(spans[k].holds(v) for k, v in tuning.parameters.items()):
+        raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
+    sorted_spans = {key: spans[key] for key in sorted(spans)}
+    return Study(model.name, tuning, read_table(folder / TRIALS), read_table(folder / HISTORY), sorted_spans)
 
 
-def draw_model_study(results: Results, model: ModelResults, folder: Path) -> dict[str, Path]:
-    """Draws the plots of a model's study, as `draw_study` does.
-
-    Raises:
-        DataError: as in `read_studies`.
-    """
-    return draw_study(_tables(results, model), folder)
+def inlined_plots(study: Study) -> dict[str, str]:
+    """The plots of a study as addresses of PNGs, by what they show."""
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = draw_study(study, Path(folder))
+        return {title: inlined(path.read_bytes(), "png") for title, path in drawn.items()}
 
 
-def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
+def draw_study(study: Study, folder: Path) -> dict[str, Path]:
     """Draws the plots of a study with Optuna.
 
     Returns:
@@ -112,7 +123,7 @@ def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
     from optuna.exceptions import ExperimentalWarning
     from optuna.visualization import matplotlib as plots
 
-    keys = len(tables.spans)
+    keys = len(study.spans)
     shown = [
         ("Course of the study", "course.png", (6.4, 3.6), partial(plots.plot_optimization_history, target_name=LOSS)),
         ("Loss by epoch", "epochs.png", (6.4, 3.6), plots.plot_intermediate_values),
@@ -130,14 +141,14 @@ def draw_study(tables: StudyTables, folder: Path) -> dict[str, Path]:
         warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # axes of no width: a single trial
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
-        study = to_optuna(tables)
+        copy = to_optuna(study)
         for title, name, size, plot in shown:
             drawn[title] = folder / name
-            _save(drawn[title], plot(study), size, f"{tables.model}: {title.lower()}")
+            _save(drawn[title], plot(copy), size, f"{study.model}: {title.lower()}")
     return drawn
 
 
-def to_optuna(tables: StudyTables) -> "optuna.Study":
+def to_optuna(study: Study) -> "optuna.Study":
     """The study in Optuna's memory, for what Optuna can show of it."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -148,24 +159,24 @@ def to_optuna(tables: StudyTables) -> "optuna.Study":
         key: CategoricalDistribution(span.choices)
         if isinstance(span, Choices)
         else FloatDistribution(span.low, span.high, log=span.log)
-        for key, span in tables.spans.items()
+        for key, span in study.spans.items()
     }
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(study_name=tables.model)
-    for row in tables.trials.sort_values("number").to_dict("records"):
-        epochs = tables.history[tables.history["trial"] == row["number"]]
-        study.add_trial(
+    copy = optuna.create_study(study_name=study.model)
+    for row in study.trials.sort_values("number").to_dict("records"):
+        epochs = study.history[study.history["trial"] == row["number"]]
+        copy.add_trial(
             create_trial(
                 state=states[row["state"]],
                 value=float(row["val_loss"]) if row["state"] == "finished" else None,
-                params={key: _value(span, row[key]) for key, span in tables.spans.items()},
+                params={key: _value(span, row[key]) for key, span in study.spans.items()},
                 distributions=distributions,
                 intermediate_values={
                     int(epoch): float(loss) for epoch, loss in zip(epochs["epoch"], epochs["val_loss"], strict=True)
                 },
             )
         )
-    return study
+    return copy
 
 
 def _value(span: Span, cell: Any) -> Value:
@@ -209,70 +220,6 @@ def _save(path: Path, drawn: Any, size: tuple[float, float], title: str) -> None
     figure.set_size_inches(size)
     figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
     pyplot.close(figure)
-
-
-def _part(results: Results, model: ModelResults) -> StudyPart:
-    """A model's study with its plots, drawn anew."""
-    tables = _tables(results, model)
-    trials = _trials(tables)
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = draw_model_study(results, model, Path(folder))
-        pictures = tuple((title, inlined(path.read_bytes(), "png")) for title, path in drawn.items())
-    return StudyPart(
-        name=model.name,
-        tuning=model.tuning,
-        keys=tuple(tables.spans),
-        trials=trials[:TRIALS_SHOWN],
-        more=max(0, len(trials) - TRIALS_SHOWN),
-        doubts=_doubts(model.tuning, tables),
-        pictures=pictures,
-    )
-
-
-def _tables(results: Results, model: ModelResults) -> StudyTables:
-    """A model's study as its files tell it, refused where they are of another search."""
-    tuning, spans = model.tuning, results.params.search(model.name)
-    folder = results.layout.tuning(model.name)
-    if spans.keys() != tuning.parameters.keys() or not all(spans[k].holds(v) for k, v in tuning.parameters.items()):
-        raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
-    return StudyTables(
-        model=model.name,
-        trials=read_table(folder / TRIALS),
-        history=read_table(folder / HISTORY),
-        spans={key: spans[key] for key in sorted(spans)},
-        chosen=tuning.trial,
-    )
-
-
-def _trials(tables: StudyTables) -> tuple[Trial, ...]:
-    """The best trials first; those without a loss last."""
-    trials = [
-        Trial(
-            number=int(row["number"]),
-            state=str(row["state"]),
-            values=tuple(setting_text(row[key]) for key in tables.spans),
-            epochs=int(row["epochs"]),
-            val_loss=_number(row["val_loss"]),
-            val_accuracy=_number(row["val_accuracy"]),
-            best=int(row["number"]) == tables.chosen,
-        )
-        for row in tables.trials.to_dict("records")
-    ]
-    trials.sort(key=lambda t: (not t.best, t.state != "finished", float("inf") if t.val_loss is None else t.val_loss))
-    return tuple(trials)
-
-
-def _doubts(tuning: TuningResult, tables: StudyTables) -> tuple[str, ...]:
-    """A sentence for each chosen value at an end of its range."""
-    doubts = []
-    for key in tuning.at_the_edge:
-        span = tables.spans[key]
-        searched = f" ({setting_text(span.low)} to {setting_text(span.high)})" if isinstance(span, Range) else ""
-        doubts.append(
-            f"The best {key}, {setting_text(tuning.parameters[key])}, lies at an end of what was searched{searched}: "
-            "a better value may lie beyond."
-        )
-    return tuple(doubts)
 
 
 def setting_text(value: bool | int | float | str) -> str:

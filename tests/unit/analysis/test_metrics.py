@@ -12,7 +12,16 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
 from podium.analysis.leaderboard import leaderboard_table, rank
-from podium.analysis.metrics import METRICS, Answers, accuracy_of_first, class_report, log_loss, measure, metric
+from podium.analysis.metrics import (
+    METRICS,
+    Answers,
+    accuracy_of_first,
+    class_metrics,
+    log_loss,
+    mean_scores,
+    measure,
+    metric,
+)
 from podium.analysis.predictions import sort_predictions
 from podium.config.judging import Evaluate
 from podium.records.evaluation import Leaderboard, Metrics, round_floats
@@ -89,7 +98,7 @@ def worst_recall():
 
     @metric("lowest recall of a class; [0, 1]", on_leaderboard=True)
     def worst_recall(answers: Answers) -> float:
-        return min(of_class.recall for of_class in answers.report.per_class.values())
+        return min(of_class.recall for of_class in answers.per_class.values())
 
     yield METRICS["worst_recall"]
     del METRICS["worst_recall"]
@@ -152,10 +161,10 @@ def test_first_of_equally_probable_classes_is_the_answer_in_accuracy_and_top_1()
 
 def test_a_class_that_never_occurs_is_zero_but_does_not_pull_the_macro_mean():
     truth, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
-    report = class_report(truth, predicted, CLASSES)
+    every = class_metrics(predictions(truth, np.eye(3, dtype=np.float32)[predicted]))
     macro = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
-    assert report.per_class["cherry"].support == 0
-    assert report.macro_precision == pytest.approx(macro[0]) == pytest.approx(0.75)
+    assert every["cherry"].support == 0
+    assert mean_scores(truth, predicted, "macro").precision == pytest.approx(macro[0]) == pytest.approx(0.75)
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,6 +1,7 @@
 """The studies on the page: what was spent, what was found, which ranges to doubt."""
 
 import warnings
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from podium.core.errors import DataError
 from podium.records.training import TuningResult
 from podium.report import html as report
 from podium.report.results import Results, read_results
-from podium.report.studies import StudyTables, draw_model_study, draw_study, read_studies, to_optuna
+from podium.report.studies import Study, draw_study, read_study, to_optuna
 from tests.unit.report.test_html import Page
 
 MODEL = "tiny_resnet"
@@ -25,8 +26,8 @@ def outcome_of(experiment) -> Results:
     return read_results(experiment.layout, load(experiment.layout.params))
 
 
-def part_of(outcome: Results):
-    return next(part for part in read_studies(outcome) if part.name == MODEL)
+def study_of(outcome: Results) -> Study:
+    return read_study(outcome, next(model for model in outcome.models if model.name == MODEL))
 
 
 def search_more(experiment, trials: int = 14) -> None:
@@ -81,8 +82,8 @@ def test_budget_share_given_up_best_values_and_doubts_are_told(experiment):
 
 def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(experiment):
     search_more(experiment, trials=6)
-    part = part_of(outcome_of(experiment))
-    assert [(trial.number, trial.state) for trial in part.trials] == [
+    found = study_of(outcome_of(experiment))
+    assert [(trial.number, trial.state) for trial in found.ranked] == [
         (0, "finished"),
         (5, "finished"),
         (2, "pruned"),
@@ -90,23 +91,20 @@ def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(exp
         (4, "pruned"),
         (1, "diverged"),
     ]
-    assert part.keys == ("attention", "train.augment.flip", "train.learning_rate")
-    assert part.trials[0].values == ("se", "False", "0.0003")
-    assert part.trials[-1].val_loss is None
+    assert tuple(found.spans) == ("attention", "train.augment.flip", "train.learning_rate")
+    assert found.ranked[0].values == ("se", "False", "0.0003")
+    assert found.ranked[-1].val_loss is None
 
 
 def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experiment, tmp_path):
-    outcome = outcome_of(experiment)
-    entry = next(c for c in outcome.models if c.name == MODEL)
-    assert [path.name for path in draw_model_study(outcome, entry, tmp_path).values()] == [
+    drawn = draw_study(study_of(outcome_of(experiment)), tmp_path)
+    assert [path.name for path in drawn.values()] == [
         "course.png",
         "epochs.png",
         "searched_keys.png",
     ]
     search_more(experiment)
-    outcome = outcome_of(experiment)
-    entry = next(c for c in outcome.models if c.name == MODEL)
-    drawn = draw_model_study(outcome, entry, tmp_path)
+    drawn = draw_study(study_of(outcome_of(experiment)), tmp_path)
     assert [path.name for path in drawn.values()] == [
         "course.png",
         "epochs.png",
@@ -121,7 +119,7 @@ def test_a_study_of_another_search_is_refused(experiment):
     raw["tune"]["search"] = {"train.weight_decay": {"low": 0.0, "high": 0.1}}
     experiment.layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.raises(DataError, match=r"another search than params\.yaml asks for: run `dvc repro`"):
-        read_studies(outcome_of(experiment))
+        study_of(outcome_of(experiment))
 
 
 RATE: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-1, log=True)}
@@ -134,7 +132,7 @@ MIXED: dict[str, Span] = {
 }
 
 
-def study(spans: dict[str, Span], states: str, loss: float = 1.0) -> StudyTables:
+def study(spans: dict[str, Span], states: str, loss: float = 1.0) -> Study:
     """A study of finished (f), pruned (p) and diverged (d) trials with losses around one."""
     random = np.random.default_rng(0)
     trials, history = [], []
@@ -145,7 +143,7 @@ def study(spans: dict[str, Span], states: str, loss: float = 1.0) -> StudyTables
         values = {key: value_of(span, random) for key, span in spans.items()}
         trials.append({"number": number, "state": state, "val_loss": min(losses, default=np.nan), **values})
         history += [{"trial": number, "epoch": e + 1, "val_loss": value} for e, value in enumerate(losses)]
-    return StudyTables("small", pd.DataFrame(trials), pd.DataFrame(history), spans, states.index("f"))
+    return Study("small", TuningResult.model_construct(), pd.DataFrame(trials), pd.DataFrame(history), spans)
 
 
 def value_of(span: Span, random: np.random.Generator) -> object:
@@ -191,7 +189,7 @@ def test_other_losses_show_in_every_plot(tmp_path):
     tables = study(MIXED, "fffp")
     moved = tables.trials.assign(val_loss=tables.trials["val_loss"].iloc[::-1].to_numpy())
     later = tables.history.assign(val_loss=tables.history["val_loss"] * 2)
-    further = StudyTables(tables.model, moved.fillna(1.0), later, tables.spans, tables.chosen)
+    further = replace(tables, trials=moved.fillna(1.0), history=later)
     pictures = []
     for name, one in [("a", tables), ("b", further)]:
         (tmp_path / name).mkdir()
@@ -202,5 +200,5 @@ def test_other_losses_show_in_every_plot(tmp_path):
 def test_choices_that_a_table_gives_back_as_text_are_found():
     """A column of true, false and words comes back from a CSV file as words."""
     tables = study({"key": Choices(choices=(True, False, 3))}, "ffff")
-    as_text = StudyTables("small", tables.trials.astype({"key": str}), tables.history, tables.spans, 0)
+    as_text = replace(tables, trials=tables.trials.astype({"key": str}))
     assert [t.params for t in to_optuna(as_text).trials] == [t.params for t in to_optuna(tables).trials]
