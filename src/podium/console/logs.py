@@ -20,12 +20,7 @@ class _Lines(logging.Handler):
 
 
 def set_up_logging(*, verbose: bool = False, quiet: bool = False) -> None:
-    """Shows what the package says: notices by default, details when verbose, warnings alone when quiet.
-
-    Args:
-        verbose: also details.
-        quiet: warnings and errors alone; wins over `verbose`.
-    """
+    """Shows what the package says: notices by default, details when verbose; when quiet, warnings alone."""
     if verbose or quiet:
         os.environ[LEVEL] = "WARNING" if quiet else "DEBUG"
     logger = logging.getLogger("podium")

@@ -21,7 +21,7 @@ LINE_SHARE = 0.05  # of the time so far: an hour of work writes about 80 lines, 
 def show_progress(
     task: str, total: int | None, *, unit: Unit = "images", done: int = 0, transient: bool = False
 ) -> Iterator[Advance]:
-    """Shows progress on standard output while the block runs.
+    """Shows progress on standard output while the block runs, which gets a function to call with the units just done.
 
     Args:
         task: what is being done, a few words.
@@ -29,9 +29,6 @@ def show_progress(
         unit: what is counted; bytes are shown as kB, MB, ... and with their speed.
         done: units done before.
         transient: the bar vanishes at the end, for work whose results are printed as lines of their own.
-
-    Yields:
-        A function to call with the number of units just done.
     """
     if not sys.stdout.isatty():
         yield _Lines(task, total, unit, done).advance

@@ -37,11 +37,7 @@ def silence_telemetry() -> None:
 
 
 def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None) -> int:
-    """Runs a stage's `main(params, layout)` or `main(params, layout, model)` from the project's root.
-
-    Args:
-        main: the stage; it takes `model` when the stage runs once per model.
-        arguments: the command line without the program's name; `sys.argv` by default.
+    """Runs a stage's `main(params, layout)` from the project's root, `main(params, layout, model)` once per model.
 
     Returns:
         0 done, 1 refused or failed (one line on stderr), 130 interrupted; wrong usage exits with 2.
@@ -74,13 +70,10 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
 
 
 def operating_system_said(error: OSError) -> int:
-    """Full disks and missing rights are the user's to mend; anything else is ours and keeps its traceback.
-
-    Returns:
-        1, the exit code, after one line on stderr.
+    """Full disks and missing rights are the user's to mend: one line on stderr, exit code 1.
 
     Raises:
-        OSError: `error` itself, where it is ours.
+        OSError: anything else is ours and keeps its traceback.
     """
     try:
         raise_if_full(error, Path(error.filename or "the output"))

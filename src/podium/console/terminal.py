@@ -24,10 +24,7 @@ def console() -> Console:
 
 
 def project() -> Layout:
-    """The project around the working directory, with MLflow told to be quiet.
-
-    Returns:
-        Paths below the nearest parent folder that has `params.yaml` and `dvc.yaml`.
+    """The project around the working directory: the nearest folder with `params.yaml` and `dvc.yaml`. Quiets MLflow.
 
     Raises:
         DataError: there is none.
@@ -42,13 +39,7 @@ def project() -> Layout:
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:
-    """An empty table in the one style of this command.
-
-    Args:
-        *columns: headings.
-        right: those with numbers, aligned right.
-        fold: those with sentences, which may take several lines; all others are kept on one.
-    """
+    """An empty table in the one style of this command: numbers `right`, sentences of several lines `fold`."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         made.add_column(

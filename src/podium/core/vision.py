@@ -18,11 +18,7 @@ _SCHEMAS = (
 
 
 def _declare_missing_operators() -> object:
-    """Declares the operators where no build of torchvision for this torch can bring its own.
-
-    Returns:
-        What must be kept: the declarations live as long as it does.
-    """
+    """Declares what no build of torchvision for this torch can bring; lives as long as what is returned."""
     if importlib.util.find_spec("torchvision") is None or torch.version.cuda or torch.version.hip:
         return None
     make: Callable[[str, str], Any] = torch.library.Library

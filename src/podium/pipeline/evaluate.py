@@ -99,11 +99,7 @@ def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
 
 
 def mistake_table(predictions: Predictions, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """What `mistakes.csv` says about the mistakes in some rows.
-
-    Returns:
-        `path label predicted confidence file`; `file` is unique, also where case is ignored.
-    """
+    """`mistakes.csv`: `path label predicted confidence file`, the last one unique also where case is ignored."""
     index = predictions.index.iloc[rows].reset_index(drop=True)
     table = index[["path", "label"]].assign(
         predicted=[predictions.classes[number] for number in predictions.predicted[rows]],
