@@ -7,13 +7,12 @@ folder below is the class, and everything nested in it belongs to it. Works on n
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
 from podium.sources.names import is_litter, reason_to_skip
-from podium.sources.source import SourceImage
+from podium.sources.source import SourceImage, Usable, in_order
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -25,14 +24,6 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 _NO_CLASS = "lies in no class folder"
-
-
-@dataclass(frozen=True)
-class Arranged:
-    """Images sorted by path, and what was left out, sorted by path."""
-
-    images: tuple[SourceImage, ...]
-    skipped: tuple[SkippedFile, ...]
 
 
 class _Tree:
@@ -74,9 +65,7 @@ class _Tree:
         return any(self.images_in(child) for child in self.children(folder))
 
 
-def arrange(
-    source: str, files: Iterable[str], folders: Iterable[str], left_out: Iterable[SkippedFile] = ()
-) -> Arranged:
+def arrange(source: str, files: Iterable[str], folders: Iterable[str], left_out: Iterable[SkippedFile] = ()) -> Usable:
     """Sorts a source's files into classes and splits by their folders.
 
     Args:
@@ -86,7 +75,7 @@ def arrange(
         left_out: what was found unusable before.
 
     Returns:
-        The images with label and split, and the files left out with a reason.
+        The images with label and split, and the files left out, both sorted by path.
 
     Raises:
         DataError: there are no images or no class folders, a class folder is empty, or a folder could be a split as
@@ -115,7 +104,7 @@ def arrange(
         else:
             skipped.append(SkippedFile(path=path, reason=placed))  # a choice, no damage: it does not count as rejected
     _check_classes(source, tree, splits, {image.label for image in images})
-    return Arranged(tuple(images), tuple(sorted(skipped, key=lambda s: (s.path, s.reason))))
+    return Usable(tuple(images), in_order(skipped))
 
 
 def _splits(source: str, tree: _Tree) -> dict[str, str]:

@@ -37,7 +37,7 @@ from podium.sources.locations import record_location
 from podium.sources.openimages import open_openimages
 from podium.sources.selection import assign_groups, limit_images, map_labels, refuse_similar_labels
 from podium.sources.snapshot import open_snapshot
-from podium.sources.source import Origin, Part, Source, SourceImage
+from podium.sources.source import Origin, Part, Source, SourceImage, in_order
 from podium.sources.table import open_table
 
 SOURCES: Final[Mapping[type[Single], Callable[[Layout, Any, Fetch], Source]]] = {
@@ -194,7 +194,7 @@ def prepare_part(part: Part) -> Part:
             f"{part.origin.name}: no image of class {lost[0]!r} can be had (first: {first.path!r}: {first.reason}): "
             "correct the source or leave the class out"
         )
-    return replace(part, images=ready.images, skipped=_in_order([*part.skipped, *ready.skipped]))
+    return replace(part, images=ready.images, skipped=in_order([*part.skipped, *ready.skipped]))
 
 
 def describe_sources(parts: Sequence[Part]) -> Sources:
@@ -262,8 +262,3 @@ def _origin_label(part: Part, image: SourceImage) -> str:
 def _sorted(theirs: Mapping[str, set[str]]) -> dict[str, list[str]]:
     """Names of the sources' classes by our label, as lists in one order, for JSON."""
     return {label: sorted(names) for label, names in sorted(theirs.items())}
-
-
-def _in_order(skipped: Sequence[SkippedFile]) -> tuple[SkippedFile, ...]:
-    """By path, then by reason."""
-    return tuple(sorted(skipped, key=lambda file: (file.path, file.reason)))

@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-from podium.sources.source import WHOLE, Box
+from podium.sources.source import WHOLE, Box, Unusable
 
 _ORIENTATION: Final = 0x0112  # EXIF tag
 _ON_ITS_SIDE: Final = (5, 6, 7, 8)
@@ -29,9 +29,16 @@ _HEADER_ERRORS: Final = (
 )
 
 
-def read_upright_size(file: Path) -> tuple[int, int] | None:
-    """Width and height of a photograph in pixels, after EXIF orientation; None where there is no telling."""
-    return header[0] if (header := _header(file)) else None
+def read_upright_size(file: Path) -> tuple[int, int]:
+    """Width and height of a photograph in pixels, after EXIF orientation.
+
+    Raises:
+        Unusable: there is no telling.
+    """
+    header = _header(file)
+    if header is None:
+        raise Unusable("its size cannot be read, and its box is in pixels: is it a photograph?")
+    return header[0]
 
 
 def read_orientation(file: Path) -> int:

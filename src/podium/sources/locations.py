@@ -5,17 +5,19 @@ How messages and records speak of either; none of them holds a secret.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 
 WEB: Final = ("http", "https")
+_SIGNED_IN: Final = re.compile(r"(?<=://)[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,7 @@ class Remote:
 
 def without_secrets(location: str) -> str:
     """An address without user name, password, query and fragment, all of which may hold secrets; paths as they are."""
-    if "://" not in location:
-        return location
-    parts = address(location)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    return re.split(r"[?#]", _SIGNED_IN.sub("", location), maxsplit=1)[0] if is_address(location) else location
 
 
 def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
@@ -90,6 +89,11 @@ def address(location: str, key: str = OF_DATASET.location) -> SplitResult:
 def is_address(location: str) -> bool:
     """Whether a location is a URL and not a path."""
     return "://" in location
+
+
+def is_web(location: str) -> bool:
+    """Whether a location is an http or https address."""
+    return location.casefold().startswith(("http://", "https://"))
 
 
 def local_path(layout: Layout, location: str, key: str = OF_DATASET.location) -> Path:

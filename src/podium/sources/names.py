@@ -41,8 +41,12 @@ def safe_member(archive: str, name: str) -> str:
     rule = broken_rule(name)
     if rule:
         raise DataError(f"{archive}: member {printable(name)!r} {rule}: {_REMEDY}")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    return unicodedata.normalize("NFC", "/".join(parts))
+    return normal_path(name)
+
+
+def normal_path(name: str) -> str:
+    """A path without empty parts and `.`, Unicode NFC; empty for the top."""
+    return unicodedata.normalize("NFC", "/".join(part for part in name.split("/") if part not in ("", ".")))
 
 
 def broken_rule(name: str) -> str:

@@ -7,6 +7,7 @@ Annotations are kept below the downloads and read as streams; photographs come w
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from podium.config.problems import nearest
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.download import download_many
 from podium.sources.image_headers import read_orientation, turn_box
 from podium.sources.locations import downloads_folder, is_address, watched_path
 from podium.sources.openimages_files import Subset, bucket_address, fetch_subsets, find_subsets, folder_name
@@ -29,43 +29,24 @@ from podium.sources.openimages_tables import (
     read_classes,
     read_photographs,
 )
-from podium.sources.source import Box, FileSource, Listing, Prepared, SourceImage
+from podium.sources.source import Box, DownloadedSource, FileSource, Listing, SourceImage, Usable, in_order
 
 _FLAGS: Final = ("is_occluded", "is_truncated", "is_group_of", "is_depiction", "is_inside")
 _HEX: Final = re.compile(r"[0-9a-f]{16}")
 
 
-class _Photographs(FileSource):
-    """Photographs of somebody's folder, or of `bucket`: those are downloaded to `folder` once they are chosen."""
+class _Photographs(DownloadedSource):
+    """Photographs of somebody's folder or of a bucket; boxes are drawn on the stored picture."""
 
-    def __init__(
-        self,
-        listing: Listing,
-        files: Mapping[str, Path],
-        fetch: Fetch,
-        *,
-        bucket: str | None,
-        folder: Path,
-    ) -> None:
-        super().__init__(listing, files)
-        self._bucket = bucket
-        self._folder = folder
-        self._fetch = fetch
+    def prepare(self, images: Sequence[SourceImage]) -> Usable:
+        """Downloads photographs and puts boxes on the upright one, as everywhere behind the sources.
 
-    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
-        """Downloads the photographs of some images and turns boxes with them; one that the bucket lacks is left out."""
-        paths = sorted({image.path for image in images})
-        gone = self._download(paths) if self._bucket is not None else {}
-        here = [image for image in images if image.path not in gone]
-        skipped = tuple(SkippedFile(path=path, reason=reason, image=True) for path, reason in gone.items())
-        return Prepared(_upright(here, self._files), skipped)
-
-    def _download(self, paths: Sequence[str]) -> dict[str, str]:
-        """Brings photographs here; returns a reason for each that the bucket lacks."""
-        names = {_file_name(path): path for path in paths}
-        addresses = ((name, f"{self._bucket}/{path}") for name, path in names.items())
-        refused = download_many(addresses, self._folder, self._fetch)
-        return {names[name]: reason for name, reason in refused.items()}
+        Annotators saw the stored picture without EXIF orientation; decoding follows it, so the box has to as well.
+        """
+        here, skipped = self.download(images)
+        orientation = cache(read_orientation)
+        upright = (replace(image, box=turn_box(image.box, orientation(self.files[image.path]))) for image in here)
+        return Usable(tuple(upright), tuple(skipped))
 
 
 def open_openimages(layout: Layout, dataset: OpenImagesDataset, fetch: Fetch) -> FileSource:
@@ -118,15 +99,14 @@ def read_openimages(dataset: OpenImagesDataset, fetch: Fetch, downloads: Path) -
         skipped += left_out
     _check_labels(images, dataset, subsets)
     images.sort(key=lambda image: image.key)
-    skipped.sort(key=lambda file: (file.path, file.reason))
-    listing = Listing(dataset.name or "openimages", None, tuple(images), tuple(skipped))
+    listing = Listing(dataset.name or "openimages", None, tuple(images), in_order(skipped))
     if not remote:
         files = {f"{s.name}/{p.name}": p for s in subsets for p in (s.files or {}).values()}
-        return _Photographs(listing, files, fetch, bucket=None, folder=kept)
+        return _Photographs(listing, files, {}, kept, fetch)
     bucket = bucket_address(dataset.images)
     folder = kept / folder_name(bucket)
     files = {image.path: folder / _file_name(image.path) for image in listing.images}
-    return _Photographs(listing, files, fetch, bucket=bucket, folder=folder)
+    return _Photographs(listing, files, {path: f"{bucket}/{path}" for path in files}, folder, fetch)
 
 
 def _read_subset(subset: Subset, dataset: OpenImagesDataset) -> tuple[list[SourceImage], list[SkippedFile]]:
@@ -250,12 +230,3 @@ def _file_name(path: str) -> str:
     """Where a photograph is kept: `train/0a/0a1b2c....jpg`, since a folder with a million files is slow."""
     subset, _, name = path.rpartition("/")
     return f"{subset}/{name[:2]}/{name}"
-
-
-def _upright(images: Sequence[SourceImage], files: Mapping[str, Path]) -> tuple[SourceImage, ...]:
-    """Images with their boxes on the upright photograph, as everywhere behind the sources.
-
-    Annotators saw the stored picture without EXIF orientation; decoding follows it, so the box has to as well.
-    """
-    orientations = {path: read_orientation(files[path]) for path in dict.fromkeys(image.path for image in images)}
-    return tuple(replace(image, box=turn_box(image.box, orientations[image.path])) for image in images)

@@ -18,7 +18,7 @@ from podium.data.manifest import RAW_COLUMNS
 from podium.records.base import Record
 from podium.records.fetch import SourceRecord, Sources
 from podium.sources.download import get_file
-from podium.sources.source import FileSource, Listing, Origin, Part, SourceImage, check_box
+from podium.sources.source import Box, FileSource, Listing, Origin, Part, SourceImage, check_box
 from podium.sources.unpacking import unpack
 
 ABOUT = "snapshot.json"
@@ -98,8 +98,6 @@ def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
     Raises:
         ValueError, KeyError: a column is missing, or a value cannot be what it should.
     """
-    left, top, right, bottom = (float(row[side]) for side in _BOX)
-    box = check_box((left, top, right, bottom), 1, 1)
     return SourceImage(
         path=row["path"],
         label=row["label"],
@@ -107,7 +105,7 @@ def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
         split=row["split"],
         source_label="" if row["source_label"] == row["label"] else row["source_label"],
         licence=row["licence"],
-        box=box,
+        box=check_box(Box(*(float(row[side]) for side in _BOX)), 1, 1),
         extras={name: _CONVERT[kind](row[name]) for name, kind in extras.items()},
     )
 

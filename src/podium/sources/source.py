@@ -5,13 +5,15 @@ snapshot and merge, which are made of others.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from podium.config.dataset import Fetch
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
+from podium.sources.download import download_many
 
 
 @dataclass(frozen=True)
@@ -32,29 +34,28 @@ class Box:
 WHOLE = Box()
 
 
-class BadBox(ValueError):
-    """A box that is no part of its photograph."""
+class PixelBox(Box):
+    """A box in pixels of its upright photograph, until the size of that is known."""
 
 
-def check_box(corners: tuple[float, float, float, float], width: float, height: float) -> Box:
-    """A box as fractions.
+class Unusable(ValueError):
+    """Why an image cannot be used: its box is no part of the photograph, its row says no label, ..."""
 
-    Args:
-        corners: left, top, right, bottom in units of `width` and `height`.
-        width: of the upright photograph.
-        height: likewise.
+
+def check_box(box: Box, width: float, height: float) -> Box:
+    """A box as fractions, of one in units of the upright photograph's `width` and `height`.
 
     Raises:
-        BadBox: it is inverted, empty, not finite, or reaches out of the photograph; the message says so.
+        Unusable: it is inverted, empty, not finite, or reaches out of the photograph; the message says so.
     """
-    left, top, right, bottom = corners
-    shown = ", ".join(f"{number:g}" for number in corners)
-    if not all(map(math.isfinite, corners)):
-        raise BadBox(f"box {shown} is not four finite numbers")
+    left, top, right, bottom = box.left, box.top, box.right, box.bottom
+    shown = f"box {left:g}, {top:g}, {right:g}, {bottom:g}"
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise Unusable(f"{shown} is not four finite numbers")
     if left >= right or top >= bottom:
-        raise BadBox(f"box {shown} is inverted or empty: it needs left < right and top < bottom")
+        raise Unusable(f"{shown} is inverted or empty: it needs left < right and top < bottom")
     if left < 0 or top < 0 or right > width or bottom > height:
-        raise BadBox(f"box {shown} reaches out of the photograph ({width:g} x {height:g})")
+        raise Unusable(f"{shown} reaches out of the photograph ({width:g} x {height:g})")
     return Box(left / width, top / height, right / width, bottom / height)
 
 
@@ -106,8 +107,8 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Images that can be read now, in the order they were given, and what turned out unusable."""
+class Usable:
+    """Images that can be used, and what was left out meanwhile, with the reason."""
 
     images: tuple[SourceImage, ...]
     skipped: tuple[SkippedFile, ...] = ()
@@ -120,7 +121,7 @@ class Source(Protocol):
     def listing(self) -> Listing:
         """What it holds."""
 
-    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+    def prepare(self, images: Sequence[SourceImage]) -> Usable:
         """Called once with the images that were chosen, before the first of them is read: downloads, a look at sizes.
 
         Args:
@@ -149,11 +150,11 @@ class FileSource:
 
     def __init__(self, listing: Listing, files: Mapping[str, Path]) -> None:
         self.listing = listing
-        self._files = files
+        self.files = files
 
-    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+    def prepare(self, images: Sequence[SourceImage]) -> Usable:
         """All of them: files are there."""
-        return Prepared(tuple(images))
+        return Usable(tuple(images))
 
     def read(self, path: str) -> bytes:
         """The bytes of one image.
@@ -162,11 +163,40 @@ class FileSource:
             DataError: it is no longer there.
         """
         try:
-            return self._files[path].read_bytes()
+            return self.files[path].read_bytes()
         except FileNotFoundError as error:
             raise DataError(
-                f"{self._files[path]} vanished while it was being read: run the stage again when nothing changes it"
+                f"{self.files[path]} vanished while it was being read: run the stage again when nothing changes it"
             ) from error
+
+
+class DownloadedSource(FileSource):
+    """Photographs that come once they are chosen: `addresses` by path of those that are not here from the start.
+
+    They go to `files` too, which are below `folder` then.
+    """
+
+    def __init__(
+        self, listing: Listing, files: Mapping[str, Path], addresses: Mapping[str, str], folder: Path, fetch: Fetch
+    ) -> None:
+        super().__init__(listing, files)
+        self._addresses = addresses
+        self._folder = folder
+        self._fetch = fetch
+
+    def download(self, images: Sequence[SourceImage]) -> tuple[list[SourceImage], list[SkippedFile]]:
+        """Brings the photographs of some images here; returns the images that are, and photographs that cannot be had.
+
+        Raises:
+            DataError: the network is down, or the disk is full; what came so far is kept.
+        """
+        wanted = sorted({image.path for image in images} & self._addresses.keys())
+        names = {self.files[path].relative_to(self._folder).as_posix(): path for path in wanted}
+        addresses = ((name, self._addresses[path]) for name, path in names.items())
+        refused = download_many(addresses, self._folder, self._fetch) if wanted else {}
+        gone = {names[name]: reason for name, reason in refused.items()}
+        skipped = [SkippedFile(path=path, reason=reason, image=True) for path, reason in gone.items()]
+        return [image for image in images if image.path not in gone], skipped
 
 
 @dataclass(frozen=True)
@@ -203,3 +233,8 @@ class Part:
     def labels(self) -> set[str]:
         """The classes of its images."""
         return {image.label for image in self.images}
+
+
+def in_order(skipped: Iterable[SkippedFile]) -> tuple[SkippedFile, ...]:
+    """Files left out by path, then by reason."""
+    return tuple(sorted(skipped, key=lambda file: (file.path, file.reason)))

@@ -1,88 +1,87 @@
 """Source `csv`: a table with a row an image, or a row a box, and the images it names, here or at an address.
 
-The table is below data/ or pinned by its sha256. Images at an address are downloaded once, side by side, and kept under
-the table's digest.
+Images at an address are kept under the table's digest. A row that cannot be used is left out with its line and the
+reason; a table that cannot be used is refused.
 """
 
 import codecs
+import csv
 import hashlib
+import os
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import IO, Final
 from urllib.parse import quote
 
 from podium.config.dataset import CsvDataset, Fetch
+from podium.config.problems import nearest
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.download import download_many, get_file
+from podium.sources.class_folders import SPLIT_FOLDERS
+from podium.sources.download import get_file
 from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
-    WEB,
-    address,
     check_digest,
     downloads_folder,
     is_address,
+    is_web,
     local_path,
     watched_path,
+    without_secrets,
 )
-from podium.sources.names import source_name
-from podium.sources.source import FileSource, Listing, Prepared, SourceImage, check_box
-from podium.sources.table_rows import RowImage, TableRows, read_rows
+from podium.sources.names import broken_rule, normal_path, printable, source_name
+from podium.sources.source import (
+    WHOLE,
+    Box,
+    DownloadedSource,
+    Listing,
+    PixelBox,
+    SourceImage,
+    Unusable,
+    Usable,
+    check_box,
+    in_order,
+)
+
+_MARK: Final = re.compile(r"[?#]")
+_INT: Final = re.compile(r"[+-]?[0-9]+")
+_CONVERT: Final[Mapping[str, Callable[[str], str | float | int]]] = {"text": str, "int": int, "float": float}
 
 
-class TableSource(FileSource):
-    """A table's images as files in a folder; `addresses` of those that have to be downloaded to it first, by path."""
+@dataclass(frozen=True)
+class RowImage(SourceImage):
+    """The image of the row that ends in `line`."""
 
-    def __init__(
-        self, listing: Listing, folder: Path, files: Mapping[str, Path], addresses: Mapping[str, str], fetch: Fetch
-    ) -> None:
-        super().__init__(listing, files)
-        self._folder = folder
-        self._addresses = addresses
-        self._fetch = fetch
+    line: int = 0
 
-    def prepare(self, images: Sequence[SourceImage]) -> Prepared:
+
+class TableSource(DownloadedSource):
+    """A table's images as files."""
+
+    def prepare(self, images: Sequence[SourceImage]) -> Usable:
         """Downloads photographs that are not here yet, and turns boxes in pixels into fractions."""
-        refused = self._download(sorted({image.path for image in images}))
-        skipped = [SkippedFile(path=path, reason=reason, image=True) for path, reason in refused.items()]
-        sizes: dict[str, tuple[int, int] | None] = {}
-        found: list[SourceImage] = []
-        for image in images:
-            if image.path in refused:
-                continue
-            if image.path not in sizes and isinstance(image, RowImage) and image.corners is not None:
-                sizes[image.path] = read_upright_size(self._files[image.path])
+        here, skipped = self.download(images)
+        size_of = cache(read_upright_size)
+        rows: list[RowImage] = []
+        for row in (image for image in here if isinstance(image, RowImage)):  # all of `listing` are
             try:
-                found.append(_to_fractions(image, sizes.get(image.path)))
-            except ValueError as bad:
-                skipped.append(SkippedFile(path=image.path, reason=str(bad), image=True))
-        kept, left_out = _unique(found)
-        return Prepared(tuple(kept), (*skipped, *left_out))
-
-    def _download(self, paths: Sequence[str]) -> dict[str, str]:
-        """Brings photographs here; returns a reason for each that cannot be had."""
-        wanted = [path for path in paths if path in self._addresses]
-        if not wanted:
-            return {}
-        names = {self._files[path].relative_to(self._folder).as_posix(): path for path in wanted}
-        refused = download_many(
-            [(name, self._addresses[path]) for name, path in names.items()], self._folder, self._fetch
-        )
-        return {names[name]: reason for name, reason in refused.items()}
+                box = row.box
+                if isinstance(box, PixelBox):
+                    box = check_box(box, *size_of(self.files[row.path]))
+                rows.append(replace(row, box=box))
+            except Unusable as reason:
+                skipped.append(SkippedFile(path=row.path, reason=str(reason), image=True))
+        kept, left_out = _unique(rows)  # pixels may turn out to be the box another row has
+        return Usable(tuple(kept), (*skipped, *left_out))
 
 
 def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource:
-    """Opens a table.
-
-    Args:
-        layout: the project's paths.
-        dataset: where the table and its images lie, and which column holds what.
-        fetch: limits of downloading.
-
-    Returns:
-        The source; its name is the table's without its ending.
+    """Opens a table; the source's name is the table's without its ending.
 
     Raises:
         ParamsError: the table is not pinned, its images lie where DVC does not watch, or the encoding is unknown.
@@ -91,47 +90,35 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
     table = get_file(layout, dataset, fetch)
     digest = check_digest(table, dataset.sha256)
     base = _base(layout, dataset)
-    rows = _read(table, dataset, base if is_address(base) else "")
-    if is_address(base):
-        folder = downloads_folder(layout) / digest[:16] / "images"
-        files = {path: folder / _file_name(path) for path in rows.written}
-        addresses = {path: _address(base, path, written) for path, written in rows.written.items()}
-    else:
-        folder, addresses = Path(base), {}
-        rows, files = _on_disk(rows, folder)
-    listing = Listing(source_name(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
-    return TableSource(listing, folder, files, addresses, fetch)
-
-
-def _base(layout: Layout, dataset: CsvDataset) -> str:
-    """Where the images lie: an address without a slash at its end, or an absolute path below data/."""
-    if dataset.images is not None:
-        if is_address(dataset.images):
-            return dataset.images.rstrip("/")
-        return str(watched_path(layout, dataset.source, dataset.images, key="images"))
-    if is_address(dataset.location):
-        return dataset.location.partition("?")[0].rpartition("/")[0]
-    table = local_path(layout, dataset.location)
-    return str(watched_path(layout, dataset.source, str(table.parent), key="images"))
-
-
-def _read(table: Path, dataset: CsvDataset, base: str) -> TableRows:
-    """The rows of the table.
-
-    Raises:
-        ParamsError: the encoding is not known.
-        DataError: the table cannot be used.
-    """
     try:
         codec = codecs.lookup(dataset.encoding).name
     except LookupError as error:
         raise ParamsError(f"dataset.encoding {dataset.encoding!r} is not known: try utf-8, cp1252 or utf-16") from error
     # Spreadsheets put a byte order mark before UTF-8; it is no part of the first column's name.
     with table.open(encoding="utf-8-sig" if codec == "utf-8" else codec, newline="") as stream:
-        return read_rows(table.name, stream, dataset, base)
+        rows, written = read_rows(table.name, stream, dataset, base if is_address(base) else "")
+    if is_address(base):
+        folder = downloads_folder(layout) / digest[:16] / "images"
+        files = {path: folder / _file_name(path) for path in written}
+        addresses = {path: _address(base, path, as_written) for path, as_written in written.items()}
+    else:
+        folder, addresses = Path(base), {}
+        rows, files = _on_disk(rows, written, folder)
+    listing = Listing(source_name(table.name).removesuffix(".csv"), digest, rows.images, rows.skipped)
+    return TableSource(listing, files, addresses, folder, fetch)
 
 
-def _on_disk(rows: TableRows, base: Path) -> tuple[TableRows, dict[str, Path]]:
+def _base(layout: Layout, dataset: CsvDataset) -> str:
+    """Where the images lie: an address without a slash at its end, or an absolute path below data/."""
+    if dataset.images is None and is_address(dataset.location):
+        return dataset.location.partition("?")[0].rpartition("/")[0]
+    if dataset.images is not None and is_address(dataset.images):
+        return dataset.images.rstrip("/")
+    folder = dataset.images or str(local_path(layout, dataset.location).parent)
+    return str(watched_path(layout, dataset.source, folder, key="images"))
+
+
+def _on_disk(rows: Usable, written: Mapping[str, str], base: Path) -> tuple[Usable, dict[str, Path]]:
     """The rows whose file lies below `base`, and the files; the others become rows left out.
 
     Raises:
@@ -141,33 +128,23 @@ def _on_disk(rows: TableRows, base: Path) -> tuple[TableRows, dict[str, Path]]:
         raise DataError(f"folder {base} does not exist: put the images there, or correct dataset.images")
     root = base.resolve()
     files: dict[str, Path] = {}
-    missing: dict[str, str] = {}
-    for path, written in rows.written.items():
-        forms = dict.fromkeys((written, path, unicodedata.normalize("NFD", path)))
-        file = next((base / form for form in forms if _is_file(base / form)), None)
-        if file is None:
-            missing[path] = "there is no such file"
-        elif not file.resolve().is_relative_to(root):
-            missing[path] = "a link that leaves the folder"
-        else:
+    missing: list[SkippedFile] = []
+    for path, as_written in written.items():
+        forms = dict.fromkeys((as_written, path, unicodedata.normalize("NFD", path)))
+        # Path.is_file would raise for a name too long for this disk.
+        file = next((base / form for form in forms if os.path.isfile(base / form)), None)  # noqa: PTH113
+        if file is not None and file.resolve().is_relative_to(root):
             files[path] = file
+        else:
+            reason = "there is no such file" if file is None else "a link that leaves the folder"
+            missing.append(SkippedFile(path=path, reason=reason, image=True))
     images = tuple(image for image in rows.images if image.path in files)
-    left_out = [SkippedFile(path=path, reason=reason, image=True) for path, reason in missing.items()]
     if not images:
         raise DataError(
-            f"none of the {len(rows.written):,} images lies below {base} (first: {left_out[0].path!r}, "
-            f"{left_out[0].reason}): correct dataset.images"
+            f"none of the {len(written):,} images lies below {base} (first: {missing[0].path!r}, "
+            f"{missing[0].reason}): correct dataset.images"
         )
-    skipped = tuple(sorted([*rows.skipped, *left_out], key=lambda file: (file.path, file.reason)))
-    return replace(rows, images=images, skipped=skipped), files
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that the disk cannot hold is none."""
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for this disk
-        return False
+    return Usable(images, in_order([*rows.skipped, *missing])), files
 
 
 def _file_name(path: str) -> str:
@@ -180,37 +157,195 @@ def _address(base: str, path: str, written: str) -> str:
     """Where a photograph is downloaded from: the whole address in the row, or its path below `base` with its query."""
     if is_address(written):
         return written
-    if address(base).scheme not in WEB:
+    if not is_web(base):
         return f"{base}/{path}"
     _, mark, query = written.partition("?")
     return f"{base}/{quote(path)}{mark}{query}"
 
 
-def _to_fractions(image: SourceImage, size: tuple[int, int] | None) -> SourceImage:
-    """An image with its box in fractions.
+def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> tuple[Usable, dict[str, str]]:
+    """Reads the text of a table, opened with `newline=""`.
+
+    `base` is the address of the images, and rows may give whole addresses below it; empty for a folder.
+
+    Returns:
+        Its images by key and the rows left out; and each path as it is written, by its normal form, which at an http
+        address ends before `?` and `#`, where secrets may stand.
 
     Raises:
-        ValueError: the box needs the photograph's size and there is none, or it is no part of it.
+        DataError: it is empty, is no CSV, has another encoding, lacks a column, or no row can be used.
     """
-    if not isinstance(image, RowImage) or image.corners is None:
-        return image
-    if size is None:
-        raise ValueError("its size cannot be read, and its box is in pixels: is it a photograph?")
-    return replace(image, box=check_box(image.corners, *size), corners=None)
+    found: list[RowImage] = []
+    skipped: list[SkippedFile] = []
+    written: dict[str, str] = {}
+    labels: dict[tuple[str, str], str] = {}
+    reader = csv.reader(stream, delimiter=dataset.delimiter, strict=True)
+    try:
+        for row, misfit in _rows(name, reader, dataset):
+            line, path = reader.line_num, row.get(dataset.columns.path, "")
+            try:
+                if misfit:
+                    raise Unusable(misfit)
+                image = _image(line, row, dataset, _inside(path, base))
+                contradicts = labels.get(image.key, image.label) != image.label  # refused with that row
+                first = written.setdefault(image.path, path)
+                if not contradicts and is_web(base) and _MARK.split(first)[1:] != _MARK.split(path)[1:]:
+                    raise Unusable("its address is that of another row up to `?` or `#`")
+                labels.setdefault(image.key, image.label)
+                found.append(image)
+            except Unusable as reason:
+                shown = path.partition("?")[0] if is_web(base) and not is_address(path) else without_secrets(path)
+                skipped.append(_left_out(line, shown, str(reason)))
+    except csv.Error as error:
+        raise DataError(
+            f"{name} is not a CSV (line {reader.line_num}: {error}): see dataset.delimiter, or write the table again"
+        ) from error
+    except UnicodeError as error:
+        raise DataError(
+            f"{name} is not {dataset.encoding} ({error}): set dataset.encoding (cp1252, utf-16, ...), or save the "
+            "table as UTF-8"
+        ) from error
+    kept, left_out = _unique(found)
+    skipped += left_out
+    if not kept:
+        first = f" (first: {skipped[0].path!r}, {skipped[0].reason})" if skipped else ""
+        raise DataError(f"{name} lists no image that can be used{first}: correct the table or dataset.columns")
+    return Usable(tuple(sorted(kept, key=lambda image: image.key)), in_order(skipped)), written
 
 
-def _unique(images: Sequence[SourceImage]) -> tuple[list[SourceImage], list[SkippedFile]]:
-    """One image a key: pixels may turn out to be the box another row has; the rule is that of `table_rows`."""
-    by_key: dict[tuple[str, str], list[SourceImage]] = {}
-    for image in images:
-        by_key.setdefault(image.key, []).append(image)
+def _rows(name: str, reader: Iterator[list[str]], dataset: CsvDataset) -> Iterator[tuple[dict[str, str], str]]:
+    """Values by column of every row that is not blank, and what is wrong with one of another length.
+
+    Raises:
+        DataError: the table is empty, or lacks a column.
+    """
+    header = [column.strip() for column in next(reader, [])]
+    if not any(header):
+        raise DataError(f"{name} is empty: it needs a line of column names and a row an image")
+    _check_header(name, header, dataset)
+    for fields in filter(None, reader):
+        misfit = f"{len(fields)} fields where the header has {len(header)}; are quotes missing?"
+        yield dict(zip(header, fields, strict=False)), misfit if len(fields) != len(header) else ""
+
+
+def _check_header(name: str, header: list[str], dataset: CsvDataset) -> None:
+    """Refuses a table that lacks a column.
+
+    Raises:
+        DataError: it does, or has one twice; the nearest name or another delimiter is proposed.
+    """
+    twice = next((column for column in header if header.count(column) > 1), None)
+    if twice is not None:
+        raise DataError(f"{name} has two columns {twice!r}: rename one of them")
+    columns = dataset.columns.model_dump(exclude_none=True)
+    sides = columns.pop("box", {})
+    wanted = {f"columns.{key}": column for key, column in columns.items()}
+    wanted |= {f"columns.box.{side}": column for side, column in sides.items()}
+    for key, column in (wanted | {f"extras.{column}": column for column in dataset.extras}).items():
+        if column not in header:
+            other = next((d for d in ";\t|" if dataset.delimiter != d and len(header) == 1 and d in header[0]), None)
+            hint = f"; is {other!r} its delimiter? set dataset.delimiter" if other else nearest(column, header)
+            raise DataError(
+                f"{name} has no column {column!r} (dataset.{key}){hint} (its columns: {', '.join(map(repr, header))}): "
+                "correct the key or the table"
+            )
+
+
+def _inside(path: str, base: str) -> str:
+    """A path relative to where the images lie, in its normal form.
+
+    Raises:
+        Unusable: it lies elsewhere, or is no safe path.
+    """
+    inside = path.removeprefix(f"{base}/") if base else path
+    if is_web(base):
+        # A row that is no whole address is a name, and `#` may stand in one; `?` may not on some systems.
+        inside = re.split(r"[?#]" if is_web(path) else r"\?", inside, maxsplit=1)[0]
+    if "://" in inside:
+        raise Unusable("an address that does not start with that of the images: set dataset.images")
+    rule = broken_rule(inside)
+    if rule or not normal_path(inside):
+        raise Unusable(f"the path {rule}" if rule else "no path")
+    return normal_path(inside)
+
+
+def _left_out(line: int, path: str, reason: str) -> SkippedFile:
+    """A row that is left out."""
+    return SkippedFile(path=printable(path), reason=f"line {line}: {reason}", image=True)
+
+
+def _image(line: int, row: Mapping[str, str], dataset: CsvDataset, path: str) -> RowImage:
+    """The image a row describes.
+
+    Raises:
+        Unusable: its label, split, box or a further column cannot be used.
+    """
+    columns = dataset.columns
+
+    def text(column: str | None) -> str:
+        return row[column].strip() if column else ""
+
+    label, split = text(columns.label), text(columns.split)
+    sides = columns.box.model_dump().values() if columns.box else ()
+    if not label:
+        raise Unusable("no label")
+    if split and split.casefold() not in SPLIT_FOLDERS:
+        raise Unusable(f"split {split!r} is none of train, val, test")
+    return RowImage(
+        line=line,
+        path=path,
+        label=unicodedata.normalize("NFC", label),
+        group=text(columns.group),
+        split=SPLIT_FOLDERS[split.casefold()] if split else "",
+        licence=text(columns.licence),
+        box=_box([text(side) for side in sides], dataset.box_units),
+        extras={column: _converted(column, row[column], kind) for column, kind in dataset.extras.items()},
+    )
+
+
+def _box(texts: Sequence[str], units: str) -> Box:
+    """The box of the four numbers left, top, right and bottom; the whole where none is given.
+
+    Raises:
+        Unusable: they are not four numbers.
+    """
+    if not any(texts):
+        return WHOLE
+    try:
+        box = PixelBox(*map(float, texts))
+    except ValueError:
+        shown = ", ".join(" ".join(text.split()) or "nothing" for text in texts)
+        raise Unusable(f"a box of {shown} is not four numbers") from None
+    return box if units == "pixels" else check_box(box, 1, 1)
+
+
+def _converted(column: str, text: str, kind: str) -> str | float | int:
+    """A value of a further column as its kind.
+
+    Raises:
+        Unusable: it is no number and should be one.
+    """
+    if kind == "int" and not _INT.fullmatch(text.strip()):
+        raise Unusable(f"{column} {text!r} is no whole number")
+    try:
+        return _CONVERT[kind](text)
+    except ValueError:
+        raise Unusable(f"{column} {text!r} is no number") from None
+
+
+def _unique(rows: Iterable[RowImage]) -> tuple[list[RowImage], list[SkippedFile]]:
+    """One image a key; copies of a row and rows that contradict each other are left out."""
+    by_key: dict[tuple[str, str], list[RowImage]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, []).append(row)
     kept, skipped = [], []
-    for same in by_key.values():
-        labels = ", ".join(repr(label) for label in sorted({image.label for image in same}))
-        agree = len({image.label for image in same}) == 1
-        kept += same[:1] if agree else []
-        for image in same[1:] if agree else same:
-            box = f"the box {image.box.text}" if image.box.text else "the whole photograph"
-            reason = f"{box} stands in another row" if agree else f"{box} has contradicting labels: {labels}"
-            skipped.append(SkippedFile(path=image.path, reason=reason, image=True))
+    for first, *others in by_key.values():
+        if {row.label for row in others} <= {first.label}:
+            kept.append(first)
+            reason = f"the same image stands in line {first.line}"
+            skipped += [_left_out(row.line, row.path, reason) for row in others]
+        else:
+            for row in (first, *others):
+                lines = ", ".join(str(other.line) for other in (first, *others) if other is not row)
+                skipped.append(_left_out(row.line, row.path, f"label {row.label!r} contradicts line {lines}"))
     return kept, skipped

@@ -17,8 +17,7 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import WHOLE, Box, SourceImage
-from podium.sources.table import TableSource, open_table
-from podium.sources.table_rows import read_rows
+from podium.sources.table import TableSource, open_table, read_rows
 from tests.data.hard_tables import HARD_ROWS, HARD_TABLES, HardRow, HardTable
 from tests.site import Site
 
@@ -157,7 +156,7 @@ cells = st.one_of(
 def test_any_text_is_read_or_refused(rows: list[list[str]], header: str) -> None:
     text = header + "\n".join(",".join(row) for row in rows)
     try:
-        read = read_rows("t.csv", io.StringIO(text, newline=""), section(columns={"split": "split", "box": BOX}), "")
+        read, _ = read_rows("t.csv", io.StringIO(text, newline=""), section(columns={"split": "split", "box": BOX}), "")
     except DataError as refused:
         assert "\n" not in str(refused)
         return
@@ -210,9 +209,9 @@ def test_boxes_in_pixels_that_turn_out_to_be_the_same_follow_the_rule_of_rows(la
     prepared = source.prepare(source.listing.images)
     assert [(image.path, image.label) for image in prepared.images] == [("a.jpg", "x"), ("c.jpg", "y")]
     assert [(s.path, s.reason, s.image) for s in prepared.skipped] == [
-        ("a.jpg", "the whole photograph stands in another row", True),
-        ("b.jpg", "the whole photograph has contradicting labels: 'x', 'y'", True),
-        ("b.jpg", "the whole photograph has contradicting labels: 'x', 'y'", True),
+        ("a.jpg", "line 2: the same image stands in line 3", True),
+        ("b.jpg", "line 5: label 'y' contradicts line 4", True),
+        ("b.jpg", "line 4: label 'x' contradicts line 5", True),
     ]
 
 
