@@ -127,7 +127,6 @@ def _explain(id: str, settings: Validate, as_json: bool) -> None:
     because = f"; because: {one.because}" if one.because else ""
     print(f"{one.id}: {one.sentence}")
     shown = table("", "", fold=("",))
-    shown.show_header = False
     for heading, text in (
         ("expected", one.expected),
         ("why", one.why),

@@ -11,7 +11,6 @@ from podium.core.errors import ModelError, UsageError
 from podium.records.base import Triple
 
 if TYPE_CHECKING:
-    from podium.models.zoo import ArchitectureCost
     from podium.weights.published import Proposal, Published
 
 AT_MOST = 40  # architectures that are built to be counted: more would take long
@@ -20,11 +19,12 @@ _ATTENTION = "Each takes attention (none, se, cbam, self) and a head with its ow
 
 @dataclass(frozen=True)
 class _Listed:
-    """A row of the list; `figures` is None where too many match to count them all."""
+    """A row of the list, named as in the documents of a trained model; too many that match are not counted."""
 
     architecture: str
+    parameters: int | None
+    flops: int | None
     image_size: int
-    figures: "ArchitectureCost | None"
     weights: int
     licences: tuple[str, ...]
 
@@ -66,14 +66,14 @@ def _list(found: Sequence[str], as_json: bool, usual: bool) -> None:
     counted = len(found) <= AT_MOST
     rows = [_listed(architecture, counted) for architecture in found]
     if as_json:
-        print_json([_flat(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     numbers = ("parameters", "GFLOPs") if counted else ()
     shown = table(
         "architecture", *numbers, "px", "weights", "licences", right=(*numbers, "px", "weights"), fold=("licences",)
     )
     for row in rows:
-        costs = (_millions(row.figures.parameters), _billions(row.figures.flops)) if row.figures else ()
+        costs = (f"{row.parameters / 1e6:,.1f} M", f"{row.flops / 1e9:,.2f}") if row.parameters and row.flops else ()
         licences = ", ".join(row.licences) or "-"
         add_row(shown, row.architecture, *costs, str(row.image_size), str(row.weights or "-"), licences)
     console().print(shown)
@@ -98,25 +98,15 @@ def _listed(architecture: str, counted: bool) -> _Listed:
     from podium.weights.published import list_published
 
     weights = list_published(architecture)
+    costs = zoo.figures(architecture) if counted else None
     return _Listed(
         architecture=architecture,
+        parameters=costs.parameters if costs else None,
+        flops=costs.flops if costs else None,
         image_size=zoo.image_size(architecture),
-        figures=zoo.figures(architecture) if counted else None,
         weights=len(weights),
         licences=tuple(sorted({each.licence for each in weights})),
     )
-
-
-def _flat(row: _Listed) -> dict[str, object]:
-    """For JSON: names as in the documents of a trained model."""
-    return {
-        "architecture": row.architecture,
-        "parameters": row.figures.parameters if row.figures else None,
-        "flops": row.figures.flops if row.figures else None,
-        "image_size": row.image_size,
-        "weights": row.weights,
-        "licences": row.licences,
-    }
 
 
 def _one(architecture: str, as_json: bool) -> None:
@@ -143,7 +133,6 @@ def _one(architecture: str, as_json: bool) -> None:
         return
     print(architecture)
     shown = table("", "", fold=("",))
-    shown.show_header = False
     add_row(shown, "  parameters", f"{costs.parameters:,} with {zoo.CLASSES:,} classes")
     add_row(shown, "  FLOPs", f"{costs.flops:,} for one image of {costs.image_size} px")
     add_row(shown, "  mean, std", f"{_triple(mean)}, {_triple(std)} of values in [0, 1]")
@@ -218,14 +207,6 @@ def _proposed(proposal: "Proposal", architectures: Sequence[str]) -> dict[str, o
         "image_size": proposal.image_size,
         "weights": {architecture: [asdict(each) for each in of_it] for architecture, of_it in choices},
     }
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.1f} M"
-
-
-def _billions(count: int) -> str:
-    return f"{count / 1e9:,.2f}"
 
 
 def _triple(values: Triple) -> str:

@@ -43,7 +43,7 @@ class _Version:
     fingerprint: str
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def status(as_json: AsJson = False) -> None:
     """Show the leaderboard, the decision, the registered versions and what to do next."""
     layout = project()
     params = load(layout.params)
@@ -152,9 +152,8 @@ def promote(
 
     request = promotion.PromotionRequest(_version(version), _alias(to), _reason(reason), force)
     layout = project()
-    seen: list[GateResult] = []
-    with _refusal_as_json("promote", request.alias, seen, as_json):
-        _print_move(promotion.promote(layout, load(layout.params), request, _showing(seen, as_json)), as_json)
+    with _telling("promote", request.alias, as_json) as show:
+        _print_move(promotion.promote(layout, load(layout.params), request, show), as_json)
 
 
 def rollback(
@@ -169,9 +168,8 @@ def rollback(
 
     alias, reason = _alias(alias), _reason(reason)
     layout = project()
-    seen: list[GateResult] = []
-    with _refusal_as_json("rollback", alias, seen, as_json):
-        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, _showing(seen, as_json)), as_json)
+    with _telling("rollback", alias, as_json) as show:
+        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
 
 
 def history(as_json: AsJson = False) -> None:
@@ -230,17 +228,6 @@ def _print_disagreement(entries: Sequence["AuditEntry"], alias: str, holder: str
         print(f"somebody moved it past Podium; `podium rollback {alias}` takes it back")
 
 
-def _showing(seen: list["GateResult"], as_json: bool) -> Callable[[Sequence["GateResult"]], None]:
-    """What is told the gates' results before anything moves: it keeps them, and prints them for people."""
-
-    def show(results: Sequence["GateResult"]) -> None:
-        seen.extend(results)
-        if not as_json:
-            _print_gates(results)
-
-    return show
-
-
 def _print_gates(results: Sequence["GateResult"]) -> None:
     """A table of the gates: what each requires and what it saw."""
     from rich.text import Text
@@ -254,10 +241,20 @@ def _print_gates(results: Sequence["GateResult"]) -> None:
 
 
 @contextmanager
-def _refusal_as_json(action: str, alias: str, seen: Sequence["GateResult"], as_json: bool) -> Iterator[None]:
-    """Prints a refusal in the shape of a move, for scripts; the error itself goes on to stderr."""
+def _telling(action: str, alias: str, as_json: bool) -> Iterator[Callable[[Sequence["GateResult"]], None]]:
+    """Gives what is told the gates' results before anything moves: it prints them for people.
+
+    A refusal is printed for scripts in the shape of a move; the error itself goes on to stderr.
+    """
+    seen: list[GateResult] = []
+
+    def show(results: Sequence["GateResult"]) -> None:
+        seen.extend(results)
+        if not as_json:
+            _print_gates(results)
+
     try:
-        yield
+        yield show
     except PromotionRefused as refusal:
         if as_json:
             gates = [gate.model_dump() for gate in seen]

@@ -39,8 +39,11 @@ def project() -> Layout:
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:
-    """An empty table in the one style of this command: numbers `right`, sentences of several lines `fold`."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    """An empty table in the one style of this command: numbers `right`, sentences of several lines `fold`.
+
+    Where all headings are empty, none is shown.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     for name in columns:
         made.add_column(
             name,
