@@ -115,8 +115,13 @@ def write_weights(layout: Layout, folder: Path, models: Mapping[str, WeightedNet
     _refuse_unpinned([(each, came[each.name]) for each in wanted if each.name in came])
     for each in wanted:
         (folder / each.name).mkdir()
-        file = came.get(each.name)
-        record = _record_of_none(each.model) if file is None else _store(folder / each.name, each, file, fetch)
+        if each.name in came:
+            record = _store(folder / each.name, each, came[each.name], fetch)
+        else:
+            architecture = each.model.architecture
+            record = WeightsRecord(
+                architecture=architecture, weights="none", source="none", licence=UNKNOWN, pretraining="none"
+            )
         record.write(folder / each.name / WEIGHTS_CARD)
 
 
@@ -156,22 +161,6 @@ def _check_pin(request: WeightsRequest, file: WeightsFile, digest: str) -> None:
     raise DataError(
         f"{request.shown} has sha256 {digest}, but {request.keys.sha256} asks for {request.model.weights_sha256}: "
         f"{remedy}, or correct the key if you trust it"
-    )
-
-
-def _record_of_none(model: WeightedNetwork) -> WeightsRecord:
-    """`weights.json` of a model that starts from random weights."""
-    return WeightsRecord(
-        architecture=model.architecture,
-        weights="none",
-        sha256=None,
-        stored_sha256=None,
-        source="none",
-        licence=UNKNOWN,
-        pretraining="none",
-        mean=None,
-        std=None,
-        metadata={},
     )
 
 

@@ -65,11 +65,11 @@ class WeightsRecord(Record):
 
     architecture: str
     weights: str
-    sha256: str | None
+    sha256: str | None = None
     stored_sha256: str | None = None
     source: str
     licence: str
     pretraining: str
-    mean: tuple[float, float, float] | None
-    std: tuple[float, float, float] | None
-    metadata: dict[str, str]
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    metadata: dict[str, str] = {}

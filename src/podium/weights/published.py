@@ -13,6 +13,7 @@ from typing import Final
 from podium.config.network import WeightedNetwork, is_file
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.records.base import Triple
+from podium.sources.locations import without_secrets
 
 UNKNOWN: Final = "unknown"
 TORCHVISION: Final = "torchvision/"
@@ -177,15 +178,16 @@ def check_provenance(
     Raises:
         DataError: nobody states a licence, or it is not an allowed one.
     """
+    shown = without_secrets(model.weights)
     licence = _agree(f"models.{name}.weights_licence", model.weights_licence, licence)
     if licence.casefold() == UNKNOWN:
         raise DataError(
-            f"nobody states the licence of {model.weights}, the weights of model {name}: find out and write it to "
+            f"nobody states the licence of {shown}, the weights of model {name}: find out and write it to "
             f"models.{name}.weights_licence, or use other weights"
         )
     if licence.casefold() not in {each.casefold() for each in licences_allowed}:
         raise DataError(
-            f"{model.weights}, the weights of model {name}, have licence {licence}, but fetch.licences_allowed lists "
+            f"{shown}, the weights of model {name}, have licence {licence}, but fetch.licences_allowed lists "
             f"{', '.join(licences_allowed) or 'none'}: use other weights, or add it if you may use them"
         )
     return licence, _agree(f"models.{name}.weights_pretraining", model.weights_pretraining, pretraining)

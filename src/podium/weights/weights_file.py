@@ -93,8 +93,10 @@ def get_weights_file(layout: Layout, request: WeightsRequest, fetch: Fetch) -> W
     if request.published is not None:
         return _published(layout, request, request.published, fetch)
     kind, _, rest = weights.partition(":")
-    if kind in ("data", "file"):
-        return _below_data(layout, request, rest) if kind == "data" else _anywhere(layout, request, rest)
+    if kind == "data":
+        return _below_data(layout, request, rest)
+    if kind == "file":
+        return _anywhere(layout, request, rest)
     if not rest.startswith("//") or not address(weights, request.keys.location).path.strip("/"):
         raise ParamsError(
             f"{request.keys.location} {request.shown!r} is not an address: write {kind}://host/path/of/the/file"
@@ -138,8 +140,7 @@ def _published(layout: Layout, request: WeightsRequest, weights: Published, fetc
 
     sha256 = request.model.weights_sha256
     if isinstance(weights.place, HubFile):
-        path = download_from_hub(weights.place, sha256, fetch)
-        return WeightsFile(path, name_source(weights.place, path), _delete(path.resolve()), read_stated_sha256(path))
+        return download_from_hub(weights.place, sha256, fetch)
     file = PurePosixPath(weights.place).name
     path = Path(hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
@@ -154,25 +155,33 @@ def _delete(path: Path) -> str:
     return f"delete {path} and run the stage again"
 
 
-def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
-    """A file of a repository in the client's cache, not checked. The client retries and resumes by itself.
+def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> WeightsFile:
+    """A file of a repository, in the client's cache; a cached file with the digest is used without asking the hub.
 
-    Args:
-        place: repository, file and revision.
-        sha256: the digest it is pinned by, if any; a cached file that has it is used without asking the hub.
-        fetch: timeout.
-
-    Raises:
-        DataError: it is neither cached nor to be had; the message says why.
+    Its source holds the commit: `hf://owner/name@<commit>/file`.
     """
-    from huggingface_hub import constants, errors, hf_hub_download, is_offline_mode, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     kept = try_to_load_from_cache(place.repository, place.file, revision=place.revision)
-    if isinstance(kept, str) and sha256 is not None and sha256_file(Path(kept)) == sha256:
-        return Path(kept)
+    pinned = isinstance(kept, str) and sha256 is not None and sha256_file(Path(kept)) == sha256
+    path = Path(kept) if isinstance(kept, str) and pinned else _ask_hub(place, fetch)
+    commit = path.parents[len(PurePosixPath(place.file).parts) - 1].name  # .../snapshots/<commit>/<file>
+    blob = path.resolve()  # the client calls it by the digest that the hub states
+    stated = blob.name if _SHA256.fullmatch(blob.name) else ""
+    return WeightsFile(path, f"hf://{place.repository}@{commit}/{place.file}", _delete(blob), stated)
+
+
+def _ask_hub(place: HubFile, fetch: Fetch) -> Path:
+    """Where the hub's client, which retries and resumes by itself, has put a file.
+
+    Raises:
+        DataError: it is not to be had; the message says why.
+    """
+    from huggingface_hub import constants, errors, hf_hub_download, is_offline_mode
+
     wait = fetch.timeout_seconds
     try:
-        path = hf_hub_download(place.repository, place.file, revision=place.revision, etag_timeout=wait)
+        return Path(hf_hub_download(place.repository, place.file, revision=place.revision, etag_timeout=wait))
     except errors.GatedRepoError as error:
         said = "is open to registered people only: ask for access on its page and log in (`hf auth login`)"
         raise DataError(f"{place.repository} {said}") from error
@@ -199,19 +208,6 @@ def download_from_hub(place: HubFile, sha256: str | None, fetch: Fetch) -> Path:
             f"{place.repository} cannot be had from the hub ({root_cause(error)}): check the network and HF_ENDPOINT, "
             "and run the stage again"
         ) from error
-    return Path(path)
-
-
-def name_source(place: HubFile, path: Path) -> str:
-    """Where a file came from, with the commit: `hf://owner/name@<commit>/file`."""
-    commit = path.parents[len(PurePosixPath(place.file).parts) - 1].name  # .../snapshots/<commit>/<file>
-    return f"hf://{place.repository}@{commit}/{place.file}"
-
-
-def read_stated_sha256(path: Path) -> str:
-    """The digest that the hub states of a cached file (the client names the file it links to by it); empty for none."""
-    name = path.resolve().name
-    return name if _SHA256.fullmatch(name) else ""
 
 
 def is_pickled(path: Path, name: str, shown: str) -> bool:

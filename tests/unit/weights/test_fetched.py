@@ -108,6 +108,9 @@ def test_an_address_is_downloaded_once_and_its_secrets_are_not_recorded(
     assert (layout.weights / "b" / "weights.safetensors").read_bytes() == safetensors
     shown = f"{site.url}/w.safetensors"
     assert (record(layout).source, record(layout).weights) == (shown, shown)
+    with pytest.raises(DataError, match="have licence CC0-1.0") as caught:
+        written(layout, {"c": model}, Fetch(licences_allowed=("mit",)))
+    assert shown in str(caught.value) and "5ecret" not in str(caught.value) and "me:pw" not in str(caught.value)
     asked = [headers["Range"] for _, _, headers in site.log]
     assert asked == [None, "bytes=100-"]  # cut, gone on with, and not asked for again by the second model
 
