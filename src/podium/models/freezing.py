@@ -1,35 +1,51 @@
-"""What of a network learns, and when: the frozen front, the stages that are let go one after the other, their depths.
+"""What of a network learns, and when; and what its frozen front gives for every image, kept on disk for a study.
 
 The frozen blocks are a module of their own, without gradients and always in evaluation mode, so that batch norm keeps
 the statistics it was trained with. All that learns is in the trainable part; nothing else needs to be optimised,
-averaged or saved. Both parts and the whole network are run on an example; a split where the logits differ by a bit is
-refused. A network that computes more than its blocks one after the other, as transformers do, is split within the two
-methods by which timm computes it: before the head, or between the blocks where `_pos_embed` does all that is done
-before them. Others, whose blocks are also given a table of positions for example, are refused between their blocks.
+averaged or saved.
+
+With `train.views: K` every image has K changed versions, taken in turn by the epochs, so what never learns
+needs to see each of them once. Its outputs are rounded to bfloat16 and memory-mapped. A view is written, whole or not
+at all, when an epoch first needs it: a run that was killed goes on with the views that are there, and the trials of a
+study and the final training take them from each other. Where the disk budget is too small, each batch is computed
+when it is needed, with the same rounding.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import hashlib
+import logging
+import math
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
+import numpy as np
 import torch
+from filelock import FileLock
+from numpy.typing import NDArray
 from torch import nn
 
 from podium.config.models import ModelConfig
 from podium.config.network import From
 from podium.config.problems import nearest
-from podium.core.errors import ModelError
-from podium.models import blocks
-from podium.models.blocks import (
-    WRONG_INPUT,
-    BlockSequence,
-    eval_mode,
-    has_parameters,
-    has_two_methods,
-    return_input,
-    shallow_copy,
-)
+from podium.console.progress import show_progress
+from podium.core.errors import DataError, ModelError
+from podium.core.files import replacing, sha256_file, write_text
+from podium.core.identity import fingerprint
+from podium.data import loader
+from podium.data.augment.batch import apply
+from podium.data.augment.parameters import Augmentation, draw
+from podium.data.randomness import generator
+from podium.data.shards import PreparedSplit
+from podium.models.blocks import BACKBONE, BlockSequence, find_blocks, has_parameters, skip_fixed, split_network
+from podium.models.job import Job
+
+_LOG = logging.getLogger(__name__)
+
+BATCH = 32  # images at once; a constant, so that the bytes kept do not hang on who asked for them first
+
+_GIB = 2**30
+_BYTES = 2  # of a bfloat16
 
 
 @dataclass(frozen=True)
@@ -69,15 +85,19 @@ class Plan:
         if config.trainable == "all" and recipe.layer_decay == 1 and recipe.unfreeze_every is None:
             flat = {name: 0 for name, _ in module.named_parameters()}  # all at the same rate: no sequence is needed
             return cls(None, module, flat, {}, None)
-        found = blocks.find_blocks(module, config)
+        found = find_blocks(module, config)
         if not found.stages:
-            raise ModelError(blocks.not_freezable(config))
-        first = find_split_point(module, found, config.trainable)
+            raise ModelError(
+                f"{config.architecture} has no sequence of feature maps here, so no part of it can be frozen, unfrozen "
+                "by stage or given a rate of its own: use `trainable: all`, layer_decay 1 and no unfreeze_every"
+            )
+        first = _find_split_point(module, found, config)
         before = found.names[: found.names.index(first)]
         frozen: nn.Sequential | None = None
         trainable, unused = module, found.unused
         if has_parameters(module, before):
-            example = _example(image_size, next(module.parameters()).device)
+            noise = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+            example = noise.to(next(module.parameters()).device)
             (frozen, trainable), unused = split_network(module, found, first, example), ()
             module.requires_grad_(False)
             trainable.requires_grad_(True)
@@ -111,36 +131,31 @@ class Plan:
         return deepest if self.unfreeze_every is None else min(deepest, epoch // self.unfreeze_every)
 
 
-def find_split_point(
-    module: nn.Module, found: BlockSequence, trainable: Literal["all", "head", "last_stage"] | From
-) -> str:
+def _find_split_point(module: nn.Module, found: BlockSequence, config: ModelConfig) -> str:
     """The first block that learns, of a sequence with stages.
 
     For `head` and `last_stage`, pooling and activations that a stage begins with count as what is before it: they
     have nothing to learn, and their output is smaller than their input.
-
-    Raises:
-        ModelError: there is no block of the name in `trainable`; the nearest names are given.
     """
-    match trainable:
-        case From():
-            return _find_block(found.names, trainable.from_)
+    match config.trainable:
+        case From(from_=wanted):
+            return _find_block(found.names, wanted)
         case "head":
-            return blocks.skip_fixed(module, found.stages[-1])
+            return skip_fixed(module, found.stages[-1])
         case "last_stage":
-            return blocks.skip_fixed(module, found.stages[-2] + found.stages[-1])
+            return skip_fixed(module, found.stages[-2] + found.stages[-1])
         case _:
             return found.names[0]
 
 
 def _find_block(names: Sequence[str], wanted: str) -> str:
     """The first block of that name, or below it; a composed network's backbone need not be named."""
-    for start in (wanted, f"{blocks.BACKBONE}{wanted}"):
+    for start in (wanted, f"{BACKBONE}{wanted}"):
         for name in names:
             if name == start or name.startswith(f"{start}."):
                 return name
     whole = {name.rpartition(".")[0] for name in names} - {""}
-    known = [name.removeprefix(blocks.BACKBONE) for name in (*names, *sorted(whole))]
+    known = [name.removeprefix(BACKBONE) for name in (*names, *sorted(whole))]
     raise ModelError(
         f"trainable.from: the network has no block {wanted!r}{nearest(wanted, known)}: `podium models NAME` lists its "
         f"blocks, from {names[0]} to {names[-1]}"
@@ -158,109 +173,175 @@ def _of_parameters(trainable: nn.Module, stage_of: Mapping[str, int]) -> dict[st
     return depths
 
 
-def _example(side: int, device: torch.device) -> torch.Tensor:
-    """An image of noise, the same every time."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, 3, side, side, generator=generator).to(device)
+class Activations:
+    """Inputs of the trainable part: kept on disk, or computed when asked for. `entry`: its folder, or None."""
+
+    def __init__(self, job: Job, frozen: nn.Sequential) -> None:
+        """Decides whether outputs are kept; nothing is computed yet but one image.
+
+        Args:
+            job: with `views`. Each combination of data, settings and weights has an entry of its own in the cache's
+                folder. Sizes alone decide whether there is room, never what happens to be free.
+            frozen: `Plan.frozen`, on the device, in evaluation mode.
+        """
+        self._job, self._frozen, self._views = job, frozen, job.recipe.views or 1
+        self._kept: dict[str, NDArray[np.uint16]] = {}
+        self._drawn: tuple[int, Augmentation] | None = None
+        self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
+        # whether values lie on disk as (N, H, W, C), which is how channels_last memory lies
+        self._channels_last = len(self._shape) == 3 and job.compute.memory_format is torch.channels_last
+        count = self._views * len(job.train) + len(job.val)
+        gib = count * math.prod(self._shape) * _BYTES / _GIB
+        self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
+        if self.entry is None and job.cache.gib > 0:
+            _LOG.info(
+                f"{job.label}: what the frozen layers give would take {gib:.1f} GiB on disk, more than "
+                f"resources.cache_gib ({job.cache.gib:g}): it is computed again in every epoch"
+            )
+
+    def prepare(self, epoch: int) -> None:
+        """Computes what an epoch (from 0) needs and is not kept yet, with progress; `train` and `val` then only read.
+
+        Raises a `DataError` where the disk is full, or where what is kept is damaged; so do `train` and `val`.
+        """
+        if self.entry is not None:
+            self._load_view(self.entry, self._job.train, epoch % self._views)
+            self._load_view(self.entry, self._job.val, None)
+
+    def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
+        """The trainable part's input for some training images, as the epoch's view shows them.
+
+        Args:
+            rows: int64, shape (B,), any order.
+            epoch: from 0.
+
+        Returns:
+            Shape (B, ...), on the device, in the layout and the dtype of `runtime`; its values are bfloat16's.
+        """
+        return self._batch(self._job.train, epoch % self._views, rows)
+
+    def val(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The trainable part's input for some validation images, unchanged; else like `train`."""
+        return self._batch(self._job.val, None, rows)
+
+    def _batch(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
+        if self.entry is None:
+            values = self._compute(split, view, rows)
+        else:
+            values = torch.from_numpy(self._load_view(self.entry, split, view)[rows]).view(torch.bfloat16)
+            values = values.permute(0, 3, 1, 2) if self._channels_last else values
+        compute = self._job.compute
+        values = values.to(compute.device, compute.dtype)
+        return compute.place_batch(values) if values.dim() == 4 else values
+
+    def _compute(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The frozen part's output of some images, bfloat16, on the device."""
+        return self._forward(split.images(rows), None if view is None else self._changes(view).take(rows))
+
+    def _forward(self, images: NDArray[np.uint8], change: Augmentation | None) -> torch.Tensor:
+        job = self._job
+        pixels = torch.from_numpy(images).to(job.compute.device)
+        x = job.compute.place_batch(apply(pixels, change, job.mean, job.std))
+        with torch.no_grad(), job.compute.autocast():
+            out: torch.Tensor = self._frozen(x)
+        return out.to(torch.bfloat16)
+
+    def _changes(self, view: int) -> Augmentation:
+        """How a view changes the training images, one row each; the last one asked for is remembered."""
+        if self._drawn is None or self._drawn[0] != view:
+            split = self._job.train
+            random = generator(self._job.seed, "view", view)
+            size = split.preprocessing.image_size
+            self._drawn = view, draw(self._job.recipe.augment, random, len(split), size)
+        return self._drawn[1]
+
+    def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
+        """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
+        name = "unchanged" if view is None else f"view-{view:03d}"
+        if name not in self._kept:
+            path = entry / f"{name}.npy"
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(entry.parent / "lock"):  # of trials side by side one writes, and none removes meanwhile
+                entry.mkdir(exist_ok=True)
+                if not _digest_file(path).is_file():
+                    self._make_room(entry, math.prod((len(split), *self._shape)) * _BYTES)
+                    self._write(path, split, view)
+                    write_text(_digest_file(path), sha256_file(path))
+                self._kept[name] = _open_memory_map(path)
+        return self._kept[name]
+
+    def _make_room(self, entry: Path, needed: int) -> None:
+        """Removes other entries, those not written to for the longest first, until the budget allows more bytes.
+
+        A study whose trials change images or freeze other layers has an entry for each kind. What another process
+        reads at the moment stays readable for it.
+        """
+        entries = sorted((e for e in entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
+        sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
+        for other in entries:
+            if other != entry and sum(sizes.values()) + needed > self._job.cache.gib * _GIB:
+                shutil.rmtree(other)
+                del sizes[other]
+
+    def _write(self, path: Path, split: PreparedSplit, view: int | None) -> None:
+        def read(bounds: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+            rows = np.arange(*bounds)
+            return rows, split.images(rows)
+
+        changes = None if view is None else self._changes(view)
+        what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
+        shape = (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *shape)}
+        with (
+            replacing(path) as temporary,
+            temporary.open("wb") as out,
+            show_progress(f"{self._job.label}: frozen layers, {what}", len(split), transient=True) as advance,
+        ):
+            np.lib.format.write_array_header_1_0(out, header)
+            for rows, images in loader.prefetch(read, loader.batch_boundaries(len(split), BATCH)):
+                values = self._forward(images, None if changes is None else changes.take(rows))
+                values = values.permute(0, 2, 3, 1) if self._channels_last else values
+                out.write(values.contiguous().view(torch.uint16).cpu().numpy().data)
+                advance(len(rows))
+
+    def _digest(self) -> str:
+        """Names all that decides what is kept, but for the number of views."""
+        job = self._job
+        weights = hashlib.sha256()
+        for name, tensor in self._frozen.state_dict().items():
+            weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            weights.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return fingerprint(
+            {
+                "data": {"train": job.train.digest, "val": job.val.digest},
+                "weights": weights.hexdigest(),
+                "blocks": str(self._frozen),  # what has no weights counts too: average or maximum pooling
+                "changes": job.recipe.augment.model_dump(mode="json"),
+                "normalisation": [job.mean, job.std],
+                "seed": job.seed,
+                **job.cache.identity,
+            }
+        )
 
 
-def split_network(
-    module: nn.Module, found: BlockSequence, first: str, example: torch.Tensor
-) -> tuple[nn.Sequential, nn.Module]:
-    """Splits a network in two: what comes before a block, and the rest.
-
-    Args:
-        module: a network; left as it was.
-        found: its sequence.
-        first: the first block of the second half.
-        example: float32, shape (N, 3, H, W), where the network is; a size that it takes.
-
-    Returns:
-        Both halves share all parameters and buffers with `module`. The second is the same network with the blocks of
-        the first replaced by Identity, so its tensors have the same names. Unused blocks with parameters are missing in
-        it: GoogLeNet's auxiliary classifiers teach what is before them, and that does not learn. So are a
-        transformer's parameters that are in no block, such as its position embeddings.
-
-    Raises:
-        ModelError: there is no such block, or the halves one after the other do not give the network's very logits.
-    """
-    if first not in found.names:
-        raise ModelError(f"the network has no block {first!r}: its blocks are {', '.join(found.names)}")
-    for frozen, trainable in _candidate_splits(module, found, first):
-        if _equal(frozen, trainable, module, example):
-            return frozen, trainable
-    head = "" if first in found.stages[-1] else "`trainable: head` or "
-    raise ModelError(
-        f"the network is not a sequence of blocks at {first!r}: its two halves give other logits than the whole: "
-        f"name another block in `trainable: {{from: ...}}`, or use {head}`trainable: all`"
-    )
+def remove_other_entries(folder: Path, entry: Path | None) -> None:
+    """Removes from a model's folder what earlier recipes, weights or data left behind; `entry` stays."""
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other.is_dir() and other != entry:
+            shutil.rmtree(other)
 
 
-def _candidate_splits(module: nn.Module, found: BlockSequence, first: str) -> Iterator[tuple[nn.Sequential, nn.Module]]:
-    """The ways in which a network may be split: between blocks, and within timm's two methods."""
-    place, method = found.names.index(first), "_pos_embed"
-    if not found.by_methods:
-        before = found.names[:place]
-        parts = (module.get_submodule(name) for name in before)
-        yield nn.Sequential(*parts), _replace_blocks(module, before, found.unused)
-    if first in found.stages[-1]:
-        passed, method = found.stages[-1][: found.stages[-1].index(first)], "forward_features"
-        place -= 0 if has_parameters(module, passed) else len(passed)  # the second half pools for itself
-    if has_two_methods(module):
-        frozen = _replace_blocks(module, found.names[place:], ())
-        trainable = _replace_blocks(module, found.names[:place], found.unused)
-        vars(frozen)["forward_head"] = vars(trainable)[method] = return_input
-        trainable._parameters = dict.fromkeys(trainable._parameters)  # what is in no block acts on the input
-        yield nn.Sequential(frozen), trainable
+def _digest_file(path: Path) -> Path:
+    """Where the digest of a kept view lies; it is written last, so a view with one is whole."""
+    return path.with_suffix(".sha256")
 
 
-def _equal(frozen: nn.Module, trainable: nn.Module, module: nn.Module, example: torch.Tensor) -> bool:
-    """Whether the halves give the very logits of the whole."""
-    with eval_mode(module), eval_mode(trainable), eval_mode(frozen), torch.no_grad(), _fill_zeros(module):
-        try:
-            return torch.equal(trainable(frozen(example)), module(example))
-        except WRONG_INPUT:  # a half got what it was not made for
-            return False
-
-
-@contextmanager
-def _fill_zeros(module: nn.Module) -> Iterator[None]:
-    """Gives parameters that are zero throughout small values within the block; then they are as before."""
-    zeros = [(parameter, parameter.clone()) for parameter in module.parameters() if not parameter.any()]
-    generator = torch.Generator().manual_seed(0)
+def _open_memory_map(path: Path) -> NDArray[np.uint16]:
+    """A kept view, its bytes checked first: one pass over a file that the epoch reads anyway."""
     try:
-        for parameter, _ in zeros:
-            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-        yield
-    finally:
-        for parameter, before in zeros:
-            parameter.copy_(before)
-
-
-def _replace_blocks(module: nn.Module, names: Sequence[str], unused: Sequence[str]) -> nn.Module:
-    """The network with some blocks as Identity and unused ones gone; the containers on the way to them are copies."""
-    copy = shallow_copy(module)
-    copies = {id(copy)}
-
-    def owner_of(name: str) -> tuple[nn.Module, str]:
-        *path, leaf = name.split(".")
-        owner = copy
-        for step in path:
-            inner = owner.get_submodule(step)
-            if id(inner) not in copies:
-                inner = shallow_copy(inner)
-                copies.add(id(inner))
-                owner._modules[step] = inner
-            owner = inner
-        return owner, leaf
-
-    for name in names:
-        owner, leaf = owner_of(name)
-        owner._modules[leaf] = nn.Identity()
-    for name in unused if names else ():
-        owner, leaf = owner_of(name)
-        if has_parameters(owner, [leaf]):
-            owner._modules[leaf] = None
-            if hasattr(owner, "aux_logits"):  # torchvision's networks then return plain logits in training as well
-                owner.aux_logits = False  # type: ignore[assignment]  # a plain attribute of theirs
-    return copy
+        if sha256_file(path) != _digest_file(path).read_text(encoding="utf-8"):
+            raise DataError(f"{path} is damaged (its digest is another): delete {path.parent} and run the stage again")
+        values: NDArray[np.uint16] = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: delete {path.parent} and run the stage again") from error
+    return values

@@ -14,11 +14,11 @@ from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
 from podium.data.tensors import save_weights
 from podium.models import zoo
-from podium.models.activations import remove_other_entries
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, lock_folder
 from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
+from podium.models.freezing import remove_other_entries
 from podium.models.job import Job, apply_values, open_job
 from podium.records.training import EPOCH_COLUMNS, EpochResult, ModelCard, TuningResult, add_times, write_table
 
