@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from podium.data import loader
-from podium.data.augment.batch import apply, normalise
+from podium.data.augment.batch import apply
 from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.models import distributed
@@ -111,7 +111,8 @@ class BatchLoader:
             inputs = (self.activations.val(rows) for rows in parts)
         else:
             read = loader.prefetch(lambda rows: job.compute.pin(job.val.images(rows)), parts)
-            inputs = (job.compute.place_batch(self._normalised(pixels)) for pixels in read)
+            pixels = (job.compute.copy_to_device(pinned) for pinned in read)
+            inputs = (job.compute.place_batch(apply(each, None, job.mean, job.std)) for each in pixels)
         for number, (rows, x) in enumerate(zip(parts, inputs, strict=True)):
             yield Batch(number, rows, x, self._on_device(job.val.labels[rows]))
 
@@ -122,9 +123,7 @@ class BatchLoader:
         job, recipe = self.job, self.job.recipe
         size = job.train.preprocessing.image_size
         whole = bool(recipe.augment.mixup or recipe.augment.cutmix)
-        view = None
-        if recipe.views is not None:
-            view = draw(recipe.augment, generator(job.seed, "view", epoch % recipe.views), len(job.train), size)
+        view = None if recipe.views is None else job.draw_view(epoch % recipe.views)
 
         def read(rows: NDArray[np.int64]) -> torch.Tensor:
             return job.compute.pin(job.train.images(rows if whole else rows[self._part(len(rows))[0]]))
@@ -148,9 +147,6 @@ class BatchLoader:
             return own, None
         counts = np.repeat([1, 0], [len(own), missing]).astype(np.float32)
         return np.concatenate([own, np.arange(missing)]), self._on_device(counts)
-
-    def _normalised(self, pinned: torch.Tensor) -> torch.Tensor:
-        return normalise(self.job.compute.copy_to_device(pinned), self.job.mean, self.job.std, self.job.compute.device)
 
     def _on_device(self, values: NDArray[np.generic]) -> torch.Tensor:
         return self.job.compute.copy_to_device(self.job.compute.pin(values))

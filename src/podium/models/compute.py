@@ -110,11 +110,9 @@ class Compute:
         """Whose random generators are set while training, besides the CPU's."""
         return [self.device] if self.device.type == "cuda" else []
 
-    @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Mixed precision where `runtime.dtype` is bfloat16; weights stay float32."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16):
-            yield
+    def autocast(self) -> torch.autocast:
+        """A context of mixed precision where `runtime.dtype` is bfloat16; weights stay float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
 
 _OF_A_CPU = ("DefaultCPUAllocator", "not enough memory")  # a CPU's comes as a plain RuntimeError

@@ -34,8 +34,7 @@ from podium.core.files import replacing, sha256_file, write_text
 from podium.core.identity import fingerprint
 from podium.data import loader
 from podium.data.augment.batch import apply
-from podium.data.augment.parameters import Augmentation, draw
-from podium.data.randomness import generator
+from podium.data.augment.parameters import Augmentation
 from podium.data.shards import PreparedSplit
 from podium.models.blocks import BACKBONE, BlockSequence, find_blocks, has_parameters, skip_fixed, split_network
 from podium.models.job import Job
@@ -247,12 +246,9 @@ class Activations:
         return out.to(torch.bfloat16)
 
     def _changes(self, view: int) -> Augmentation:
-        """How a view changes the training images, one row each; the last one asked for is remembered."""
+        """Of `Job.draw_view`; the last one asked for is remembered."""
         if self._drawn is None or self._drawn[0] != view:
-            split = self._job.train
-            random = generator(self._job.seed, "view", view)
-            size = split.preprocessing.image_size
-            self._drawn = view, draw(self._job.recipe.augment, random, len(split), size)
+            self._drawn = view, self._job.draw_view(view)
         return self._drawn[1]
 
     def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:

@@ -3,7 +3,6 @@
 Evaluation, serving and the promotion gates all predict through this module, so they cannot differ in preprocessing.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,21 +56,19 @@ class Classifier:
                 f"{self.card.model} takes uint8 images of shape (N, {size}, {size}, 3), not {images.dtype} "
                 f"{images.shape}: prepare them as model.json says"
             )
-        parts = list(self._batches(images, batch_size))
-        return np.concatenate(parts) if parts else np.empty((0, len(self.card.classes)), np.float32)
+        parts = [np.empty((0, len(self.card.classes)), np.float32)]
+        for start in range(0, len(images), batch_size):
+            batch = np.array(images[start : start + batch_size])  # a copy: memory maps are read-only
+            with torch.inference_mode(), self.compute.autocast():
+                x = normalise(batch, self.card.mean, self.card.std, device=self.compute.device)
+                parts.append(self.module(self.compute.place_batch(x)).float().cpu().numpy())
+        return np.concatenate(parts)
 
     def probabilities(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
         """Class probabilities: the softmax of `logits`, same arguments; each row sums to 1."""
         scores = torch.from_numpy(self.logits(images, batch_size))
         out: NDArray[np.float32] = torch.softmax(scores.double(), dim=1).float().numpy()
         return out
-
-    def _batches(self, images: NDArray[np.uint8], batch_size: int) -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(images), batch_size):
-            batch = np.array(images[start : start + batch_size])  # a copy: memory maps are read-only
-            with torch.inference_mode(), self.compute.autocast():
-                x = normalise(batch, self.card.mean, self.card.std, device=self.compute.device)
-                yield self.module(self.compute.place_batch(x)).float().cpu().numpy()
 
 
 def load_classifier(folder: Path, runtime: Runtime) -> Classifier:

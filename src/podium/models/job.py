@@ -19,6 +19,8 @@ from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code
 from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
+from podium.data.augment.parameters import Augmentation, draw
+from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit, open_for_fitting
 from podium.models import zoo
 from podium.models.compute import Compute
@@ -81,6 +83,11 @@ class Job:
         """Coarse class of each class, in their order; "" where a class has none."""
         known = self.train.index.groupby("label")["group"].first()
         return tuple(str(known.get(label, "")) for label in self.train.classes)
+
+    def draw_view(self, view: int) -> Augmentation:
+        """How a view (from 0) changes the training images, one row each."""
+        size = self.train.preprocessing.image_size
+        return draw(self.recipe.augment, generator(self.seed, "view", view), len(self.train), size)
 
     def build(self) -> nn.Module:
         """The network with its first weights: the same for every call.

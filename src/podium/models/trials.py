@@ -9,8 +9,8 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,15 +66,9 @@ def run_trials(
     """
     done = {result.number: result for result in map(TrialResult.read, sorted(folder.glob("trial-*.json")))}
     results: list[TrialResult] = []
-    with _workers(objective, callbacks, min(processes, study.tune.together)) as pool:
+    with _workers(study, objective, callbacks, min(processes, study.tune.together)) as run_batch:
         while batch := study.next_batch(results):
-            missing = [number for number in batch if number not in done]
-            batch_results: Iterator[TrialResult]
-            if pool is None:
-                batch_results = (_run_trial(study, results, number, objective, callbacks) for number in missing)
-            else:
-                batch_results = pool.run_batch(study, results, missing)
-            for result in batch_results:
+            for result in run_batch(results, [number for number in batch if number not in done]):
                 result.write(folder / f"trial-{result.number:05d}.json")
                 done[result.number] = result
                 for callback in callbacks:
@@ -117,46 +111,44 @@ class _PruningCallback(Callback):
 
 
 @contextmanager
-def _workers(objective: Objective, callbacks: Sequence[Callback], count: int) -> Iterator["_Workers | None"]:
-    """Worker processes; None where this process does the work itself."""
+def _workers(
+    study: Study, objective: Objective, callbacks: Sequence[Callback], count: int
+) -> Iterator[Callable[[Sequence[TrialResult], Sequence[int]], Iterator[TrialResult]]]:
+    """What runs trials, by number and given all of earlier batches: one by one here, or several worker processes."""
     if count == 1:
-        yield None
+        yield lambda earlier, numbers: (_run_trial(study, earlier, each, objective, callbacks) for each in numbers)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch's threads may hang
     events: SimpleQueue[methodcaller] = context.SimpleQueue()
     with ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(objective, events)) as pool:
-        yield _Workers(pool, events, callbacks)
+
+        def side_by_side(earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
+            running = {pool.submit(_work, study, tuple(earlier), number) for number in numbers}
+            return _as_they_end(running, events, callbacks)
+
+        yield side_by_side
 
 
-@dataclass(frozen=True)
-class _Workers:
-    pool: ProcessPoolExecutor
-    events: "SimpleQueue[methodcaller]"
-    callbacks: Sequence[Callback]
-
-    def run_batch(self, study: Study, earlier: Sequence[TrialResult], numbers: Sequence[int]) -> Iterator[TrialResult]:
-        """Runs trials side by side; yields them in the order in which they end."""
-        running = {self.pool.submit(_work, study, tuple(earlier), number) for number in numbers}
-        failures: list[BaseException] = []
-        while running:
-            ended, running = wait(running, _POLL_SECONDS, return_when=FIRST_COMPLETED)
-            self._forward_events()  # a worker has sent all its epochs before its future is done
-            failures += [error for future in ended if (error := future.exception()) is not None]
-            results = [future.result() for future in ended if future.exception() is None]
-            yield from sorted(results, key=lambda result: result.number)
-        for error in failures:
-            if isinstance(error, BrokenProcessPool):
-                raise ModelError(
-                    "a process that ran trials was ended from outside, perhaps for want of memory: "
-                    "lower resources.trials_at_once, or run the stage again to go on"
-                ) from error
-            raise error
-
-    def _forward_events(self) -> None:
-        while not self.events.empty():
-            event = self.events.get()
-            for callback in self.callbacks:
+def _as_they_end(
+    running: set[Future[TrialResult]], events: "SimpleQueue[methodcaller]", callbacks: Sequence[Callback]
+) -> Iterator[TrialResult]:
+    failures: list[BaseException] = []
+    while running:
+        ended, running = wait(running, _POLL_SECONDS, return_when=FIRST_COMPLETED)
+        while not events.empty():  # a worker has sent all its epochs before its future is done
+            event = events.get()
+            for callback in callbacks:
                 event(callback)
+        failures += [error for future in ended if (error := future.exception()) is not None]
+        results = [future.result() for future in ended if future.exception() is None]
+        yield from sorted(results, key=lambda result: result.number)
+    for error in failures:
+        if isinstance(error, BrokenProcessPool):
+            raise ModelError(
+                "a process that ran trials was ended from outside, perhaps for want of memory: "
+                "lower resources.trials_at_once, or run the stage again to go on"
+            ) from error
+        raise error
 
 
 # In a worker process
