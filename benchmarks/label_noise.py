@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from podium.core.layout import Layout
-from podium.curation import linear_probe, probes
+from podium.curation import findings, linear_probe
 from podium.curation.linear_probe import ProbeImages
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
@@ -63,7 +63,7 @@ def main() -> int:
     for seed in range(SEEDS):
         changed, wrong = planted(drawn, seed)
         start = perf_counter()
-        noise = probes.find_label_noise(changed)
+        noise = findings.find_label_noise(changed)
         seconds = perf_counter() - start
         ours.append(scores({candidate.image_id for candidate in noise.candidates}, wrong))
         plain.append(scores(disagreeing(changed), wrong))

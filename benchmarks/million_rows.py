@@ -99,7 +99,7 @@ def split(folder: Path) -> float:
 
 def validate(folder: Path) -> float:
     """Holds the split manifest against everything that needs no pixels; returns seconds of work."""
-    from podium.curation import measure_checks
+    from podium.curation import findings
     from podium.curation.expectations import validator
     from podium.curation.expectations.expectation import DatasetFacts
     from podium.curation.expectations.manifest_rows import broken_rows
@@ -115,8 +115,8 @@ def validate(folder: Path) -> float:
         rejected=pd.DataFrame({"path": [], "kind": []}),
         image_size=224,
         measures=measures,
-        drift=measure_checks.compare_splits(measures, 0.1, 0.01),
-        quality=measure_checks.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
+        drift=findings.compare_splits(measures, 0.1, 0.01),
+        quality=findings.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
     )
     results = {result.id: result for result in validator.check(facts, params)}
     seconds = time.perf_counter() - start

@@ -34,7 +34,7 @@ TABLE = [
     ("sources/folder.py", "fetch"),
     ("weights/published.py", "fetch"),
     ("curation/splits.py", "preprocess"),
-    ("curation/probes.py", "validate"),
+    ("curation/findings.py", "validate"),
     ("data/decode.py", "preprocess"),
     ("data/augment/batch.py", "tune train evaluate"),
     ("data/loader.py", "tune train"),

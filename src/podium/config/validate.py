@@ -76,13 +76,10 @@ class Critical(ExpectationSettings):
     @model_validator(mode="after")
     def _relaxed_for_a_reason(self) -> Self:
         if self.relaxed and self.because is None:
-            looser = self._looser()
-            rule, other = (
-                (f"{looser}, and an expectation that is critical is loosened", "keep the default")
-                if looser
-                else ("it is critical, and a warning", "set severity: critical")
+            raise ValueError(
+                f"{self._looser() or 'severity warning is below the default critical'}, and a critical expectation is "
+                "relaxed only for a reason: add `because: <why this is no danger here>`, or keep the default"
             )
-            raise ValueError(f"{rule} only for a reason: add `because: <why this is no danger here>`, or {other}")
         return self
 
 
@@ -136,14 +133,8 @@ class Validate(Section):
         return {**{id: type(default) for id, default in default_settings().items()}, **super().file_keys()}
 
     def entry(self, id: str) -> ExpectationSettings:
-        """One entry by the id of its expectation.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
-        found = getattr(self, id, None)
-        if not isinstance(found, ExpectationSettings):
-            raise KeyError(id)
+        """One entry by the id of its expectation."""
+        found: ExpectationSettings = (self.model_extra or {})[id]
         return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from skimage.feature import hog
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -269,16 +270,13 @@ def _calibrate(logarithms: NDArray[np.float64], codes: NDArray[np.int64]) -> NDA
     Discriminant analysis takes features for normal and is far too sure of itself; one number for all images mends it.
     """
 
-    def at(temperature: float) -> NDArray[np.float64]:
-        """Probabilities at a temperature: float64, shape (N, classes)."""
-        scaled = np.maximum(logarithms, -1e6) / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        weights: NDArray[np.float64] = np.exp(scaled)
-        shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    def at(exponent: float) -> NDArray[np.float64]:
+        """Probabilities at the temperature e ** exponent: float64, shape (N, classes)."""
+        shares: NDArray[np.float64] = softmax(np.maximum(logarithms, -1e6) / np.exp(exponent), axis=1)
         return shares
 
     def loss(exponent: float) -> float:
-        """Mean log loss in nats at the temperature e ** exponent."""
-        return float(-np.log(np.maximum(at(np.exp(exponent))[np.arange(len(codes)), codes], 1e-12)).mean())
+        """Mean log loss in nats."""
+        return float(-np.log(np.maximum(at(exponent)[np.arange(len(codes)), codes], 1e-12)).mean())
 
-    return at(float(np.exp(minimize_scalar(loss, bounds=(-3, 5), method="bounded").x)))
+    return at(minimize_scalar(loss, bounds=(-3, 5), method="bounded").x)

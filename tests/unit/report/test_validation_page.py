@@ -15,9 +15,8 @@ from PIL import Image
 
 from podium.core.errors import DataError
 from podium.curation.dataset_profile import describe
+from podium.curation.findings import find_label_noise, flag_images, probe_shortcuts
 from podium.curation.linear_probe import draw_images
-from podium.curation.measure_checks import flag_images
-from podium.curation.probes import find_label_noise, probe_shortcuts
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport
 from podium.report.validation_page import Findings, Thumbnails, render_validation

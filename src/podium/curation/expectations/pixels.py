@@ -102,7 +102,7 @@ def split_drift(facts: DatasetFacts, settings: SplitDrift) -> Figures:
 
 def _unlike_train(facts: DatasetFacts, measures: "pd.DataFrame", measure: str) -> Offending:
     """The test images that train has too few of, by one measure."""
-    from podium.curation.measure_checks import surplus
+    from podium.curation.findings import surplus
 
     ids = surplus(measures, measure)
     path = facts.manifest.set_index("image_id")["path"]

@@ -118,8 +118,13 @@ def _suites(
     for name in sorted({EXPECTATIONS[id].suite for id in figures} - {schema}):
         mine = {id: found for id, found in figures.items() if EXPECTATIONS[id].suite == name}
         rows = [{"of": of, id: float(value)} for id, found in mine.items() for of, value in found.values.items()]
-        judged = [_on_figures(id, found, validate) for id, found in mine.items()]
-        yield gx.ExpectationSuite(name, expectations=judged), pd.DataFrame(rows, columns=["of", *mine])
+        within = [
+            gxe.ExpectColumnValuesToBeBetween(  # cells of other expectations are empty, which it passes over
+                column=id, min_value=found.least, max_value=found.most, **_metadata(id, validate)
+            )
+            for id, found in mine.items()
+        ]
+        yield gx.ExpectationSuite(name, expectations=within), pd.DataFrame(rows, columns=["of", *mine])
 
 
 def _on_manifest(manifest: pd.DataFrame, validate: Validate) -> list[gxe.Expectation]:
@@ -136,13 +141,6 @@ def _on_manifest(manifest: pd.DataFrame, validate: Validate) -> list[gxe.Expecta
     if "split" in present:
         found.append(gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS), **words))
     return found
-
-
-def _on_figures(id: str, figures: Figures, validate: Validate) -> gxe.Expectation:
-    """Every figure lies between its bounds; cells of other expectations are empty, which the library passes over."""
-    return gxe.ExpectColumnValuesToBeBetween(
-        column=id, min_value=figures.least, max_value=figures.most, **_metadata(id, validate)
-    )
 
 
 def _metadata(id: str, validate: Validate) -> dict[str, object]:

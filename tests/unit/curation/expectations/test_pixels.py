@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from podium.config.validate import MaximumShare, Validate
-from podium.curation import measure_checks
+from podium.curation import findings
 from podium.curation.expectations import pixels
 from podium.curation.expectations.expectation import CannotCheck
 from podium.curation.expectations.pixels import Shortcut, SplitDrift
@@ -61,7 +61,7 @@ DRIFT_PARAMS = Validate(split_drift=DRIFT_SETTINGS)
 
 
 def compared(taken):
-    return measure_checks.compare_splits(taken, DRIFT_SETTINGS.maximum, DRIFT_SETTINGS.significance)
+    return findings.compare_splits(taken, DRIFT_SETTINGS.maximum, DRIFT_SETTINGS.significance)
 
 
 def shifted(rows, shift, name="brightness"):

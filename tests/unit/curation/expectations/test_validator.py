@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from podium.config.validate import Validate
-from podium.curation import measure_checks
+from podium.curation import findings
 from podium.curation.expectations import validator
 from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
 from podium.records.profile import FlaggedImage, QualityFlag
@@ -29,7 +29,7 @@ def measured(frame: pd.DataFrame | None = None, shift: float = 0.0, **changes: o
     taken = measures(frame)
     if shift:
         taken.loc[taken["split"] == "test", "brightness"] += shift
-    return facts(frame, measures=taken, drift=measure_checks.compare_splits(taken, 0.1, 0.01), **changes)
+    return facts(frame, measures=taken, drift=findings.compare_splits(taken, 0.1, 0.01), **changes)
 
 
 def check(found: DatasetFacts, params: Validate = PARAMS) -> dict[str, ExpectationResult]:
@@ -199,7 +199,7 @@ def test_two_runs_give_the_same_results_whatever_the_order_of_rows() -> None:
 
 def _measures_of(frame: pd.DataFrame) -> dict[str, object]:
     taken = measures(frame)
-    return {"measures": taken, "drift": measure_checks.compare_splits(taken, 0.1, 0.01)}
+    return {"measures": taken, "drift": findings.compare_splits(taken, 0.1, 0.01)}
 
 
 def test_data_docs_have_a_page_for_every_suite(tmp_path: Path) -> None:
