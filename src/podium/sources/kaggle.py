@@ -78,7 +78,7 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSou
     Raises:
         NotPinned: neither version nor sha256 is given; the message says which ones to put in.
         DataError: Kaggle refuses or cannot be reached; the archive has another digest, is damaged or unsafe, or breaks
-            a rule of `class_folders.arrange`.
+            a rule of `folder.arrange`.
     """
     handle, title = Handle.of(dataset.location), f"kaggle:{dataset.location}"
     folder = downloads_folder(layout) / "kaggle" / handle.owner / handle.dataset

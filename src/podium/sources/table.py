@@ -22,8 +22,8 @@ from podium.config.problems import nearest
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.class_folders import SPLIT_FOLDERS
 from podium.sources.download import get_file
+from podium.sources.folder import SPLIT_FOLDERS
 from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     check_digest,
@@ -88,8 +88,7 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
         DataError: the table is missing, has another digest, or cannot be used.
     """
     table = get_file(layout, dataset, fetch)
-    digest = check_digest(table, dataset.sha256)
-    base = _base(layout, dataset)
+    digest, base = check_digest(table, dataset.sha256), _base(layout, dataset)
     try:
         codec = codecs.lookup(dataset.encoding).name
     except LookupError as error:

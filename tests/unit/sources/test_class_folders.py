@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
-from podium.sources.class_folders import arrange
+from podium.sources.folder import arrange
 
 # Each case: name -> (files, {path: (split, label)}, {skipped path: part of the reason}).
 TREES = {

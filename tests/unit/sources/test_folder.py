@@ -1,4 +1,4 @@
-"""A folder on disk: links, odd entries and odd names. Which folders are classes is tested in test_classfolders."""
+"""A folder on disk: links, odd entries and odd names. Which folders are classes is tested in test_class_folders."""
 
 import os
 import unicodedata
