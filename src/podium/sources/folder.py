@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium.config.dataset import Fetch, FolderDataset
-from podium.core.errors import DataError
+from podium.core.errors import DataError, one_line
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.locations import watched_path
@@ -190,7 +190,7 @@ def arrange(source: str, files: Iterable[str], folders: Iterable[str], left_out:
             candidates.append(path)
     tree = _Tree(candidates, (s.path for s in skipped), folders)
     if not candidates:
-        first = f"; the first, {skipped[0].path!r}: {skipped[0].reason}" if skipped else ""
+        first = f"; the first, {skipped[0].path!r}: {one_line(skipped[0].reason)}" if skipped else ""
         raise DataError(
             f"{source} holds no images ({len(skipped)} other files{first}): it needs a folder a class with images in it"
         )

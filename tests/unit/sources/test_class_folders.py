@@ -129,6 +129,7 @@ def test_folders_become_splits_and_classes(
 REFUSED = {
     "no files at all": ([], [], "holds no images"),
     "no images": (["a/1.txt"], [], "holds no images (1 other files; the first, 'a/1.txt': not an image file (.txt))"),
+    "a line break for an ending": (["a/1.\n"], [], "the first, 'a/1.\\n': not an image file"),
     "images without folders": (["1.jpg", "2.jpg"], [], "no class folder around them"),
     "an empty class folder": (["a/1.jpg", "b/1.jpg"], ["c"], "class folder 'c' holds no images"),
     "a class folder with no images of its own": (["a/1.jpg", "b/1.jpg", "c/1.txt"], [], "class folder 'c'"),
