@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from benchmarks.copies import CHANGES, pictures, watermarked
+from podium.curation.decoding import perceptual_hash
 from podium.curation.near_duplicates import grouping
-from podium.curation.near_duplicates.signature import perceptual_hash, signature
+from podium.curation.near_duplicates.signature import signature
 from podium.data.decode import pixels_sha256
 
 ROOT = Path(__file__).parents[1]
@@ -158,7 +159,7 @@ def _say_merged(names: list[str], before: NDArray[np.int64], after: NDArray[np.i
 
 def _list_links(names: list[str], images: list[Image.Image], known: Known, sheet: Path | None) -> None:
     """Says which pictures of the set itself are linked; a person judges whether they show the same scene."""
-    links = grouping.duplicate_pairs(known.sha256, known.signatures)
+    links = grouping.group_duplicates(known.sha256, known.signatures).links
     pairs = sorted(zip(links.first.tolist(), links.second.tolist(), links.mirrored.tolist(), strict=True))
     for number, (one, other, mirrored) in enumerate(pairs):
         print(f"link {number}: {names[one]} {names[other]}{' (mirrored)' if mirrored else ''}")

@@ -30,12 +30,13 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from podium.config.preprocess import Preprocessing
-from podium.curation.decoding import FEATURES, DecodeJob, Feature, RawImage, Reading, decode_all
-from podium.curation.temporary_arrays import PackedImages, TemporaryArrays, TemporaryArraysWriter, write_shards
+from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
+from podium.curation.temporary_arrays import TemporaryArrays, write_shards
 from podium.data.decode import decode, to_srgb
 from podium.data.manifest import RawImages, RawWriter
 from podium.data.preprocess import least_side, resize
@@ -110,19 +111,7 @@ def baseline(pool: Pool, paths: list[str], target: Path) -> float:
     return time.perf_counter() - began
 
 
-def packed_images(arrays: TemporaryArrays, readings: list[Reading]) -> PackedImages:
-    """What `write_shards` takes."""
-    return PackedImages(
-        pixels=arrays.pixels(),
-        side=SIDE,
-        row=np.array([r.row for r in readings]),
-        height=np.array([r.content_height for r in readings]),
-        width=np.array([r.content_width for r in readings]),
-        fill=np.array([r.fill for r in readings], np.uint8),
-    )
-
-
-def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Feature]) -> tuple[float, float]:
+def podium(raw: Path, images: list[RawImage], work: Path, features: bool) -> tuple[float, float]:
     """Seconds of Podium once its processes work, and seconds until the first of them does.
 
     The second process may come later, so the first fifth of the images is not timed but reckoned at the speed of the
@@ -140,7 +129,7 @@ def podium(raw: Path, images: list[RawImage], work: Path, features: frozenset[Fe
             began, untimed = time.perf_counter(), len(readings) + len(batch)
     decoding = (time.perf_counter() - began) * len(images) / (len(images) - untimed)
     began = time.perf_counter()
-    write_shards(work, packed_images(arrays, readings), [], None)
+    write_shards(work, pd.DataFrame(readings).assign(image_id=""), arrays, None)
     writing = time.perf_counter() - began
     for path in work.glob("images-*.npy"):
         path.unlink()
@@ -179,12 +168,11 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
         contents = timed("resizing", lambda pixels: resize(pixels, HOW), decoded_pixels)
         coloured = [(Image.fromarray(c.pixels), d.profile) for c, d in zip(contents, decoded, strict=True) if d.profile]
         timed("colour profile to sRGB", lambda both: np.array(to_srgb(*both)), coloured)
-        with TemporaryArraysWriter(arrays) as writer:
-            pieces = [(writer, number, one.pixels) for number, one in enumerate(contents)]
-            timed("store", lambda piece: piece[0].pixels(piece[1], piece[2]), pieces)
+        timed("store", lambda piece: arrays.pixels.write(*piece), enumerate(one.pixels for one in contents))
         shapes = [(n, *c.pixels.shape[:2], tuple(c.fill.tolist())) for n, c in enumerate(contents)]
         readings = [Reading(n, content_height=h, content_width=w, fill=fill) for n, h, w, fill in shapes]
-        timed("place and write", lambda packed: write_shards(work, packed, [], None), [packed_images(arrays, readings)])
+        tables = [pd.DataFrame(readings).assign(image_id="")]
+        timed("place and write", lambda table: write_shards(work, table, arrays, None), tables)
         timed("imread", lambda path: imread(path).size, paths[:: 4 * TIMES_OVER])
         small = timed("INTER_AREA", resized, map(imread, paths[:: 4 * TIMES_OVER]))
         timed("pad", padded, small)
@@ -221,11 +209,11 @@ def measured(photographs: list[bytes], work: Path) -> tuple[dict[str, list[float
         with started() as pool:
             seconds["floor"].append(floor(pool, paths))
             seconds["baseline"].append(baseline(pool, paths, work / "baseline.npy"))
-        one, start = podium(raw, images, work, frozenset())
+        one, start = podium(raw, images, work, features=False)
         seconds["podium"].append(one)
         seconds["start"].append(start)
         if turn == 0:
-            seconds["podium in full"].append(podium(raw, images, work, FEATURES)[0])
+            seconds["podium in full"].append(podium(raw, images, work, features=True)[0])
         print(", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items()), flush=True)
     return seconds, profile(raw, images, paths, work)
 

@@ -4,10 +4,10 @@ Rule: test images count in numbers, but are never named as unusual, since that w
 are rounded to six significant digits, so that the file stays small and reads well.
 """
 
-import re
 from collections import Counter
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,8 @@ from podium.records.profile import HISTOGRAMS, MEASURES, DuplicateGroup, Duplica
 
 MOST_UNUSUAL = 18
 
-_DIGITS = 6
 _BINS = 20
 _LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add to a distance
-_UNREADABLE, _TOO_SMALL = "unreadable", "too_small"
 
 
 def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
@@ -37,7 +35,7 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
         The profile; the same for the same rows in any order.
     """
     images = manifest.assign(naive_split=naive_split).sort_values("image_id")
-    images = images.merge(measures.loc[:, ["image_id", *MEASURES]], on="image_id", validate="one_to_one")
+    images = images.merge(measures[["image_id", *MEASURES]], on="image_id", validate="one_to_one")
     groups = _duplicate_groups(images)
     cells = _cells(images)
     kinds = Counter(rejected["kind"])
@@ -46,9 +44,9 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
     torn, naive_test, twins = _naive_leak(images)
     return Profile(
         images=len(images),
-        rejected=kinds[_UNREADABLE],
-        too_small=kinds[_TOO_SMALL],
-        skipped=len(rejected) - kinds[_UNREADABLE] - kinds[_TOO_SMALL],
+        rejected=kinds["unreadable"],
+        too_small=kinds["too_small"],
+        skipped=kinds["skipped"],
         classes=list(cells),
         per_class_and_split=cells,
         per_split={split: part.images for split, part in parts.items()},
@@ -74,9 +72,9 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
     )
 
 
-def significant(value: float) -> float:
+def _significant(value: float) -> float:
     """A number rounded to six significant digits."""
-    return float(f"{float(value):.{_DIGITS}g}")
+    return float(f"{float(value):.6g}")
 
 
 def _cells(images: pd.DataFrame) -> dict[str, dict[Split, int]]:
@@ -92,10 +90,8 @@ def _count_values(column: pd.Series) -> dict[str, int]:
 
 def _notes(column: pd.Series) -> dict[str, int]:
     """Images per note; a file can have several."""
-    parts = [
-        re.sub(r"^first of \d+", "first of several", part) for note in column[column != ""] for part in note.split(", ")
-    ]
-    return dict(sorted(Counter(parts).items()))
+    several = column[column != ""].str.replace(r"^first of \d+", "first of several", regex=True)
+    return _count_values(several.str.split(", ").explode())
 
 
 def _part(images: pd.DataFrame) -> Part:
@@ -115,10 +111,10 @@ def _spreads(columns: pd.DataFrame) -> dict[str, Spread]:
         return {}
     values = columns.to_numpy(np.float64)
     low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
-    rows = zip(columns, values.mean(axis=0), values.std(axis=0), low, middle, high, strict=True)
+    spreads = {"mean": values.mean(axis=0), "std": values.std(axis=0), "q05": low, "q50": middle, "q95": high}
     return {
-        str(name): Spread(**dict(zip(Spread.model_fields, map(significant, numbers), strict=True)))
-        for name, *numbers in rows
+        name: Spread(**{key: _significant(numbers[at]) for key, numbers in spreads.items()})
+        for at, name in enumerate(map(str, columns))
     }
 
 
@@ -137,7 +133,7 @@ def _channel_statistics(train: pd.DataFrame) -> tuple[list[float], list[float]]:
     stds = train[[f"{name}_std" for name in names]].to_numpy(np.float64)
     mean = means.mean(axis=0)
     variance = (means**2 + stds**2).mean(axis=0) - mean**2
-    return [significant(v) for v in mean], [significant(v) for v in np.sqrt(np.maximum(variance, 0))]
+    return [_significant(v) for v in mean], [_significant(v) for v in np.sqrt(np.maximum(variance, 0))]
 
 
 def _naive_leak(images: pd.DataFrame) -> tuple[int, int, int]:
@@ -165,8 +161,7 @@ def robust_deviations(measures: pd.DataFrame) -> NDArray[np.float64]:
     away = values - np.median(values, axis=0)
     scale = 1.4826 * np.median(np.abs(away), axis=0)
     scale = np.where(scale > 0, scale, values.std(axis=0))
-    deviations: NDArray[np.float64] = np.divide(away, scale, out=np.zeros_like(away), where=scale > 0)
-    return deviations
+    return np.asarray(np.divide(away, scale, out=np.zeros_like(away), where=scale > 0))
 
 
 def _unusual(images: pd.DataFrame) -> list[Unusual]:
@@ -187,9 +182,9 @@ def _unusual(images: pd.DataFrame) -> list[Unusual]:
                 image_id=row["image_id"],
                 path=row["path"],
                 split=row["split"],
-                distance=significant(distances[at]),
+                distance=_significant(distances[at]),
                 most=names[most],
-                deviation=significant(deviations[at, most]),
+                deviation=_significant(deviations[at, most]),
             )
         )
     return found
@@ -199,28 +194,22 @@ def _duplicate_groups(images: pd.DataFrame) -> list[DuplicateGroup]:
     """Groups of two and more, by id; members by `image_id`, the order in which `images` come."""
     columns = ["duplicate_group", "path", "label", "source_split", "split", "naive_split", "duplicate_kind"]
     shared = images.loc[images.duplicated("duplicate_group", keep=False), columns]
-    rows = shared.sort_values("duplicate_group", kind="stable").itertuples(index=False, name=None)
-    return [_duplicate_group(str(key), list(members)) for key, members in groupby(rows, key=itemgetter(0))]
+    rows = shared.sort_values("duplicate_group", kind="stable").itertuples(index=False)
+    return [_duplicate_group(key, list(members)) for key, members in groupby(rows, key=attrgetter("duplicate_group"))]
 
 
-def _duplicate_group(key: str, rows: list[tuple[str, ...]]) -> DuplicateGroup:
-    """One group of duplicates.
-
-    Args:
-        key: its id.
-        rows: one an image: key, path, label, given split, split, split had there been no groups, kind of duplicate.
-    """
-    members = [
-        DuplicateMember.model_validate({"path": path, "label": label, "source_split": given, "split": split})
-        for _, path, label, given, split, _, _ in rows
-    ]
-    straddled = len({m.source_split for m in members} - {""}) > 1  # such a group went to one of the given splits
+def _duplicate_group(key: str, rows: list[Any]) -> DuplicateGroup:
+    """One group of duplicates, of the rows of its images."""
+    straddled = len({row.source_split for row in rows} - {""}) > 1  # such a group went to one of the given splits
     return DuplicateGroup(
         id=key,
-        kind="near" if any(row[-1] == "near" for row in rows) else "exact",
-        members=members,
+        kind="near" if any(row.duplicate_kind == "near" for row in rows) else "exact",
+        members=[
+            DuplicateMember(path=row.path, label=row.label, source_split=row.source_split, split=row.split)
+            for row in rows
+        ],
         straddled=straddled,
-        moved=sum(m.source_split not in ("", m.split) for m in members) if straddled else 0,
-        would_straddle=len({row[5] for row in rows}) > 1,
-        conflicting_labels=len({m.label for m in members}) > 1,
+        moved=sum(row.source_split not in ("", row.split) for row in rows) if straddled else 0,
+        would_straddle=len({row.naive_split for row in rows}) > 1,
+        conflicting_labels=len({row.label for row in rows}) > 1,
     )

@@ -11,22 +11,23 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
+import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
-from podium.curation import measures
-from podium.curation.near_duplicates.signature import perceptual_hash, signature
-from podium.curation.temporary_arrays import TemporaryArrays, TemporaryArraysWriter
+from podium.curation.measures import measure
+from podium.curation.near_duplicates.signature import signature
+from podium.curation.temporary_arrays import TemporaryArrays
 from podium.data.decode import DecodedImage, decode, pixels_sha256, to_srgb
 from podium.data.manifest import RawImages
 from podium.data.preprocess import least_side, resize
@@ -34,12 +35,6 @@ from podium.data.steps import WHOLE, Region, crop
 
 _BATCH = 32  # images; with more, one process waits longer for the last batch of another
 _WORTH_PROCESSES = 128  # fewer images are read sooner than processes start
-
-Feature = Literal["digest", "signature", "measures"]
-FEATURES: frozenset[Feature] = frozenset(("digest", "signature", "measures"))
-"""What is computed of an image beside its pixels: its sha256, what near duplicates are found by, numbers for people."""
-
-Rejection = Literal["", "unreadable", "too_small"]
 
 
 @dataclass(frozen=True)
@@ -53,26 +48,22 @@ class RawImage:
 
 
 @dataclass(frozen=True)
-class Smallest:
-    """Boxes below these are left out: pixels of the shorter side, share of the photograph's area."""
-
-    side: int = 1
-    area: float = 0.0
-
-
-@dataclass(frozen=True)
 class DecodeJob:
-    """Where images are, where they go, and what is made of them."""
+    """Where images are, where they go, and what is made of them.
+
+    Boxes whose shorter side is below `least_side` pixels are left out, and those below the share `least_area` of their
+    photograph. Without `features` there are pixels alone: no sha256, no hash, no signature, no measures.
+    """
 
     raw: Path
     arrays: TemporaryArrays
     preprocessing: Preprocessing
-    smallest: Smallest = field(default_factory=Smallest)
-    features: frozenset[Feature] = FEATURES
+    least_side: int = 1
+    least_area: float = 0.0
+    features: bool = True
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What came of one image.
 
     `rejection` and `reason` are empty for an image that is kept, and the rest is empty for others. `width` and `height`
@@ -81,10 +72,10 @@ class Reading:
     """
 
     row: int
-    rejection: Rejection = ""
+    rejection: Literal["", "unreadable", "too_small"] = ""
     reason: str = ""
     sha256: str = ""
-    phash: int = 0
+    phash: str = ""
     width: int = 0
     height: int = 0
     content_width: int = 0
@@ -107,27 +98,21 @@ class Decoder:
         self._images = RawImages(job.raw)
 
     def __call__(self, batch: Sequence[RawImage]) -> list[Reading]:
-        """Decodes a batch and stores what comes of it.
+        """Decodes images, those of one photograph one after the other, and stores what comes of them.
 
-        Args:
-            batch: images to read, those of one photograph one after the other.
-
-        Returns:
-            One reading an image, in the same order.
-
-        Raises:
-            DataError: a raw shard lacks an image.
+        Returns one reading an image, in the same order. Raises a `DataError` where a raw shard lacks an image.
         """
-        with TemporaryArraysWriter(self._job.arrays) as writer, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="PIL")  # what matters is in the reading
             return [
                 reading
-                for (*_, whole), group in groupby(batch, key=_shared_decoding)
-                for reading in self._read_photograph(list(group), whole, writer)
+                for _, images in groupby(batch, key=_shared_decoding)
+                for reading in self._read_photograph(list(images))
             ]
 
-    def _read_photograph(self, images: list[RawImage], whole: bool, writer: TemporaryArraysWriter) -> Iterator[Reading]:
-        """Reads one photograph, or crops of it; `whole` photographs may be decoded at a reduced size."""
+    def _read_photograph(self, images: list[RawImage]) -> Iterator[Reading]:
+        """Reads one photograph whole, for which it may be decoded at a reduced size, or crops of it."""
+        whole = images[0].region == WHOLE
         data = self._read_bytes(images[0])
         how = self._job.preprocessing
         try:
@@ -137,16 +122,16 @@ class Decoder:
             return
         pixels = np.asarray(decoded.image)
         for image in images:
-            if image.region == WHOLE:
-                yield self._store(image.row, pixels, decoded, (decoded.width, decoded.height), writer)
+            if whole:
+                yield self._store(image.row, pixels, decoded, (decoded.width, decoded.height))
                 continue
             part = crop(pixels, image.region)
             height, width = part.shape[:2]
-            reason = _too_small(image.region, width, height, self._job.smallest)
+            reason = self._too_small(image.region, width, height)
             if reason:
                 yield Reading(image.row, "too_small", reason)
             else:
-                yield self._store(image.row, part, decoded, (width, height), writer)
+                yield self._store(image.row, part, decoded, (width, height))
 
     def _read_bytes(self, image: RawImage) -> bytes:
         """The file of a photograph."""
@@ -154,38 +139,32 @@ class Decoder:
             self._shard, self._images = image.shard, RawImages(self._job.raw)
         return self._images.read(image.shard, image.photo_id)
 
-    def _store(
-        self,
-        row: int,
-        pixels: NDArray[np.uint8],
-        decoded: DecodedImage,
-        size: tuple[int, int],
-        writer: TemporaryArraysWriter,
-    ) -> Reading:
-        """Puts what was asked for into a row's place in the files.
+    def _too_small(self, region: Region, width: int, height: int) -> str:
+        """Why a box is left out; empty where it is large enough."""
+        side, least_area = self._job.least_side, self._job.least_area
+        if min(width, height) < side:
+            return f"too small: {width} x {height} pixels, preprocess.minimum_box_side is {side}"
+        left, top, right, bottom = region
+        area = (right - left) * (bottom - top)
+        if area < least_area:
+            return f"too small: {area:.3g} of the photograph, preprocess.minimum_box_area is {least_area:g}"
+        return ""
 
-        Args:
-            row: of the raw manifest.
-            pixels: of the box, uint8, shape (h, w, 3); a whole photograph may be decoded at a reduced size.
-            decoded: the photograph.
-            size: width and height before that, in pixels.
-            writer: of the files.
-
-        Returns:
-            What goes back to the stage; `sha256` and `phash` are empty and 0 where they were not asked for.
-        """
+    def _store(self, row: int, pixels: NDArray[np.uint8], decoded: DecodedImage, size: tuple[int, int]) -> Reading:
+        """Puts what is made of the pixels of one box into its row; `size` is width and height at full size."""
+        arrays = self._job.arrays
         made = resize(pixels, self._job.preprocessing, decoded.profile)
-        writer.pixels(row, made.pixels)
-        if "measures" in self._job.features:
-            writer.measures(row, measures.measure(made.pixels))
-        phash = 0
-        if "signature" in self._job.features:
+        arrays.pixels.write(row, made.pixels)
+        sha256 = phash = ""
+        if self._job.features:
+            sha256 = pixels_sha256(pixels, decoded.profile)
             image = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
-            phash = perceptual_hash(image)
-            writer.signature(row, signature(image))
+            phash = f"{perceptual_hash(image):016x}"
+            arrays.signatures.write(row, signature(image))
+            arrays.measures.write(row, measure(made.pixels))
         return Reading(
             row=row,
-            sha256=pixels_sha256(pixels, decoded.profile) if "digest" in self._job.features else "",
+            sha256=sha256,
             phash=phash,
             width=size[0],
             height=size[1],
@@ -196,11 +175,17 @@ class Decoder:
         )
 
 
+def perceptual_hash(image: Image.Image) -> int:
+    """The perceptual hash of a picture: 64 bits, the most significant first."""
+    bits = imagehash.phash(image, hash_size=8).hash
+    return int.from_bytes(np.packbits(bits.ravel()).tobytes(), "big")
+
+
 def decode_all(job: DecodeJob, images: Sequence[RawImage], workers: int) -> Iterator[list[Reading]]:
     """Decodes all images.
 
     Args:
-        job: where they are, where their pixels go (the arrays are allocated), how they are read.
+        job: what to do, into arrays that are allocated.
         images: what to read; those of one photograph come one after the other.
         workers: processes; 0 works in this one, and so do few images.
 
@@ -241,17 +226,6 @@ def _batches(images: Sequence[RawImage]) -> Iterator[list[RawImage]]:
             batch = []
     if batch:
         yield batch
-
-
-def _too_small(region: Region, width: int, height: int, smallest: Smallest) -> str:
-    """Why a box is left out; empty where it is large enough."""
-    if min(width, height) < smallest.side:
-        return f"too small: {width} x {height} pixels, preprocess.minimum_box_side is {smallest.side}"
-    left, top, right, bottom = region
-    area = (right - left) * (bottom - top)
-    if area < smallest.area:
-        return f"too small: {area:.3g} of the photograph, preprocess.minimum_box_area is {smallest.area:g}"
-    return ""
 
 
 _decoder: list[Decoder] = []  # of a worker process

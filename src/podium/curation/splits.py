@@ -1,17 +1,13 @@
 """Which image goes to train, val or test: groups stay whole, classes and sources keep their shares.
 
-Rules:
-- A group is what must stay on one side: exact and near duplicates, the crops of one photograph, those of files with
-  the same bytes (a copy under another name or from another source), and what these connect in turn.
-  A group with several labels (or sources) counts as one of the most frequent of them, the first in alphabetical order
-  where two are.
+- A group is what must stay on one side: duplicates, the crops of one photograph or of files with the same bytes, and
+  what these connect in turn. It counts as one of its most frequent label (and source), the first in alphabetical order
+  of several.
 - A split the source gives is kept. Where a source gives none, images are drawn by the shares of `params.yaml`. What a
   source's split lacks is drawn from its train images: val with val / (train + val), test with test / (train + test),
   both with the plain shares where it only has train.
-- A group whose members were given different splits moves whole to the most protected of them: test before val before
-  train.
-- The draw is a pure function of (seed, group) and the numbers of images per class and source; no generator state, no
-  row order.
+- A group whose members were given different splits moves whole to the most protected: test before val before train.
+- The draw is a pure function of (seed, group) and the numbers of images per class and source.
 
 Rows are never looped over, only groups of several images are.
 """
@@ -55,11 +51,8 @@ class _SplitGroups:
 def join_split_groups(images: pd.DataFrame) -> pd.Series:
     """Joins what must stay on one side.
 
-    Args:
-        images: columns `image_id photo_id photo_sha256 duplicate_group`, one row an image.
-
-    Returns:
-        Per row, same index, the lowest `image_id` among the images that shared duplicates or photographs connect.
+    Takes the columns `image_id photo_id photo_sha256 duplicate_group`; gives per row, same index, the lowest `image_id`
+    among the images that shared duplicates or photographs connect.
     """
     duplicate, duplicates = pd.factorize(images["duplicate_group"])
     starts, ends, nodes = [], [], len(duplicates)
@@ -89,7 +82,6 @@ def assign_splits(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Ser
         DataError: a source gives test or val images but no train images; a class has too few images for a split
             that is drawn.
     """
-    labels = np.unique(images["label"].to_numpy(object))
     of_row, groups = _join_rows(images)
     fractions = (shares.train, shares.val, shares.test)
     split = np.log2(groups.open & -groups.open).astype(np.int64)  # of groups with one open split
@@ -103,7 +95,7 @@ def assign_splits(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Ser
             split[members] = _draw(
                 groups.size[members], groups.source[members], int(groups.open[members[0]]), fractions
             )
-    _require_every_split(groups, split, labels)
+    _require_every_split(groups, split, np.unique(images["label"].to_numpy(object)))
     return pd.Series(np.array(SPLITS, dtype=object)[split[of_row]], images.index, name="split")
 
 
@@ -158,14 +150,11 @@ def _draw(size: Integers, source: Integers, open_: int, fractions: Sequence[floa
         source: code per group.
         open_: splits to choose from, as bits.
         fractions: of train, val and test.
-
-    Returns:
-        A split per group.
     """
     splits = [s for s in (_TRAIN, _VAL, _TEST) if open_ >> s & 1]
     codes, of_source = np.unique(source, return_inverse=True)
     images = np.bincount(of_source, weights=size)
-    quota = np.array(_quotas(int(size.sum()), [fractions[s] for s in splits]), np.float64)
+    quota = _quotas(int(size.sum()), [fractions[s] for s in splits])
     room = images[:, None] * (quota / quota.sum())  # per source; the columns sum to the quotas
     chosen = np.zeros(len(size), np.int64)
     several = np.nonzero(size > 1)[0]
@@ -192,15 +181,8 @@ def _apportion(room: NDArray[np.float64], singles: Integers, empty: set[int]) ->
     """Single images per source and split.
 
     Each source is rounded by largest remainders; what rounding gave or took is carried to the next source, so that the
-    class as a whole keeps its quotas too.
-
-    Args:
-        room: images wanted, shape (sources, splits); rows sum to `singles`.
-        singles: images per source.
-        empty: splits that have no image of the class yet.
-
-    Returns:
-        Shape (sources, splits), rows sum to `singles`.
+    class as a whole keeps its quotas too. `room` are images wanted, shape (sources, splits), and `empty` splits that
+    have no image of the class yet; like those of the result, rows of `room` sum to `singles`.
     """
     counts = np.zeros(room.shape, np.int64)
     carry = np.zeros(room.shape[1])
@@ -220,8 +202,7 @@ def _apportion(room: NDArray[np.float64], singles: Integers, empty: set[int]) ->
 
 def _round_to(exact: NDArray[np.float64], count: int) -> Integers:
     """Whole numbers >= 0 that sum to `count`, close to numbers that do but may be negative or fractional."""
-    level = 0.0
-    above = exact > 0
+    level, above = 0.0, exact > 0
     while above.any():  # what is below 0 is taken from the others, evenly
         level = (exact[above].sum() - count) / above.sum()
         if (exact[above] > level).all():
@@ -232,10 +213,10 @@ def _round_to(exact: NDArray[np.float64], count: int) -> Integers:
     order = np.argsort(whole - wanted, kind="stable")
     rest = count - int(whole.sum())
     whole[order[:rest]] += 1
-    return np.asarray(whole)
+    return whole
 
 
-def _quotas(count: int, fractions: Sequence[float]) -> list[int]:
+def _quotas(count: int, fractions: Sequence[float]) -> Integers:
     """Images per split by the method of largest remainders, at least one each where there are enough."""
     exact = np.array(fractions) * (count / sum(fractions))
     quota = _round_to(exact, count)
@@ -243,7 +224,7 @@ def _quotas(count: int, fractions: Sequence[float]) -> list[int]:
         if quota[split] == 0 and count >= len(quota):
             quota[int(quota.argmax())] -= 1
             quota[split] = 1
-    return [int(q) for q in quota]
+    return quota
 
 
 def _ranks(keys: NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
@@ -255,17 +236,15 @@ def _ranks(keys: NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
 
 def _require_every_split(groups: _SplitGroups, split: Integers, labels: NDArray[np.object_]) -> None:
     """A class must reach every split that could be drawn for it."""
-    reached = np.zeros((len(labels), len(SPLITS)), bool)
-    reached[groups.label, split] = True
-    wanted = np.zeros(len(labels), np.int64)
-    drawn = (groups.open & (groups.open - 1)) > 0
-    np.bitwise_or.at(wanted, groups.label[drawn], groups.open[drawn])
-    for label in np.nonzero(wanted)[0]:
-        for number, name in enumerate(SPLITS):
-            if wanted[label] >> number & 1 and not reached[label, number]:
-                mine = groups.label == label
-                count, distinct = int(groups.size[mine].sum()), int(mine.sum())
-                raise DataError(
-                    f"class {labels[label]!r} has {count} image{'s' * (count != 1)} ({distinct} after grouping "
-                    f"duplicates), too few to give {name} one: add images or remove the class"
-                )
+    missing = np.zeros((len(labels), len(SPLITS)), bool)
+    for number in range(len(SPLITS)):
+        may_go_there = (groups.open & (groups.open - 1) > 0) & (groups.open >> number & 1 > 0)
+        missing[groups.label[may_go_there], number] = True
+    missing[groups.label, split] = False
+    for label, number in np.argwhere(missing):
+        mine = groups.label == label
+        count, distinct = int(groups.size[mine].sum()), int(mine.sum())
+        raise DataError(
+            f"class {labels[label]!r} has {count} image{'s' * (count != 1)} ({distinct} after grouping "
+            f"duplicates), too few to give {SPLITS[number]} one: add images or remove the class"
+        )

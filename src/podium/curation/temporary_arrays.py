@@ -7,16 +7,17 @@ kills the process.
 """
 
 import hashlib
+import math
 import mmap
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from podium.curation.measures import NAMES
@@ -27,79 +28,63 @@ from podium.data.shards import images_per_shard
 _AT_ONCE = 32  # images
 _THREADS = 2  # copying and writing let go of the interpreter
 
+Number = TypeVar("Number", np.uint8, np.float32)
+
+
+@dataclass(frozen=True)
+class ArrayFile(Generic[Number]):
+    """A two-dimensional array in a file. Several processes may write rows of their own."""
+
+    path: Path
+    dtype: type[Number]
+    shape: tuple[int, int]
+
+    def allocate(self) -> None:
+        """Makes the file at its full length, without content."""
+        with self.path.open("wb") as stream:
+            stream.truncate(math.prod(self.shape) * np.dtype(self.dtype).itemsize)
+
+    def read(self) -> NDArray[Number]:
+        """A memory map of it."""
+        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
+
+    def write(self, row: int, values: NDArray[Number]) -> None:
+        """Stores contiguous values of any shape at the start of a row."""
+        file = os.open(self.path, os.O_WRONLY)
+        try:
+            _write_at(file, values, row * self.shape[1] * values.itemsize)
+        finally:
+            os.close(file)
+
 
 @dataclass(frozen=True)
 class TemporaryArrays:
-    """The three arrays: where their files are and how long. Rows of images that were left out hold anything."""
+    """The three arrays of `count` rows, below `folder`. Rows of images that were left out hold anything."""
 
     folder: Path
     count: int
     image_size: int
 
-    @property
-    def pixels_file(self) -> Path:
-        """Pixels of each row, uint8 RGB, packed at the start of its place."""
-        return self.folder / "pixels.bin"
+    @cached_property
+    def pixels(self) -> ArrayFile[np.uint8]:
+        """RGB pixels of each image, packed at the start of its row."""
+        return ArrayFile(self.folder / "pixels.bin", np.uint8, (self.count, self.image_size**2 * 3))
 
-    @property
-    def signatures_file(self) -> Path:
-        """Signature of each row, for near duplicates."""
-        return self.folder / "signatures.bin"
+    @cached_property
+    def signatures(self) -> ArrayFile[np.uint8]:
+        """Signature of each image, for near duplicates."""
+        return ArrayFile(self.folder / "signatures.bin", np.uint8, (self.count, SIGNATURE_BYTES))
 
-    @property
-    def measures_file(self) -> Path:
-        """Measures of each row."""
-        return self.folder / "measures.bin"
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """Memory map of shape (N, S * S * 3)."""
-        return np.memmap(self.pixels_file, np.uint8, "r", shape=(self.count, self.image_size**2 * 3))
-
-    def signatures(self) -> NDArray[np.uint8]:
-        """Memory map of shape (N, SIGNATURE_BYTES)."""
-        return np.memmap(self.signatures_file, np.uint8, "r", shape=(self.count, SIGNATURE_BYTES))
-
-    def measures(self) -> NDArray[np.float32]:
-        """Memory map of shape (N, len(NAMES))."""
-        return np.memmap(self.measures_file, np.float32, "r", shape=(self.count, len(NAMES)))
+    @cached_property
+    def measures(self) -> ArrayFile[np.float32]:
+        """Measures of each image, in the order of `NAMES`."""
+        return ArrayFile(self.folder / "measures.bin", np.float32, (self.count, len(NAMES)))
 
     def allocate(self) -> None:
-        """Makes the files at their full length, without content."""
-        for path, size in (
-            (self.pixels_file, self.image_size**2 * 3),
-            (self.signatures_file, SIGNATURE_BYTES),
-            (self.measures_file, len(NAMES) * 4),
-        ):
-            with path.open("wb") as stream:
-                stream.truncate(self.count * size)
-
-
-class TemporaryArraysWriter:
-    """The files, open for one process to write places of its own."""
-
-    def __init__(self, arrays: TemporaryArrays) -> None:
-        self._arrays = arrays
-
-    def __enter__(self) -> Self:
-        files = (self._arrays.pixels_file, self._arrays.signatures_file, self._arrays.measures_file)
-        self._streams = [path.open("r+b", buffering=0) for path in files]
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for stream in self._streams:
-            stream.close()
-
-    def pixels(self, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Stores a row's pixels, uint8, shape (h, w, 3), contiguous."""
-        _write_at(self._streams[0].fileno(), pixels, row * self._arrays.image_size**2 * 3)
-
-    def signature(self, row: int, signature: NDArray[np.uint8]) -> None:
-        """Stores a row's signature, uint8, shape (SIGNATURE_BYTES,)."""
-        _write_at(self._streams[1].fileno(), signature, row * SIGNATURE_BYTES)
-
-    def measures(self, row: int, measures: NDArray[np.float32]) -> None:
-        """Stores a row's measures, float32, shape (len(NAMES),)."""
-        _write_at(self._streams[2].fileno(), measures, row * len(NAMES) * 4)
+        """Makes the files."""
+        self.pixels.allocate()
+        self.signatures.allocate()
+        self.measures.allocate()
 
 
 def release_pages(array: NDArray[Any]) -> None:
@@ -108,48 +93,18 @@ def release_pages(array: NDArray[Any]) -> None:
     Without it what was read counts as memory of the process until the system needs it elsewhere.
 
     Args:
-        array: a memory map as the methods of `TemporaryArrays` return it; any other array is left alone.
+        array: a memory map as `ArrayFile.read` returns it; any other array is left alone.
     """
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)
 
 
-def _write_at(file: int, array: NDArray[np.uint8] | NDArray[np.float32], offset: int) -> None:
+def _write_at(file: int, array: NDArray[Any], offset: int) -> None:
     """Writes all bytes of an array at an offset of an open file, however many the system takes at a time."""
     rest = array.data.cast("B")
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
-
-
-@dataclass(frozen=True)
-class PackedImages:
-    """M resized images as they lie in the temporary arrays: packed at the start of their rows.
-
-    Attributes:
-        pixels: uint8, shape (N, side * side * 3); a memory map will do.
-        side: pixels of the square that each goes into.
-        row: where each is in `pixels`, shape (M,).
-        height: of each, shape (M,).
-        width: likewise.
-        fill: uint8, shape (M, 3): the colour around each.
-    """
-
-    pixels: NDArray[np.uint8]
-    side: int
-    row: NDArray[np.int64]
-    height: NDArray[np.int64]
-    width: NDArray[np.int64]
-    fill: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def image(self, number: int) -> ResizedImage:
-        """One of them."""
-        height, width = int(self.height[number]), int(self.width[number])
-        pixels = self.pixels[self.row[number], : height * width * 3].reshape(height, width, 3)
-        return ResizedImage(pixels, self.fill[number])
 
 
 def random_position(image_id: str, seed: int, room: tuple[int, int]) -> tuple[int, int]:
@@ -168,52 +123,44 @@ def random_position(image_id: str, seed: int, room: tuple[int, int]) -> tuple[in
     return across * (room[0] + 1) >> 64, down * (room[1] + 1) >> 64
 
 
-def write_shards(folder: Path, packed: PackedImages, image_ids: Sequence[str], seed: int | None) -> None:
+def write_shards(folder: Path, images: pd.DataFrame, arrays: TemporaryArrays, seed: int | None) -> None:
     """Pastes images into their squares and writes them to `images-00000.npy`, ...
 
     Args:
         folder: the split's.
-        packed: their pixels, in the order of the split.
-        image_ids: of these.
+        images: columns `image_id row content_width content_height fill`, in the order of the split.
+        arrays: their pixels.
         seed: of random positions; None puts every image in the middle.
     """
-    side = packed.side
-    per_shard = images_per_shard(side)
-    positions = _positions(packed, image_ids, seed)
+    per_shard = images_per_shard(arrays.image_size)
     with ThreadPoolExecutor(_THREADS) as threads:
-        for number, start in enumerate(range(0, len(packed), per_shard)):
-            end = min(start + per_shard, len(packed))
-            header = {"descr": "|u1", "fortran_order": False, "shape": (end - start, side, side, 3)}
-            with (folder / f"images-{number:05d}.npy").open("w+b", buffering=0) as stream:
-                np.lib.format.write_array_header_1_0(stream, header)
-                at = stream.tell()
-
-                def write(
-                    first: int, end: int = end, start: int = start, at: int = at, file: int = stream.fileno()
-                ) -> None:
-                    """Writes up to `_AT_ONCE` squares, from number `first` on, to their place in the shard."""
-                    block = _pad_block(packed, positions, range(first, min(first + _AT_ONCE, end)))
-                    _write_at(file, block, at + (first - start) * side * side * 3)
-
-                for _ in threads.map(write, range(start, end, _AT_ONCE)):
-                    release_pages(packed.pixels)
+        for number, start in enumerate(range(0, len(images), per_shard)):
+            some = images.iloc[start : start + per_shard]
+            _write_shard(folder / f"images-{number:05d}.npy", some, arrays, seed, threads)
 
 
-def _positions(packed: PackedImages, image_ids: Sequence[str], seed: int | None) -> NDArray[np.int64]:
-    """Left and top of each image, shape (M, 2)."""
-    room = packed.side - np.stack([packed.width, packed.height], axis=1)
-    if seed is None:
-        return np.asarray(room // 2)
-    drawn = [
-        random_position(image_id, seed, (across, down))
-        for image_id, (across, down) in zip(image_ids, room.tolist(), strict=True)
-    ]
-    return np.array(drawn, dtype=np.int64).reshape(-1, 2)
+def _write_shard(
+    file: Path, images: pd.DataFrame, arrays: TemporaryArrays, seed: int | None, threads: ThreadPoolExecutor
+) -> None:
+    """Writes one shard, a few squares at a time."""
+    pixels, side = arrays.pixels.read(), arrays.image_size
+    columns = images[["image_id", "row", "content_width", "content_height", "fill"]]
+    rows = list(columns.itertuples(index=False, name=None))
+    with file.open("wb", buffering=0) as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), side, side, 3)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        begin = stream.tell()
 
+        def write(first: int) -> None:
+            """Pastes and writes up to `_AT_ONCE` images, from number `first` on."""
+            some = rows[first : first + _AT_ONCE]
+            block = np.empty((len(some), side, side, 3), np.uint8)
+            for square, (image_id, row, width, height, fill) in zip(block, some, strict=True):
+                content = pixels[row, : height * width * 3].reshape(height, width, 3)
+                room = (side - width, side - height)
+                left, top = (room[0] // 2, room[1] // 2) if seed is None else random_position(image_id, seed, room)
+                paste(ResizedImage(content, np.array(fill, np.uint8)), square, left, top)
+            _write_at(stream.fileno(), block, begin + first * side * side * 3)
 
-def _pad_block(packed: PackedImages, positions: NDArray[np.int64], numbers: range) -> NDArray[np.uint8]:
-    """Some images, placed: uint8, shape (B, side, side, 3)."""
-    block = np.empty((len(numbers), packed.side, packed.side, 3), np.uint8)
-    for square, number in zip(block, numbers, strict=True):
-        paste(packed.image(number), square, *positions[number].tolist())
-    return block
+        for _ in threads.map(write, range(0, len(rows), _AT_ONCE)):
+            release_pages(pixels)

@@ -6,7 +6,7 @@ of workers. Pixels go through files in `.podium/`, so memory stays bounded by a 
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
-from podium.curation.decoding import DecodeJob, RawImage, Reading, Smallest, decode_all
+from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.grouping import group_duplicates
 from podium.curation.splits import assign_splits, join_split_groups
-from podium.curation.temporary_arrays import PackedImages, TemporaryArrays, write_shards
+from podium.curation.temporary_arrays import TemporaryArrays, write_shards
 from podium.data.manifest import (
     PREPARED_COLUMNS,
     RAW_COLUMNS,
@@ -39,7 +39,6 @@ from podium.records.fetch import SkippedFile, Sources
 from podium.records.profile import Profile
 
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")
-_NUMBERS = ("width", "height", "content_width", "content_height")
 
 
 def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None:
@@ -61,9 +60,10 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
     skipped = Sources.read(layout.raw / SOURCES).skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
-        smallest = Smallest(preprocess.minimum_box_side, preprocess.minimum_box_area)
-        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, smallest), raw, workers)
-        images, rejected = found.kept(raw), found.rejected(raw, skipped)
+        smallest = (preprocess.minimum_box_side, preprocess.minimum_box_area)
+        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), raw, workers)
+        images, rejected = _keep(raw, found), _reject(raw, found, skipped)
+        _require_every_class(raw, images, rejected)
         images = _add_groups(images, arrays)
         images["split"] = assign_splits(images, preprocess, seed)
         alone = images.assign(split_group=images["image_id"])
@@ -74,7 +74,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
-                write_shards(folder, _packed_images(part, arrays), part["image_id"].tolist(), position_seed)
+                write_shards(folder, part, arrays, position_seed)
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
     write_manifest(layout.manifest, images.drop(columns=["shard", *WORKING_COLUMNS]), PREPARED_COLUMNS)
@@ -103,110 +103,54 @@ def _temporary_arrays(folder: Path, count: int, image_size: int) -> Iterator[Tem
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int) -> "_Readings":
-    """Reads every image of the raw manifest, in the order in which they lie in the shards."""
+def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int) -> pd.DataFrame:
+    """Reads every image, in the order in which they lie in the shards; a `Reading` a row, in the order of `raw`."""
     columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
     ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
     wanted = [
         RawImage(row, shard, photo_id, (left, top, right, bottom))
         for row, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None)
     ]
-    found = _Readings(len(raw))
+    readings: list[Reading] = []
     with show_progress("preprocess", len(wanted)) as advance:
         for batch in decode_all(job, wanted, workers):
-            found.add(batch)
+            readings += batch
             advance(len(batch))
-    return found
+    return pd.DataFrame(readings).sort_values("row", ignore_index=True)
 
 
-class _Readings:
-    """What came of decoding N images, in columns: a reading is taken apart as it comes, so memory stays bounded."""
+def _keep(raw: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The images to go on with, by `image_id`: what the source says (`split` is `source_split`) and what was read."""
+    kept = found["rejection"] == ""
+    images = pd.concat([raw[kept], found[kept].drop(columns=["rejection", "reason"])], axis=1)
+    return images.rename(columns={"split": "source_split"}).sort_values("image_id", ignore_index=True)
 
-    def __init__(self, count: int) -> None:
-        self._sha256 = np.zeros(count, "S64")
-        self._phash = np.zeros(count, np.uint64)
-        self._fill = np.zeros((count, 3), np.uint8)
-        self._numbers = {name: np.zeros(count, np.int64) for name in _NUMBERS}
-        self._notes: dict[int, str] = {}
-        self._rejected: dict[int, tuple[str, str]] = {}
 
-    def add(self, readings: Iterable[Reading]) -> None:
-        """Takes readings in; each row comes once."""
-        for reading in readings:
-            row = reading.row
-            if reading.rejection:
-                self._rejected[row] = (reading.rejection, reading.reason)
-                continue
-            self._sha256[row] = reading.sha256
-            self._phash[row] = reading.phash
-            self._fill[row] = reading.fill
-            for name, column in self._numbers.items():
-                column[row] = getattr(reading, name)
-            if reading.note:
-                self._notes[row] = reading.note
+def _reject(raw: pd.DataFrame, found: pd.DataFrame, skipped: list[SkippedFile]) -> pd.DataFrame:
+    """The rows of `rejected.csv`, sorted: images left out, and files that the source could not use."""
+    images = raw[["path", "label", "image_id"]].assign(kind=found["rejection"], reason=found["reason"])
+    files = pd.DataFrame(
+        [(file.path, "", file.reason, "unreadable" if file.image else "skipped", "") for file in skipped],
+        columns=list(REJECTED_COLUMNS),
+    )
+    table = pd.concat([images[images["kind"] != ""], files])[list(REJECTED_COLUMNS)]
+    return table.sort_values(["path", "reason", "image_id"], ignore_index=True)
 
-    def kept(self, raw: pd.DataFrame) -> pd.DataFrame:
-        """The images to go on with; row i of `raw` is image i.
 
-        Returns:
-            Its rows without the rejected ones and with `split` as `source_split`, sorted by `image_id`; new columns are
-            `row` (of the temporary arrays), `sha256 phash width height content_width content_height fill note`.
-
-        Raises:
-            DataError: no image of a class is left.
-        """
-        chosen = np.ones(len(raw), bool)
-        chosen[list(self._rejected)] = False
-        rows = np.nonzero(chosen)[0]
-        images = raw.iloc[rows].rename(columns={"split": "source_split"}).reset_index(drop=True)
-        found = pd.DataFrame({"row": rows, **{name: column[rows] for name, column in self._numbers.items()}})
-        found["sha256"] = self._sha256[rows].astype("U64")
-        found["phash"] = [f"{value:016x}" for value in self._phash[rows].tolist()]
-        found["fill"] = list(map(tuple, self._fill[rows].tolist()))
-        found["note"] = [self._notes.get(row, "") for row in rows.tolist()]
-        images = pd.concat([images, found], axis=1).sort_values("image_id", ignore_index=True)
-        self._require_every_class(raw, images)
-        return images
-
-    def rejected(self, raw: pd.DataFrame, skipped: Iterable[SkippedFile]) -> pd.DataFrame:
-        """The rows of `rejected.csv`, sorted by path, reason and `image_id`.
-
-        Args:
-            raw: as for `kept`.
-            skipped: files the source could not use.
-        """
-        rows = list(self._rejected)
-        left_out = raw.iloc[rows][["path", "label", "image_id"]].assign(
-            kind=[self._rejected[row][0] for row in rows], reason=[self._rejected[row][1] for row in rows]
-        )
-        no_images = pd.DataFrame(
-            [(file.path, "", file.reason, "unreadable" if file.image else "skipped", "") for file in skipped],
-            columns=list(REJECTED_COLUMNS),
-        )
-        table = pd.concat([left_out, no_images])[list(REJECTED_COLUMNS)]
-        return table.sort_values(["path", "reason", "image_id"], ignore_index=True)
-
-    def _require_every_class(self, raw: pd.DataFrame, images: pd.DataFrame) -> None:
-        """Refuses a dataset that lost a class on the way.
-
-        Raises:
-            DataError: no image of a class can be read; it says what happened to the first.
-        """
-        for label in sorted(set(raw["label"]) - set(images["label"])):
-            rejected = self.rejected(raw, ())
-            first = rejected[rejected["label"] == label].iloc[0]
-            if (rejected.loc[rejected["label"] == label, "kind"] == "too_small").any():
-                todo = "lower preprocess.minimum_box_side and minimum_box_area or remove the class"
-            else:
-                todo = "replace its files or remove the class"
-            raise DataError(
-                f"no image of class {label!r} can be read (first: {first['path']!r}: {first['reason']}): {todo}"
-            )
+def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    """Refuses a dataset that lost a class on the way; says what happened to its first image."""
+    for label in sorted(set(raw["label"]) - set(images["label"])):
+        lost = rejected[rejected["label"] == label]
+        todo = "replace its files or remove the class"
+        if (lost["kind"] == "too_small").any():
+            todo = "lower preprocess.minimum_box_side and minimum_box_area or remove the class"
+        path, reason = lost.iloc[0][["path", "reason"]]
+        raise DataError(f"no image of class {label!r} can be read (first: {path!r}: {reason}): {todo}")
 
 
 def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
-    found = group_duplicates(images["sha256"].tolist(), arrays.signatures(), images["row"].to_numpy(np.int64))
+    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), images["row"].to_numpy(np.int64))
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
     return grouped.assign(split_group=join_split_groups(grouped))
@@ -214,20 +158,8 @@ def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
 
 def _measures_table(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     """`image_id split label source` and a column per measure, in the order of `images`."""
-    numbers = pd.DataFrame(arrays.measures()[images["row"].to_numpy()], columns=list(NAMES))
-    return pd.concat([images[["image_id", "split", "label", "source"]].reset_index(drop=True), numbers], axis=1)
-
-
-def _packed_images(images: pd.DataFrame, arrays: TemporaryArrays) -> PackedImages:
-    """Where the pixels of some images lie in the temporary arrays, in the order of the table."""
-    return PackedImages(
-        pixels=arrays.pixels(),
-        side=arrays.image_size,
-        row=images["row"].to_numpy(np.int64),
-        height=images["content_height"].to_numpy(np.int64),
-        width=images["content_width"].to_numpy(np.int64),
-        fill=np.array(images["fill"].tolist(), np.uint8).reshape(-1, 3),
-    )
+    numbers = pd.DataFrame(arrays.measures.read()[images["row"].to_numpy()], columns=list(NAMES))
+    return pd.concat([images[["image_id", "split", "label", "source"]], numbers], axis=1)
 
 
 def _print_summary(profile: Profile) -> None:

@@ -80,8 +80,8 @@ class Spread(Record):
 class Part(Record):
     """Some of the images: a split, a class or a source.
 
-    `sizes` has width, height and shorter side of the originals in pixels, `measures` the keys of `MEASURES`.
-    `histograms` counts images by brightness and by contrast in twenty bins of equal width, of [0, 1] and of [0, 0.5].
+    `sizes` has width, height and shorter side of the originals in pixels, `measures` the keys of `MEASURES`,
+    `histograms` those of `HISTOGRAMS`: images by bin.
     """
 
     images: int
@@ -93,8 +93,7 @@ class Part(Record):
 class Unusual(Record):
     """An image of train or val far from the others in the space of measures.
 
-    `distance` is robust (see `curation.dataset_profile`); `most` names the measure that sets it apart the most, and
-    `deviation` says by how many robust standard deviations.
+    `most` names the measure that sets it apart the most, `deviation` says by how many robust standard deviations.
     """
 
     image_id: str

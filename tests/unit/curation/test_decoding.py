@@ -57,18 +57,18 @@ def test_readings_come_in_the_order_of_the_images(tmp_path: Path, workers: int) 
     ]
 
     assert [reading.row for reading in readings] == list(range(150))
-    assert arrays.pixels().shape == (150, 16 * 16 * 3)
-    assert arrays.pixels().std(axis=1).min() > 0  # every row was written
-    assert arrays.signatures().any(axis=1).all()
-    assert arrays.measures().any(axis=1).all()
+    assert arrays.pixels.read().shape == (150, 16 * 16 * 3)
+    assert arrays.pixels.read().std(axis=1).min() > 0  # every row was written
+    assert arrays.signatures.read().any(axis=1).all()
+    assert arrays.measures.read().any(axis=1).all()
 
 
 def test_a_full_disk_is_an_error_that_can_be_told(tmp_path: Path) -> None:
     layout, images = raw(tmp_path, 3)
     arrays = TemporaryArrays(tmp_path, 3, 16)
     arrays.allocate()
-    arrays.pixels_file.unlink()
-    arrays.pixels_file.symlink_to("/dev/full")
+    arrays.pixels.path.unlink()
+    arrays.pixels.path.symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left on device"):
         list(decode_all(DecodeJob(layout.raw, arrays, HOW), images, 0))

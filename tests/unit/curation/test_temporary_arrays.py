@@ -2,33 +2,34 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.curation.temporary_arrays import PackedImages, random_position, write_shards
+from podium.curation.temporary_arrays import TemporaryArrays, random_position, write_shards
 
 SIDE = 8
 
 
-def packed(sizes: list[tuple[int, int]]) -> PackedImages:
-    """Contents of one colour each (number + 1), in rows of the array that are in reverse order."""
-    pixels = np.full((len(sizes), SIDE * SIDE * 3), 255, np.uint8)
-    for number, (height, width) in enumerate(sizes):
-        pixels[len(sizes) - 1 - number, : height * width * 3] = number + 1
-    return PackedImages(
-        pixels=pixels,
-        side=SIDE,
-        row=np.arange(len(sizes))[::-1].copy(),
-        height=np.array([h for h, _ in sizes]),
-        width=np.array([w for _, w in sizes]),
-        fill=np.full((len(sizes), 3), 100, np.uint8),
+def write(folder: Path, sizes: list[tuple[int, int]], seed: int | None) -> np.ndarray:
+    """Writes and reads a shard of contents of one colour each (number + 1), stored in rows in reverse order."""
+    arrays = TemporaryArrays(folder, len(sizes), SIDE)
+    arrays.allocate()
+    images = pd.DataFrame(sizes, columns=["content_height", "content_width"])
+    images = images.assign(
+        image_id=[f"{n:016x}" for n in images.index], row=images.index[::-1], fill=[(100, 100, 100)] * len(images)
     )
+    for number, (height, width) in enumerate(sizes):
+        row = len(sizes) - 1 - number
+        arrays.pixels.write(row, np.full(SIDE * SIDE * 3, 255, np.uint8))
+        arrays.pixels.write(row, np.full((height, width, 3), number + 1, np.uint8))
+    write_shards(folder, images, arrays, seed)
+    return np.load(folder / "images-00000.npy")
 
 
 def test_without_a_seed_every_image_is_in_the_middle(tmp_path: Path) -> None:
-    write_shards(tmp_path, packed([(8, 8), (8, 3), (2, 8)]), ["a", "b", "c"], None)
+    images = write(tmp_path, [(8, 8), (8, 3), (2, 8)], None)
 
-    images = np.load(tmp_path / "images-00000.npy")
     assert images.shape == (3, SIDE, SIDE, 3)
     assert (images[0] == 1).all()
     assert (images[1][:, 2:5] == 2).all()
@@ -39,16 +40,10 @@ def test_without_a_seed_every_image_is_in_the_middle(tmp_path: Path) -> None:
 
 def test_random_places_depend_on_seed_and_id_alone_and_keep_the_content_whole(tmp_path: Path) -> None:
     sizes = [(8, 3)] * 30
-    ids = [f"{n:016x}" for n in range(30)]
-    for name, contents, names, seed in (
-        ("one", packed(sizes), ids, 1),
-        ("again", packed(sizes), ids, 1),
-        ("fewer", packed(sizes[:10]), ids[:10], 1),
-        ("other", packed(sizes), ids, 2),
-    ):
-        (tmp_path / name).mkdir()
-        write_shards(tmp_path / name, contents, names, seed)
-    one, again, fewer, other = (np.load(tmp_path / n / "images-00000.npy") for n in ("one", "again", "fewer", "other"))
+
+    one, again, fewer, other = (
+        write(tmp_path, contents, seed) for contents, seed in ((sizes, 1), (sizes, 1), (sizes[:10], 1), (sizes, 2))
+    )
 
     np.testing.assert_array_equal(one, again)
     np.testing.assert_array_equal(one[:10], fewer)

@@ -120,6 +120,7 @@ def test_duplicates_stay_on_one_side_and_the_profile_says_what_chance_would_have
     assert (manifest.groupby("duplicate_group")["split"].nunique() == 1).all()
     assert manifest["duplicate_kind"].value_counts().to_dict() == {"": 60, "near": 10, "exact": 1}
     profile = Profile.read(layout.profile)
+    assert (profile.rejected, profile.skipped) == (0, 1)
     assert len(profile.duplicates) == 11
     assert 0 < profile.groups_would_straddle < 11
     assert profile.images_moved == 0

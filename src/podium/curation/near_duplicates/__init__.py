@@ -1,1 +1,1 @@
-"""Which images show the same picture: a signature of each, pairs that resemble each other, and their verification."""
+"""Which images show the same picture: a signature of each, and the groups of those whose signatures agree."""

@@ -1,7 +1,7 @@
 """Exact and near duplicates, so that no picture and its copy end up on two sides of a split.
 
 Exact: the same decoded pixels. Near: among the pictures that resemble it most, upright or mirrored, those that
-`verification` says are the same. A group is what verified pairs connect. Nothing depends on the order of the rows or on
+`signature` says are the same. A group is what verified pairs connect. Nothing depends on the order of the rows or on
 threads: vectors hold whole numbers and products stay below 2^24, so float32 sums are exact. Signatures are read a few
 thousand at a time; time grows with the square of the number of pictures (see `benchmarks/duplicate_groups.py`).
 """
@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from podium.curation.near_duplicates.signature import MIRROR, RECORD
-from podium.curation.near_duplicates.verification import InitialWarp, Verdict, align, initial_warps, match_keypoints
+from podium.curation.near_duplicates.signature import (
+    MIRROR,
+    RECORD,
+    InitialWarp,
+    Verdict,
+    align,
+    initial_warps,
+    match_keypoints,
+)
 from podium.curation.temporary_arrays import release_pages
 
 NEIGHBOURS = 5  # looked at per picture and orientation
@@ -52,10 +59,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Per image: number of the first image of its group, and `exact`, `near` or empty (the first, or alone)."""
+    """Per image: number of the first image of its group, and `exact`, `near` or empty (the first, or alone).
+
+    `links` are the verified pairs of images behind the groups, for a person to look at; pairs within a group that
+    others connect already are not all among them.
+    """
 
     first: NDArray[np.int64]
     kind: list[str]
+    links: Pairs
 
 
 def group_duplicates(
@@ -73,26 +85,14 @@ def group_duplicates(
         Groups; duplicates of duplicates belong together.
     """
     _, distinct, same = np.unique(np.asarray(sha256, dtype=np.str_), return_index=True, return_inverse=True)
-    places = distinct if rows is None else rows[distinct]
-    _, group = _verify_pairs(signatures, places, threads)
+    found, group = _verify_pairs(signatures, distinct if rows is None else rows[distinct], threads)
     numbers = np.arange(len(same))
     leader = np.full(len(distinct), len(same), dtype=np.int64)
     np.minimum.at(leader, group[same], numbers)
     first = leader[group[same]]
     kind = np.where(first == numbers, "", np.where(distinct[same] != numbers, "exact", "near"))
-    return Duplicates(first, kind.tolist())
-
-
-def duplicate_pairs(
-    sha256: Sequence[str], signatures: NDArray[np.uint8], rows: NDArray[np.int64] | None = None, threads: int = 2
-) -> Pairs:
-    """The verified pairs behind `group_duplicates`, as numbers of images, for a person to look at; arguments as there.
-
-    Pairs within a group that others connect already are not all listed.
-    """
-    _, distinct = np.unique(np.asarray(sha256, dtype=np.str_), return_index=True)
-    found, _ = _verify_pairs(signatures, distinct if rows is None else rows[distinct], threads)
-    return Pairs(distinct[found.first], distinct[found.second], found.mirrored, found.product)
+    links = replace(found, first=distinct[found.first], second=distinct[found.second])
+    return Duplicates(first, kind.tolist(), links)
 
 
 def _verify_pairs(
@@ -100,10 +100,7 @@ def _verify_pairs(
 ) -> tuple[Pairs, NDArray[np.int64]]:
     """Verified pairs of pictures, and per picture the lowest number of its group.
 
-    Args:
-        signatures: as for `group_duplicates`.
-        places: rows of distinct pictures in the order of their sha256; the result is a function of this order.
-        threads: that verify.
+    `places` are rows of distinct pictures in the order of their sha256; the result is a function of this order.
     """
     records = signatures.view(RECORD)[:, 0]
     vectors = np.empty((len(places), *RECORD["vector"].shape), np.int16)
@@ -116,7 +113,7 @@ def _verify_pairs(
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # a picture is too small to be shared among threads
     try:
-        with ThreadPoolExecutor(max(threads, 1)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for start in range(0, len(pairs.first), _VERIFIED_AT_ONCE):
                 some = np.arange(start, min(start + _VERIFIED_AT_ONCE, len(pairs.first)))
                 some = some[group[pairs.first[some]] != group[pairs.second[some]]]
@@ -136,8 +133,7 @@ def _show_the_same(records: NDArray[np.void], pairs: Pairs, pool: ThreadPoolExec
     rows = list(zip(pairs.first, pairs.second, pairs.mirrored.tolist(), strict=True))
     verdicts = list(pool.map(lambda row: match_keypoints(records[row[0]], records[row[1]], row[2]), rows))
     same = np.array([verdict is Verdict.SAME for verdict in verdicts], dtype=np.bool_)
-    open_ = np.array([verdict in {Verdict.LOCAL, Verdict.UNKNOWN} for verdict in verdicts], dtype=np.bool_)
-    left = np.nonzero(open_)[0]
+    left = np.nonzero([verdict in {Verdict.LOCAL, Verdict.UNKNOWN} for verdict in verdicts])[0]
     here, there = records["thumbnail"][pairs.first[left]], records["thumbnail"][pairs.second[left]]
     there = np.where(pairs.mirrored[left, None, None, None], there[:, :, ::-1], there)
     start = initial_warps(here, there)
@@ -159,8 +155,7 @@ def _merge_groups(group: NDArray[np.int64], one: NDArray[np.int64], other: NDArr
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, lowest = np.unique(label, return_index=True)
-    merged: NDArray[np.int64] = lowest[label]
-    return merged
+    return np.asarray(lowest[label])
 
 
 def nearest_neighbours(vectors: NDArray[np.int16], mirror: NDArray[np.int16], count: int, least: int) -> Pairs:
@@ -226,8 +221,7 @@ def _nearest_per_query(
     order = np.lexsort((column, -product, query))
     ordered = query[order]
     rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
-    kept: NDArray[np.int64] = order[rank < count]
-    return kept
+    return np.asarray(order[rank < count])
 
 
 def _greatest_per_bin(queries: NDArray[np.float32], columns: NDArray[np.float32], start: int) -> NDArray[np.float32]:

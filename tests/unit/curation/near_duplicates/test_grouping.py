@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.copies import CHANGES, cropped, encoded, watermarked
+from podium.curation.decoding import perceptual_hash
 from podium.curation.near_duplicates import grouping
 from podium.curation.near_duplicates.grouping import nearest_neighbours
-from podium.curation.near_duplicates.signature import SIGNATURE_BYTES, perceptual_hash, signature
+from podium.curation.near_duplicates.signature import SIGNATURE_BYTES, signature
 from podium.data.decode import pixels_sha256
 
 SIDE = 96
@@ -155,7 +156,7 @@ def test_neither_the_order_of_rows_nor_threads_change_the_groups(order: list[int
 
 
 def test_links_name_the_pairs_behind_the_groups() -> None:
-    links = grouping.duplicate_pairs(MIXED_SHA256, MIXED_SIGNATURES)
+    links = grouping.group_duplicates(MIXED_SHA256, MIXED_SIGNATURES).links
 
     pairs = {
         (*sorted((a, b)), m)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from podium.curation.near_duplicates.verification import InitialWarp, Similarity, align, initial_warps
+from podium.curation.near_duplicates.signature import InitialWarp, Similarity, align, initial_warps
 
 SIDE = 32
 
