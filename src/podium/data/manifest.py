@@ -11,12 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from podium.core.errors import DataError
-from podium.core.files import replacing
-from podium.records.base import read_parquet
+from podium.records.base import read_parquet, write_parquet
 from podium.records.profile import MEASURES
 
 RAW_COLUMNS: dict[str, str] = {
@@ -88,11 +85,7 @@ def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> 
         twice = frame.loc[frame["image_id"].duplicated(), "path"].iloc[0]
         raise DataError(f"{path.name}: image {twice!r} stands twice: each path of a source may occur once")
     ordered = [*columns, *sorted(c for c in frame.columns if c not in columns)]
-    table = pa.Table.from_pandas(
-        frame.sort_values("image_id").loc[:, ordered], preserve_index=False
-    ).replace_schema_metadata(None)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_parquet(path, frame.sort_values("image_id").loc[:, ordered])
 
 
 def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from podium.config.base import Split
@@ -18,7 +16,7 @@ from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
 from podium.core.layout import SPLIT, SPLIT_INDEX
-from podium.records.base import Record, read_parquet
+from podium.records.base import Record, read_parquet, write_parquet
 
 SHARD_BYTES = 256 * 2**20
 
@@ -86,8 +84,7 @@ def finish_split(
         preprocessing: how the pixels were made.
         index: one row an image in the order of the shards; at least `image_id path label group`.
     """
-    table = pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, folder / SPLIT_INDEX, compression="zstd")
+    write_parquet(folder / SPLIT_INDEX, index)
     shards = sorted(p.name for p in folder.glob("images-*.npy"))
     digests = {n: sha256_file(folder / n) for n in [*shards, SPLIT_INDEX]}
     text = "\n".join([*classes, preprocessing.model_dump_json(), *(f"{n} {d}" for n, d in sorted(digests.items()))])

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from podium.config.preprocess import Preprocess, Preprocessing
 from podium.console.progress import show_progress
@@ -35,6 +33,7 @@ from podium.data.manifest import (
     write_manifest,
 )
 from podium.data.shards import finish_split
+from podium.records.base import write_parquet
 from podium.records.fetch import SkippedFile, Sources
 from podium.records.profile import Profile
 
@@ -78,9 +77,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
     write_manifest(layout.manifest, images.drop(columns=["shard", *WORKING_COLUMNS]), PREPARED_COLUMNS)
-    with replacing(layout.measures) as temporary:
-        table = pa.Table.from_pandas(measures, preserve_index=False).replace_schema_metadata(None)
-        pq.write_table(table, temporary, compression="zstd")
+    write_parquet(layout.measures, measures)
     with replacing(layout.rejected) as temporary:
         rejected.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", quoting=csv.QUOTE_NONNUMERIC)
     profile.write(layout.profile)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from podium.core.errors import DataError
-from podium.core.files import write_json
+from podium.core.files import replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,3 +62,13 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame"
     except (pa.ArrowException, OSError) as error:  # damage inside a file that starts well comes as OSError
         raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
     return frame
+
+
+def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
+    """Writes a table without its index as Parquet, whole or not at all, the same bytes for the same rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
