@@ -92,8 +92,9 @@ def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
     params = _yaml(layout.params)
     named = [str(key).replace("${key}", model or "") for key in body.get("params", [])]
     deps = [str(path).replace("${key}", model or "") for path in body.get("deps", [])]
+    code = layout.code(stage)  # what DVC compared; parsing every module again takes a third of a second
     return {
-        **stage_code(layout.root, stage).json(),
+        **(json.loads(code.read_text(encoding="utf-8")) if code.is_file() else stage_code(layout.root, stage).json()),
         "params": {name: value for key in named for name, value in _leaves(key, _at(params, key))},
         "files": {path: _digest(layout, path) for path in deps if path != _code(stage)},
     }
