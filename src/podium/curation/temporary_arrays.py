@@ -14,16 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.signature import SIGNATURE_BYTES
 from podium.data.preprocess import ResizedImage, paste
 from podium.data.shards import images_per_shard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _AT_ONCE = 32  # images
 _THREADS = 2  # copying and writing let go of the interpreter
@@ -123,7 +125,7 @@ def random_position(image_id: str, seed: int, room: tuple[int, int]) -> tuple[in
     return across * (room[0] + 1) >> 64, down * (room[1] + 1) >> 64
 
 
-def write_shards(folder: Path, images: pd.DataFrame, arrays: TemporaryArrays, seed: int | None) -> None:
+def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None) -> None:
     """Pastes images into their squares and writes them to `images-00000.npy`, ...
 
     Args:
@@ -140,7 +142,7 @@ def write_shards(folder: Path, images: pd.DataFrame, arrays: TemporaryArrays, se
 
 
 def _write_shard(
-    file: Path, images: pd.DataFrame, arrays: TemporaryArrays, seed: int | None, threads: ThreadPoolExecutor
+    file: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None, threads: ThreadPoolExecutor
 ) -> None:
     """Writes one shard, a few squares at a time."""
     pixels, side = arrays.pixels.read(), arrays.image_size

@@ -9,12 +9,14 @@ occlusion, ...) and are carried along untouched.
 import hashlib
 import zipfile
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from podium.core.errors import DataError
 from podium.records.base import read_parquet, write_parquet
 from podium.records.profile import MEASURES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RAW_COLUMNS: dict[str, str] = {
     "image_id": "16 hex digits: hash of source, path and box",
@@ -69,7 +71,7 @@ def image_id(source: str, path: str, box: str = "") -> str:
     return hashlib.sha256(f"{source}\0{path}\0{box}".encode()).hexdigest()[:16]
 
 
-def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> None:
+def write_manifest(path: Path, frame: "pd.DataFrame", columns: dict[str, str]) -> None:
     """Writes a manifest sorted by `image_id`, the same bytes for the same rows.
 
     Args:
@@ -88,7 +90,7 @@ def write_manifest(path: Path, frame: pd.DataFrame, columns: dict[str, str]) -> 
     write_parquet(path, frame.sort_values("image_id").loc[:, ordered])
 
 
-def read_manifest(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+def read_manifest(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
     """Reads a manifest that must have `columns`: one row an image, sorted by `image_id`, index 0..N-1.
 
     Raises a `DataError` where the file is missing, is not Parquet, or lacks a column.

@@ -6,9 +6,9 @@ the arrays) and `split.json` (classes, counts, digest). Opening one reads no pix
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.base import Split
@@ -17,6 +17,9 @@ from podium.core.errors import DataError
 from podium.core.files import sha256_file, sha256_text
 from podium.core.layout import SPLIT, SPLIT_INDEX
 from podium.records.base import Record, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHARD_BYTES = 256 * 2**20
 
@@ -40,7 +43,7 @@ class PreparedSplit:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     digest: str
-    index: pd.DataFrame
+    index: "pd.DataFrame"
     labels: NDArray[np.int64]
     shards: tuple[NDArray[np.uint8], ...]
 
@@ -73,7 +76,7 @@ def images_per_shard(image_size: int) -> int:
 
 
 def finish_split(
-    folder: Path, name: Split, classes: list[str], preprocessing: Preprocessing, index: pd.DataFrame
+    folder: Path, name: Split, classes: list[str], preprocessing: Preprocessing, index: "pd.DataFrame"
 ) -> None:
     """Writes `index.parquet` and `split.json` beside the shards that are already in the folder.
 
