@@ -86,6 +86,7 @@ def metric(
     """Makes a function a metric, under its own name; the arguments are the attributes of `Metric`."""
 
     def register(compute: _Compute) -> _Compute:
+        """Puts the function into `METRICS` and gives it back as it is."""
         name = compute.__name__
         METRICS[name] = Metric(name, sentence, higher_is_better, on_leaderboard, compute)
         return compute

@@ -102,6 +102,7 @@ class _PruningCallback(Callback):
     callbacks: Sequence[Callback]
 
     def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        """Tells first and asks the pruner last: it ends the trial by raising Optuna's `TrialPruned`."""
         for callback in self.callbacks:
             callback.on_epoch_end(row, seconds, self.number)
         self.trial.report(row)

@@ -87,6 +87,7 @@ def gate(
     """
 
     def register(judge: Callable[[Case], Verdict]) -> Callable[[Case], Verdict]:
+        """Puts the function into `GATES` and gives it back as it is."""
         GATES[judge.__name__] = Gate(judge.__name__, sentence, default, judge)
         return judge
 

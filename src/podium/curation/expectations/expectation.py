@@ -180,6 +180,7 @@ def expectation(
     """Declares an expectation under the name of the function that counts; arguments as the fields of `Expectation`."""
 
     def declare(count: Callable[[DatasetFacts, Settings], Figures]) -> Expectation[Settings]:
+        """Puts the expectation into `EXPECTATIONS` and among the keys of section `validate`."""
         id = count.__name__
         register(id, default)
         declared = Expectation(id, suite, sentence, why, expected, remedy, default, count)

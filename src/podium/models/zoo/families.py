@@ -148,6 +148,11 @@ class _Timm(Family):
         return listed
 
     def has(self, name: str) -> bool:
+        """Whether timm knows it.
+
+        Raises:
+            ModelError: the name has a tag of weights, which belongs elsewhere.
+        """
         bare = name.partition(".")[0]
         if timm.is_model(name) and bare != name:
             raise ModelError(
