@@ -189,6 +189,7 @@ class Activations:
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
         # whether values lie on disk as (N, H, W, C), which is how channels_last memory lies
         self._channels_last = len(self._shape) == 3 and job.compute.memory_format is torch.channels_last
+        self._kept_shape = (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
         count = self._views * len(job.train) + len(job.val)
         gib = count * math.prod(self._shape) * _BYTES / _GIB
         self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
@@ -255,7 +256,7 @@ class Activations:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
         name = "unchanged" if view is None else f"view-{view:03d}"
         if name not in self._kept:
-            path = entry / f"{name}.npy"
+            path = entry / f"{name}.bin"
             entry.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(entry.parent / "lock"):  # of trials side by side one writes, and none removes meanwhile
                 entry.mkdir(exist_ok=True)
@@ -263,7 +264,7 @@ class Activations:
                     self._make_room(entry, math.prod((len(split), *self._shape)) * _BYTES)
                     self._write(path, split, view)
                     write_text(_digest_file(path), sha256_file(path))
-                self._kept[name] = _open_memory_map(path)
+                self._kept[name] = _open_memory_map(path, (len(split), *self._kept_shape))
         return self._kept[name]
 
     def _make_room(self, entry: Path, needed: int) -> None:
@@ -273,7 +274,7 @@ class Activations:
         reads at the moment stays readable for it.
         """
         entries = sorted((e for e in entry.parent.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime_ns)
-        sizes = {e: sum(file.stat().st_size for file in e.glob("*.npy")) for e in entries}
+        sizes = {e: sum(file.stat().st_size for file in e.glob("*.bin")) for e in entries}
         for other in entries:
             if other != entry and sum(sizes.values()) + needed > self._job.cache.gib * _GIB:
                 shutil.rmtree(other)
@@ -286,14 +287,11 @@ class Activations:
 
         changes = None if view is None else self._changes(view)
         what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
-        shape = (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
-        header = {"descr": "<u2", "fortran_order": False, "shape": (len(split), *shape)}
         with (
             replacing(path) as temporary,
             temporary.open("wb") as out,
             show_progress(f"{self._job.label}: frozen layers, {what}", len(split), transient=True) as advance,
         ):
-            np.lib.format.write_array_header_1_0(out, header)
             for rows, images in loader.prefetch(read, loader.batch_boundaries(len(split), BATCH)):
                 values = self._forward(images, None if changes is None else changes.take(rows))
                 values = values.permute(0, 2, 3, 1) if self._channels_last else values
@@ -311,6 +309,7 @@ class Activations:
             {
                 "data": {"train": job.train.digest, "val": job.val.digest},
                 "weights": weights.hexdigest(),
+                "shape": self._kept_shape,
                 "blocks": str(self._frozen),  # what has no weights counts too: average or maximum pooling
                 "changes": job.recipe.augment.model_dump(mode="json"),
                 "normalisation": [job.mean, job.std],
@@ -332,12 +331,16 @@ def _digest_file(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def _open_memory_map(path: Path) -> NDArray[np.uint16]:
-    """A kept view, its bytes checked first: one pass over a file that the epoch reads anyway."""
+def _open_memory_map(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """A kept view, its bytes checked first: one pass over a file that the epoch reads anyway.
+
+    The file is the values alone: numpy reads the header of an `.npy` with Python's parser, which fails now and then
+    where two threads do so at once (`SystemError: AST constructor recursion depth mismatch`, CPython 3.11).
+    """
     try:
         if sha256_file(path) != _digest_file(path).read_text(encoding="utf-8"):
             raise DataError(f"{path} is damaged (its digest is another): delete {path.parent} and run the stage again")
-        values: NDArray[np.uint16] = np.lib.format.open_memmap(path, mode="r")
+        values: NDArray[np.uint16] = np.memmap(path, dtype="<u2", mode="r", shape=shape)
     except OSError as error:
         raise DataError(f"{path} cannot be read: delete {path.parent} and run the stage again") from error
     return values

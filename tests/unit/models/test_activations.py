@@ -177,8 +177,8 @@ def test_what_was_computed_once_is_not_computed_again(prepared, tmp_path, monkey
     given, frozen = a_job(prepared), plan().frozen
     first = features_of(given, frozen, tmp_path, 1.0)
     first.prepare(0)
-    assert sorted(path.name for path in first.entry.glob("*.npy")) == ["unchanged.npy", "view-000.npy"]
-    written = {path: path.stat().st_mtime_ns for path in first.entry.glob("*.npy")}
+    assert sorted(path.name for path in first.entry.glob("*.bin")) == ["unchanged.bin", "view-000.bin"]
+    written = {path: path.stat().st_mtime_ns for path in first.entry.glob("*.bin")}
     calls = []
     frozen.register_forward_hook(lambda *_: calls.append(1))
     second = features_of(given, frozen, tmp_path, 1.0)  # the next trial: one image tells it the shape
@@ -196,7 +196,7 @@ def test_only_the_head_learns_from_pooled_features(prepared, tmp_path):
     features = features_of(given, plan("head").frozen, tmp_path, 1.0)
     x = features.train(np.arange(4), 0)
     assert x.dim() == 2
-    assert (features.entry / "view-000.npy").stat().st_size < TRAIN * x.shape[1] * 2 + 200
+    assert (features.entry / "view-000.bin").stat().st_size < TRAIN * x.shape[1] * 2 + 200
 
 
 CHANGED = {
@@ -291,29 +291,29 @@ features.prepare(1)
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env=os.environ, check=False)
     assert done.returncode == -signal.SIGKILL
     features = features_of(a_job(prepared), plan().frozen, tmp_path, 1.0)
-    assert sorted(path.name for path in features.entry.glob("*.npy") if path.name[0] != ".") == [
-        "unchanged.npy", "view-000.npy",
+    assert sorted(path.name for path in features.entry.glob("*.bin") if path.name[0] != ".") == [
+        "unchanged.bin", "view-000.bin",
     ]  # fmt: skip
-    first = (features.entry / "view-000.npy").stat().st_mtime_ns
+    first = (features.entry / "view-000.bin").stat().st_mtime_ns
     features.prepare(1)
-    assert (features.entry / "view-000.npy").stat().st_mtime_ns == first
+    assert (features.entry / "view-000.bin").stat().st_mtime_ns == first
     left = {path.name for path in features.entry.iterdir()}
     names = ("unchanged", "view-000", "view-001")
-    assert left == {f"{name}.{end}" for name in names for end in ("npy", "sha256")}  # nor anything half-written
+    assert left == {f"{name}.{end}" for name in names for end in ("bin", "sha256")}  # nor anything half-written
 
 
 @pytest.mark.parametrize("damage", ["a byte flipped", "split short", "gone"])
 def test_a_damaged_file_is_named(prepared, tmp_path, damage):
     features = features_of(a_job(prepared), plan().frozen, tmp_path, 1.0)
     features.prepare(0)
-    path = features.entry / "view-000.npy"
+    path = features.entry / "view-000.bin"
     kept = bytearray(path.read_bytes())
     kept[len(kept) // 2] ^= 1
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(kept if damage == "a byte flipped" else kept[:-7])
-    with pytest.raises(DataError, match=r"view-000\.npy.*(damaged|cannot be read).*delete"):
+    with pytest.raises(DataError, match=r"view-000\.bin.*(damaged|cannot be read).*delete"):
         features_of(a_job(prepared), plan().frozen, tmp_path, 1.0).prepare(0)
 
 
