@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from podium import __version__
 from podium.cli import experiment, models, promotion
 from podium.console.logs import set_up_logging
-from podium.console.shell import operating_system_said, silence_telemetry
+from podium.console.shell import operating_system_said, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 
@@ -23,6 +23,7 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **named: Any) -> NoReturn:
         """Runs the command line and exits."""
         silence_telemetry()
+        use_utf8()
         try:
             code = super().main(*args, **{**named, "standalone_mode": False})
         except PodiumError as error:

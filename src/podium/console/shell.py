@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import podium
 from podium.config.params import load
 from podium.console.logs import set_up_logging
 from podium.core.errors import DataError, PodiumError, told
@@ -36,6 +38,19 @@ def silence_telemetry() -> None:
         os.environ.setdefault(name, value)
 
 
+def use_utf8() -> None:
+    """Makes names of files, files and output UTF-8 whatever the locale says, so that results do not depend on it.
+
+    Python takes the encoding of file names from the locale when it starts, so under another one it starts once more.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        again = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606  # this very command
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None) -> int:
     """Runs a stage's `main(params, layout)` from the project's root, `main(params, layout, model)` once per model.
 
@@ -43,6 +58,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         0 done, 1 refused or failed (one line on stderr), 130 interrupted; wrong usage exits with 2.
     """
     silence_telemetry()
+    use_utf8()
     parser = argparse.ArgumentParser(description=inspect.getdoc(main) or inspect.getdoc(inspect.getmodule(main)))
     per_model = "model" in inspect.signature(main).parameters
     if per_model:
@@ -53,6 +69,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     set_up_logging(verbose=given.pop("verbose"), quiet=given.pop("quiet"))
     layout = Layout(Path.cwd())
     try:
+        _refuse_foreign_package(layout)
         params = load(layout.params)
         if per_model:
             params.model(given["model"])
@@ -67,6 +84,20 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         print("interrupted: run `dvc repro` to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _refuse_foreign_package(layout: Layout) -> None:
+    """What runs must be what is fingerprinted: a project with a `src` of its own runs that.
+
+    Raises:
+        DataError: the package that was imported lies elsewhere.
+    """
+    own, running = layout.root / "src" / "podium", Path(podium.__file__).parent
+    if own.is_dir() and own.resolve() != running.resolve():
+        raise DataError(
+            f"{running} would run, but results are fingerprinted with {own}: run `dvc repro` from the project's root, "
+            "or install this project into the environment (make install)"
+        )
 
 
 def operating_system_said(error: OSError) -> int:

@@ -60,3 +60,23 @@ def told(error: BaseException) -> str:
     return "".join(
         ascii(character)[1:-1] if unicodedata.category(character) in _BREAKS else character for character in str(error)
     )
+
+
+def through_proxy(url: str) -> str:
+    """What to add to the message of a failed request: the proxy it went through, as the environment says; or nothing.
+
+    Args:
+        url: http or https; any other goes through none.
+    """
+    from urllib.parse import urlsplit
+
+    from requests.utils import get_environ_proxies, select_proxy
+
+    proxy = select_proxy(url, get_environ_proxies(url)) if url.startswith("http") else None
+    if proxy is None:
+        return ""
+    shown, host = (
+        urlsplit(proxy)._replace(netloc=urlsplit(proxy).netloc.rpartition("@")[2]).geturl(),
+        urlsplit(url).hostname,
+    )
+    return f" (asked through the proxy {shown}; put {host} into NO_PROXY to ask it directly)"

@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # with the rights that the user's umask leaves, as `open` would give
     try:
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise_if_full(error, path)
@@ -47,8 +45,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
-    temporary.chmod(0o755)
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}")
+    temporary.mkdir()
     try:
         yield temporary
         if path.exists():

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from podium.console.shell import silence_telemetry
-from podium.core.errors import PodiumError, TrackingError, one_line
+from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, WORK, Layout
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def translate_errors(uri: str) -> Iterator[None]:
 def unreachable(uri: str) -> PodiumError:
     """The error for a server that does not answer."""
     return TrackingError(
-        f"MLflow at {public_uri(uri)} cannot be reached: start it (or unset MLFLOW_TRACKING_URI), then run "
-        "`dvc repro publish`, which fills it in"
+        f"MLflow at {public_uri(uri)} cannot be reached{through_proxy(uri)}: start it (or unset "
+        "MLFLOW_TRACKING_URI), then run `dvc repro publish`, which fills it in"
     )
 
 

@@ -4,6 +4,7 @@ Reads small JSON and hashes one table of predictions per model, so that asking "
 milliseconds.
 """
 
+import logging
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from podium.records.validate import ValidationReport
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LOG = logging.getLogger(__name__)
 
 JUDGED = (METRICS, VALIDATION, PREDICTIONS)
 """What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
@@ -163,7 +166,8 @@ def git_commit(root: Path) -> tuple[str, bool]:
     """The commit checked out, and whether tracked files differ from it.
 
     Returns:
-        40 hex digits and False or True; `none` and True outside a git repository.
+        40 hex digits and False or True; `none` and True outside a git repository, and where git refuses to read one
+        that another user owns, which is warned of.
     """
     try:
         head = subprocess.run(
@@ -172,7 +176,14 @@ def git_commit(root: Path) -> tuple[str, bool]:
         changed = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"], cwd=root, capture_output=True, check=True
         ).stdout
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        if "safe.directory" in str(getattr(error, "stderr", "")):
+            _LOG.warning(
+                "the commit is not recorded: git does not read %s, which another user owns; allow it with "
+                "git config --global --add safe.directory %s",
+                root,
+                root,
+            )
         return "none", True
     return head, bool(changed)
 

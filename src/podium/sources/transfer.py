@@ -20,7 +20,7 @@ import urllib3
 
 from podium.config.dataset import Fetch
 from podium.console.progress import show_progress
-from podium.core.errors import DataError, one_line
+from podium.core.errors import DataError, one_line, through_proxy
 from podium.core.files import raise_if_full, sha256_file, write_json
 from podium.records.base import Record
 from podium.sources.locations import Remote
@@ -193,7 +193,7 @@ class HttpTransfer(Transfer):
             requests.exceptions.ChunkedEncodingError,
             urllib3.exceptions.HTTPError,
         ) as error:
-            raise Broken(root_cause(error)) from error
+            raise Broken(f"{root_cause(error)}{through_proxy(url)}") from error
         except requests.RequestException as error:
             raise Refused(one_line(error).replace(url, self._remote.name)) from error
 
@@ -235,9 +235,9 @@ class HttpTransfer(Transfer):
         """
         status = response.status_code
         if status in _REFUSALS:
-            raise Refused(f"the server answered {status} {response.reason}")
+            raise Refused(f"the server answered {status} {response.reason}{through_proxy(response.url)}")
         if status not in (requests.codes.ok, requests.codes.partial_content):
-            raise Broken(f"it answered {status} {response.reason}")
+            raise Broken(f"it answered {status} {response.reason}{through_proxy(response.url)}")
         start = self._start(response)
         said = response.headers.get("Content-Length", "")
         expected = start + int(said) if said.isdecimal() else None

@@ -1,6 +1,9 @@
 """A stage ends with one line and the right exit code."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,42 @@ def test_a_defect_of_ours_keeps_its_traceback():
 
     with pytest.raises(KeyError):
         run_stage(main, [])
+
+
+SAYS_A_NAME = """
+import logging, os, sys
+from podium.console.shell import run_stage
+
+def main(params, layout):
+    name, = os.listdir(sys.argv[1])
+    logging.getLogger("podium").warning("class %s", name)
+    print(name)
+
+sys.exit(run_stage(main, []))
+"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},  # file names are ASCII to Python
+    ],
+)
+def test_names_are_utf8_whatever_the_locale_and_the_terminal(tmp_path, settings):
+    (tmp_path / "사과 🍐").mkdir()
+    command = [sys.executable, "-c", SAYS_A_NAME, str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (0, "사과 🍐\n", "warning: class 사과 🍐\n")
+
+
+def test_a_project_runs_its_own_package_or_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "src/podium").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def main(params: Params, layout: Layout) -> None:
+        raise RuntimeError
+
+    assert run_stage(main, []) == 1
+    said = capsys.readouterr().err
+    assert f"fingerprinted with {tmp_path / 'src/podium'}" in said and "make install" in said

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,18 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path, writing):
 def test_half_written_files_are_seen_neither_by_git_nor_by_dvc(name):
     ignored = (Path(__file__).parents[3] / name).read_text().splitlines()
     assert f"{files.TEMPORARY}*" in ignored
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700)]
+)
+def test_a_group_shares_what_is_written_as_its_umask_says(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "a" / "x.txt", "x")
+        with files.replacing_folder(tmp_path / "b"):
+            pass
+    finally:
+        os.umask(before)
+    rights = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a/x.txt", "a", "b")]
+    assert rights == [file, folder, folder]

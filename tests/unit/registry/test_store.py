@@ -46,6 +46,14 @@ def test_a_server_that_starts_late_is_reached_with_pauses(store, late):
     assert late == [1.0, 2.0]
 
 
+def test_a_proxy_on_the_way_is_named_with_the_way_around_it(store, late, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(TrackingError, match=r"proxy http://127\.0\.0\.1:9; put 127\.0\.0\.1 into NO_PROXY"):
+        stores.open_client(store)
+
+
 def test_without_pauses_there_is_a_single_try(store, late):
     with pytest.raises(TrackingError, match="cannot be reached: start it"):
         stores.open_client(store)

@@ -108,3 +108,13 @@ def test_a_library_that_cannot_even_be_set_up_is_told_in_one_line(
     monkeypatch.setattr(ShakyFileSystem, "_get_kwargs_from_urls", refuse)
     with pytest.raises(DataError, match=r"shaky://2\.jpg cannot be opened \(NoCredentials: no such profile\)"):
         download("shaky://2.jpg?token=5ecret", "0" * 64, tmp_path, Fetch(retries=0))
+
+
+def test_a_proxy_on_the_way_is_named_with_the_way_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        DataError, match=r"asked through the proxy http://127\.0\.0\.1:9; put 127\.0\.0\.1 into NO_PROXY"
+    ):
+        download("http://127.0.0.1:8/x.zip", "0" * 64, tmp_path, Fetch(retries=0))
