@@ -42,7 +42,7 @@ HARD_ROWS = [
         f"{'x' * 300}.jpg,x,,,,,",
         "there is no such file",
     ),
-    HardRow("unknown split", "words differ", "a.jpg,x,dev,,,,", "split 'dev' is none of train, val, test"),
+    HardRow("unknown split", "words differ", "a.jpg,x,later,,,,", "split 'later' is none of train, val, test"),
     HardRow(
         "half a box",
         "is the rest the whole, or lost?",

@@ -5,12 +5,15 @@
 
 import re
 from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from podium.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Text, Whole
 
+LEFT_OUT: Final = "left_out"
+FolderLayout = Literal["auto", "classes", "classes/splits", "any/classes"] | dict[Text, Split | Literal["left_out"]]
+"""What the folders of a source mean; see `Folders`."""
 _KAGGLE = re.compile(r"\w[\w.\-]*/\w[\w.\-]*(/versions/[1-9][0-9]*)?", re.ASCII)
 
 
@@ -62,13 +65,25 @@ class OneFile(Single):
     sha256: Sha256 | None = None
 
 
+class Folders(OneFile):
+    """A source of class folders.
+
+    `layout` says what they mean: `auto` tells splits by their names and stops where that is not clear; `classes`: there
+    are no splits, a folder is a class and all below belongs to it; `classes/splits`: folders of splits lie below the
+    classes; `any/classes`: the folders above the classes mean nothing; or the split of a folder by its name,
+    `{fold0: train, extra: left_out}`, and the rest as with `auto`.
+    """
+
+    layout: FolderLayout = "auto"
+
+
 class SampleDataset(OneFile):
     """The embedded sample: an archive with the known truth of each image."""
 
     source: Literal["sample"] = "sample"
 
 
-class FolderDataset(OneFile):
+class FolderDataset(Folders):
     """A folder of class folders below data/."""
 
     source: Literal["folder"] = "folder"
@@ -80,7 +95,7 @@ class FolderDataset(OneFile):
         return self
 
 
-class ArchiveDataset(OneFile):
+class ArchiveDataset(Folders):
     """A zip or tar of class folders, below data/ or at an http(s) address."""
 
     source: Literal["archive"] = "archive"
@@ -126,7 +141,7 @@ class CsvDataset(OneFile):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
 
-class KaggleDataset(OneFile):
+class KaggleDataset(Folders):
     """A dataset of kaggle.com; the version or the digest pins it. Without either, `fetch` refuses and names both."""
 
     source: Literal["kaggle"] = "kaggle"

@@ -51,6 +51,9 @@ def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mappin
             _write_images(raw, parts)
             sources = describe_sources(parts)
             sources.write(raw / SOURCES)
+    for part in parts:
+        for note in part.source.listing.notes:
+            print(f"fetch: {part.origin.name}: {note}", flush=True)
     images = sum(source.images for source in sources.sources)
     came = f" from {len(parts)} sources" if len(parts) > 1 else ""
     print(

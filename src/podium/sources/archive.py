@@ -34,7 +34,7 @@ def open_archive(layout: Layout, dataset: ArchiveDataset, fetch: Fetch) -> FileS
 
     Args:
         layout: the project's paths.
-        dataset: location and digest.
+        dataset: location, digest and layout.
         fetch: limits of downloading and unpacking.
 
     Returns:
@@ -42,7 +42,7 @@ def open_archive(layout: Layout, dataset: ArchiveDataset, fetch: Fetch) -> FileS
     """
     path = get_file(layout, dataset, fetch)
     folder, digest = unpack(layout, path, dataset.sha256, fetch)
-    return read_folder(folder, source_name(path.name), title=path.name, sha256=digest)
+    return read_folder(folder, source_name(path.name), title=path.name, sha256=digest, layout=dataset.layout)
 
 
 def open_sample(layout: Layout, dataset: SampleDataset, fetch: Fetch) -> FileSource:

@@ -78,7 +78,7 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSou
     Raises:
         NotPinned: neither version nor sha256 is given; the message says which ones to put in.
         DataError: Kaggle refuses or cannot be reached; the archive has another digest, is damaged or unsafe, or breaks
-            a rule of `folder.arrange`.
+            a rule of `class_folders`.
     """
     handle, title = Handle.of(dataset.location), f"kaggle:{dataset.location}"
     folder = downloads_folder(layout) / "kaggle" / handle.owner / handle.dataset
@@ -98,7 +98,8 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSou
         )
     folder, digest = unpack(layout, path, None, fetch)
     name = dataset.name or f"{handle.owner}_{handle.dataset}"
-    return read_folder(_below(title, folder, dataset.inside), name, title=title, sha256=digest)
+    below = _below(title, folder, dataset.inside)
+    return read_folder(below, name, title=title, sha256=digest, layout=dataset.layout)
 
 
 def _kept(folder: Path, handle: Handle, sha256: str | None) -> Path | None:

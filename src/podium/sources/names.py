@@ -5,7 +5,9 @@ Names come from strangers: an unsafe one in an archive is refused, never repaire
 
 import re
 import unicodedata
+from typing import Final, NamedTuple
 
+from podium.config.base import Split
 from podium.core.errors import DataError
 
 _COMMON = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff", "avif", "heic"))
@@ -14,8 +16,52 @@ IMAGE_SUFFIXES = _COMMON | _RARE
 ARCHIVE_SUFFIXES = frozenset(("zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "7z", "rar"))
 _ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"))
+_SPLIT_WORDS: Final[dict[Split, tuple[tuple[str, ...], ...]]] = {
+    "train": (("train", "training", "trn"),),
+    "val": (("val", "valid", "validation", "validate"), ("dev", "devel", "development"), ("eval", "evaluation")),
+    "test": (("test", "testing", "tst"), ("holdout", "heldout")),
+}
+"""What people call a split, in lower case; words that surely mean the same stand together, the plain one first."""
+_WORDS: Final = {
+    word: (split, words[0]) for split, several in _SPLIT_WORDS.items() for words in several for word in words
+}
+_FILLING: Final = frozenset(("set", "data", "dataset", "images", "image", "imgs", "img", "pictures", "photos", "files"))
+_OTHER_PARTS: Final = frozenset(("fold", "folds", "kfold", "cv", "split", "partition", "subset", "trainval", "unseen"))
+_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_BETWEEN: Final = re.compile(r"[\W\d_]+")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _REMEDY = "pack the archive again without it, or get it from a source you trust"
+
+
+class SplitWord(NamedTuple):
+    """The split that a name stands for, and the plain word behind the name: `test` and `holdout` for `Hold-Out 1`."""
+
+    split: Split
+    word: str
+
+
+def split_word(name: str) -> SplitWord | None:
+    """The split that the name of a folder, or a word in a table, stands for: `Training`, `val2017`, `1_test_images`.
+
+    Numbers, capitals and words such as `set` and `images` do not count; any other word beside it does: `train_clean`
+    and `trains` stand for none.
+    """
+    words = _words(name)
+    meant = "".join(word for word in words if word not in _FILLING)
+    for ending in ("", *_FILLING):
+        if meant.endswith(ending) and (found := _WORDS.get(meant.removesuffix(ending))):
+            return SplitWord(*found)
+    return None
+
+
+def looks_like_split(name: str) -> bool:
+    """Whether a name holds a word for a part of a dataset, known (`train_clean`) or not (`fold0`)."""
+    return not _OTHER_PARTS.isdisjoint(words := _words(name)) or not _WORDS.keys().isdisjoint(words)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case, without numbers."""
+    return [word for word in _BETWEEN.split(_CAMEL.sub(" ", name).casefold()) if word]
 
 
 def source_name(file_name: str) -> str:
@@ -108,3 +154,27 @@ def reason_to_skip(path: str) -> str:
 def is_litter(name: str) -> bool:
     """Whether a folder or file name is hidden or left behind by an operating system."""
     return name.startswith(".") or name.casefold() in _LITTER
+
+
+def litter_in(path: str) -> bool:
+    """Whether a part of a path is hidden or left behind by an operating system (`__MACOSX`, ...)."""
+    return any(is_litter(part) for part in path.split("/"))
+
+
+def folder_name(folder: str) -> str:
+    """What a folder is called, without those above it."""
+    return folder.rpartition("/")[2]
+
+
+def parent(path: str) -> str:
+    """The folder a path lies in; the top is the empty path."""
+    return path.rpartition("/")[0]
+
+
+def upwards(folder: str) -> list[str]:
+    """A folder and all above it, the top (empty) last."""
+    found = [folder]
+    while folder:
+        folder = parent(folder)
+        found.append(folder)
+    return found

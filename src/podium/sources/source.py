@@ -98,20 +98,23 @@ class Listing:
         sha256: digest of the archive; None where the source is not one file.
         images: sorted by path.
         skipped: files that are not images to use, sorted by path; `image` says whether one ought to have been an image.
+        notes: how it was understood, where that is not plain, as sentences for people.
     """
 
     name: str
     sha256: str | None
     images: tuple[SourceImage, ...]
     skipped: tuple[SkippedFile, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Usable:
-    """Images that can be used, and what was left out meanwhile, with the reason."""
+    """Images that can be used, what was left out meanwhile, with the reason, and what people should be told."""
 
     images: tuple[SourceImage, ...]
     skipped: tuple[SkippedFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -23,7 +23,6 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.download import get_file
-from podium.sources.folder import SPLIT_FOLDERS
 from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     check_digest,
@@ -34,7 +33,7 @@ from podium.sources.locations import (
     watched_path,
     without_secrets,
 )
-from podium.sources.names import broken_rule, normal_path, printable, source_name
+from podium.sources.names import broken_rule, normal_path, printable, source_name, split_word
 from podium.sources.source import (
     WHOLE,
     Box,
@@ -285,17 +284,18 @@ def _image(line: int, row: Mapping[str, str], dataset: CsvDataset, path: str) ->
         return row[column].strip() if column else ""
 
     label, split = text(columns.label), text(columns.split)
+    word = split_word(split)
     sides = columns.box.model_dump().values() if columns.box else ()
     if not label:
         raise Unusable("no label")
-    if split and split.casefold() not in SPLIT_FOLDERS:
+    if split and word is None:
         raise Unusable(f"split {split!r} is none of train, val, test")
     return RowImage(
         line=line,
         path=path,
         label=unicodedata.normalize("NFC", label),
         group=text(columns.group),
-        split=SPLIT_FOLDERS[split.casefold()] if split else "",
+        split=word.split if word else "",
         licence=text(columns.licence),
         box=_box([text(side) for side in sides], dataset.box_units),
         extras={column: _converted(column, row[column], kind) for column, kind in dataset.extras.items()},

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.config.dataset import FolderLayout
 from podium.core.errors import DataError
 from podium.records.fetch import SkippedFile
-from podium.sources.folder import arrange
+from podium.sources.class_folders import arrange
+from podium.sources.names import split_word
 
 # Each case: name -> (files, {path: (split, label)}, {skipped path: part of the reason}).
 TREES = {
@@ -53,7 +55,40 @@ TREES = {
     "unlabelled test images": (
         ["train/a/1.jpg", "train/b/1.jpg", "test/77.jpg"],
         {"train/a/1.jpg": ("train", "a")},
-        {"test/77.jpg": "outside the folders of the splits"},
+        {"test/77.jpg": "has no label: test/ has no class folders"},
+    ),
+    # Kaggle wraps them in one more folder; it is no class.
+    "unlabelled test images in a folder": (
+        ["train/a/1.jpg", "train/b/1.jpg", "test/unknown/77.jpg"],
+        {"train/a/1.jpg": ("train", "a")},
+        {"test/unknown/77.jpg": "has no label"},
+    ),
+    # ImageNet keeps the labels of val in a file.
+    "a flat val": (
+        ["train/n01/1.JPEG", "train/n02/2.JPEG", "val/ILSVRC_1.JPEG"],
+        {"train/n01/1.JPEG": ("train", "n01")},
+        {"val/ILSVRC_1.JPEG": "has no label: val/ has no class folders"},
+    ),
+    "other words for splits": (
+        ["train/a/1.jpg", "dev/a/2.jpg", "holdout/a/3.jpg"],
+        {"dev/a/2.jpg": ("val", "a"), "holdout/a/3.jpg": ("test", "a")},
+        {},
+    ),
+    "splits below the classes": (
+        ["x/a/train/1.jpg", "x/a/test/2.jpg", "x/b/train/deep/1.jpg", "x/b/test/2.jpg", "x/b/cover.jpg"],
+        {
+            "x/a/train/1.jpg": ("train", "a"),
+            "x/a/test/2.jpg": ("test", "a"),
+            "x/b/train/deep/1.jpg": ("train", "b"),
+            "x/b/test/2.jpg": ("test", "b"),
+        },
+        {"x/b/cover.jpg": "outside the folders of the splits"},
+    ),
+    # TinyImageNet: one folder that is called alike in every class tells nothing.
+    "a folder of images in each class": (
+        ["a/images/1.jpg", "b/images/1.jpg"],
+        {"a/images/1.jpg": ("", "a"), "b/images/1.jpg": ("", "b")},
+        {},
     ),
     # Documents beside the splits or around them are no classes.
     "papers and notes beside the splits": (
@@ -113,6 +148,112 @@ TREES = {
 }
 
 
+WORDS = {
+    "train": "train Training TRAIN trn training_set train_images 1_train 01-train train2017 Train-Data trainset",
+    "val": "val VALID validation validate dev Devel development eval Evaluation val_set Val2017 validset",
+    "test": "test Testing tst holdout hold-out Held_Out test_set TestImages 3.test test-dataset",
+    None: "testament trains train_clean trainA latest devil value fold0 images 2017 validity evaluate a",
+}
+
+
+@pytest.mark.parametrize(("name", "split"), [(name, split) for split, names in WORDS.items() for name in names.split()])
+def test_names_of_splits_are_those_people_use(name: str, split: str | None) -> None:
+    found = split_word(name)
+    assert (found and found.split) == split
+    if split:
+        assert arrange("it", ["train/a/0.jpg", f"{name}/a/1.jpg"], []).images[-1].split in (split, "train")
+
+
+FOLDS = ["fold0/a/1.jpg", "fold0/b/1.jpg", "fold1/a/2.jpg", "fold1/b/2.jpg", "fold2/a/3.jpg", "fold2/b/3.jpg"]
+SITES = ["north/a/1.jpg", "north/b/1.jpg", "south/a/2.jpg", "south/b/2.jpg"]
+ANSWERED: dict[str, tuple[FolderLayout, list[str], dict[str, tuple[str, str]]]] = {
+    # layout, files, {path: (split, label)}; files that are not among them are left out
+    "folds": (
+        {"fold0": "train", "fold1": "val", "fold2": "test"},
+        FOLDS,
+        {path: ({"0": "train", "1": "val", "2": "test"}[path[4]], path[6]) for path in FOLDS},
+    ),
+    "a fold left out": (
+        {"fold0": "train", "fold1": "test", "fold2": "left_out"},
+        FOLDS,
+        {path: ({"0": "train", "1": "test"}[path[4]], path[6]) for path in FOLDS[:4]},
+    ),
+    "sites above the classes": ("any/classes", SITES, {path: ("", path[6]) for path in SITES}),
+    "sites are the classes": ("classes", SITES, {path: ("", path[:5]) for path in SITES}),
+    "a class called train with folders": (
+        "classes",
+        ["car/1.jpg", "train/steam/1.jpg", "train/diesel/1.jpg"],
+        {
+            "car/1.jpg": ("", "car"),
+            "train/steam/1.jpg": ("", "train"),
+            "train/diesel/1.jpg": ("", "train"),
+        },
+    ),
+    "eval is the test": (
+        {"eval": "test"},
+        ["train/a/1.jpg", "eval/a/2.jpg"],
+        {"train/a/1.jpg": ("train", "a"), "eval/a/2.jpg": ("test", "a")},
+    ),
+    "a third labelled folder left out": (
+        {"extra": "left_out"},
+        ["train/a/1.jpg", "test/a/2.jpg", "extra/a/3.jpg"],
+        {"train/a/1.jpg": ("train", "a"), "test/a/2.jpg": ("test", "a")},
+    ),
+    "unlabelled images beside classes": (
+        {"test": "left_out"},
+        ["a/1.jpg", "b/1.jpg", "test/3.jpg"],
+        {"a/1.jpg": ("", "a"), "b/1.jpg": ("", "b")},
+    ),
+    "folds below the classes": (
+        {"p1": "train", "p2": "test", "p3": "left_out"},
+        ["a/p1/1.jpg", "a/p2/2.jpg", "a/p3/3.jpg", "b/p1/1.jpg", "b/p2/2.jpg"],
+        {
+            "a/p1/1.jpg": ("train", "a"),
+            "a/p2/2.jpg": ("test", "a"),
+            "b/p1/1.jpg": ("train", "b"),
+            "b/p2/2.jpg": ("test", "b"),
+        },
+    ),
+    "one split below some classes": (
+        "classes/splits",
+        ["a/train/1.jpg", "a/test/2.jpg", "b/train/1.jpg"],
+        {"a/train/1.jpg": ("train", "a"), "a/test/2.jpg": ("test", "a"), "b/train/1.jpg": ("train", "b")},
+    ),
+}
+
+
+@pytest.mark.parametrize(("layout", "files", "expected"), ANSWERED.values(), ids=ANSWERED)
+def test_what_names_do_not_say_the_key_layout_does(
+    layout: FolderLayout, files: list[str], expected: dict[str, tuple[str, str]]
+) -> None:
+    arranged = arrange("it", files, [], layout=layout)
+    assert {image.path: (image.split, image.label) for image in arranged.images} == expected
+    assert {s.path for s in arranged.skipped} == set(files) - expected.keys()
+
+
+def test_a_layout_that_names_no_folder_is_refused() -> None:
+    with pytest.raises(DataError, match=r"dataset\.layout names 'fold9', but it has no such folder"):
+        arrange("it", FOLDS, [], layout={"fold9": "val"})
+
+
+NOTED = {
+    "dev/ is taken for val": ["train/a/1.jpg", "dev/a/2.jpg"],
+    "test/ has no class folders, so what it holds (2 images) has no labels and is left out, and test is drawn from": [
+        "train/a/1.jpg",
+        "test/1.jpg",
+        "test/2.jpg",
+    ],
+    "val/ has no class folders, so what it holds (1 image)": ["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"],
+    "f/more/ (1 image) lies beside the folders of the splits": ["f/train/a/1.jpg", "f/test/a/1.jpg", "f/more/1.jpg"],
+}
+
+
+@pytest.mark.parametrize(("note", "files"), NOTED.items())
+def test_people_are_told_how_folders_were_understood(note: str, files: list[str]) -> None:
+    (said,) = arrange("it", files, []).notes
+    assert note in said
+
+
 @pytest.mark.parametrize(("files", "expected", "left_out"), TREES.values(), ids=TREES)
 def test_folders_become_splits_and_classes(
     files: list[str], expected: dict[str, tuple[str, str]], left_out: dict[str, str]
@@ -143,6 +284,39 @@ REFUSED = {
     "an empty folder beside a folder of folders": (["a/x/1.jpg", "a/y/1.jpg"], ["b"], "class folder 'b'"),
     # Steam and diesel trains beside cars: a split or a class?
     "train as a class of folders": (["car/1.jpg", "train/steam/1.jpg", "train/diesel/1.jpg"], [], "could be a split"),
+    "folds": (FOLDS, [], "folder 'fold0' looks like a split"),
+    "an unknown split": (
+        ["train_clean/a/1.jpg", "train_clean/b/1.jpg", "noisy/a/1.jpg"],
+        [],
+        "'train_clean' looks like",
+    ),
+    "the same folders under every class": (SITES, [], "folders 'a' and 'b' repeat under every class folder"),
+    "the same folders under every class of a split": (
+        [f"train/{path}" for path in SITES],
+        [],
+        "set dataset.layout to `classes` where",
+    ),
+    "an unknown split below every class": (
+        ["a/train/1.jpg", "a/test/2.jpg", "a/more/3.jpg", "b/train/1.jpg", "b/test/2.jpg"],
+        [],
+        "'a/more' is no split that is known: say what it is with `dataset.layout: {more: val}`",
+    ),
+    "a third folder of the same classes": (
+        ["train/a/1.jpg", "test/a/2.jpg", "extra/a/3.jpg"],
+        [],
+        "'extra' lies beside 'test' and holds 'a' too",
+    ),
+    "two words for one split": (
+        ["train/a/1.jpg", "test/a/2.jpg", "holdout/a/3.jpg"],
+        [],
+        "'holdout' and 'test' would both be test: say what it is with `dataset.layout: {test: test}`",
+    ),
+    "test beside classes": (["a/1.jpg", "b/1.jpg", "test/3.jpg"], [], "dataset.layout: {test: left_out}"),
+    "many empty class folders": (
+        ["a/1.jpg", "b/1.jpg"],
+        ["c", "d", "e"],
+        "class folders 'c', 'd', 'e' hold no images: add some or remove them",
+    ),
     "splits without classes": (["train/1.jpg", "test/2.jpg"], [], "it needs a folder a class inside"),
 }
 
