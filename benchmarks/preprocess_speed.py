@@ -37,7 +37,8 @@ from PIL import Image
 from podium.config.preprocess import Preprocessing
 from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
 from podium.curation.temporary_arrays import TemporaryArrays, write_shards
-from podium.data.decode import decode, to_srgb
+from podium.data.colour import to_srgb
+from podium.data.decode import decode
 from podium.data.manifest import RawImages, RawWriter
 from podium.data.preprocess import least_side, resize
 

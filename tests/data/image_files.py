@@ -91,6 +91,73 @@ def grey_ramp_16_bits() -> bytes:
     return encoded(Image.fromarray(values), "PNG")
 
 
+def deep_png(bits: int, *, declared: int = 0, grey: bool = False, alpha: bool = False) -> bytes:
+    """The scene in a PNG of 16 bits a channel of which only the lower `bits` are in use; `declared` is in its sBIT."""
+    pixels = np.asarray(scene().convert("L" if grey else "RGB")).astype(">u2")
+    pixels = pixels.reshape(HEIGHT, WIDTH, -1) << (bits - 8)
+    if alpha:
+        pixels = np.dstack([pixels, np.full((HEIGHT, WIDTH), 0xFFFF, ">u2")])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    colour_type = {(True, False): 0, (False, False): 2, (True, True): 4, (False, True): 6}[grey, alpha]
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, colour_type, 0, 0, 0)
+    significant = bytes([declared] * pixels.shape[2])
+    return png_of(header, zlib.compress(rows), {b"sBIT": significant} if declared else {})
+
+
+def deep_tiff(bits: int, *, stored: int = 16, tags: dict[int, int] | None = None, grey: bool = True) -> bytes:
+    """The scene in a TIFF of `stored` bits a channel of which the lower `bits` are in use; 12 are packed."""
+    pixels = np.asarray(scene().convert("L" if grey else "RGB")).astype("<u2") << (bits - 8)
+    channels = 1 if grey else 3
+    flat = pixels.ravel()
+    if stored == 12:
+        pairs = zip(flat[::2].tolist(), flat[1::2].tolist(), strict=True)
+        body = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in pairs)
+    else:
+        body = flat.astype("<u2").tobytes()
+    places = 8 + len(body)
+    entries = {
+        256: (3, 1, WIDTH),
+        257: (3, 1, HEIGHT),
+        258: (3, channels, stored if grey else places),
+        259: (3, 1, 1),
+        262: (3, 1, 1 if grey else 2),
+        273: (4, 1, 8),
+        277: (3, 1, channels),
+        278: (3, 1, HEIGHT),
+        279: (4, 1, len(body)),
+        **{tag: (3, 1, value) for tag, value in (tags or {}).items()},
+    }
+    table = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", tag, *entry) for tag, entry in sorted(entries.items())
+    )
+    depths = struct.pack("<4H", stored, stored, stored, 0)
+    return b"II*\0" + struct.pack("<I", places + 8) + body + depths + table + bytes(4)
+
+
+def with_gamma(gamma: float, *, stated: float = 0, says_srgb: bool = False, profile: bytes = b"") -> bytes:
+    """The scene in a PNG whose samples are light ** gamma, as chunk gAMA says unless another one is `stated`."""
+    light = (np.asarray(scene()) / 255) ** 2.2
+    rows = b"".join(b"\0" + row.tobytes() for row in (255 * light**gamma).round().astype(np.uint8))
+    chunks = {b"sRGB": b"\0"} if says_srgb else {b"iCCP": b"p\0\0" + zlib.compress(profile)} if profile else {}
+    chunks[b"gAMA"] = struct.pack(">I", round((stated or gamma) * 100_000))
+    return png_of(struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0), zlib.compress(rows), chunks)
+
+
+def textured(form: str = "JPEG", bottom: int | None = None, **options: object) -> bytes:
+    """A picture with detail everywhere, unless its lower half has one level."""
+    pixels = np.random.default_rng(3).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((256, 192), Image.Resampling.BICUBIC)
+    if bottom is not None:
+        image.paste((bottom,) * 3, (0, 96, 256, 192))
+    return encoded(image, form, **({"quality": 85} if form == "JPEG" else {}) | options)
+
+
+def closed(data: bytes, share: float, *, zeros: bool = False) -> bytes:
+    """The first part of a JPEG with its end marker behind it, and perhaps zeros in place of the rest."""
+    keep = int(len(data) * share)
+    return data[:keep] + bytes(len(data) - keep - 2) * zeros + data[-2:]
+
+
 def half_transparent() -> Image.Image:
     """Red and blue everywhere, but the right half is fully transparent: its hidden blue must not show."""
     image = scene().convert("RGBA")
@@ -114,13 +181,14 @@ def animation(form: str) -> bytes:
     return encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=50, **options)
 
 
-def png_of(header: bytes, data: bytes) -> bytes:
-    """A PNG with this IHDR and this IDAT."""
+def png_of(header: bytes, data: bytes, more: dict[bytes, bytes] | None = None) -> bytes:
+    """A PNG with this IHDR, this IDAT and perhaps more chunks between them."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    between = b"".join(chunk(kind, body) for kind, body in (more or {}).items())
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + between + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def bomb() -> bytes:

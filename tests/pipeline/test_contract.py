@@ -76,6 +76,7 @@ CHANGE_NO_BYTE = {
     *("filelock", "requests", "urllib3", "fsspec", "huggingface_hub", "kagglehub", "kagglesdk"),  # bytes are pinned
     *("pydantic", "pydantic_core", "yaml"),  # params, checked and handed on
     *("rich", "threadpoolctl"),
+    "pillow_heif",  # an extra: recorded, it would rerun everything for whoever installs it and has no HEIC
 }
 
 

@@ -105,9 +105,13 @@ class Preprocessing(Section):
 
 
 class Preprocess(Preprocessing):
-    """Decoding, cropping, resizing, steps, grouping duplicates, splitting."""
+    """Decoding, cropping, resizing, steps, grouping duplicates, splitting.
+
+    `minimum_side` is for whole photographs, whose shorter side must have so many pixels; boxes have keys of their own.
+    """
 
     train_placement: Literal["centre", "random"] = "centre"
+    minimum_side: PositiveInt = 16
     minimum_box_side: PositiveInt = 1
     minimum_box_area: Fraction = 0.0
     train: Fraction = 0.7

@@ -28,7 +28,8 @@ from podium.core.errors import DataError
 from podium.curation.measures import measure
 from podium.curation.near_duplicates.signature import signature
 from podium.curation.temporary_arrays import TemporaryArrays
-from podium.data.decode import DecodedImage, decode, pixels_sha256, to_srgb
+from podium.data.colour import to_srgb
+from podium.data.decode import DecodedImage, decode, pixels_sha256
 from podium.data.manifest import RawImages
 from podium.data.preprocess import least_side, resize
 from podium.data.steps import WHOLE, Region, crop
@@ -51,8 +52,9 @@ class RawImage:
 class DecodeJob:
     """Where images are, where they go, and what is made of them.
 
-    Boxes whose shorter side is below `least_side` pixels are left out, and those below the share `least_area` of their
-    photograph. Without `features` there are pixels alone: no sha256, no hash, no signature, no measures.
+    Left out are whole photographs whose shorter side is below `least_photograph` pixels, boxes below `least_side`
+    pixels, and those below the share `least_area` of their photograph. Without `features` there are pixels alone: no
+    sha256, no hash, no signature, no measures.
     """
 
     raw: Path
@@ -60,6 +62,7 @@ class DecodeJob:
     preprocessing: Preprocessing
     least_side: int = 1
     least_area: float = 0.0
+    least_photograph: int = 1
     features: bool = True
 
 
@@ -122,16 +125,13 @@ class Decoder:
             return
         pixels = np.asarray(decoded.image)
         for image in images:
-            if whole:
-                yield self._store(image.row, pixels, decoded, (decoded.width, decoded.height))
-                continue
-            part = crop(pixels, image.region)
-            height, width = part.shape[:2]
-            reason = self._too_small(image.region, width, height)
+            part = pixels if whole else crop(pixels, image.region)
+            size = (decoded.width, decoded.height) if whole else (part.shape[1], part.shape[0])
+            reason = self._too_small(image.region, *size)
             if reason:
                 yield Reading(image.row, "too_small", reason)
             else:
-                yield self._store(image.row, part, decoded, (width, height))
+                yield self._store(image.row, part, decoded, size)
 
     def _read_bytes(self, image: RawImage) -> bytes:
         """The file of a photograph."""
@@ -140,7 +140,11 @@ class Decoder:
         return self._images.read(image.shard, image.photo_id)
 
     def _too_small(self, region: Region, width: int, height: int) -> str:
-        """Why a box is left out; empty where it is large enough."""
+        """Why an image is left out; empty where it is large enough."""
+        if region == WHOLE:
+            least = self._job.least_photograph
+            small = min(width, height) < least
+            return f"too small: {width} x {height} pixels, preprocess.minimum_side is {least}" if small else ""
         side, least_area = self._job.least_side, self._job.least_area
         if min(width, height) < side:
             return f"too small: {width} x {height} pixels, preprocess.minimum_box_side is {side}"

@@ -1,34 +1,33 @@
-"""From the bytes of an image file to upright 8-bit RGB pixels, and from their colour profile to sRGB.
+"""From the bytes of an image file to upright 8-bit RGB pixels.
 
 Rule: what cannot be read faithfully is refused with a reason, and what had to be done to read it is said in `note`.
-sRGB is what screens and pretrained weights expect: phones write Display P3, whose values read as sRGB are up to 74 of
-255 levels off.
 """
 
 import hashlib
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from podium.core.errors import DataError, one_line
+from podium.data.colour import PROFILE_CONVERTED, gamma_to_srgb, grey_to_srgb, ink_to_srgb, profile_note
+from podium.data.file_kinds import HEIF_EXTRA, is_heif, recognise, register_heif
+from podium.data.jpeg import find_damage
 
-if TYPE_CHECKING:
-    from PIL.ImageCms import ImageCmsTransform
-
-PROFILE_CONVERTED = "colour profile to sRGB"
-PROFILE_IGNORED = "colour profile ignored"
-_AS_SRGB = 3  # levels of 255 within which a profile counts as sRGB itself; there are many writings of it
-_CUBE_SIDE = 9  # of the cube of colours a profile is tried on
 # Formats with a signature at the start and a decoder inside Pillow: no plug-in that runs another program (EPS) or
 # that takes nearly any bytes for an image (TGA).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_WORD = 16  # bits
+_DEPTHS = (8, 10, 12, 14, _WORD)  # bits that cameras and scanners store in 16
+_IN_UPPER_BYTE = 64  # a value of 15 or 16 bits reaches it
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH = 24  # place of the bits a sample
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281  # TIFF tags
 _NO_FIXED_RANGE = ("I", "F")
 _RGB = ("RGB", "RGBA", "RGBX", "P", "PA")  # modes whose colours a profile of RGB values describes
 _ORIENTATION = 0x0112  # EXIF tag
@@ -68,8 +67,11 @@ class DecodedImage:
 def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedImage:
     """Decodes an image file to upright 8-bit RGB.
 
-    Animated and multi-page files give their first frame, transparency is laid on white, 16-bit values keep their
-    upper 8 bits, EXIF orientation is applied. A colour profile is handed on: `resize` applies it to fewer pixels.
+    Animated and multi-page files give their first frame, transparency is laid on white, EXIF orientation is applied.
+    A colour profile of RGB values is handed on: `resize` applies it to fewer pixels; one of ink or grey, and the gamma
+    of a PNG, are applied here. 16-bit values keep their upper 8 bits, counted from the bits that are in use: the fewest
+    of 8, 10, 12, 14 and 16 that hold the largest value, but not fewer than the file declares (sBIT of a PNG,
+    MaxSampleValue or 12 BitsPerSample of a TIFF).
 
     Args:
         data: the bytes of an image file.
@@ -88,21 +90,22 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
         raise DataError("unreadable: the file is empty")
     Image.init()  # without it, `formats` finds only the five plug-ins Pillow loads first
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as opened:
+        with _open(data) as opened:
             width, height = opened.size
             _require_at_most(max_pixels, width, height)
             frames = int(getattr(opened, "n_frames", 1))
             if opened.format == "JPEG" and least is not None:
                 _reduce(opened, least)
             opened.load()
+            if opened.format in ("JPEG", "MPO"):
+                _require_whole(data, opened, least)
             orientation = _orientation(opened)
-            upright = ImageOps.exif_transpose(opened) if orientation != _UPRIGHT else opened
-            image, notes = _to_rgb(upright, "adobe" in opened.info or opened.format != "JPEG")
-            profile = (opened.info.get("icc_profile") or b"") if opened.mode in _RGB else b""
-            said = profile_note(profile)
-            notes += [said] if said else []
+            picture, notes = _with_all_bits(opened, data)
+            upright = _turned(picture, orientation) if orientation != _UPRIGHT else picture
+            image, done, profile = _to_rgb(upright, opened)
+            notes += done
     except UnidentifiedImageError as error:
-        raise DataError(f"unreadable: not an image of a known format ({', '.join(_FORMATS)})") from error
+        raise DataError(f"unreadable: {_not_an_image(data)}") from error
     except _DECODER_ERRORS as error:
         raise DataError(f"unreadable: {one_line(error)}") from error
     if frames > 1:
@@ -111,7 +114,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
         notes.append(f"EXIF orientation {orientation}")
         if orientation >= _ON_ITS_SIDE:
             width, height = height, width
-    return DecodedImage(image, width, height, ", ".join(notes), profile if said == PROFILE_CONVERTED else b"")
+    return DecodedImage(image, width, height, ", ".join(notes), profile)
 
 
 def pixels_sha256(image: Image.Image | NDArray[np.uint8], profile: bytes = b"") -> str:
@@ -150,18 +153,137 @@ def _reduce(opened: Image.Image, least: int) -> None:
             return
 
 
-def _to_rgb(image: Image.Image, adobe: bool) -> tuple[Image.Image, list[str]]:
-    """8-bit RGB and what had to be done. `adobe` is false for a JPEG without Adobe's marker."""
+def _open(data: bytes) -> Image.Image:
+    """The file, opened; HEIC by the extra `heif`.
+
+    Raises:
+        UnidentifiedImageError: it is of no format that is read.
+        DataError: it is HEIC, and the extra is missing.
+    """
+    try:
+        return Image.open(BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        if not is_heif(data):
+            raise
+    if not register_heif():
+        raise DataError(f"unreadable: {HEIF_EXTRA}")
+    return Image.open(BytesIO(data), formats=("HEIF",))
+
+
+def _not_an_image(data: bytes) -> str:
+    """What a file is that no decoder takes."""
+    kind = recognise(data)
+    return str(kind) if kind else f"not an image of a known format ({', '.join(_FORMATS)})"
+
+
+def _require_whole(data: bytes, opened: Image.Image, least: int | None) -> None:
+    """Refuses a JPEG of which a part is missing that the decoder filled in."""
+    lacks = find_damage(data, opened, partial(_pixels, opened.format or "", least))
+    if lacks:
+        raise DataError(f"unreadable: {lacks}")
+
+
+def _pixels(form: str, least: int | None, data: bytes) -> bytes:
+    """The pixels of a JPEG as its decoder gives them."""
+    with Image.open(BytesIO(data), formats=("JPEG", "MPO")) as again:
+        if form == "JPEG" and least is not None:
+            _reduce(again, least)
+        return again.tobytes()
+
+
+def _with_all_bits(opened: Image.Image, data: bytes) -> tuple[Image.Image, list[str]]:
+    """The loaded image with 8 bits a channel, and what was done; what has 8 already stays as it is.
+
+    Pillow keeps the upper bytes of 16-bit colours, which leaves next to nothing of 12 bits. OpenCV reads them whole.
+    """
+    if opened.mode in _SIXTEEN_BIT:
+        values = np.asarray(opened).astype(np.uint16)
+        bits = _bits_in_use(values, opened, data)
+        eight = (values >> (bits - 8)).astype(np.uint8)  # convert("L") would clip at 255
+        return Image.fromarray(eight), [f"{_WORD} bits to 8" if bits == _WORD else f"{bits} of {_WORD} bits to 8"]
+    if opened.mode == "I" and opened.format == "PPM":  # Pillow stretches a PGM of any depth to 16 bits
+        return Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)), [f"{_WORD} bits to 8"]
+    if opened.mode not in ("RGB", "RGBA", "LA") or not _is_deep(opened, data):
+        return opened, []
+    if np.asarray(opened.convert("RGB")).max() >= _IN_UPPER_BYTE:
+        return opened, []
+    import cv2
+
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.dtype != np.uint16 or read.shape[:2] != (opened.height, opened.width) or read.ndim != 3:
+        raise DataError(f"unreadable: {_WORD}-bit colours in a form that is not read: save it with 8 bits")
+    whole: NDArray[np.uint16] = read.astype(np.uint16)
+    bits = _bits_in_use(whole[..., :3], opened, data)
+    if bits == _WORD:
+        return opened, []
+    colour = (whole[..., 2::-1] >> (bits - 8)).astype(np.uint8)  # OpenCV's order is blue, green, red
+    eight = np.dstack([colour, (whole[..., 3] >> 8).astype(np.uint8)]) if whole.shape[2] == 4 else colour
+    return Image.fromarray(np.ascontiguousarray(eight)), [f"{bits} of {_WORD} bits to 8"]
+
+
+def _bits_in_use(values: NDArray[np.uint16], opened: Image.Image, data: bytes) -> int:
+    """The fewest bits of `_DEPTHS` that hold the largest value and are not fewer than the file declares."""
+    declared, largest = _declared_bits(opened, data), int(values.max())
+    return next(bits for bits in _DEPTHS if bits >= declared and largest < 1 << bits)
+
+
+def _declared_bits(opened: Image.Image, data: bytes) -> int:
+    """How many bits a file says its samples have; 0 where it says nothing, or no more than that they are 16."""
+    if opened.format == "PNG" and (at := data.find(b"sBIT", 33, data.find(b"IDAT"))) > 0:
+        (size,) = struct.unpack_from(">I", data, at - 4)
+        return min(max(data[at + 4 : at + 4 + min(size, 3)], default=0), _WORD)
+    if opened.format == "TIFF":
+        tags = opened.getexif()
+        bits, most = _first(tags.get(_BITS_PER_SAMPLE)), _first(tags.get(_MAX_SAMPLE_VALUE))
+        if 0 < most < 1 << _WORD:
+            return most.bit_length()
+        return bits if bits < _WORD else 0
+    return 0
+
+
+def _first(tag: object) -> int:
+    """A number of a TIFF, the first of several; 0 for anything else."""
+    found = tag[0] if isinstance(tag, tuple) and tag else tag
+    return found if isinstance(found, int) else 0
+
+
+def _is_deep(opened: Image.Image, data: bytes) -> bool:
+    """Whether a file holds 16 bits a channel, of which Pillow gives the upper 8."""
+    if opened.format == "PNG":
+        return data.startswith(_PNG) and data[_PNG_DEPTH] == _WORD
+    return opened.format == "TIFF" and _first(opened.getexif().get(_BITS_PER_SAMPLE)) == _WORD
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned upright; one that was made anew has no EXIF of its own."""
+    image.getexif()[_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+def _to_rgb(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, list[str], bytes]:
+    """8-bit RGB, what had to be done, and the profile still to be applied; `opened` is the file the image came from."""
+    profile: bytes = opened.info.get("icc_profile") or b""
     if image.mode in _NO_FIXED_RANGE:
         raise DataError(f"unreadable: pixel values of mode {image.mode} have no fixed range: convert to 8 or 16 bits")
-    if image.mode in _SIXTEEN_BIT:
-        eight = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # convert("L") would clip at 255
-        return Image.fromarray(eight).convert("RGB"), ["16 bits to 8"]
-    if image.mode == "CMYK" and not adobe:
-        # Pillow takes every CMYK JPEG for Adobe's inverted kind; without the marker the values are plain ink.
-        return ImageChops.invert(image).convert("RGB"), ["CMYK without Adobe marker"]
     if image.mode == "CMYK":
-        return image.convert("RGB"), ["CMYK"]
+        # Pillow takes every CMYK JPEG for Adobe's inverted kind; without the marker the values are plain ink.
+        plain = opened.format == "JPEG" and "adobe" not in opened.info
+        ink, said = ink_to_srgb(ImageChops.invert(image) if plain else image, profile)
+        return ink, [note for note in ("CMYK without Adobe marker" if plain else "CMYK", said) if note], b""
+    if image.mode == "L" and profile:
+        grey, said = grey_to_srgb(image, profile)
+        return grey, [said] if said else [], b""
+    made, notes = _on_white(image)
+    if opened.mode not in _RGB:
+        profile = b""
+    said = profile_note(profile)
+    if not profile and "srgb" not in opened.info:
+        made, said = gamma_to_srgb(made, opened.info.get("gamma"))
+    return made, [*notes, said] if said else notes, profile if said == PROFILE_CONVERTED else b""
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """RGB with transparency laid on white, and what was done."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" and image.format == "JPEG" else image.convert("RGB"), []
     layered = image.convert("RGBA")
@@ -169,57 +291,3 @@ def _to_rgb(image: Image.Image, adobe: bool) -> tuple[Image.Image, list[str]]:
         return layered.convert("RGB"), []
     white = Image.new("RGBA", layered.size, "white")
     return Image.alpha_composite(white, layered).convert("RGB"), ["alpha on white"]
-
-
-def profile_note(profile: bytes) -> str:
-    """What there is to say of an ICC profile of RGB values; empty where it is sRGB, or there is none (no bytes).
-
-    `PROFILE_CONVERTED` where `to_srgb` applies it, `PROFILE_IGNORED` where it is damaged or is not one of RGB values.
-    """
-    if not profile:
-        return ""
-    known = _build_transform(profile)
-    if known is None:
-        return PROFILE_IGNORED
-    return "" if known.is_srgb else PROFILE_CONVERTED
-
-
-def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Applies a profile for which `profile_note` says `PROFILE_CONVERTED`; others leave the image as it is.
-
-    Args:
-        image: RGB.
-        profile: the bytes of an ICC profile.
-
-    Returns:
-        The image in sRGB.
-    """
-    known = _build_transform(profile)
-    return image if known is None or known.is_srgb else known.transform.apply(image)
-
-
-@dataclass(frozen=True)
-class _Profile:
-    """A transform, and whether it changes next to nothing."""
-
-    transform: "ImageCmsTransform"
-    is_srgb: bool
-
-
-@lru_cache(maxsize=32)  # building one takes milliseconds, and photographs of one camera share theirs
-def _build_transform(profile: bytes) -> _Profile | None:
-    """How a profile is applied; None where it is damaged or is not one of RGB values."""
-    from PIL import ImageCms
-
-    try:
-        opened = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if opened.profile.xcolor_space.strip() != "RGB":
-            return None
-        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), "RGB", "RGB")
-        levels = np.linspace(0, 255, _CUBE_SIDE).astype(np.uint8)
-        cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_CUBE_SIDE, -1, 3)
-        tried = np.asarray(transform.apply(Image.fromarray(cube)))
-    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):  # what Pillow raises for what is no profile
-        return None
-    largest = np.abs(tried.astype(np.int16) - cube.astype(np.int16)).max()
-    return _Profile(transform, bool(largest <= _AS_SRGB))

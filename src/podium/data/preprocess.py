@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from podium.config.preprocess import Preprocessing
-from podium.data.decode import decode, pixels_sha256, to_srgb
+from podium.data.colour import to_srgb
+from podium.data.decode import decode, pixels_sha256
 from podium.data.steps import WHOLE, Region, apply_crops, apply_steps, crop, has_crops
 
 _LEAST_REDUCED = 512  # pixels of the longer side that finding near duplicates wants to see

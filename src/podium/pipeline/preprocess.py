@@ -59,7 +59,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
     skipped = Sources.read(layout.raw / SOURCES).skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
-        smallest = (preprocess.minimum_box_side, preprocess.minimum_box_area)
+        smallest = (preprocess.minimum_box_side, preprocess.minimum_box_area, preprocess.minimum_side)
         found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), raw, workers)
         images, rejected = _keep(raw, found), _reject(raw, found, skipped)
         _require_every_class(raw, images, rejected)
@@ -140,7 +140,7 @@ def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.D
         lost = rejected[rejected["label"] == label]
         todo = "replace its files or remove the class"
         if (lost["kind"] == "too_small").any():
-            todo = "lower preprocess.minimum_box_side and minimum_box_area or remove the class"
+            todo = "lower that key or remove the class"
         path, reason = lost.iloc[0][["path", "reason"]]
         raise DataError(f"no image of class {label!r} can be read (first: {path!r}: {reason}): {todo}")
 
@@ -165,7 +165,7 @@ def _print_summary(profile: Profile) -> None:
     print(f"preprocess: {profile.images} images of {len(profile.classes)} classes ({counts})")
     if profile.rejected or profile.skipped or profile.too_small:
         print(
-            f"preprocess: {profile.rejected} images rejected, {profile.too_small} boxes too small, "
+            f"preprocess: {profile.rejected} images rejected, {profile.too_small} too small, "
             f"{profile.skipped} other files: see rejected.csv"
         )
     if profile.duplicates:

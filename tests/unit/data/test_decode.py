@@ -1,5 +1,6 @@
 import hashlib
 import io
+import sys
 import warnings
 
 import numpy as np
@@ -11,12 +12,13 @@ from PIL import Image, ImageCms
 
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
-from podium.data.decode import PROFILE_CONVERTED, PROFILE_IGNORED, DecodedImage, decode, to_srgb
+from podium.data.colour import PROFILE_CONVERTED, PROFILE_IGNORED, to_srgb
+from podium.data.decode import DecodedImage, decode
 from podium.data.preprocess import crop_file, pad, read_image, resize
 from podium.data.steps import Region, crop
 from tests.damage import damaged, no_longer_than
 from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
-from tests.data.image_files import HEIGHT, WIDTH, encoded, jpeg, oriented, scene
+from tests.data.image_files import HEIGHT, WIDTH, closed, encoded, jpeg, multi_picture, oriented, scene, textured
 
 SMALL = Preprocessing(image_size=12, pad_value=114, max_pixels=1_000_000)
 
@@ -58,6 +60,61 @@ def test_odd_sizes_are_read_and_keep_a_row_and_a_column(case: Sized) -> None:
     assert (read.width, read.height) == case.size
     rows, columns = np.nonzero((read.pixels == (10, 20, 30)).all(axis=2))
     assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == case.content
+
+
+WHOLE_JPEGS = {
+    "a photograph": textured(),
+    "progressive": textured(progressive=True),
+    "ends in the grey decoders fill in": textured(bottom=128),
+    "the same, progressive": textured(bottom=128, progressive=True),
+    "all of it that grey": jpeg(Image.new("RGB", (64, 64), (128, 128, 128))),
+    "a flat end that is coded as zeros": textured(bottom=255, optimize=True),
+    "a large flat end that is coded as zeros": encoded(Image.new("L", (1500, 1500), 255), "JPEG", optimize=True),
+    "zeros between its data and its end marker": textured()[:-2] + bytes(200) + textured()[-2:],
+    "bytes behind its end marker": textured() + b"more" * 99,
+    "a preview and a second picture": multi_picture(),
+}
+
+
+@pytest.mark.parametrize("data", WHOLE_JPEGS.values(), ids=WHOLE_JPEGS)
+@pytest.mark.parametrize("least", [None, 32])
+def test_a_whole_jpeg_is_never_taken_for_a_cut_one(data: bytes, least: int | None) -> None:
+    expected = Image.open(io.BytesIO(data)).convert("RGB")
+
+    assert decode(data, 10**7, least).image.size[0] > 0
+    np.testing.assert_array_equal(np.asarray(decode(data, 10**7).image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("least", [32, 64])
+def test_a_cut_jpeg_is_found_at_a_reduced_size_too(least: int) -> None:
+    with pytest.raises(DataError, match="the end of its pixels is missing"):
+        decode(closed(textured(), 0.7), 10**7, least)
+
+
+def heic() -> bytes:
+    """The scene as a phone stores it."""
+    from pillow_heif import from_pillow
+
+    out = io.BytesIO()
+    large = scene().resize((WIDTH * 4, HEIGHT * 4), Image.Resampling.NEAREST)
+    from_pillow(large).save(out, quality=95)
+    return out.getvalue()
+
+
+def test_heic_is_read_with_its_extra() -> None:
+    decoded = decode(heic(), 10**6)
+
+    pixels = np.asarray(shown(decoded)).astype(int)
+    assert pixels.shape == (HEIGHT * 4, WIDTH * 4, 3)
+    assert np.abs(pixels[32, 24] - (220, 30, 30)).max() <= 12 and np.abs(pixels[32, 72] - (30, 30, 220)).max() <= 12
+
+
+def test_heic_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = heic()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+
+    with pytest.raises(DataError, match=r"^unreadable: HEIC, which needs the extra `heif`: pip install .*\[heif\]"):
+        decode(data, 10**6)
 
 
 def test_an_image_with_too_many_pixels_is_refused_before_they_are_decoded() -> None:

@@ -85,9 +85,11 @@ def test_images_that_cannot_be_used_count_and_other_files_do_not(hard: tuple[pd.
 def test_too_many_rejected_images_stop_the_experiment(project: Layout, hard: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     manifest, rejected = hard
     lost = int((rejected["kind"] == "unreadable").sum())
+    linked = {"severity": "warning", "because": "a link leads from one class to the other"}
+    few = {"minimum": 1, "because": "a test"}
     with pytest.raises(ValidationFailed, match="share_rejected") as stopped:
         validate.validate_dataset(
-            project, Validate.model_validate({"minimum_rows": {"minimum": 1, "because": "a test"}}), seed=0
+            project, Validate.model_validate({"minimum_rows": few, "one_label_per_picture": linked}), seed=0
         )
     assert f"({lost} of {lost + len(manifest)})" in str(stopped.value)
     assert "\n" not in told(stopped.value)

@@ -307,8 +307,24 @@ def test_workers_change_no_byte_of_crops_and_steps(tmp_path: Path) -> None:
     assert hashes(one) == hashes(two)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (300, 1), (15, 40)])
+def test_a_photograph_below_the_minimum_side_is_left_out_with_its_size(tmp_path, size):
+    tiny = RawFile("tiny.png", "lemon", png(picture("lemon", 99, size)))
+
+    layout = prepare(tmp_path / "default", [*files(["lemon", "plum"], 20), tiny])
+    kept = prepare(
+        tmp_path / "lowered", [*files(["lemon", "plum"], 20), tiny], Preprocess(image_size=16, minimum_side=1)
+    )
+
+    rejected = pd.read_csv(layout.rejected)
+    assert rejected.loc[rejected["kind"] == "too_small", ["path", "kind", "reason"]].to_numpy().tolist() == [
+        ["tiny.png", "too_small", f"too small: {size[0]} x {size[1]} pixels, preprocess.minimum_side is 16"]
+    ]
+    assert "tiny.png" in set(read_manifest(kept.manifest, PREPARED_COLUMNS)["path"])
+
+
 def test_a_class_whose_boxes_are_all_too_small_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'lemon' .*too small.* lower preprocess.minimum_box_side"):
+    with pytest.raises(DataError, match=r"'lemon' .*too small.*preprocess.minimum_box_side is 50.* lower that key"):
         prepare(tmp_path, crops(20), params=CROPPED.model_copy(update={"minimum_box_side": 50}))
 
 

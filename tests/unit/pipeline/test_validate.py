@@ -74,7 +74,7 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
     }
     assert LabelNoise.read(prepared.validation / "label_noise.json").images > 0
     out = capsys.readouterr().out
-    assert " of 18 expectations hold: see artifacts/validation/index.html" in out
+    assert " of 20 expectations hold: see artifacts/validation/index.html" in out
     assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out
 
 
