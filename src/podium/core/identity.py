@@ -27,7 +27,6 @@ CHANGES_NO_RESULT = (
 LIBRARIES = {
     "PIL": "pillow",
     "anyascii": "anyascii",
-    "cleanlab": "cleanlab",
     "cv2": "opencv-python-headless",
     "great_expectations": "great-expectations",
     "imagehash": "imagehash",

@@ -1,4 +1,4 @@
-"""What stands out among the images: drift from train to test, doubtful pictures, wrong labels, shortcuts.
+"""What stands out among the images: drift from train to test, doubtful pictures, shortcuts.
 
 Rule: all of it is for a person to look at; nothing is ever removed. A large set makes every trifle significant and a
 small one makes every accident large, so a measure drifts only when both hold: its Kolmogorov-Smirnov distance (Hodges
@@ -13,24 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from cleanlab.filter import find_label_issues
 from numpy.typing import NDArray
 from scipy import stats
 
 from podium.curation.linear_probe import LEAST_PICTURES, CrossValidated, Features, ProbeImages, cross_validate
-from podium.records.profile import MEASURES, FlaggedImage, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
+from podium.records.profile import MEASURES, FlaggedImage, Probe, QualityFlag, Shortcuts
 from podium.records.validate import MeasureDrift
 
 MOST_WORST = 20  # images of a flag
-MOST_CANDIDATES = 100  # wrong labels
 MOST_GIVEAWAYS = 20  # images of a probe
-DOUBTFUL = 0.05
-"""Calibrated probability of the given label below which an image can be a candidate.
-
-Confident learning alone names most of the images that a weak model gets wrong. Measured on the sample with 3 % of the
-labels replaced at random: of the candidates about 36 % were planted without this and 52 % with it, at a recall of 0.72
-instead of 0.76; without planted labels 2 % of the images are candidates instead of 4 %.
-"""
 _EXACT = 10_000  # train x test images up to which p is exact; the asymptotic one is far off for a handful
 _Z = 1.959964  # of a 95 % interval
 
@@ -148,62 +139,6 @@ def _flag(name: _Flag, sentence: str, threshold: float, images: pd.DataFrame) ->
             FlaggedImage(image_id=key, path=path, split=split, value=round(value, 4))
             for key, path, split, value in told
         ],
-    )
-
-
-def find_label_noise(drawn: ProbeImages, *, folds: int = 5, seed: int = 0) -> LabelNoise:
-    """Ranks images whose label looks wrong.
-
-    The rule is confident learning (Northcutt et al., Confident learning: estimating uncertainty in dataset labels,
-    2021), pruned both by class and by noise rate, ranked by the probability of the given label.
-
-    Args:
-        drawn: images of train and val as features.
-        folds: of the cross-validation.
-        seed: of the folds.
-
-    Returns:
-        Candidates, the most doubtful first.
-    """
-    rows = drawn.rows
-    judged = cross_validate(
-        drawn.appearance, rows["label"], rows["split_group"], folds=folds, seed=seed, mirrored=drawn.mirrored
-    )
-    if judged is None:
-        note = f"not judged: fewer than two classes have {max(folds, LEAST_PICTURES)} different pictures"
-        return LabelNoise(
-            images=0, classes=0, folds=folds, accuracy=0, chance=0, count=0, share=0, candidates=[], note=note
-        )
-    own = judged.probabilities[np.arange(len(judged.codes)), judged.codes]
-    found = find_label_issues(judged.codes, judged.probabilities, filter_by="both", n_jobs=1)
-    doubted = np.flatnonzero(found & (own < DOUBTFUL))
-    ranked = doubted[np.lexsort((doubted, own[doubted].round(6)))]
-    best = judged.probabilities.argmax(axis=1)
-    images = len(judged.rows)
-    return LabelNoise(
-        images=images,
-        classes=len(judged.names),
-        folds=folds,
-        accuracy=round(float((best == judged.codes).mean()), 4),
-        chance=round(float(np.bincount(judged.codes).max() / images), 4),
-        count=len(ranked),
-        share=round(len(ranked) / images, 4),
-        candidates=[_candidate(rows, judged, int(at)) for at in ranked[:MOST_CANDIDATES]],
-    )
-
-
-def _candidate(rows: pd.DataFrame, judged: CrossValidated, at: int) -> LabelCandidate:
-    """An image with its label and the one the probe would give it; `at` is its row in `judged`."""
-    row, probabilities = rows.iloc[int(judged.rows[at])], judged.probabilities[at]
-    suggested = int(probabilities.argmax())
-    return LabelCandidate(
-        image_id=row["image_id"],
-        path=row["path"],
-        split=row["split"],
-        label=row["label"],
-        suggested=judged.names[suggested],
-        probability_label=round(float(probabilities[judged.codes[at]]), 4),
-        probability_suggested=round(float(probabilities[suggested]), 4),
     )
 
 

@@ -102,8 +102,8 @@ def draw_images(
     border = min(border, splits[0].preprocessing.image_size // 2)
     appearance, mirrored, borders = [], [], []
     for picture in _pictures(splits, rows):
-        appearance.append(_appearance(picture))
-        mirrored.append(_appearance(np.ascontiguousarray(picture[:, ::-1])))
+        appearance.append(describe(picture))
+        mirrored.append(describe(np.ascontiguousarray(picture[:, ::-1])))
         borders.append(_border_colours(picture, border))
     measured = numbers[list(MEASURES)].to_numpy(np.float32)
     return ProbeImages(
@@ -138,8 +138,12 @@ def _pictures(splits: Sequence[PreparedSplit], rows: pd.DataFrame) -> Iterator[N
         yield from (read[row] for row in part.index)
 
 
-def _appearance(picture: NDArray[np.uint8]) -> Features:
-    """One picture as numbers: colours of coarse cells, statistics of colour, and its shape (HOG)."""
+def describe(picture: NDArray[np.uint8]) -> Features:
+    """One picture as numbers: colours of coarse cells, statistics of colour, and its shape (HOG).
+
+    Args:
+        picture: RGB, uint8, shape (H, W, 3).
+    """
     cells = cv2.resize(picture, (_COLOUR_SIDE, _COLOUR_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     grey = cv2.resize(
         cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (_SHAPE_SIDE, _SHAPE_SIDE), interpolation=cv2.INTER_AREA

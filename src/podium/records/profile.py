@@ -162,7 +162,7 @@ class QualityFlag(Record):
 
 
 class LabelCandidate(Record):
-    """An image whose label looks wrong to a cheap model that was not fitted on it. Probabilities are in [0, 1]."""
+    """An image whose label is more likely wrong than right. Probabilities of being the true class are in [0, 1]."""
 
     image_id: str
     path: str
@@ -176,8 +176,9 @@ class LabelCandidate(Record):
 class LabelNoise(Record):
     """Candidates for wrong labels among train and val, the most doubtful first; at most 100 of `count`.
 
-    `images` were judged, in `folds` folds, by a model of cross-validated `accuracy`; `share` is `count / images`.
-    `note` is empty, or says why nothing was judged (then the numbers are 0).
+    `images` were judged, in `folds` folds, by a model of cross-validated `accuracy`. `share` is the estimated share of
+    wrong labels; a weak model names fewer than there are. `note` is empty, or says why nothing was judged (then the
+    numbers are 0).
     """
 
     images: int

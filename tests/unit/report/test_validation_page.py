@@ -15,7 +15,8 @@ from PIL import Image
 
 from podium.core.errors import DataError
 from podium.curation.dataset_profile import describe
-from podium.curation.findings import find_label_noise, flag_images, probe_shortcuts
+from podium.curation.findings import flag_images, probe_shortcuts
+from podium.curation.label_noise import find_label_noise
 from podium.curation.linear_probe import draw_images
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult, MeasureDrift, NaiveSplitLeak, ValidationReport

@@ -52,7 +52,8 @@ def _read_rejected(path: Path) -> pd.DataFrame:
 
 def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Validate, seed: int) -> DatasetFacts:
     """The same with what the measures and the probes say."""
-    from podium.curation.findings import compare_splits, find_label_noise, flag_images, probe_shortcuts
+    from podium.curation.findings import compare_splits, flag_images, probe_shortcuts
+    from podium.curation.label_noise import find_label_noise
     from podium.curation.linear_probe import draw_images
 
     probes, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)

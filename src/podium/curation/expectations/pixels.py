@@ -114,12 +114,12 @@ def _unlike_train(facts: DatasetFacts, measures: "pd.DataFrame", measure: str) -
     suite="labels",
     sentence="Few labels look wrong",
     why="Wrong labels in test put a ceiling on every accuracy, and in train they teach mistakes. A cheap model, "
-    "cross-validated on train and val, doubts these labels (confident learning); a person must look.",
-    expected="candidates at most {maximum:g} of the images judged",
+    "cross-validated on train and val, tells about how many are wrong, and which most likely; a person must look.",
+    expected="at most {maximum:g} of the labels wrong, as estimated",
     remedy="look at the images named, correct their labels in the source, or raise validate.label_noise.maximum",
 )
 def label_noise(facts: DatasetFacts, settings: MaximumShare) -> Figures:
-    """The share of images whose label a cheap model doubts; they are named, the most doubtful first.
+    """The estimated share of wrong labels; images whose label is likely wrong are named, the most doubtful first.
 
     Raises:
         CannotCheck: no labels were judged.
@@ -128,9 +128,9 @@ def label_noise(facts: DatasetFacts, settings: MaximumShare) -> Figures:
     if noise is None or noise.note:
         raise CannotCheck(noise.note if noise else "no candidates were looked for")
     return Figures(
-        values={"candidates / images judged": noise.share},
+        values={"estimated share of wrong labels": noise.share},
         most=settings.maximum,
-        observed=f"{noise.share:.4g} ({noise.count} of {noise.images}; "
+        observed=f"{noise.share:.4g} ({noise.count} of {noise.images} images are named; "
         f"the model that doubts them has accuracy {noise.accuracy:.4g})",
         images=Offending([candidate.path for candidate in noise.candidates], noise.count),
     )

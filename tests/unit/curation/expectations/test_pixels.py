@@ -43,7 +43,7 @@ def test_doubtful_labels_are_named_in_the_order_of_doubt():
     broken, observed, images = judged(pixels.label_noise(facts(label_noise=noise(3)), LABELS_PARAMS))
 
     assert broken
-    assert observed == "0.125 (3 of 24; the model that doubts them has accuracy 0.8)"
+    assert observed == "0.125 (3 of 24 images are named; the model that doubts them has accuracy 0.8)"
     assert (images.paths, images.count) == ([f"lemon/train{n}.jpg" for n in (2, 1, 0)], 3)
 
 
