@@ -1,4 +1,4 @@
-"""Stage compare: rank the models, test the difference between the best two, name a winner and the reason."""
+"""Stage compare: rank the models, test every two against each other, name a winner and the reason."""
 
 import sys
 

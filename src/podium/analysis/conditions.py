@@ -1,9 +1,9 @@
 """Was it a fair comparison? The conditions each model was trained under, where they differ, and that in words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from podium.config.judging import Condition
+from podium.config.judging import Accepted, Condition
 from podium.records.evaluation import Conditions, Difference, Metrics
 from podium.records.training import ModelCard
 
@@ -46,8 +46,8 @@ def read_conditions(card: ModelCard) -> Conditions:
     )
 
 
-def find_differences(metrics: Sequence[Metrics], accept: Collection[Condition]) -> list[Difference]:
-    """The conditions in which models differ.
+def find_differences(metrics: Sequence[Metrics], accept: Mapping[Accepted, str]) -> list[Difference]:
+    """The conditions in which models differ; `accept` has the reason of each that may.
 
     Returns:
         In the order of `Condition`; empty where all are equal.
@@ -56,7 +56,8 @@ def find_differences(metrics: Sequence[Metrics], accept: Collection[Condition]) 
     for condition in get_args(Condition):
         values = {entry.model: getattr(entry.conditions, condition) for entry in metrics}
         if len(set(values.values())) > 1:
-            found.append(Difference(condition=condition, values=values, accepted=condition in accept))
+            because = accept.get(condition)
+            found.append(Difference(condition=condition, values=values, accepted=bool(because), because=because))
     return found
 
 
@@ -81,7 +82,7 @@ def describe(difference: Difference) -> str:
 
 def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
     """What is equal for all models, as phrases: `image size 64`, `pretraining in1k`; splits without their digest."""
-    different = {difference.condition for difference in find_differences(metrics, ())}
+    different = {difference.condition for difference in find_differences(metrics, {})}
     values = metrics[0].conditions
     return [
         title if condition.endswith("_split") else f"{title} {_format(condition, getattr(values, condition))}"
@@ -103,20 +104,21 @@ def describe_differences(found: Sequence[Difference]) -> list[str]:
         said.append(f"Not comparable: the models differ in {_join([describe(d) for d in refused])}.")
         said.append(remedy(found))
     if accepted:
-        said.append(f"Accepted by compare.accept: the models differ in {_join([describe(d) for d in accepted])}.")
+        told = _join([f"{describe(d)}, because {d.because}" for d in accepted])
+        said.append(f"Accepted by compare.accept: the models differ in {told}.")
     return said
 
 
 def remedy(found: Sequence[Difference]) -> str:
     """What to do about differences that are not accepted; there is at least one.
 
-    `compare.accept` is given as it has to be in the end, with what it holds now.
+    `compare.accept` is given with every condition it has to name in the end.
     """
-    conditions = [difference.condition for difference in found]
+    named = ", ".join(f"{difference.condition}: <why>" for difference in found)
     matched = ""
     if any(difference.condition == "pretraining" and not difference.accepted for difference in found):
         matched = " (`podium models --matched ARCHITECTURE...` proposes weights of equal pretraining)"
-    return f"Make them equal{matched}, or accept them by name: compare.accept: [{', '.join(conditions)}]."
+    return f"Make them equal{matched}, or accept them with a reason: compare.accept: {{{named}}}."
 
 
 def _format(condition: Condition, value: str | int) -> str:

@@ -1,32 +1,28 @@
-"""The leaderboard: its order, whether it is a fair one, the verdict between the best two, and all for a terminal.
+"""The leaderboard: its order, whether it is a fair one, and all of it with the decision for a terminal."""
 
-A difference counts when the paired test says so; otherwise the cheaper model wins, counted in FLOPs and not by a clock.
-"""
-
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences, find_differences, is_comparable
+from podium.analysis.decision import METRIC_TITLES, verdict
 from podium.analysis.statistics import percent
-from podium.config.judging import Condition
+from podium.config.judging import Accepted, Metric
 from podium.core.errors import DataError
-from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics, PairedTest
+from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Metric = Literal["accuracy", "macro_f1"]
 _RATES = ("accuracy\n[95 %]", "macro F1\n[95 %]")
-_TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
-def rank(metrics: Sequence[Metrics], metric: Metric, accept: Collection[Condition] = ()) -> Leaderboard:
+def rank(metrics: Sequence[Metrics], metric: Metric, accept: Mapping[Accepted, str] | None = None) -> Leaderboard:
     """Orders models by a metric, equals by fewer FLOPs, then fewer parameters, then name.
 
     Args:
         metrics: one entry a model, at least one, all measured on the same test split.
         metric: what decides.
-        accept: conditions in which the models may differ.
+        accept: conditions in which the models may differ, with the reason of each.
 
     Returns:
         The leaderboard, best first; models that met on unequal conditions are ranked too, and it says so.
@@ -44,7 +40,7 @@ def rank(metrics: Sequence[Metrics], metric: Metric, accept: Collection[Conditio
                 f"({first.test_digest[:12]} and {other.test_digest[:12]}): run `dvc repro` to evaluate both on the "
                 "present one"
             )
-    found = find_differences(metrics, accept)
+    found = find_differences(metrics, accept or {})
     ordered = sorted(metrics, key=lambda m: (-getattr(m, metric).value, m.flops, m.parameters, m.model))
     return Leaderboard(
         metric=metric,
@@ -54,59 +50,6 @@ def rank(metrics: Sequence[Metrics], metric: Metric, accept: Collection[Conditio
         differences=found,
         rows=[_row(place, entry) for place, entry in enumerate(ordered, start=1)],
     )
-
-
-def decide(leaderboard: Leaderboard, test: PairedTest | None, significance: float, validation_passed: bool) -> Decision:
-    """Names the winner and says why, in plain English.
-
-    Args:
-        leaderboard: best first.
-        test: McNemar test between the best two (`first` is the leader); None where there is one model.
-        significance: p below which their difference counts.
-        validation_passed: what the validation of the dataset said.
-
-    Returns:
-        The decision.
-
-    Raises:
-        DataError: there are several models and no test between the best two.
-    """
-    title, best = _TITLES[leaderboard.metric], leaderboard.rows[0]
-    rule = (
-        f"Highest {title} on the test split wins if an exact two-sided McNemar test against the runner-up gives "
-        f"p < {significance:g}; otherwise the two are tied and the one with fewer FLOPs wins "
-        f"(then fewer parameters, then the higher {title})."
-    )
-    if len(leaderboard.rows) == 1:
-        winner, tie, reason = best, False, f"{best.model} is the only model, so it wins without a test."
-    elif test is None or (test.first, test.second) != (best.model, leaderboard.rows[1].model):
-        raise DataError(
-            f"the best two models ({best.model}, {leaderboard.rows[1].model}) were not tested against each other: "
-            "run `dvc repro -f compare`"
-        )
-    else:
-        tie = test.p_value >= significance
-        winner = min(leaderboard.rows[:2], key=lambda row: (row.flops, row.parameters, row.rank)) if tie else best
-        reason = _explain(leaderboard, test, significance, winner, tie)
-    return Decision(
-        winner=winner.model,
-        fingerprint=winner.fingerprint,
-        comparable=leaderboard.comparable,
-        differences=leaderboard.differences,
-        tie=tie,
-        rule=rule,
-        reason=reason,
-        test=test,
-        validation_passed=validation_passed,
-    )
-
-
-def verdict(decision: Decision) -> str:
-    """The decision in one paragraph, for a terminal or a report."""
-    tail = "" if decision.validation_passed else " The validation of the dataset failed: do not promote it."
-    fair = ("wins", "wins a tie")[decision.tie]
-    how = fair if decision.comparable else ("is ahead", "is preferred in a tie")[decision.tie]
-    return f"{decision.winner} {how}: {decision.reason}{tail}"
 
 
 def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None) -> "Table":
@@ -128,7 +71,7 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
     below += [_conditions(leaderboard)] if leaderboard.differences else []
 
     table = Table(
-        title=f"Leaderboard: {leaderboard.images:,} test images, best {_TITLES[leaderboard.metric]} first",
+        title=f"Leaderboard: {leaderboard.images:,} test images, best {METRIC_TITLES[leaderboard.metric]} first",
         caption="\n\n".join(below) or None,
         title_justify="left",
         caption_justify="left",
@@ -180,35 +123,6 @@ def _row(place: int, entry: Metrics) -> LeaderboardRow:
         macro_f1=entry.macro_f1,
         group_accuracy=entry.groups.accuracy if entry.groups else None,
         loss=entry.loss,
-    )
-
-
-def _explain(leaderboard: Leaderboard, test: PairedTest, significance: float, winner: LeaderboardRow, tie: bool) -> str:
-    """Why `winner` wins: on the metric where the difference is significant, else on what it costs."""
-    title, (best, second) = _TITLES[leaderboard.metric], leaderboard.rows[:2]
-    ahead, behind = (f"{getattr(row, leaderboard.metric).value:.1%}" for row in (best, second))
-    evidence = (
-        f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
-        f"{test.only_second_right:,}; McNemar p = {test.p_value:.2g}"
-    )
-    if not tie:
-        reason = (
-            f"its {title} of {ahead} is above the {behind} of {second.model}, and the difference is significant: "
-            f"{evidence} < {significance:g}."
-        )
-        if test.only_first_right < test.only_second_right:
-            reason += f" By right answers alone {second.model} is ahead; the chosen metric is {title}."
-        return reason
-    loser = second if winner is best else best
-    if winner.flops < loser.flops:
-        why = f"{winner.model} needs fewer FLOPs an image ({winner.flops / 1e9:.3g} against {loser.flops / 1e9:.3g} G)"
-    elif winner.parameters < loser.parameters:
-        why = f"both need {winner.flops / 1e9:.3g} GFLOPs an image and {winner.model} has fewer parameters"
-    else:
-        why = f"both cost the same and {winner.model} is higher on the leaderboard"
-    return (
-        f"{best.model} ({ahead}) and {second.model} ({behind}) do not differ significantly in {title}: {evidence} >= "
-        f"{significance:g}; {why}."
     )
 
 

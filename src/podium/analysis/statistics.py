@@ -1,8 +1,6 @@
-"""How sure a number is (intervals, the paired test of two models), and how rightly sure a model is (calibration).
+"""How sure a number is (intervals), and how rightly sure a model is (calibration).
 
-Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval);
-McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12, 1947,
-in its exact binomial form.
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 """
 
 import zlib
@@ -11,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from podium.records.evaluation import Interval, PairedTest
+from podium.records.evaluation import Interval
 
 LEVEL = 0.95
-_CELLS_AT_ONCE = 4_000_000
+CELLS_AT_ONCE = 4_000_000
+"""Numbers drawn together, so that memory stays the same for any number of resamples."""
 
 
 def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -68,14 +67,14 @@ def bootstrap_confusion(counts: NDArray[np.int64], samples: int, seed: int) -> t
     actual, predicted = (cell.astype(np.int64) for cell in np.nonzero(counts))
     cells = counts[actual, predicted]
     images = int(cells.sum())
-    generator = _generator(seed, "confusion")
-    step = max(1, _CELLS_AT_ONCE // len(cells))
+    generator = generator_of(seed, "confusion")
+    step = max(1, CELLS_AT_ONCE // len(cells))
     accuracies, scores = [], []
     for start in range(0, samples, step):
         drawn = generator.multinomial(images, cells / images, size=min(step, samples - start))
-        right = _sum_by(drawn[:, actual == predicted], actual[actual == predicted], classes)
+        right = sum_by(drawn[:, actual == predicted], actual[actual == predicted], classes)
         accuracies.append(right.sum(axis=1) / images)
-        scores.append(macro_f1(right, _sum_by(drawn, actual, classes), _sum_by(drawn, predicted, classes)))
+        scores.append(macro_f1(right, sum_by(drawn, actual, classes), sum_by(drawn, predicted, classes)))
     diagonal = np.diagonal(counts)
     f1 = float(macro_f1(diagonal, counts.sum(axis=1), counts.sum(axis=0)))
     return (
@@ -97,35 +96,8 @@ def bootstrap_rate(right: int, images: int, samples: int, seed: int, name: str) 
     Returns:
         The share and its 95 % interval.
     """
-    drawn = _generator(seed, name).binomial(images, right / images, size=samples)
+    drawn = generator_of(seed, name).binomial(images, right / images, size=samples)
     return _percentiles(right / images, drawn / images)
-
-
-def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> PairedTest:
-    """Exact two-sided McNemar test on the same images.
-
-    Under the null hypothesis each image that only one of the two names rightly is as likely to be the one's as the
-    other's; p is the two-sided binomial probability of a split at least this uneven, and 1 where there is none.
-
-    Args:
-        first: name of a model.
-        second: name of another.
-        first_right: whether `first` was right, shape (N,).
-        second_right: whether `second` was right about the same images, shape (N,).
-
-    Returns:
-        The discordant counts and p in (0, 1].
-    """
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
-    p_value = 1.0
-    if only_first + only_second:
-        from scipy.stats import binomtest
-
-        p_value = float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
-    return PairedTest(
-        first=first, second=second, only_first_right=only_first, only_second_right=only_second, p_value=p_value
-    )
 
 
 def percent(interval: Interval) -> str:
@@ -187,13 +159,13 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bin
     )
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers that depend on the seed and on what they are drawn for, and on nothing else."""
+def generator_of(seed: int, name: str) -> np.random.Generator:
+    """Random numbers (PCG64) that depend on the seed and on what they are drawn for, and on nothing else."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, zlib.crc32(name.encode())])))
 
 
-def _sum_by(drawn: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Sums columns by group: (B, K) and (K,) to (B, groups)."""
+def sum_by(drawn: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Sums columns by group: int64 of shape (B, K) and the group of each column, (K,), to (B, groups)."""
     out = np.zeros((len(drawn), groups), dtype=np.int64)
     if len(group):
         order = np.argsort(group, kind="stable")

@@ -25,7 +25,7 @@ NEXT = (
     ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
 )
 WHO = 6  # column of the history
-_TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "comparable", "fingerprint")
+_TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -38,6 +38,7 @@ class _Version:
     accuracy: str
     macro_f1: str
     validation_passed: str
+    outcome: str
     comparable: str
     aliases: list[str]
     fingerprint: str
@@ -115,11 +116,11 @@ def _print_versions(versions: list[_Version]) -> None:
         print("No version yet: run `dvc repro`.")
         return
     numbers = ("version", "accuracy", "macro F1")
-    headings = ("version", "model", "accuracy", "macro F1", "data valid", "comparable", "aliases")
+    headings = ("version", "model", "accuracy", "macro F1", "data valid", "outcome", "comparable", "aliases")
     shown = table(*headings, right=numbers, fold=("aliases",))
     for v in versions:
         rates = (_three(v.accuracy), _three(v.macro_f1))
-        judged = (_yes_or_no(v.validation_passed), _yes_or_no(v.comparable))
+        judged = (_yes_or_no(v.validation_passed), v.outcome, _yes_or_no(v.comparable))
         add_row(shown, v.version, v.model, *rates, *judged, ", ".join(v.aliases))
     console().print(shown)
 

@@ -3,7 +3,10 @@
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+LONGEST_BECAUSE = 250
+"""Characters of a reason; all of them together fit in one tag of MLflow (8,000)."""
 
 
 def _no_truth_value(given: object) -> object:
@@ -13,6 +16,14 @@ def _no_truth_value(given: object) -> object:
     return given
 
 
+def _one_line(text: str) -> str:
+    """Line breaks become spaces: a reason is shown within a sentence."""
+    return " ".join(text.split())
+
+
+Because = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_BECAUSE), AfterValidator(_one_line)
+]
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Severity = Literal["critical", "warning"]

@@ -1,10 +1,11 @@
 """Params sections `evaluate`, `compare`, `publish` and `promote`: how models are measured, chosen and let through."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from podium.config.base import Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Whole
+from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Whole
 
 Condition = Literal[
     "image_size",
@@ -18,6 +19,20 @@ Condition = Literal[
     "val_split",
 ]
 """What must be equal for a comparison to be of the models alone. Different test images are never compared."""
+Accepted = Condition | Literal["undecided"]
+"""What `compare.accept` may name."""
+Metric = Literal["accuracy", "macro_f1"]
+"""What the models are ranked and compared by."""
+
+
+def _with_reasons(given: object) -> object:
+    """What was given, unless it is no mapping: whoever accepts something says why."""
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            "names what is accepted with the reason of each, {} for nothing: accept: {undecided: <why>, pretraining: "
+            "<why>}"
+        )
+    return given
 
 
 class Evaluate(Section):
@@ -32,11 +47,18 @@ class Evaluate(Section):
 
 
 class Compare(Section):
-    """How the winner is chosen. `accept` names conditions in which models may differ; the report says so."""
+    """How the winner is chosen.
 
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    `margin` is a difference in the metric, as a fraction, that is too small to matter: models whose difference surely
+    lies within it are equivalent. `accept` names conditions in which models may differ, and `undecided` where a leader
+    may be promoted that the test images do not tell from the others; each with its reason, which is shown wherever the
+    decision is.
+    """
+
+    metric: Metric = "accuracy"
     significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
-    accept: tuple[Condition, ...] = ()
+    margin: Annotated[Number, Field(gt=0, lt=1)]
+    accept: Annotated[dict[Accepted, Because], BeforeValidator(_with_reasons)] = {}
 
 
 class Publish(Section):

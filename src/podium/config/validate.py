@@ -12,25 +12,12 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 
-from podium.config.base import Fraction, PositiveInt, Section, Severity, Whole
-
-LONGEST_BECAUSE = 250
-"""Characters; all of them together fit in one tag of MLflow (8,000)."""
+from podium.config.base import Because, Fraction, PositiveInt, Section, Severity, Whole
 
 _EXPECTATIONS = "podium.curation.expectations"
 _defaults: "dict[str, ExpectationSettings]" = {}
-
-
-def _one_line(text: str) -> str:
-    """Line breaks become spaces: a reason is shown within a sentence."""
-    return " ".join(text.split())
-
-
-Because = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_BECAUSE), AfterValidator(_one_line)
-]
 
 
 class ExpectationSettings(Section):

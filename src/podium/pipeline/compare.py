@@ -1,14 +1,19 @@
-"""Stage compare: rank the models, test the difference between the best two, name a winner and the reason.
+"""Stage compare: rank the models, test every two against each other, name a winner and the reason.
 
 Reads the files of the evaluations only; starts without torch.
 """
 
 import shutil
+from collections.abc import Sequence
+from itertools import combinations
 
-from podium.analysis.leaderboard import decide, leaderboard_table, rank
+import numpy as np
+
+from podium.analysis.decision import decide
+from podium.analysis.leaderboard import leaderboard_table, rank
+from podium.analysis.paired import compare_f1, mcnemar
 from podium.analysis.predictions import read_answers
-from podium.analysis.statistics import mcnemar
-from podium.config.judging import Compare
+from podium.config.judging import Compare, Metric
 from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
@@ -29,13 +34,11 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     validation = ValidationReport.read(layout.validation_report)
     _remove_others(layout, models)
     leaderboard = round_floats(rank(metrics, compare.metric, compare.accept))
-    test = None
-    if len(models) > 1:
-        test = round_floats(_paired_test(layout, leaderboard.rows[0].model, leaderboard.rows[1].model))
-    decision = decide(leaderboard, test, compare.significance, validation.passed)
+    tests = _test_pairs(layout, [row.model for row in leaderboard.rows], compare.metric)
+    decision = decide(leaderboard, tests, compare, validation.passed)
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / LEADERBOARD)
-        decision.write(folder / DECISION)
+        round_floats(decision).write(folder / DECISION)
     console().print(leaderboard_table(leaderboard, decision))
 
 
@@ -50,13 +53,23 @@ def _remove_others(layout: Layout, models: list[str]) -> None:
         print(f"compare: removed results of {name}, which is no longer in params.yaml", flush=True)
 
 
-def _paired_test(layout: Layout, first: str, second: str) -> PairedTest:
-    """McNemar between two models; every image must be answered by both."""
-    left, right = (read_answers(layout.evaluation(model) / PREDICTIONS) for model in (first, second))
-    if not left[["image_id", "label"]].equals(right[["image_id", "label"]]):
-        raise DataError(
-            f"{first} and {second} did not answer the same images (predictions.parquet): run `dvc repro` to "
-            "evaluate both on the present test split"
-        )
-    correct = [(answers["label"] == answers["predicted"]).to_numpy(dtype=bool) for answers in (left, right)]
-    return mcnemar(first, second, *correct)
+def _test_pairs(layout: Layout, models: Sequence[str], metric: Metric) -> list[PairedTest]:
+    """Every two models on the same images, in the order given; every image must be answered by all."""
+    answers = [read_answers(layout.evaluation(model) / PREDICTIONS) for model in models]
+    for model, given in zip(models, answers, strict=True):
+        if not given[["image_id", "label"]].equals(answers[0][["image_id", "label"]]):
+            raise DataError(
+                f"{models[0]} and {model} did not answer the same images (predictions.parquet): run `dvc repro` to "
+                "evaluate both on the present test split"
+            )
+    names = sorted({name for given in answers for column in ("label", "predicted") for name in given[column]})
+    number = {name: code for code, name in enumerate(names)}
+    labels = answers[0]["label"].map(number).to_numpy(dtype=np.int64)
+    predicted = [given["predicted"].map(number).to_numpy(dtype=np.int64) for given in answers]
+    tests = []
+    for (first, mine), (second, theirs) in combinations(zip(models, predicted, strict=True), 2):
+        if metric == "accuracy":
+            tests.append(mcnemar(first, second, mine == labels, theirs == labels))
+        else:
+            tests.append(compare_f1(first, second, labels, (mine, theirs)))
+    return tests

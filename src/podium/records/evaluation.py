@@ -5,15 +5,17 @@ from typing import Literal, TypeVar
 
 from pydantic import ConfigDict
 
-from podium.config.judging import Condition
+from podium.config.judging import Condition, Metric
 from podium.records.base import Record
 from podium.records.training import ModelFacts
 
 _Record = TypeVar("_Record", bound=Record)
+Outcome = Literal["better", "equivalent", "undecided"]
+"""Of a comparison of two models; see `analysis.paired`."""
 
 
 class Interval(Record):
-    """A rate with its 95 % bootstrap interval."""
+    """A rate with its 95 % bootstrap interval, or a difference between two models with its 90 % interval."""
 
     value: float
     low: float
@@ -100,11 +102,15 @@ class Metrics(ModelFacts):
 
 
 class Difference(Record):
-    """A condition in which the models differ, with its value for each; `accepted` where `compare.accept` names it."""
+    """A condition in which the models differ, with its value for each.
+
+    `accepted` where `compare.accept` names it, `because` of the reason given there.
+    """
 
     condition: Condition
     values: dict[str, str | int]
     accepted: bool
+    because: str | None
 
 
 class LeaderboardRow(ModelFacts):
@@ -123,7 +129,7 @@ class LeaderboardRow(ModelFacts):
 class Leaderboard(Record):
     """`reports/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
 
-    metric: Literal["accuracy", "macro_f1"]
+    metric: Metric
     test_digest: str
     images: int
     comparable: bool
@@ -132,26 +138,49 @@ class Leaderboard(Record):
 
 
 class PairedTest(Record):
-    """Exact McNemar test between two models on the same images."""
+    """Two models on the same images: who alone was right how often, and what the difference in a metric is worth.
+
+    `p_value` is two-sided, of no difference; `difference` is that of the first minus the second.
+    """
 
     first: str
     second: str
     only_first_right: int
     only_second_right: int
     p_value: float
+    difference: Interval
+
+
+class Comparison(PairedTest):
+    """The best model (`first`) against another.
+
+    `adjusted_p` is the p-value after Holm's correction for all pairs of models. `images_needed` is how many test images
+    would decide it if the two went on to disagree at this rate; None where it is decided.
+    """
+
+    adjusted_p: float
+    outcome: Outcome
+    images_needed: int | None
 
 
 class Decision(Record):
-    """`reports/comparison/decision.json`: who won and why, and whether the models met on equal conditions."""
+    """`reports/comparison/decision.json`: who won and why, and whether the models met on equal conditions.
+
+    `outcome` is `alone` where there is one model, `better` where every other one is shown worse, `undecided` where the
+    test images do not tell some other one from the best and do not show it equivalent: the winner then leads
+    provisionally. `accepted_because` is the reason `compare.accept` gives for promoting such a leader. `comparisons`
+    are of the best model against each other one, best first.
+    """
 
     winner: str
     fingerprint: str
     comparable: bool
     differences: list[Difference]
-    tie: bool
+    outcome: Outcome | Literal["alone"]
+    accepted_because: str | None
     rule: str
     reason: str
-    test: PairedTest | None
+    comparisons: list[Comparison]
     validation_passed: bool
 
 

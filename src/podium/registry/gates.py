@@ -136,17 +136,29 @@ def data_validation(case: Case) -> Verdict:
     return Verdict("passed", "failed", f"data validation did not pass{failed}: tag {tag}, report {report}")
 
 
-@gate("The version won on equal conditions, or on differences accepted by name.")
+@gate("The version won a decided comparison on equal conditions, or what speaks against it is accepted with a reason.")
 def comparison(case: Case) -> Verdict:
     """`compare` says so in the tags."""
-    tag, differences = (case.candidate.tags.get(f"podium.{name}", "missing") for name in ("comparable", "differences"))
+    names = ("outcome", "undecided_because", "comparable", "differences")
+    outcome, because, tag, differences = (case.candidate.tags.get(f"podium.{name}", "missing") for name in names)
     seen = {"true": "comparable", "false": "not comparable"}.get(tag, tag)
     unfair = (
         f"the models it won against were trained on other conditions ({differences}): make them equal, or accept "
-        "each difference by name in compare.accept, and run `dvc repro`"
+        "each difference with a reason in compare.accept, and run `dvc repro`"
     )
+    accepted = because not in ("none", "missing")
+    unsure = {
+        "missing": "it does not say how its comparison ended: run `dvc repro`, which says it of the present winner",
+        "undecided": (
+            "the test images do not tell it from another model: add test images (the report says how many), or accept "
+            "that with a reason, compare.accept: {undecided: <why>}, and run `dvc repro`"
+        ),
+    }
+    refused = [unfair] if tag != "true" else []
+    refused += [unsure[outcome]] if outcome in unsure and not accepted else []
+    ended = f"{outcome} (accepted: {because})" if outcome == "undecided" and accepted else outcome
     told = "" if differences in ("none", "missing") else f": {differences}"
-    return Verdict("comparable", f"{seen}{told}", "" if tag == "true" else unfair)
+    return Verdict("decided, comparable", f"{ended}, {seen}{told}", "; ".join(refused))
 
 
 @gate("The packaged weights are those the tag and the model card speak of.")

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
-from podium.analysis.statistics import mcnemar
+from podium.analysis.paired import mcnemar
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import MANIFEST, MODEL_CARD, Layout

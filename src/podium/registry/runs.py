@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
+from podium.analysis.decision import verdict
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES, TRIALS
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult, TuningResult
@@ -55,7 +56,6 @@ def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None")
     for key, value in {
         "podium.winner": decision.winner,
         "podium.fingerprint": decision.fingerprint,
-        "podium.tie": str(decision.tie).lower(),
         **results.comparison_tags,
         "podium.validation_passed": str(results.validation.passed).lower(),
         "podium.dvc_lock_sha256": results.dvc_lock,
@@ -135,7 +135,7 @@ def write_study_run(writer: RunWriter, results: Results, model: ModelResults, pa
 
 def note(results: Results) -> str:
     """What MLflow shows as the run's description: the verdict and the leaderboard, in Markdown."""
-    lines = [f"**{results.decision.winner}**: {results.decision.reason}", ""]
+    lines = [verdict(results.decision), ""]
     conditions = " ".join(describe_differences(results.decision.differences))
     lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]

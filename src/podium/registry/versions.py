@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences
+from podium.analysis.decision import verdict
 from podium.config.params import Params
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
@@ -168,9 +169,10 @@ def version_tags(results: Results) -> dict[str, str]:
 def description(results: Results) -> str:
     """The version in plain words."""
     best, m = results.winner, results.winner.metrics
-    how = " ".join([results.decision.reason, *describe_differences(results.decision.differences)])
+    place = "provisional leader" if results.decision.outcome == "undecided" else "winner"
+    how = " ".join([verdict(results.decision), *describe_differences(results.decision.differences)])
     return (
-        f"{best.card.architecture}, winner of experiment {results.params.experiment} over "
+        f"{best.card.architecture}, {place} of experiment {results.params.experiment} over "
         f"{len(results.models)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "
         f"seen ({m.accuracy.low:.1%} to {m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}, "
         f"{len(best.card.classes)} classes. {how}"

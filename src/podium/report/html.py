@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
+from podium.analysis.decision import describe_acceptance, lead
 from podium.core.files import write_text
 from podium.core.layout import (
     CONFUSION,
@@ -207,7 +208,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, number, setting_text),
-        *(with_latin, models_by_value, remedy),
+        *(with_latin, models_by_value, remedy, lead, describe_acceptance),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

@@ -83,9 +83,11 @@ class Results:
 
     @property
     def comparison_tags(self) -> dict[str, str]:
-        """What MLflow's tags say of the comparison: whether it was a fair one, and where the models differed."""
-        told = [f"{d.condition}{' (accepted)' if d.accepted else ''}" for d in self.decision.differences]
+        """What MLflow's tags say of the comparison: its outcome, whether it was fair, and where the models differed."""
+        told = [f"{d.condition}{f' (accepted: {d.because})' if d.accepted else ''}" for d in self.decision.differences]
         return {
+            "podium.outcome": self.decision.outcome,
+            "podium.undecided_because": self.decision.accepted_because or "none",
             "podium.comparable": str(self.decision.comparable).lower(),
             "podium.differences": ", ".join(told) or "none",
         }
@@ -113,7 +115,14 @@ def read_results(layout: Layout, params: Params) -> Results:
     lock = _lock_digest(layout.root / DVC_LOCK)
     state = _state(layout, params, models)
     package = Path(__file__).parents[1]
-    code = sha256_tree([*Path(__file__).parent.glob("*.*"), package / "analysis" / "conditions.py"], package)
+    code = sha256_tree(
+        [
+            *Path(__file__).parent.glob("*.*"),
+            package / "analysis" / "conditions.py",
+            package / "analysis" / "leaderboard.py",
+        ],
+        package,
+    )
     return Results(
         layout=layout,
         params=params,

@@ -55,33 +55,36 @@ def test_unknown_pretraining_is_equal_for_the_same_file_only():
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_condition_counts_and_each_can_be_accepted(condition):
     other = "x" if isinstance(CONDITIONS[condition], str) else 2
-    (found,) = find_differences(pair(**{condition: other}), ())
+    (found,) = find_differences(pair(**{condition: other}), {})
     assert (found.condition, found.values) == (condition, {"a": CONDITIONS[condition], "b": other})
     assert not is_comparable([found])
-    assert is_comparable(find_differences(pair(**{condition: other}), [condition]))
+    assert is_comparable(find_differences(pair(**{condition: other}), {condition: "a test"}))
 
 
 def test_equal_conditions_give_no_difference_and_no_sentence():
-    assert find_differences(pair(), ["seed"]) == []
+    assert find_differences(pair(), {"seed": "a test"}) == []
     assert is_comparable([])
     assert describe_differences([]) == []
 
 
 def test_models_with_the_same_value_are_named_together():
     three = [*pair(pretraining="none"), some_metrics(model="c")]
-    assert describe(find_differences(three, ())[0]) == "pretraining (in1k: a, c; none: b)"
+    assert describe(find_differences(three, {})[0]) == "pretraining (in1k: a, c; none: b)"
 
 
 def test_sentences_tell_what_to_do_and_what_was_accepted():
     said = describe_differences(
-        find_differences(pair(pretraining="none", images_seen=15120, train_split="e" * 64), ["images_seen"])
+        find_differences(
+            pair(pretraining="none", images_seen=15120, train_split="e" * 64), {"images_seen": "it is asked for"}
+        )
     )
     assert said == [
         "Not comparable: the models differ in pretraining (in1k: a; none: b) and training split "
         "(aaaaaaaaaaaa: a; eeeeeeeeeeee: b).",
         "Make them equal (`podium models --matched ARCHITECTURE...` proposes weights of equal pretraining), "
-        "or accept them by name: compare.accept: [pretraining, images_seen, train_split].",
-        "Accepted by compare.accept: the models differ in planned training images (7,560: a; 15,120: b).",
+        "or accept them with a reason: compare.accept: {pretraining: <why>, images_seen: <why>, train_split: <why>}.",
+        "Accepted by compare.accept: the models differ in planned training images (7,560: a; 15,120: b), because it is "
+        "asked for.",
     ]
 
 

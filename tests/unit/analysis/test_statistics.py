@@ -1,4 +1,4 @@
-"""Intervals and the paired test, against hand-computed values, sklearn and scipy."""
+"""Intervals and calibration, against hand-computed values, sklearn and scipy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, mcnemar, reliability
+from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, reliability
 
 ANSWERS = st.integers(2, 6).flatmap(
     lambda classes: st.integers(1, 40).flatmap(
@@ -77,31 +77,6 @@ def test_rate_interval_is_that_of_the_binomial_distribution():
     interval = bootstrap_rate(80, 100, 20000, 0, "clean")
     assert interval.low == pytest.approx(binom.ppf(0.025, 100, 0.8) / 100, abs=0.011)
     assert interval.high == pytest.approx(binom.ppf(0.975, 100, 0.8) / 100, abs=0.011)
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "p"),
-    [
-        (0, 0, 1.0),  # never disagree
-        (5, 0, 2 / 32),  # 2 x (1/2)^5
-        (0, 6, 2 / 64),
-        (3, 3, 1.0),
-        (8, 2, 2 * (1 + 10 + 45) / 1024),  # 2 x P(at most 2 of 10)
-    ],
-)
-def test_mcnemar_by_hand(only_first, only_second, p):
-    first = np.array([True] * only_first + [False] * only_second + [True] * 7 + [False] * 2)
-    second = np.array([False] * only_first + [True] * only_second + [True] * 7 + [False] * 2)
-    test = mcnemar("a", "b", first, second)
-    assert (test.only_first_right, test.only_second_right) == (only_first, only_second)
-    assert test.p_value == pytest.approx(p)
-
-
-@given(arrays(np.bool_, st.tuples(st.just(2), st.integers(1, 60))))
-def test_mcnemar_is_symmetric_and_a_probability(right):
-    there, back = mcnemar("a", "b", right[0], right[1]), mcnemar("b", "a", right[1], right[0])
-    assert 0 < there.p_value <= 1
-    assert there.p_value == pytest.approx(back.p_value)
 
 
 def test_error_of_two_bins_by_hand():

@@ -38,12 +38,13 @@ def test_status_tells_an_unfair_comparison_and_which_version_won_one(project, ve
     document = json.loads(metrics.read_text(encoding="utf-8"))
     document["conditions"]["images_seen"] += 1
     metrics.write_text(json.dumps(document), encoding="utf-8")
-    compare.compare_models(project, ["tiny_resnet", "tiny_convnext"], Compare())
+    compare.compare_models(project, ["tiny_resnet", "tiny_convnext"], Compare(margin=0.02))
     client_of(project).set_model_version_tag("podium-tiny", "1", "podium.comparable", "false")
     assert "Not comparable: the models differ in planned training images" in " ".join(podium("status").stdout.split())
     said = json.loads(podium("status", "--json").stdout)
     assert said["leaderboard"]["comparable"] is said["decision"]["comparable"] is False
     assert [version["comparable"] for version in said["versions"]] == ["false", "true"]
+    assert [version["outcome"] for version in said["versions"]] == ["better", "better"]
 
 
 def test_status_of_a_fresh_clone_makes_no_store(project):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from podium.config.base import LONGEST_BECAUSE
 from podium.config.params import load
-from podium.config.validate import LONGEST_BECAUSE, Validate
+from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
 SAMPLE = Path(__file__).parents[3] / "experiments" / "sample.yaml"

@@ -60,40 +60,50 @@ def results(layout):
 def test_clearly_better_model_wins(layout, capsys):
     add_model(layout, "good", range(2), flops=1000)
     add_model(layout, "bad", range(10, 30), flops=1)
-    compare.compare_models(layout, ["bad", "good"], Compare())
+    compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02))
     leaderboard, decision = results(layout)
     assert [(row.rank, row.model) for row in leaderboard.rows] == [(1, "good"), (2, "bad")]
-    assert (decision.winner, decision.fingerprint, decision.tie) == ("good", "good" * 8, False)
-    assert (decision.test.only_first_right, decision.test.only_second_right) == (20, 2)
-    assert decision.test.p_value == pytest.approx(2 * (1 + 22 + 231) / 2**22)
+    assert (decision.winner, decision.fingerprint, decision.outcome) == ("good", "good" * 8, "better")
+    (comparison,) = decision.comparisons
+    assert (comparison.only_first_right, comparison.only_second_right) == (20, 2)
+    assert comparison.p_value == comparison.adjusted_p == pytest.approx(2 * (1 + 22 + 231) / 2**22)
     assert decision.validation_passed
     out = capsys.readouterr().out
     assert "95.0%" in out
     assert "good wins" in out
 
 
-def test_indistinguishable_models_tie_and_the_cheaper_one_wins(layout):
+def test_too_few_images_to_tell_leave_it_undecided_and_the_higher_leads(layout, capsys):
     add_model(layout, "large", range(3), flops=1000)
     add_model(layout, "small", range(2, 7), flops=10)
-    compare.compare_models(layout, ["large", "small"], Compare())
-    leaderboard, decision = results(layout)
-    assert leaderboard.rows[0].model == "large"
-    assert (decision.winner, decision.tie) == ("small", True)
-    assert decision.test.p_value == pytest.approx(0.6875)  # 2 against 4
+    compare.compare_models(layout, ["large", "small"], Compare(margin=0.02))
+    decision = results(layout)[1]
+    assert (decision.winner, decision.outcome) == ("large", "undecided")
+    (comparison,) = decision.comparisons
+    assert comparison.p_value == pytest.approx(0.6875)  # 2 against 4
+    assert comparison.images_needed > IMAGES
+    assert "large leads provisionally" in capsys.readouterr().out
 
 
-def test_only_the_best_two_are_tested(layout):
+def test_models_within_the_margin_are_equivalent_and_the_cheaper_wins(layout):
+    add_model(layout, "large", range(3), flops=1000)
+    add_model(layout, "small", range(2, 7), flops=10)
+    compare.compare_models(layout, ["large", "small"], Compare(margin=0.3))
+    decision = results(layout)[1]
+    assert (decision.winner, decision.outcome) == ("small", "equivalent")
+
+
+def test_the_best_is_compared_with_every_other_model(layout):
     for name, wrong in {"a": range(1), "b": range(12), "c": range(30)}.items():
         add_model(layout, name, wrong)
-    compare.compare_models(layout, ["c", "b", "a"], Compare())
-    decision = results(layout)[1]
-    assert (decision.test.first, decision.test.second) == ("a", "b")
+    compare.compare_models(layout, ["c", "b", "a"], Compare(margin=0.02))
+    assert [(c.first, c.second) for c in results(layout)[1].comparisons] == [("a", "b"), ("a", "c")]
 
 
 def test_metric_of_the_params_decides(layout):
     add_model(layout, "a", range(2), f1=0.5)
     add_model(layout, "b", range(3), f1=0.9)
-    compare.compare_models(layout, ["a", "b"], Compare(metric="macro_f1"))
+    compare.compare_models(layout, ["a", "b"], Compare(metric="macro_f1", margin=0.02))
     leaderboard, decision = results(layout)
     assert (leaderboard.metric, leaderboard.rows[0].model) == ("macro_f1", "b")
     assert "macro F1" in decision.rule
@@ -102,7 +112,7 @@ def test_metric_of_the_params_decides(layout):
 def test_unequal_conditions_are_labelled_in_both_files_and_on_the_terminal(layout, capsys):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30), conditions={"pretraining": "none", "tuning_images": 1})
-    compare.compare_models(layout, ["bad", "good"], Compare(accept=("pretraining",)))
+    compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02, accept={"pretraining": "a test"}))
     for document in results(layout):
         assert not document.comparable
         assert [(d.condition, d.accepted) for d in document.differences] == [
@@ -117,31 +127,31 @@ def test_unequal_conditions_are_labelled_in_both_files_and_on_the_terminal(layou
 def test_accepting_every_difference_makes_the_models_comparable(layout):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30), conditions={"images_seen": 15120})
-    compare.compare_models(layout, ["bad", "good"], Compare(accept=("images_seen",)))
+    compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02, accept={"images_seen": "a test"}))
     leaderboard, decision = results(layout)
     assert (leaderboard.comparable, decision.comparable, decision.differences[0].accepted) == (True, True, True)
 
 
 def test_one_model_wins_without_a_test(layout):
     add_model(layout, "a", range(2))
-    compare.compare_models(layout, ["a"], Compare())
+    compare.compare_models(layout, ["a"], Compare(margin=0.02))
     decision = results(layout)[1]
-    assert (decision.winner, decision.test) == ("a", None)
+    assert (decision.winner, decision.outcome, decision.comparisons) == ("a", "alone", [])
 
 
 def test_order_of_the_models_and_a_second_run_change_no_byte(layout):
     add_model(layout, "a", range(2))
     add_model(layout, "b", range(3))
-    compare.compare_models(layout, ["a", "b"], Compare())
+    compare.compare_models(layout, ["a", "b"], Compare(margin=0.02))
     first = {p.name: p.read_bytes() for p in layout.comparison.iterdir()}
-    compare.compare_models(layout, ["b", "a"], Compare())
+    compare.compare_models(layout, ["b", "a"], Compare(margin=0.02))
     assert {p.name: p.read_bytes() for p in layout.comparison.iterdir()} == first
 
 
 def test_results_of_models_left_out_of_params_are_not_ranked_and_go(layout, capsys):
     add_model(layout, "a", range(2))
     add_model(layout, "old", range(0))
-    compare.compare_models(layout, ["a"], Compare())
+    compare.compare_models(layout, ["a"], Compare(margin=0.02))
     assert [row.model for row in results(layout)[0].rows] == ["a"]
     assert "compare: removed results of old, which is no longer in params.yaml\n" in capsys.readouterr().out
     for kept in (layout.evaluation("a"), layout.evaluation_report("a")):
@@ -151,7 +161,7 @@ def test_results_of_models_left_out_of_params_are_not_ranked_and_go(layout, caps
 def test_nothing_is_removed_when_an_evaluation_is_missing(layout):
     add_model(layout, "old", range(0))
     with pytest.raises(DataError, match="does not exist"):
-        compare.compare_models(layout, ["a"], Compare())
+        compare.compare_models(layout, ["a"], Compare(margin=0.02))
     assert layout.evaluation("old").is_dir() and layout.evaluation_report("old").is_dir()
 
 
@@ -163,14 +173,14 @@ def test_models_measured_on_other_images_are_refused(layout, difference, said):
     add_model(layout, "a", range(2))
     add_model(layout, "b", range(3), **difference)
     with pytest.raises(DataError, match=said):
-        compare.compare_models(layout, ["a", "b"], Compare())
+        compare.compare_models(layout, ["a", "b"], Compare(margin=0.02))
     assert not layout.comparison.exists()
 
 
 def test_a_missing_evaluation_is_named(layout):
     add_model(layout, "a", range(2))
     with pytest.raises(DataError, match=r"b/metrics\.json does not exist"):
-        compare.compare_models(layout, ["a", "b"], Compare())
+        compare.compare_models(layout, ["a", "b"], Compare(margin=0.02))
 
 
 def test_starts_without_the_heavy_libraries():

@@ -149,10 +149,10 @@ def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(exp
     metrics = Metrics.read(card)
     changed = metrics.conditions.model_copy(update={"pretraining": "in1k"})
     metrics.model_copy(update={"conditions": changed}).write(card)
-    accepting = params.compare.model_copy(update={"accept": ("pretraining",)})
+    accepting = params.compare.model_copy(update={"accept": {"pretraining": "it is asked for"}})
     for compared, comparable, differences, note in (
         (params.compare, "false", "pretraining", "Not comparable: the models differ in pretraining"),
-        (accepting, "true", "pretraining (accepted)", "Accepted by compare.accept"),
+        (accepting, "true", "pretraining (accepted: it is asked for)", "Accepted by compare.accept"),
         (params.compare, "false", "pretraining", "Not comparable"),  # as at first, when MLflow holds all of it already
     ):
         compare.compare_models(layout, list(params.models), compared)
@@ -192,6 +192,8 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
         "podium.state": out.state,
         "podium.accuracy": repr(out.winner.metrics.accuracy.value),
         "podium.macro_f1": repr(out.winner.metrics.macro_f1.value),
+        "podium.outcome": "undecided",
+        "podium.undecided_because": experiment.params.compare.accept["undecided"],
         "podium.comparable": "true",
         "podium.differences": "none",
     }

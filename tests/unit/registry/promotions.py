@@ -30,6 +30,8 @@ def tags_of(artifacts: Path, **changes: str) -> dict[str, str]:
         "podium.weights_sha256": card.weights_sha256,
         "podium.test_digest": "d" * 64,
         "podium.validation_passed": "true",
+        "podium.outcome": "better",
+        "podium.undecided_because": "none",
         "podium.comparable": "true",
         "podium.differences": "none",
         "podium.accuracy": "0.9",

@@ -88,22 +88,37 @@ def test_data_validation_names_the_critical_expectation_that_failed(evidence):
     [
         (
             {"podium.comparable": "false", "podium.differences": "pretraining"},
-            "not comparable: pretraining",
+            "better, not comparable: pretraining",
             "pretraining",
         ),
-        ({"podium.comparable": "missing"}, "missing", "compare.accept"),
+        ({"podium.comparable": "missing"}, "better, missing", "compare.accept"),
+        ({"podium.outcome": "missing"}, "missing, comparable", "does not say how its comparison ended"),
+        ({"podium.outcome": "undecided"}, "undecided, comparable", "compare.accept: {undecided: <why>}"),
     ],
 )
-def test_the_winner_of_an_unfair_comparison_is_refused(evidence, tags, observed, told):
+def test_the_winner_of_an_unfair_or_undecided_comparison_is_refused(evidence, tags, observed, told):
     result = judge("comparison", replace(evidence, tags={**evidence.tags, **tags}))
     assert (result.passed, result.observed) == (False, observed)
     assert told in result.detail
 
 
 def test_a_difference_that_was_accepted_by_name_passes_and_is_shown(evidence):
-    tags = {**evidence.tags, "podium.differences": "images_seen (accepted)"}
+    tags = {**evidence.tags, "podium.differences": "images_seen (accepted: asked for)"}
     result = judge("comparison", replace(evidence, tags=tags))
-    assert (result.passed, result.observed, result.detail) == (True, "comparable: images_seen (accepted)", "")
+    assert (result.passed, result.observed, result.detail) == (
+        True,
+        "better, comparable: images_seen (accepted: asked for)",
+        "",
+    )
+
+
+@pytest.mark.parametrize("outcome", ["alone", "better", "equivalent", "undecided"])
+def test_a_decided_comparison_passes_and_an_undecided_one_with_a_reason(evidence, outcome):
+    because = "a demonstration" if outcome == "undecided" else "none"
+    tags = {**evidence.tags, "podium.outcome": outcome, "podium.undecided_because": because}
+    result = judge("comparison", replace(evidence, tags=tags))
+    shown = "undecided (accepted: a demonstration)" if outcome == "undecided" else outcome
+    assert (result.passed, result.observed) == (True, f"{shown}, comparable")
 
 
 def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, damaged):

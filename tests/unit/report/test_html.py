@@ -62,7 +62,7 @@ def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
     assert "감" in page.said()
 
 
-def unfair(experiment, accept=()):
+def unfair(experiment, accept=None):
     """The report after one model was found to start from other weights than the other."""
     layout = experiment.layout
     path = layout.evaluation_report("tiny_resnet") / "metrics.json"
@@ -70,7 +70,7 @@ def unfair(experiment, accept=()):
     conditions = metrics.conditions.model_copy(update={"pretraining": "in1k"})
     metrics.model_copy(update={"conditions": conditions}).write(path)
     params = experiment.params
-    compare.compare_models(layout, list(params.models), params.compare.model_copy(update={"accept": accept}))
+    compare.compare_models(layout, list(params.models), params.compare.model_copy(update={"accept": accept or {}}))
     return Page(report.render_report(read_results(layout, params))).said()
 
 
@@ -87,16 +87,17 @@ def test_an_unfair_comparison_is_told_before_anything_else_and_nobody_wins(exper
     assert "pretraining in1k: tiny_resnet none: tiny_convnext no" in box or (
         "pretraining none: tiny_convnext in1k: tiny_resnet no" in box
     )
-    assert "compare.accept: [pretraining]" in box
+    assert "compare.accept: {pretraining: <why>}" in box
     assert " wins: " not in said
     assert "pretraining" not in said[said.index("Equal for all models") :][:160]
 
 
 def test_an_accepted_difference_is_printed_and_says_yes(experiment):
-    said = unfair(experiment, ("pretraining",))
+    said = unfair(experiment, {"pretraining": "it is the question"})
     assert "did not meet on equal conditions, and that is accepted" in said
     assert "Not comparable" not in said
-    assert "compare.accept: [pretraining]" not in said
+    assert "yes because it is the question" in said
+    assert "compare.accept: {pretraining" not in said
 
 
 def test_coarse_classes_have_a_table_of_their_own(experiment, html):
@@ -114,7 +115,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     said = Page(html).said()
     best = outcome.winner
     for text in (
-        f"{best.name} {'is preferred in a tie' if outcome.decision.tie else 'wins'}",
+        f"{best.name} leads provisionally: it names",
         report.share(best.metrics.accuracy.value),
         outcome.decision.reason,
         "CC0-1.0",
@@ -131,6 +132,17 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
         (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in report.PLOTS
     )
     assert html.count("<img ") == pictures + 4 + 3 * len(outcome.models)  # the worst mistakes; three of each study
+
+
+def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(experiment, html):
+    decision = read_results(experiment.layout, experiment.params).decision
+    (comparison,) = decision.comparisons
+    assert comparison.outcome == decision.outcome == "undecided"
+    said = Page(html).said()
+    assert f"because {experiment.params.compare.accept['undecided']}" in said[: said.index("Accuracy")]
+    against = said[said.index("against the others, on the same images") : said.index("The rule, fixed beforehand")]
+    assert f"{comparison.second} undecided" in against
+    assert f"about {report.count(comparison.images_needed)}" in against
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):

@@ -1,0 +1,219 @@
+"""The decision of a comparison: who wins or leads, what is said of each other model, and why, in plain English.
+
+Which of two models is better, and when they are equivalent, is `analysis.paired`'s. Among equivalent models the cheaper
+one wins, counted in FLOPs and not by a clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from podium.analysis.paired import holm, images_to_decide, judge
+from podium.config.judging import Compare, Metric
+from podium.core.errors import DataError
+from podium.records.evaluation import Comparison, Decision, Leaderboard, LeaderboardRow, PairedTest
+
+METRIC_TITLES: Mapping[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+_TESTS = {"accuracy": "exact McNemar", "macro_f1": "randomisation test"}
+_LEADS = {
+    "alone": ("wins", "was tested"),
+    "better": ("wins", "is ahead"),
+    "equivalent": ("wins among equivalent models", "is preferred among equivalent models"),
+    "undecided": ("leads provisionally", "leads provisionally"),
+}
+"""What the winner does by outcome, where the models are comparable and where they are not."""
+
+
+def decide(leaderboard: Leaderboard, tests: Sequence[PairedTest], rules: Compare, validation_passed: bool) -> Decision:
+    """Names the winner and says why, in plain English.
+
+    The winner is the cheapest of the best model and those shown equivalent to it. That set is made of comparisons of
+    two models alone, so one more contender that is not the best changes nothing between the others.
+
+    Args:
+        leaderboard: best first.
+        tests: of every two models, the one that is higher on the leaderboard first.
+        rules: what counts as a difference, and what is accepted.
+        validation_passed: what the validation of the dataset said.
+
+    Returns:
+        The decision.
+
+    Raises:
+        DataError: two models were not tested against each other.
+    """
+    comparisons = _compare_with_best(leaderboard, tests, rules)
+    best, outcomes = leaderboard.rows[0], {c.outcome for c in comparisons}
+    equal = {c.second for c in comparisons if c.outcome == "equivalent"}
+    choice = [row for row in leaderboard.rows if row is best or row.model in equal]
+    winner = min(choice, key=_cost)
+    outcome = next((word for word in ("undecided", "equivalent", "better") if word in outcomes), "alone")
+    return Decision(
+        winner=winner.model,
+        fingerprint=winner.fingerprint,
+        comparable=leaderboard.comparable,
+        differences=leaderboard.differences,
+        outcome=outcome,
+        accepted_because=rules.accept.get("undecided") if outcome == "undecided" else None,
+        rule=_rule(leaderboard.metric, rules),
+        reason=_explain(leaderboard, comparisons, rules, winner),
+        comparisons=comparisons,
+        validation_passed=validation_passed,
+    )
+
+
+def lead(decision: Decision) -> str:
+    """What the winner does, as a verb: `wins`, `leads provisionally`, ..."""
+    return _LEADS[decision.outcome][0 if decision.comparable else 1]
+
+
+def verdict(decision: Decision) -> str:
+    """The decision in one paragraph, for a terminal, MLflow or a report."""
+    said = [f"{decision.winner} {lead(decision)}: {decision.reason}", describe_acceptance(decision)]
+    said += [] if decision.validation_passed else ["The validation of the dataset failed: do not promote it."]
+    return " ".join(filter(None, said))
+
+
+def describe_acceptance(decision: Decision) -> str:
+    """What an undecided comparison means for a promotion; empty where it is decided."""
+    if decision.outcome != "undecided":
+        return ""
+    if decision.accepted_because:
+        return f"Accepted by compare.accept: it may be promoted undecided, because {decision.accepted_because}."
+    return (
+        "It is not promoted before that, unless compare.accept says why it may be: compare.accept: {undecided: <why>}."
+    )
+
+
+def _compare_with_best(leaderboard: Leaderboard, tests: Sequence[PairedTest], rules: Compare) -> list[Comparison]:
+    """The best model against each other one, in the order of the leaderboard.
+
+    Holm's correction is over all pairs and not over these alone, since the best was picked with the same answers.
+    """
+    models = [row.model for row in leaderboard.rows]
+    known = {(test.first, test.second): test for test in tests}
+    pairs = list(combinations(models, 2))
+    for first, second in pairs:
+        if (first, second) not in known:
+            raise DataError(f"{first} and {second} were not tested against each other: run `dvc repro -f compare`")
+    adjusted = dict(zip(pairs, holm([known[pair].p_value for pair in pairs]), strict=True))
+    found = []
+    for pair in pairs[: len(models) - 1]:
+        outcome = judge(known[pair], adjusted[pair], rules.significance, rules.margin)
+        needed = None
+        if outcome == "undecided":
+            strictest, of_accuracy = rules.significance / len(pairs), leaderboard.metric == "accuracy"
+            needed = images_to_decide(known[pair], leaderboard.images, strictest, rules.margin, of_accuracy)
+        values = known[pair].model_dump()
+        found.append(Comparison(**values, adjusted_p=adjusted[pair], outcome=outcome, images_needed=needed))
+    return found
+
+
+def _cost(row: LeaderboardRow) -> tuple[int, int, int]:
+    """What decides among equivalent models, less is better."""
+    return row.flops, row.parameters, row.rank
+
+
+def _rule(metric: Metric, rules: Compare) -> str:
+    """How the winner is chosen, in one paragraph."""
+    title, test = METRIC_TITLES[metric], _TESTS[metric]
+    return (
+        f"A model is better when a two-sided paired test of {title} ({test}, Holm's correction for several models) "
+        f"gives p < {rules.significance:g}. It is equivalent to the best when the 90 % interval of the difference in "
+        f"{title} lies within {_points(rules.margin)}; of the best and its equivalents the one with the fewest FLOPs "
+        f"wins (then fewest parameters, then the highest {title}). Otherwise the comparison is undecided, and the "
+        "highest of those leads provisionally."
+    )
+
+
+def _explain(
+    leaderboard: Leaderboard, comparisons: Sequence[Comparison], rules: Compare, winner: LeaderboardRow
+) -> str:
+    """Why `winner` wins or leads: the comparison that is closest to being another one, and what it costs."""
+    if not comparisons:
+        return f"{winner.model} is the only model, so it wins without a test."
+    title, best = METRIC_TITLES[leaderboard.metric], leaderboard.rows[0].model
+    rates = {row.model: f"{getattr(row, leaderboard.metric).value:.1%}" for row in leaderboard.rows}
+    undecided = [c for c in comparisons if c.outcome == "undecided"]
+    equivalent = [c for c in comparisons if c.outcome == "equivalent"]
+    said = []
+    if undecided:
+        said.append(_explain_undecided(undecided, rates, leaderboard, rules, winner.model == best))
+    if equivalent:
+        names = _listed([f"{c.second} ({rates[c.second]})" for c in equivalent])
+        said.append(
+            f"{names} {'is' if len(equivalent) == 1 else 'are'} equivalent to {best} ({rates[best]}) in {title}: the "
+            f"90 % interval of the difference, {_span(equivalent)}, lies within {_points(rules.margin)}; "
+            f"{_cheaper(leaderboard, winner, equivalent)}."
+        )
+    if not said:
+        closest = max(comparisons, key=lambda c: c.adjusted_p)
+        others = "" if len(comparisons) == 1 else "that of every other model, the closest being "
+        said.append(
+            f"its {title} of {rates[best]} is above {others}the {rates[closest.second]} of {closest.second}, and the "
+            f"difference is significant: {_evidence(closest, leaderboard)} < {rules.significance:g}."
+        )
+    return " ".join(said)
+
+
+def _explain_undecided(
+    undecided: Sequence[Comparison], rates: Mapping[str, str], leaderboard: Leaderboard, rules: Compare, leads: bool
+) -> str:
+    """Why the test images do not tell the best, which leads or not, from others, and how many would."""
+    closest, needed = undecided[0], max(c.images_needed or 0 for c in undecided)
+    first, second, title = closest.first, closest.second, METRIC_TITLES[leaderboard.metric]
+    whose = "its" if leads else f"{first} is the best: its"
+    above = "is that" if closest.difference.value == 0 else f"is above the {rates[second]}"
+    others = [c.second for c in undecided[1:]]
+    return (
+        f"{whose} {title} of {rates[first]} {above} of {second}, but {leaderboard.images:,} test images do not decide "
+        f"between the two: {_evidence(closest, leaderboard)} >= {rules.significance:g}, and the difference of "
+        f"{100 * closest.difference.value:.1f} points (90 % interval {_span([closest])}) does not show them equivalent "
+        f"within {_points(rules.margin)}. "
+        + (f"Nor can {first} be told from {_listed(others)}. " if others else "")
+        + f"About {_about(needed)} test images would decide it, if they go on to disagree at this rate."
+    )
+
+
+def _evidence(test: Comparison, leaderboard: Leaderboard) -> str:
+    """Who alone was right how often, and the p-value that decides."""
+    after = " after Holm's correction" if len(leaderboard.rows) > 2 else ""
+    return (
+        f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
+        f"{test.only_second_right:,}; {_TESTS[leaderboard.metric]} p = {test.adjusted_p:.2g}{after}"
+    )
+
+
+def _cheaper(leaderboard: Leaderboard, winner: LeaderboardRow, equivalent: Sequence[Comparison]) -> str:
+    """Why the winner is the cheapest of the best model and its equivalents."""
+    names = {equivalent[0].first, *(c.second for c in equivalent)} - {winner.model}
+    others = [row for row in leaderboard.rows if row.model in names]
+    next_one = min(others, key=_cost)
+    if winner.flops < next_one.flops:
+        return (
+            f"{winner.model} needs fewer FLOPs an image ({winner.flops / 1e9:.3g} against {next_one.flops / 1e9:.3g} G)"
+        )
+    if winner.parameters < next_one.parameters:
+        return f"{winner.model} needs no more FLOPs an image ({winner.flops / 1e9:.3g} G) and has fewer parameters"
+    return f"they cost the same and {winner.model} is highest on the leaderboard"
+
+
+def _span(comparisons: Sequence[Comparison]) -> str:
+    """From the lowest to the highest difference that some comparisons leave open, in points: `-0.6 to 1.4`."""
+    low, high = min(c.difference.low for c in comparisons), max(c.difference.high for c in comparisons)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _points(margin: float) -> str:
+    """The margin in points of a percentage: `±2 points`."""
+    return f"±{100 * margin:.3g} points"
+
+
+def _about(number: int) -> str:
+    """A number rounded up to two digits."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return f"{-(-number // step) * step:,}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,246 @@
+"""Two models on the same test images: is one better, are they equivalent, or do the images not say?
+
+- Better: a two-sided test of no difference. Accuracy: McNemar, "Note on the sampling error of the difference between
+  correlated proportions", Psychometrika 12, 1947, in its exact binomial form. Macro F1: the randomisation test of Yeh,
+  "More accurate tests for the statistical significance of result differences", COLING 2000.
+- Equivalent: two one-sided tests at 5 %, which is a 90 % interval of the difference within the margin. Schuirmann,
+  "A comparison of the two one-sided tests procedure and the power approach for assessing the equivalence of average
+  bioavailability", Journal of Pharmacokinetics and Biopharmaceutics 15(6), 1987. The interval of accuracy is the score
+  interval of Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+  design", Statistics in Medicine 17(8), 1998; that of macro F1 a paired percentile bootstrap.
+- Several models: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics
+  6(2), 1979.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.analysis.statistics import CELLS_AT_ONCE, generator_of, macro_f1, sum_by
+from podium.records.evaluation import Interval, Outcome, PairedTest
+
+Z = NormalDist().inv_cdf(0.95)
+"""Of each of the two one-sided tests, and so of a 90 % interval."""
+RANDOMISATIONS = 9_999
+BOOTSTRAP_SAMPLES = 2_000
+_SEED = 0  # of a test: its p must not depend on the experiment's seed
+_MOST_IMAGES = 10**9
+
+
+def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> PairedTest:
+    """Exact two-sided McNemar test of accuracy on the same images, with Tango's interval of the difference.
+
+    Under the null hypothesis each image that only one of the two names rightly is as likely to be the one's as the
+    other's; p is the two-sided binomial probability of a split at least this uneven, and 1 where there is none.
+
+    Args:
+        first: name of a model.
+        second: name of another.
+        first_right: whether `first` was right, shape (N,), N at least 1.
+        second_right: whether `second` was right about the same images, shape (N,).
+
+    Returns:
+        The discordant counts, p in (0, 1], and the difference in accuracy, in [-1, 1].
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    p_value = 1.0
+    if only_first + only_second:
+        from scipy.stats import binomtest
+
+        p_value = float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    return PairedTest(
+        first=first,
+        second=second,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=p_value,
+        difference=score_interval(only_first, only_second, len(first_right)),
+    )
+
+
+def score_interval(only_first: float, only_second: float, images: float) -> Interval:
+    """Tango's 90 % score interval of the difference between two paired rates.
+
+    It holds every difference that neither one-sided score test rejects, found by bisection. Unlike Wald's interval it
+    has a width where the two never disagree: z^2 / (N + z^2) to each side.
+
+    Args:
+        only_first: images only the first names rightly, b; a share of an image is taken too.
+        only_second: images only the second names rightly, c.
+        images: all images N, at least b + c and above 0.
+
+    Returns:
+        (b - c) / N and its bounds, in [-1, 1].
+    """
+    from scipy.optimize import bisect
+
+    def distance(assumed: float, z: float) -> float:
+        """How far the score statistic of an assumed difference lies above z."""
+        return _score(only_first, only_second, images, assumed) - z
+
+    low, high = (bisect(distance, -1.0, 1.0, args=(z,), xtol=1e-14) for z in (Z, -Z))
+    value = (only_first - only_second) / images
+    return Interval(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
+def compare_f1(
+    first: str, second: str, labels: NDArray[np.int64], answers: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> PairedTest:
+    """Randomisation test of macro F1 on the same images, with a paired bootstrap interval of the difference.
+
+    Under the null hypothesis the two answers to an image may be swapped. p is the share of `RANDOMISATIONS` sets of
+    swaps, the observed one counted among them, whose difference is at least as large. A bootstrap knows nothing of
+    disagreements it has not seen, so its interval is never narrower to either side than that of accuracy.
+
+    Args:
+        first: name of a model.
+        second: name of another.
+        labels: true class numbers, shape (N,), N at least 1.
+        answers: class numbers the first and the second gave, each of shape (N,).
+
+    Returns:
+        The discordant counts, p in (0, 1], and the difference in macro F1, in [-1, 1].
+    """
+    classes = 1 + int(max(labels.max(), *(given.max() for given in answers)))
+    cells, counts = np.unique(np.stack([labels, *answers], axis=1), axis=0, return_counts=True)
+    truth, mine, theirs = cells.T
+
+    def scores(weights: NDArray[np.int64], actual: NDArray[np.int64], given: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Macro F1 of each row of weights (B, K) over cells with a true and a given class, shape (B,)."""
+        right = actual == given
+        return macro_f1(
+            sum_by(weights[:, right], actual[right], classes),
+            sum_by(weights, actual, classes),
+            sum_by(weights, given, classes),
+        )
+
+    def difference(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        return scores(weights, truth, mine) - scores(weights, truth, theirs)
+
+    def after_swaps(swapped: NDArray[np.int64]) -> NDArray[np.float64]:
+        weights, actual = np.hstack([counts - swapped, swapped]), np.hstack([truth, truth])
+        one, other = np.hstack([mine, theirs]), np.hstack([theirs, mine])
+        return scores(weights, actual, one) - scores(weights, actual, other)
+
+    observed = float(difference(counts[None])[0])
+    step = max(1, CELLS_AT_ONCE // len(cells))
+    generator = generator_of(_SEED, "macro F1")
+    at_least = 1
+    for start in range(0, RANDOMISATIONS, step):
+        swapped = generator.binomial(counts, 0.5, size=(min(step, RANDOMISATIONS - start), len(cells)))
+        at_least += int((np.abs(after_swaps(swapped)) >= abs(observed) - 1e-12).sum())
+    drawn = [
+        difference(generator.multinomial(len(labels), counts / len(labels), min(step, BOOTSTRAP_SAMPLES - start)))
+        for start in range(0, BOOTSTRAP_SAMPLES, step)
+    ]
+    low, high = np.quantile(np.concatenate(drawn), [0.05, 0.95])
+    plain = mcnemar(first, second, answers[0] == labels, answers[1] == labels)
+    of_accuracy = plain.difference
+    bounds = Interval(
+        value=observed,
+        low=max(-1.0, min(float(low), observed - (of_accuracy.value - of_accuracy.low))),
+        high=min(1.0, max(float(high), observed + (of_accuracy.high - of_accuracy.value))),
+    )
+    return plain.model_copy(update={"p_value": at_least / (RANDOMISATIONS + 1), "difference": bounds})
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for how many they are, in the order given: rejecting those below a rate keeps it for all."""
+    ordered = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, i in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def judge(test: PairedTest, adjusted_p: float, significance: float, margin: float) -> Outcome:
+    """What the comparison of two models says.
+
+    Whether they are equivalent does not depend on how many other models there are, so that one more never makes a
+    model the equal of a better one.
+
+    Args:
+        test: the comparison.
+        adjusted_p: its p after Holm's correction.
+        significance: p below which a difference counts.
+        margin: the difference in the metric that is too small to matter.
+
+    Returns:
+        `better`, whichever of the two is ahead, `equivalent` or `undecided`.
+    """
+    if adjusted_p < significance:
+        return "better"
+    return "equivalent" if test.p_value >= significance and _within(test.difference, margin) else "undecided"
+
+
+def images_to_decide(test: PairedTest, images: int, significance: float, margin: float, of_accuracy: bool) -> int:
+    """How many test images would make two models differ or be equivalent, if they went on to disagree at this rate.
+
+    Args:
+        test: of the two models on `images` images.
+        images: N.
+        significance: p below which a difference counts.
+        margin: the difference in the metric that is too small to matter.
+        of_accuracy: whether the metric is accuracy, whose test and interval are computed anew for more images; the
+            interval of another metric is taken to narrow with the square root of their number.
+
+    Returns:
+        The smallest number above N, at most 10^9.
+    """
+
+    def decided(wanted: int) -> bool:
+        """Whether that many would do."""
+        times = wanted / images
+        if of_accuracy:
+            counts = test.only_first_right * times, test.only_second_right * times
+            surely_above, surely_below = _score(*counts, wanted, -margin) > Z, _score(*counts, wanted, margin) < -Z
+            return _exact_p(*counts) < significance or (surely_above and surely_below)
+        shown = test.difference
+        narrow = Interval(
+            value=shown.value,
+            low=shown.value - (shown.value - shown.low) / math.sqrt(times),
+            high=shown.value + (shown.high - shown.value) / math.sqrt(times),
+        )
+        error = (narrow.high - narrow.low) / (2 * Z)
+        return abs(shown.value) > NormalDist().inv_cdf(1 - significance / 2) * error or _within(narrow, margin)
+
+    low, high = images, 2 * images
+    while high < _MOST_IMAGES and not decided(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return min(high, _MOST_IMAGES)
+
+
+def _within(difference: Interval, margin: float) -> bool:
+    """Whether a difference is surely smaller than the margin."""
+    return -margin < difference.low and difference.high < margin
+
+
+def _score(only_first: float, only_second: float, images: float, assumed: float) -> float:
+    """Tango's T: how many standard errors the observed difference lies above an assumed one, at most 1 in size.
+
+    The error is that of the most likely rates with this difference, which are a root of a quadratic equation.
+    """
+    if abs(assumed) == 1:
+        return -assumed * math.inf
+    linear = (2 * images - only_first + only_second) * assumed - only_first - only_second
+    constant = -only_second * assumed * (1 - assumed)
+    root = math.sqrt(max(0.0, linear**2 - 8 * images * constant))
+    variance = (root - linear) / (2 * images) + assumed * (1 - assumed)
+    distance = only_first - only_second - images * assumed
+    return distance / math.sqrt(images * max(variance, 1e-300))
+
+
+def _exact_p(only_first: float, only_second: float) -> float:
+    """The exact McNemar p-value, continued to shares of an image: twice a binomial tail, as a beta function."""
+    from scipy.special import betainc
+
+    larger, smaller = max(only_first, only_second), min(only_first, only_second)
+    return min(1.0, 2 * float(betainc(larger, smaller + 1, 0.5))) if larger else 1.0
