@@ -20,6 +20,7 @@ CLASSES = {
     "Car": "/m/0k4j",
     "Salt, pepper": "/m/02tsc9",
     "Billboard": "/g/11c6",
+    "Handgun": "/m/0gxl3",
 }
 FLAGS = ["IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside"]
 CLICKS = [f"XClick{n}{axis}" for axis in "XY" for n in (1, 2, 3, 4)]

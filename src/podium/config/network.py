@@ -21,11 +21,25 @@ class Head(Section):
 
 
 class Network(Section):
-    """What is built: a timm name, `torchvision/<name>` or `cnn`; a block of attention on its features; a head."""
+    """What is built: a timm name, `torchvision/<name>` or `cnn`; attention; a head.
+
+    `attention_at`: one block of attention on the last features, or (of `cnn`) one within the network, at the end of
+    each of its blocks.
+    """
 
     architecture: Text
     attention: Literal["none", "se", "cbam", "self"] = "none"
+    attention_at: Literal["features", "blocks"] = "features"
     head: Head = Head()
+
+    @model_validator(mode="after")
+    def _has_blocks_for_attention(self) -> Self:
+        if self.attention_at == "blocks" and (self.architecture != "cnn" or self.attention == "none"):
+            raise ValueError(
+                f"attention_at is blocks, which is for architecture cnn with attention, not for {self.architecture!r} "
+                f"with attention {self.attention}: set it to features"
+            )
+        return self
 
 
 class From(Section):
@@ -61,18 +75,24 @@ class WeightedNetwork(Network):
 
     `weights`: `none`; a timm tag in full (`resnet50.a1_in1k`); a torchvision enum (`ResNet50_Weights.IMAGENET1K_V2`);
     or a file (`data:`, `file:`, `https:`, `s3:`). `weights_licence` and `weights_pretraining` are said where the
-    source does not say them.
+    source does not say them. `init` draws random weights (of convolutions and linear layers) by another rule than the
+    architecture's own.
     """
 
     weights: Text = "none"
     weights_sha256: Sha256 | None = None
     weights_licence: Text | None = None
     weights_pretraining: Text | None = None
+    init: Literal["default", "xavier", "kaiming"] = "default"
     trainable: _Trainable = "all"
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> Self:
         """Refuses what can be told from the words alone; whether such weights are published is known to `fetch`."""
+        if self.weights != "none" and self.init != "default":
+            raise ValueError(
+                f"init is {self.init}, which is for random weights, but weights names some: remove one of the two"
+            )
         if self.weights == "none":
             said = [key for key in ("weights_sha256", "weights_licence", "weights_pretraining") if getattr(self, key)]
             if said:

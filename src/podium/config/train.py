@@ -17,9 +17,10 @@ class RandAugment(Section):
 
 
 class Augment(Section):
-    """Random changes of each training image; 0 (of `flip` false, of `randaugment` null) = off.
+    """Random changes of each training image; 0 (of flips false, of `randaugment` null) = off.
 
-    Each image draws its own strength up to the one given. `shift`, `perspective` (of a corner, in or out) and `elastic`
+    Each image draws its own strength up to the one given; every second one is flipped left to right, or for
+    `vertical_flip` upside down. `shift`, `perspective` (of a corner, in or out) and `elastic`
     are shares of the side; `crop_area` is the smallest share of the area that is kept; `rotation` is in degrees to
     either side; `zoom`, `brightness`, `contrast` and `saturation` are the largest distance of a factor to 1; `hue` is a
     share of the colour circle; `noise` the largest standard deviation, of values in [0, 1]; `blur` the largest one in
@@ -27,6 +28,7 @@ class Augment(Section):
     """
 
     flip: bool = True
+    vertical_flip: bool = False
     shift: Fraction = 0.06
     crop_area: Annotated[Number, Field(gt=0, le=1)] = 1.0
     rotation: Annotated[Number, Field(ge=0, le=180)] = 0.0
@@ -57,10 +59,15 @@ class Loss(Section):
 
 
 class EarlyStopping(Section):
-    """Stops when validation loss has not improved by `min_delta` for `patience` epochs."""
+    """Stops when a validation loss has not improved by `min_delta` for `patience` epochs.
+
+    `monitor`: the plain cross entropy, which all recipes have in common, or `loss`, what the recipe minimises (its
+    `loss` of the unchanged validation images, without what a teacher adds). The epoch that is kept is the best by it.
+    """
 
     patience: PositiveInt = 3
     min_delta: NotNegative = 0.0
+    monitor: Literal["cross_entropy", "loss"] = "cross_entropy"
 
 
 class Train(Section):
@@ -68,7 +75,9 @@ class Train(Section):
 
     `views`: None draws new changes for every epoch; K keeps K versions of each image and takes them in turn, so that a
     frozen prefix needs to see each only once. `unfreeze_every`: epochs after which one more stage of what `trainable`
-    allows starts to learn; None = all of it at once.
+    allows starts to learn; None = all of it at once. `cycle_epochs`: those in which `cosine` falls from the rate to 0
+    and, in as many again, rises (None = it falls over the whole run), or after which `cosine_restarts` begins anew.
+    `decay_norms_and_biases`: whether weight decay is for these parameters too.
     """
 
     epochs: PositiveInt
@@ -78,9 +87,11 @@ class Train(Section):
     learning_rate: PositiveFloat = 1e-3
     layer_decay: Annotated[Number, Field(gt=0, le=1)] = 1.0
     weight_decay: NotNegative = 0.05
+    decay_norms_and_biases: bool = False
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    schedule: Literal["cosine", "linear", "step", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine_restarts", "linear", "step", "plateau", "constant"] = "cosine"
     warmup_epochs: NotNegative = 0.5
+    cycle_epochs: PositiveFloat | None = None
     step_epochs: PositiveInt = 30
     step_factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     clip_norm: PositiveFloat | None = None
@@ -97,6 +108,10 @@ class Train(Section):
         if self.sampling == "balanced" and self.loss.class_weights == "balanced":
             raise ValueError(
                 "sampling and loss.class_weights are both balanced, which counts rare classes twice: keep one"
+            )
+        if self.schedule == "cosine_restarts" and self.cycle_epochs is None:
+            raise ValueError(
+                "schedule is cosine_restarts, but cycle_epochs does not say when it restarts: set it, or use cosine"
             )
         if self.views is not None and (self.augment.mixup or self.augment.cutmix):
             raise ValueError(

@@ -39,9 +39,14 @@ class Progress(Record):
         return [row.val_loss for row in self.history]
 
     @property
+    def monitored(self) -> list[float]:
+        """The loss of each epoch so far that early stopping looks at."""
+        return [row.monitored for row in self.history]
+
+    @property
     def best(self) -> EpochResult:
-        """The epoch with the lowest validation loss, the first of equals."""
-        return min(self.history, key=lambda row: (row.val_loss, row.epoch))
+        """The epoch whose weights are kept: that with the lowest monitored loss, the first of equals."""
+        return min(self.history, key=lambda row: (row.monitored, row.epoch))
 
 
 @dataclass(frozen=True)

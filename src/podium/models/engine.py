@@ -38,7 +38,7 @@ class FitResult:
     """The outcome.
 
     Attributes:
-        best: weights of the whole network, of the epoch with the lowest validation loss (the first of equals).
+        best: weights of the whole network, of the epoch with the lowest monitored loss (the first of equals).
         progress: all epochs.
         activations: where those of the frozen blocks are kept on disk; None where they are not.
     """
@@ -97,7 +97,7 @@ class _Run:
             while len(self._progress.history) < recipe.epochs and not self._stops_early():
                 started = time.perf_counter()
                 row = self._epoch(self._progress.val_losses, advance)
-                if row.val_loss < min(self._progress.val_losses, default=math.inf):
+                if row.monitored < min(self._progress.monitored, default=math.inf):
                     self._best = standalone(self._learner.best_module.state_dict())
                 seconds = time.perf_counter() - started
                 self._progress = Progress(
@@ -115,7 +115,7 @@ class _Run:
         )
 
     def _stops_early(self) -> bool:
-        return should_stop(self._progress.val_losses, self._job.recipe, self._learner.all_learn_from)
+        return should_stop(self._progress.monitored, self._job.recipe, self._learner.all_learn_from)
 
     def _save(self) -> None:
         """Saves all that is needed to go on; the best weights only where they are not the present ones."""
@@ -139,10 +139,11 @@ class _Run:
             figures.add(batch, rate, learner.step(batch, rate))
             advance(1)
         train_loss, train_accuracy = figures.means()
-        val_loss, val_accuracy = self._validate()
+        val_loss, val_accuracy, *objective = self._validate()
         step = (epoch + 1) * self._schedule.steps_per_epoch
-        if not math.isfinite(val_loss):
-            raise _divergence(self._job, f"validation loss is {val_loss} after epoch {epoch + 1} (step {step})")
+        for loss in (val_loss, *objective):
+            if not math.isfinite(loss):
+                raise _divergence(self._job, f"validation loss is {loss} after epoch {epoch + 1} (step {step})")
         return EpochResult(
             epoch=epoch + 1,
             step=step,
@@ -151,17 +152,18 @@ class _Run:
             train_accuracy=train_accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
+            val_objective=objective[0] if objective else None,
         )
 
-    def _validate(self) -> tuple[float, float]:
-        """Mean cross entropy in nats (whatever is minimised, so that recipes can be compared) and accuracy."""
+    def _validate(self) -> list[float]:
+        """Mean cross entropy in nats (whatever is minimised, so that recipes can be compared) and accuracy.
+
+        Where what is minimised is monitored, its mean is third.
+        """
         learner, job = self._learner, self._job
         learner.sync_buffers()
-        figures = torch.zeros(2, dtype=torch.float64, device=job.compute.device)
-        for batch in self._loader.val():
-            figures += learner.validate_batch(batch)
-        loss_sum, right = distributed.all_reduce(figures).tolist()
-        return loss_sum / len(job.val), right / len(job.val)
+        figures = sum(map(learner.validate_batch, self._loader.val()), start=learner.no_figures())
+        return [total / len(job.val) for total in distributed.all_reduce(figures).tolist()]
 
 
 class _StepMetrics:

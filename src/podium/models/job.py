@@ -97,6 +97,8 @@ class Job:
                 the images' size do not fit it.
         """
         module = zoo.create(self.config, len(self.train.classes), self.seed)
+        if self.config.init != "default":
+            zoo.initialise(module, self.config.init, self.seed)
         path = self.pretrained_file
         if self.pretrained is not None and path is not None:
             found = sha256_file(path) if path.is_file() else "missing"
@@ -175,12 +177,13 @@ def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfi
 
 
 def rescale_schedule(recipe: Train, epochs: int) -> Train:
-    """The same course of the learning rate over another number of epochs: warm-up and steps keep their share."""
+    """The same course of the learning rate over another number of epochs: warm-up, cycle and steps keep their share."""
     share = epochs / recipe.epochs
     return recipe.model_copy(
         update={
             "epochs": epochs,
             "warmup_epochs": recipe.warmup_epochs * share,
+            "cycle_epochs": recipe.cycle_epochs and recipe.cycle_epochs * share,
             "step_epochs": max(1, round(recipe.step_epochs * share)),
             # at least one more stage joins in, or all trials would try the head alone
             "unfreeze_every": recipe.unfreeze_every and max(1, min(round(recipe.unfreeze_every * share), epochs - 1)),

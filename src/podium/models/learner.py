@@ -1,6 +1,6 @@
 """What changes while a network learns, and what that minimises: one optimiser step, one batch of validation.
 
-Validation is always measured in plain cross entropy, whatever the loss.
+Validation is always measured in plain cross entropy, whatever the loss; where the loss is monitored, in it as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -187,6 +187,8 @@ class Learner:
         self._compiled_best = job.compute.compile(self.best_module)
         self._ddp: DistributedDataParallel | None = None
         self._compiled = job.compute.compile(self.plan.trainable)
+        monitored = recipe.early_stopping is not None and recipe.early_stopping.monitor == "loss"
+        self._figures = 3 if monitored else 2
         self._buffers = list(self.plan.trainable.buffers())
         self._buffers_before = [buffer.clone() for buffer in self._buffers]
 
@@ -248,19 +250,26 @@ class Learner:
         """Measures validation images, in evaluation mode.
 
         Returns:
-            float64, shape (2,): sum of plain cross entropies (nats), and how many images were right.
+            float64, shape (2,) or (3,): sum of plain cross entropies (nats), how many images were right, and where the
+            loss is monitored the sum of what is minimised.
         """
 
         def measured(at_once: int) -> torch.Tensor:
-            figures = torch.zeros(2, dtype=torch.float64, device=batch.x.device)
+            figures = self.no_figures()
             for part in batch.micro_batches(at_once):
                 logits = self._outputs(self._compiled_best, part.x)[0]
-                losses = F.cross_entropy(logits, part.labels, reduction="none")
-                figures += _sums(losses, logits.argmax(1) == part.labels)
+                losses = [F.cross_entropy(logits, part.labels, reduction="none"), logits.argmax(1) == part.labels]
+                if len(figures) > len(losses):
+                    losses.append(self._loss(logits, part.labels))
+                figures += _sums(*losses)
             return figures
 
         with torch.inference_mode():
             return self._val_limit.run_within(len(batch), measured)
+
+    def no_figures(self) -> torch.Tensor:
+        """What `validate_batch` gives of no images."""
+        return torch.zeros(self._figures, dtype=torch.float64, device=self._job.compute.device)
 
     def sync_buffers(self) -> None:
         """Ends an epoch: the same buffers in all processes, and evaluation mode."""
@@ -316,8 +325,8 @@ def select(start: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.T
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def _sums(losses: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    return torch.stack([losses.sum(dtype=torch.float64), right.sum(dtype=torch.float64)])
+def _sums(*figures: torch.Tensor) -> torch.Tensor:
+    return torch.stack([each.sum(dtype=torch.float64) for each in figures])
 
 
 def _copy(tensors: list[torch.Tensor], to: list[torch.Tensor]) -> None:

@@ -44,14 +44,15 @@ def create_optimizer(module: nn.Module, recipe: Train, depth: Mapping[str, int])
     """The optimiser of a recipe.
 
     Biases, the scales of normalisation layers (all tensors with fewer than two axes) and what the network itself
-    exempts (position embeddings) are not decayed, as is usual since He et al. 2019.
+    exempts (position embeddings) are not decayed, as is usual since He et al. 2019, unless the recipe has
+    `decay_norms_and_biases`: then all parameters are, as by torch's optimisers when they are given no groups.
 
     A parameter d stages below the head learns at `layer_decay ** d` times the rate: discriminative fine-tuning (Howard
     and Ruder 2018), in the form of Clark et al. 2020.
 
     Args:
         module: on its device.
-        recipe: optimizer, learning_rate, layer_decay, weight_decay, momentum.
+        recipe: optimizer, learning_rate, layer_decay, weight_decay, decay_norms_and_biases, momentum.
         depth: stages below the head (0 = head) of every parameter that is to learn, now or in a later epoch, by name.
 
     Returns:
@@ -66,7 +67,7 @@ def create_optimizer(module: nn.Module, recipe: Train, depth: Mapping[str, int])
     parameters: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if name in depth:
-            plain = parameter.ndim <= 1 or name in exempt
+            plain = not recipe.decay_norms_and_biases and (parameter.ndim <= 1 or name in exempt)
             parameters.setdefault((depth[name] if by_stage else 0, plain), []).append(parameter)
     groups: _Groups = [
         {
@@ -142,6 +143,12 @@ class Schedule:
         """T, the steps after the warm-up."""
         return self.recipe.epochs * self.steps_per_epoch - self.warmup_steps
 
+    @property
+    def cycle_steps(self) -> int:
+        """Steps in which a cosine falls from 1 to 0: all after the warm-up, or those of `cycle_epochs`."""
+        cycle = self.recipe.cycle_epochs
+        return self.decay_steps if cycle is None else max(1, round(cycle * self.steps_per_epoch))
+
     def rate(self, step: int, val_losses: Sequence[float]) -> float:
         """The rate of one optimiser step, at least 0.
 
@@ -159,8 +166,9 @@ class Schedule:
 
 
 SCHEDULES: dict[str, Callable[[Schedule, int, Sequence[float]], float]] = {
-    # Loshchilov and Hutter 2017, without restarts
-    "cosine": lambda run, step, _: (1 + math.cos(math.pi * (step - run.warmup_steps) / run.decay_steps)) / 2,
+    # Loshchilov and Hutter 2017; without restarts it rises again as it fell (torch's CosineAnnealingLR)
+    "cosine": lambda run, step, _: _cosine(step - run.warmup_steps, run.cycle_steps),
+    "cosine_restarts": lambda run, step, _: _cosine((step - run.warmup_steps) % run.cycle_steps, run.cycle_steps),
     "linear": lambda run, step, _: 1 - (step - run.warmup_steps) / run.decay_steps,
     # the epochs of the warm-up are counted
     "step": lambda run, step, _: run.recipe.step_factor ** (step // run.steps_per_epoch // run.recipe.step_epochs),
@@ -168,6 +176,11 @@ SCHEDULES: dict[str, Callable[[Schedule, int, Sequence[float]], float]] = {
     "constant": lambda _run, _step, _val_losses: 1.0,
 }
 """By `train.schedule`: the factor of the base rate at a step after the warm-up, given the validation losses so far."""
+
+
+def _cosine(step: int, steps: int) -> float:
+    """Half a wave from 1 at step 0 to 0 after so many steps, and on."""
+    return (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def count_cuts(val_losses: Sequence[float]) -> int:
@@ -183,11 +196,11 @@ def count_cuts(val_losses: Sequence[float]) -> int:
     return count
 
 
-def should_stop(val_losses: Sequence[float], recipe: Train, all_learn_from: int = 0) -> bool:
+def should_stop(monitored: Sequence[float], recipe: Train, all_learn_from: int = 0) -> bool:
     """Whether early stopping ends the run.
 
     Args:
-        val_losses: one per finished epoch.
+        monitored: one validation loss per finished epoch, the one that `early_stopping.monitor` names.
         recipe: its `early_stopping`; never stops where that is null.
         all_learn_from: the first epoch, from 0, in which no stage waits to be unfrozen; those before it are not counted
             as bad, because what was to make them better had not begun to learn.
@@ -200,7 +213,7 @@ def should_stop(val_losses: Sequence[float], recipe: Train, all_learn_from: int 
     if rule is None:
         return False
     best, bad = math.inf, 0
-    for epoch, loss in enumerate(val_losses):
+    for epoch, loss in enumerate(monitored):
         if loss < best - rule.min_delta:
             best, bad = loss, 0
         elif epoch >= all_learn_from:

@@ -35,7 +35,7 @@ from podium.core.layout import (
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.evaluation import Metrics, round_floats
-from podium.records.training import EpochResult, ModelCard, add_times
+from podium.records.training import EPOCH_COLUMNS, ModelCard, add_times
 
 if TYPE_CHECKING:
     from podium.models.inference import Classifier
@@ -199,11 +199,12 @@ def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
     """Draws the training run's `history.csv`."""
     from podium.report.plots import learning_curves
 
-    needed = [name for name in EpochResult.model_fields if name not in ("step", "learning_rate")]
     try:
-        rows = pd.read_csv(history)[needed]
+        rows = pd.read_csv(history)
+        rows[list(EPOCH_COLUMNS)]
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise DataError(f"{history} is missing or lacks one of {', '.join(needed)}: run `dvc repro` again") from error
+        needed = ", ".join(EPOCH_COLUMNS)
+        raise DataError(f"{history} is missing or lacks one of {needed}: run `dvc repro` again") from error
     learning_curves(path, rows, card.best_epoch, card.model)
 
 

@@ -20,7 +20,7 @@ from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
 from podium.models.freezing import remove_other_entries
 from podium.models.job import Job, apply_values, open_job
-from podium.records.training import EPOCH_COLUMNS, EpochResult, ModelCard, TuningResult, add_times, write_table
+from podium.records.training import EpochResult, ModelCard, TuningResult, add_times, epoch_columns, write_table
 
 
 def train_model(
@@ -80,13 +80,15 @@ def _write(
 ) -> None:
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
     save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
-    write_table(out / HISTORY, EPOCH_COLUMNS, (row.model_dump() for row in fitted.progress.history))
+    rows = fitted.progress.history
+    write_table(out / HISTORY, epoch_columns(rows), (row.model_dump(exclude_none=True) for row in rows))
     epochs = len(fitted.progress.history)
     groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
         model=model,
         architecture=job.config.architecture,
         attention=job.config.attention,
+        attention_at=job.config.attention_at,
         head=job.config.head,
         classes=list(job.train.classes),
         groups={str(label): str(group) for label, group in groups.items()},

@@ -19,7 +19,7 @@ from podium.models.engine import fit
 from podium.models.job import Job, apply_values, open_job, rescale_schedule
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
-from podium.records.training import EPOCH_COLUMNS, TrialResult, TuningResult, write_table
+from podium.records.training import TrialResult, TuningResult, epoch_columns, write_table
 
 
 def tune_model(
@@ -178,8 +178,8 @@ def _write_tables(out: Path, results: list[TrialResult], keys: list[str]) -> Non
     )
     write_table(
         out / HISTORY,
-        ["trial", *EPOCH_COLUMNS],
-        ({"trial": result.number, **row.model_dump()} for result in results for row in result.epochs),
+        ["trial", *epoch_columns(row for result in results for row in result.epochs)],
+        ({"trial": result.number, **row.model_dump(exclude_none=True)} for result in results for row in result.epochs),
     )
 
 

@@ -25,7 +25,11 @@ State = Literal["finished", "pruned", "diverged"]
 
 
 class EpochResult(Record):
-    """One row of `history.csv`. Losses in nats per image, accuracies as fractions."""
+    """One row of `history.csv`. Losses in nats per image, accuracies as fractions.
+
+    `val_loss` is the plain cross entropy; `val_objective` what the recipe minimises, on the validation images, where
+    `early_stopping.monitor` is `loss`, else None and no column.
+    """
 
     epoch: int
     step: int
@@ -34,9 +38,20 @@ class EpochResult(Record):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    val_objective: float | None = None
+
+    @property
+    def monitored(self) -> float:
+        """The loss by which early stopping and the epoch that is kept are decided."""
+        return self.val_loss if self.val_objective is None else self.val_objective
 
 
-EPOCH_COLUMNS = tuple(EpochResult.model_fields)
+EPOCH_COLUMNS = tuple(name for name in EpochResult.model_fields if name != "val_objective")
+
+
+def epoch_columns(rows: Iterable[EpochResult]) -> tuple[str, ...]:
+    """The columns of a table of epochs: `val_objective` only where it was measured."""
+    return (*EPOCH_COLUMNS, "val_objective") if any(row.val_objective is not None for row in rows) else EPOCH_COLUMNS
 
 
 class TrialResult(Record):
@@ -116,6 +131,7 @@ class ModelCard(ModelFacts):
     """
 
     attention: Literal["none", "se", "cbam", "self"]
+    attention_at: Literal["features", "blocks"] = "features"
     head: Head
     classes: list[str]
     groups: dict[str, str]
@@ -140,7 +156,9 @@ class ModelCard(ModelFacts):
     @property
     def network(self) -> Network:
         """What has to be built to load the weights."""
-        return Network(architecture=self.architecture, attention=self.attention, head=self.head)
+        return Network(
+            architecture=self.architecture, attention=self.attention, attention_at=self.attention_at, head=self.head
+        )
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -268,7 +268,8 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
 
     Args:
         path: the PNG to write.
-        history: `epoch train_loss val_loss train_accuracy val_accuracy`, one row an epoch.
+        history: `epoch train_loss val_loss train_accuracy val_accuracy`, one row an epoch; `val_objective` is drawn
+            where there is one.
         best_epoch: the epoch whose weights were kept.
         model: name for the title.
     """
@@ -276,14 +277,18 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
         for axes, quantity, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("nats", ""), strict=True):
             for part, name, colour in (("train", "training", _GREY), ("val", "validation", _BLUE)):
                 axes.plot(history["epoch"], history[f"{part}_{quantity}"], "o-", color=colour, markersize=4, label=name)
+            if quantity == "loss" and "val_objective" in history:
+                axes.plot(
+                    history["epoch"], history["val_objective"], ":", color=_BLUE, label="validation, as minimised"
+                )
             axes.axvline(best_epoch, color=_ORANGE, linestyle="--", linewidth=1.2, label="weights kept")
             axes.set(xlabel="epoch", ylabel=f"{quantity} ({unit})" if unit else quantity)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(axis="y")
             if quantity == "accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=4)
         figure.suptitle(f"{model}: learning curves", x=0.01, ha="left")
 
 

@@ -100,6 +100,8 @@ MISTAKES = [
             "leave one of them out",
         ],
     ),
+    (set_at("train", "schedule", "cosine_restarts"), ["schedule is cosine_restarts, but cycle_epochs", "set it"]),
+    (set_at("models", "resnet18", "init", "xavier"), ["models.resnet18: init is xavier", "for random weights"]),
     # a range with values that no recipe could take
     (set_at("tune", "search", "train.epochs", {"low": 1, "high": 3}), ["tune.search.train.epochs", "cannot be search"]),
     (set_at("tune", "search", "weights", {"choices": ["none", "a.b"]}), ["tune.search.weights cannot be searched"]),

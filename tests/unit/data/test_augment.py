@@ -19,6 +19,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFF = Augment(flip=False, shift=0, brightness=0, contrast=0)
 FAST = Augment(flip=True, shift=0.25, brightness=0.5, contrast=0.3)
 SINGLE = {
+    "vertical_flip": True,
     "crop_area": 0.3,
     "rotation": 40.0,
     "zoom": 0.4,

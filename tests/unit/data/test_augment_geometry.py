@@ -34,14 +34,17 @@ def middle(planes: torch.Tensor) -> torch.Tensor:
     return planes[..., height : 2 * height, width : 2 * width]
 
 
-@given(st.booleans(), st.integers(-60, 60), st.integers(-60, 60))
+@given(st.booleans(), st.booleans(), st.integers(-60, 60), st.integers(-60, 60))
 @settings(max_examples=40, deadline=None)
-def test_flip_and_shift_are_exact_and_mirror_at_the_edge(flip, down, right):
+def test_flips_and_shift_are_exact_and_mirror_at_the_edge(flip, upside_down, down, right):
     pixels = images(2, 8, 11)
     source = pixels.numpy()[:, :, ::-1] if flip else pixels.numpy()
+    source = source[:, ::-1] if upside_down else source
     around = np.pad(source, ((0, 0), (60, 60), (60, 60), (0, 0)), mode="symmetric")
     expected = planes(torch.from_numpy(around[:, 60 - down : 68 - down, 60 - right : 71 - right].copy()))
-    torch.testing.assert_close(changed(pixels, flip=flip, shift=(down, right)), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        changed(pixels, flip=flip, vertical_flip=upside_down, shift=(down, right)), expected, atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,11 @@ def test_flip_and_shift_are_exact_and_mirror_at_the_edge(flip, down, right):
         ({"shear": (0.2, 0.0)}, lambda x: tv.affine(x, 0, [0, 0], 1, [0, -np.rad2deg(np.arctan(0.2))], BILINEAR)),
         ({"zoom": 0.9, "shift": (3, -5)}, lambda x: tv.affine(x, 0, [-5, 3], 0.9, [0, 0], BILINEAR)),
         ({"rotation": 30.0, "flip": True}, lambda x: tv.horizontal_flip(tv.rotate(x, 30.0, BILINEAR))),
+        ({"rotation": 30.0, "vertical_flip": True}, lambda x: tv.vertical_flip(tv.rotate(x, 30.0, BILINEAR))),
+        (
+            {"zoom": 0.9, "flip": True, "vertical_flip": True, "shift": (3, -5)},
+            lambda x: tv.affine(tv.rotate(x, 180.0), 0, [-5, 3], 0.9, [0, 0], BILINEAR),
+        ),
         (
             {"rotation": 30.0, "shear": (0.0, 0.2), "zoom": 1.2},
             lambda x: tv.affine(x, -30.0, [0, 0], 1.2, [-np.rad2deg(np.arctan(0.2)), 0], BILINEAR),

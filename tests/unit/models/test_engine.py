@@ -14,9 +14,12 @@ from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.callbacks import Callback
-from podium.models.checkpoint import Checkpoint, lock_folder
+from podium.models.checkpoint import Checkpoint, Progress, lock_folder
 from podium.models.engine import Diverged, fit
 from podium.models.job import ActivationCache
+from podium.models.learner import LossFunction
+from podium.models.optimisers import should_stop
+from podium.records.training import EpochResult
 from tests.small_jobs import STILL, Interrupting, Remembering, job
 from tests.small_splits import RECIPE, SIZE, a_config, write_prepared
 
@@ -120,6 +123,42 @@ def test_early_stopping_is_remembered_by_a_checkpoint(prepared, tmp_path):
     first = fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path))
     again = fit(job(prepared, recipe), network(), checkpoint=Checkpoint(tmp_path))
     assert len(first.progress.history) == len(again.progress.history) == 2
+
+
+def test_what_is_minimised_is_measured_on_validation_where_it_is_monitored(prepared):
+    monitor = EarlyStopping(patience=3, monitor="loss")
+    focal = Loss(kind="focal", gamma=3.0, label_smoothing=0.0, class_weights="balanced")
+    recipe = RECIPE.model_copy(update={"loss": focal, "early_stopping": monitor, "learning_rate": 0.02, "epochs": 6})
+    fitted = fit(job(prepared, recipe), network(0.0))
+    plain = fit(job(prepared, recipe.model_copy(update={"early_stopping": None})), network(0.0))
+    rows = fitted.progress.history
+    assert [row.val_loss for row in rows] == [row.val_loss for row in plain.progress.history][: len(rows)]
+    assert all(row.val_objective is None for row in plain.progress.history)
+    assert fitted.progress.best.val_objective == min(row.val_objective for row in rows)
+
+    module = network(0.0)
+    module.load_state_dict(fitted.best)
+    val, labels = open_for_fitting(prepared, "val"), open_for_fitting(prepared, "train").labels
+    x = (torch.from_numpy(val.images(np.arange(12))).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        losses = LossFunction.of(focal, labels, ("", "", ""))(module.eval()(x), torch.from_numpy(val.labels))
+    assert fitted.progress.best.val_objective == pytest.approx(losses.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("monitor", ["cross_entropy", "loss"])
+def test_stopping_and_the_epoch_that_is_kept_go_by_the_monitored_loss(monitor):
+    cross_entropies, objectives = [0.9, 0.7, 0.8, 0.9, 0.9], [0.5, 0.5, 0.4, 0.3, 0.35]
+    rows = [
+        EpochResult(
+            epoch=n, step=n, learning_rate=0.1, train_loss=1, train_accuracy=0, val_loss=ce, val_accuracy=0,
+            val_objective=objective if monitor == "loss" else None,
+        )
+        for n, (ce, objective) in enumerate(zip(cross_entropies, objectives, strict=True), start=1)
+    ]  # fmt: skip
+    progress = Progress(history=tuple(rows))
+    assert progress.best.epoch == {"cross_entropy": 2, "loss": 4}[monitor]
+    recipe = RECIPE.model_copy(update={"early_stopping": EarlyStopping(patience=2, monitor=monitor)})
+    assert should_stop(progress.monitored, recipe) == (monitor == "cross_entropy")
 
 
 def test_early_stopping_waits_until_all_stages_learn_also_after_a_resume(prepared, tmp_path):

@@ -10,7 +10,9 @@ def test_a_rescaled_schedule_keeps_its_shares():
     recipe = Train(epochs=20, batch_size=8, schedule="step", step_epochs=10, warmup_epochs=2.0, unfreeze_every=5)
     short = rescale_schedule(recipe, 4)
     assert (short.epochs, short.step_epochs, short.warmup_epochs, short.unfreeze_every) == (4, 2, 0.4, 1)
-    assert rescale_schedule(Train(epochs=20, batch_size=8), 4).unfreeze_every is None
+    plain = rescale_schedule(Train(epochs=20, batch_size=8), 4)
+    assert (plain.unfreeze_every, plain.cycle_epochs) == (None, None)
+    assert rescale_schedule(Train(epochs=50, batch_size=8, cycle_epochs=25), 2).cycle_epochs == 1
     late = Train(epochs=20, batch_size=8, unfreeze_every=19)
     assert rescale_schedule(late, 2).unfreeze_every == 1  # a trial too comes to where the second stage learns
 

@@ -81,6 +81,16 @@ def test_what_the_network_exempts_is_not_decayed():
     assert [len(group["params"]) for group in groups] == [1, 4]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_decay_on_everything_is_the_library_s_own_without_groups(name):
+    ours, theirs = network(), network()
+    settings = recipe(optimizer=name, weight_decay=0.3, momentum=0.8, decay_norms_and_biases=True)
+    learn(ours, create_optimizer(ours, settings, everywhere(ours)), 3)
+    learn(theirs, peer(name, [{"params": list(theirs.parameters()), "weight_decay": 0.3}]), 3)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
 def test_stages_further_from_the_head_learn_at_a_smaller_rate():
     module = network()
     depth = {"0.weight": 2, "1.weight": 1, "1.bias": 1, "3.weight": 0, "3.bias": 0}
@@ -188,6 +198,28 @@ def test_warm_up_then_cosine_is_torch_s():
     schedule = Schedule(recipe(schedule="cosine", warmup_epochs=1.5), STEPS)
     assert schedule.warmup_steps == warmup
     assert rates(schedule) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("cycle_epochs", [2, 3, 4.5])
+def test_a_cosine_with_a_cycle_falls_and_rises_as_torch_s_does_past_its_t_max(cycle_epochs):
+    o = sgd()
+    expected = rates_of(lr_scheduler.CosineAnnealingLR(o, T_max=round(cycle_epochs * STEPS)), o, 6 * STEPS)
+    found = rates(Schedule(recipe(schedule="cosine", cycle_epochs=cycle_epochs), STEPS))
+    assert found == pytest.approx(expected, abs=1e-12)
+    if cycle_epochs == 3:  # half of the run, as in the study of surveillance: up again to the rate it began with
+        assert found[3 * STEPS] == 0
+        assert found[-1] == pytest.approx(found[1])
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 1.5])
+@pytest.mark.parametrize("cycle_epochs", [1, 2.5])
+def test_a_cosine_with_restarts_is_torch_s(warmup_epochs, cycle_epochs):
+    o = sgd()
+    warmup = round(warmup_epochs * STEPS)
+    whole = lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=round(cycle_epochs * STEPS))
+    expected = [0.1 * (n + 1) / (warmup + 1) for n in range(warmup)] + rates_of(whole, o, 6 * STEPS - warmup)
+    settings = recipe(schedule="cosine_restarts", cycle_epochs=cycle_epochs, warmup_epochs=warmup_epochs)
+    assert rates(Schedule(settings, STEPS)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("warmup_epochs", [0.0, 1.5])

@@ -180,3 +180,36 @@ def test_a_family_is_a_class_and_one_entry(monkeypatch):
     assert zoo.create(Network(architecture="own/line"), 5, 0)(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
     with pytest.raises(ModelError, match="'own/lime' is not known; did you mean own/line"):
         zoo.create(Network(architecture="own/lime"), 5, 0)
+
+
+def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """What convolutions and linear layers learn."""
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
+    return {f"{name}.{key}": value for name, part in layers.items() for key, value in part.named_parameters()}
+
+
+@pytest.mark.parametrize("scheme", ["xavier", "kaiming"])
+@pytest.mark.parametrize("architecture", ["torchvision/resnet18", "cnn", "test_convnext"])
+def test_random_weights_are_drawn_by_the_rule_that_is_asked_for(architecture, scheme):
+    module = zoo.create(Network(architecture=architecture), 3, 0)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    zoo.initialise(module, scheme, 0)
+    for name, value in weights_of(module).items():
+        fan_in, fan_out = (1, 1) if value.ndim == 1 else nn.init._calculate_fan_in_and_fan_out(value)
+        if name.endswith("bias"):
+            assert not value.any()
+        elif value.numel() > 2000:
+            wanted = (2 / (fan_in + fan_out)) ** 0.5 if scheme == "xavier" else (2 / fan_out) ** 0.5
+            assert value.std().item() == pytest.approx(wanted, rel=0.05), name
+            if scheme == "xavier":
+                assert value.abs().max() <= (6 / (fan_in + fan_out)) ** 0.5
+    others = {name for name, _ in module.named_parameters()} - weights_of(module).keys()
+    assert all(torch.equal(before[name], dict(module.named_parameters())[name]) for name in others)
+
+
+def test_weights_drawn_by_a_rule_are_a_function_of_the_seed():
+    made = [zoo.create(Network(architecture="cnn"), 3, 0) for _ in range(3)]
+    for module, seed in zip(made, (1, 1, 2), strict=True):
+        zoo.initialise(module, "kaiming", seed)
+    first, again, other = (module.get_parameter("fc.weight") for module in made)
+    assert torch.equal(first, again) and not torch.equal(first, other)

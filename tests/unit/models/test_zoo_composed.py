@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
@@ -170,3 +171,21 @@ def test_weights_that_do_not_fit_the_backbone_are_refused_by_name(tmp_path):
     module = zoo.create(Network(architecture="test_resnet", attention="se"), 3, 0)
     with pytest.raises(ModelError, match=r"conv1\.0\.weight is missing, extra\.weight is unknown"):
         zoo.load_pretrained(module, tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plain_network_takes_attention_within_at_the_end_of_each_block(kind):
+    inside = zoo.create(Network(architecture="cnn", attention=kind, attention_at="blocks"), 3, 0)
+    blocks = [*inside.backbone.features]
+    assert [[name for name, _ in part.named_children()][-1] for part in blocks] == ["attention"] * 4
+    assert not list(inside.attention.parameters())
+    after = zoo.create(Network(architecture="cnn", attention=kind), 3, 0)
+    assert zoo.count_parameters(inside) > zoo.count_parameters(after)
+    nn.functional.cross_entropy(inside(IMAGES), torch.tensor([0, 1, 2, 0])).backward()
+    assert all(parameter.grad is not None for parameter in inside.parameters())
+
+
+@pytest.mark.parametrize(("architecture", "attention"), [("resnet18", "se"), ("cnn", "none")])
+def test_attention_within_a_network_is_for_the_plain_one_with_attention(architecture, attention):
+    with pytest.raises(ValidationError, match="attention_at is blocks, which is for architecture cnn with attention"):
+        Network(architecture=architecture, attention=attention, attention_at="blocks")

@@ -236,6 +236,14 @@ def test_the_caller_s_random_state_changes_nothing_and_is_left_alone(tmp_path):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_a_history_has_the_monitored_loss_where_it_is_another_than_the_cross_entropy(tmp_path):
+    layout = write_project(tmp_path)
+    fit(layout, RECIPE.model_copy(update={"early_stopping": EarlyStopping(monitor="loss")}))
+    rows = (layout.model("small") / "history.csv").read_text().splitlines()
+    assert rows[0].endswith(",val_loss,val_accuracy,val_objective")
+    assert all(float(row.rpartition(",")[2]) > 0 for row in rows[1:])
+
+
 def test_card_history_and_weights_belong_together(tmp_path):
     layout = write_project(tmp_path)
     write_tuned(layout, {"train.learning_rate": 0.004, "train.batch_size": 10.0})

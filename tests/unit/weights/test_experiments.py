@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from podium.config.models import ModelSection
 from podium.config.network import is_file
 from podium.config.params import load
 from podium.core.errors import DataError, ParamsError
@@ -26,7 +27,7 @@ def test_an_experiment_names_published_weights_that_it_allows(path: Path) -> Non
 
 def test_what_an_experiment_may_not_name_is_refused() -> None:
     params = load(ROOT / "experiments" / "surveillance.yaml")
-    model = params.models["resnet18"]
+    model = ModelSection(architecture="resnet18", weights="resnet18.a1_in1k")
     for changes, error, said in [
         ({"weights": "resnet18.a1_in1kk"}, ParamsError, "'resnet18.a1_in1kk' are no published weights"),
         ({"weights": "resnet50.a1_in1k"}, ParamsError, "are no published weights of architecture 'resnet18'"),

@@ -105,18 +105,20 @@ def _planes(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _needs_warp(params: Augmentation) -> bool:
-    """Whether pixels must be interpolated; else `_flip_and_shift` does with `flip` and `shift`."""
+    """Whether pixels must be interpolated; else `_flip_and_shift` does with flips and `shift`."""
     wanted = (params.crop, params.zoom, params.shear, params.rotation, params.perspective, params.elastic)
     return any(values is not None for values in wanted)
 
 
 def _flip_and_shift(images: torch.Tensor, params: Augmentation) -> torch.Tensor:
     """Flips, then shifts: uint8, shape (N, H, W, 3), the same."""
-    if not (params.flip.any() or params.shift.any()):
+    upside_down = np.zeros(len(images), np.bool_) if params.vertical_flip is None else params.vertical_flip
+    if not (params.flip.any() or upside_down.any() or params.shift.any()):
         return images
     count, height, width, channels = images.shape
     rows = _reflect(np.arange(height) - params.shift[:, :1], height)
     columns = _reflect(np.arange(width) - params.shift[:, 1:], width)
+    rows = np.where(upside_down[:, None], height - 1 - rows, rows)
     columns = np.where(params.flip[:, None], width - 1 - columns, columns)
     first = torch.from_numpy((np.arange(count)[:, None] * height + rows) * width).to(images.device)
     pixels = first[:, :, None] + torch.from_numpy(columns).to(images.device)[:, None, :]
@@ -169,7 +171,9 @@ def homographies(params: Augmentation, height: int, width: int) -> Floats:
     home = _eye(count)
     home[:, 0, 0] = np.where(params.flip, -1.0, 1.0)
     home[:, 0, 2] = -2 * params.shift[:, 1] / width * home[:, 0, 0]
-    home[:, 1, 2] = -2 * params.shift[:, 0] / height
+    if params.vertical_flip is not None:
+        home[:, 1, 1] = np.where(params.vertical_flip, -1.0, 1.0)
+    home[:, 1, 2] = -2 * params.shift[:, 0] / height * home[:, 1, 1]
     composed: Floats = back @ home
     return composed
 

@@ -73,6 +73,7 @@ class Augmentation:
         perspective: shape (N, 4, 2): shares of the side by which the corners top left, top right, bottom right, bottom
             left move inwards (outwards below 0), each (vertically, horizontally).
         elastic: shape (N,): largest displacement along each axis, in shares of the side.
+        vertical_flip: shape (N,): turned upside down, together with `flip`.
         blur: shape (N,): standard deviation of the Gaussian in pixels.
         saturation: shape (N,): factor of the distance of each pixel to its grey, at least 0.
         hue: shape (N,): turns of the colour circle, from red towards green.
@@ -99,6 +100,7 @@ class Augmentation:
     rotation: Floats | None = None
     perspective: Floats | None = None
     elastic: Floats | None = None
+    vertical_flip: Flags | None = None
     blur: Floats | None = None
     saturation: Floats | None = None
     hue: Floats | None = None
@@ -177,6 +179,7 @@ def draw(settings: Augment, random: np.random.Generator, count: int, image_size:
         hue=spread(settings.hue) if settings.hue else None,
         noise=settings.noise * random.random(count) if settings.noise else None,
         erased=_draw_erasing(settings.erasing, random, count, image_size) if settings.erasing else None,
+        vertical_flip=random.random(count) < 0.5 if settings.vertical_flip else None,
     )
     if settings.randaugment is not None:
         params = add_random_operations(params, settings.randaugment, random, image_size)

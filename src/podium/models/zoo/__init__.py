@@ -13,6 +13,7 @@ from podium.models.zoo.build import (
     create,
     figures,
     flops,
+    initialise,
     load_pretrained,
 )
 from podium.models.zoo.families import STUDIES, image_size, matching, names, normalisation
@@ -29,6 +30,7 @@ __all__ = [
     "figures",
     "flops",
     "image_size",
+    "initialise",
     "load_pretrained",
     "matching",
     "names",

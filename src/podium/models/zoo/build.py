@@ -8,6 +8,7 @@ even the largest takes a moment.
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,7 @@ def create(network: Network, classes: int, seed: int) -> nn.Module:
     `head.dropout` in its own head. Otherwise it is a `Composed`, where `own` pooling is the average.
 
     Args:
-        network: architecture, attention, head.
+        network: architecture, attention and where it is, head.
         classes: outputs of the head.
         seed: of the experiment; decides the weights.
 
@@ -54,9 +55,33 @@ def create(network: Network, classes: int, seed: int) -> nn.Module:
         channels = _channels(builder, network.architecture, name)
         with torch.device("meta"):
             complete = builder.whole(name, 1, 0.0).state_dict().keys()
-        backbone = builder.features(name)
-        attention, head = block(network.attention, channels), _head(channels, network.head, classes)
+        if network.attention_at == "blocks":
+            backbone, attention = builder.blocks_with(name, partial(block, network.attention)), block("none", channels)
+        else:
+            backbone, attention = builder.features(name), block(network.attention, channels)
+        head = _head(channels, network.head, classes)
         return Composed(backbone, attention, head, frozenset(complete - backbone.state_dict().keys()))
+
+
+def initialise(module: nn.Module, scheme: Literal["xavier", "kaiming"], seed: int) -> None:
+    """Draws the weights of all convolutions and linear layers anew, in place, and sets their biases to 0.
+
+    Args:
+        module: as `create` made it.
+        scheme: `xavier` = uniform, fan in and fan out (Glorot and Bengio 2010); `kaiming` = normal, for ReLU, fan out
+            (He et al. 2015), as torchvision's ResNets are made.
+        seed: of the experiment; decides the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "weights", 0))
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):  # the base of all its kinds
+                if scheme == "xavier":
+                    nn.init.xavier_uniform_(layer.weight)
+                else:
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def _channels(builder: Family, architecture: str, name: str) -> int:

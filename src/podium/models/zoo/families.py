@@ -3,7 +3,7 @@
 import difflib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -55,6 +55,14 @@ class Family(ABC):
     def features(self, name: str) -> nn.Module:
         """The network up to its feature map: float32 (N, 3, H, W) to (N, C, h, w)."""
 
+    def blocks_with(self, name: str, attention: Callable[[int], nn.Module]) -> nn.Module:
+        """`features` with attention, made for a number of channels, at the end of each block.
+
+        Raises:
+            ModelError: this architecture has no place for it.
+        """
+        raise ModelError(f"{self.prefix}{name} takes attention on its features only: set attention_at to features")
+
     def has(self, name: str) -> bool:
         """Whether there is such an architecture."""
         return name in self.names()
@@ -86,16 +94,23 @@ class _Baseline(Family):
         return nn.Sequential(parts)
 
     def features(self, name: str) -> nn.Module:
+        return self._features(None)
+
+    def blocks_with(self, name: str, attention: Callable[[int], nn.Module]) -> nn.Module:
+        return self._features(attention)
+
+    def _features(self, attention: Callable[[int], nn.Module] | None) -> nn.Module:
         blocks = OrderedDict[str, nn.Module]()
         for number, (given, made) in enumerate(zip((3, *_WIDTHS), _WIDTHS, strict=False), start=1):
-            blocks[f"block{number}"] = nn.Sequential(
-                OrderedDict(
-                    conv=nn.Conv2d(given, made, 3, padding=1, bias=False),  # the norm has a bias of its own
-                    norm=nn.BatchNorm2d(made),
-                    act=nn.ReLU(inplace=True),
-                    pool=nn.MaxPool2d(2),
-                )
+            layers = OrderedDict[str, nn.Module](
+                conv=nn.Conv2d(given, made, 3, padding=1, bias=False),  # the norm has a bias of its own
+                norm=nn.BatchNorm2d(made),
+                act=nn.ReLU(inplace=True),
+                pool=nn.MaxPool2d(2),
             )
+            if attention is not None:
+                layers["attention"] = attention(made)
+            blocks[f"block{number}"] = nn.Sequential(layers)
         return nn.Sequential(OrderedDict(features=nn.Sequential(blocks)))
 
     def image_size(self, name: str) -> int:
