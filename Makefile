@@ -31,6 +31,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 repro: install  ## fetch the sample, rebuild the whole experiment, print the leaderboard
+	@$(RUN) podium doctor --repair
 	$(RUN) dvc pull --quiet data.dvc
 	$(RUN) dvc repro
 	@$(RUN) podium status

@@ -1,9 +1,13 @@
 """Damage to a file for tests that read strangers' bytes: changed, lost, doubled and foreign bytes, and an early end."""
 
+import json
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from types import FrameType
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -53,3 +57,57 @@ def no_longer_than(seconds: float) -> Iterator[None]:
 
 class _Hangs(BaseException):
     """Not an Exception, so that no reader takes it for damage."""
+
+
+_OTHER = (
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    10**400,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x" * 300,
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    "NaN",
+    "Infinity",
+)
+
+
+def changed_json(seed: int, file: bytes, most: int = 3) -> bytes:
+    """A JSON document with up to `most` values lost, doubled, emptied, or of another type or size.
+
+    Floats may become `NaN` and `Infinity`, which Python writes and reads though JSON has neither.
+    """
+    chance, document = random.Random(seed), {"": json.loads(file)}
+    for _ in range(chance.randint(1, most)):
+        around, key = chance.choice(list(_places(document)))
+        match chance.choice(("replace", "empty", "lose", "add")):
+            case "replace":
+                around[key] = deepcopy(chance.choice(_OTHER))
+            case "empty":
+                around[key] = type(around[key])() if around[key] is not None else None
+            case "lose" if around is not document:
+                del around[key]
+            case "add" if isinstance(around[key], dict):
+                around[key]["added"] = 1
+            case "add" if isinstance(around[key], list):
+                around[key] *= 2
+            case _:
+                pass
+    return json.dumps(document[""]).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a document: what it lies in, and its key or number there."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])

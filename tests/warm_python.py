@@ -8,22 +8,30 @@ import gc
 import json
 import os
 import runpy
+import select
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 IMPORTED = ("mlflow", "optuna", "podium.core.vision", "sklearn.metrics", "matplotlib.pyplot", "scipy.stats")
 _CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import json, os, select, signal, socket, sys
+parent = os.getppid()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
     socket.send_fds(server, [len(request).to_bytes(8, "little")], [0, 1, 2])
     server.sendall(request)
+    for number in (signal.SIGTERM, signal.SIGINT):  # what it is told, the fork is told
+        signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
+    while not select.select([server], [], [], 0.5)[0]:
+        if os.getppid() != parent:  # a fork is no child of the dvc that is gone
+            server.sendall(bytes([signal.SIGTERM]))
     sys.exit(int(server.recv(8) or 1))
 """
 
@@ -74,7 +82,24 @@ def _serve(address: str) -> None:
                     _become(files, *json.loads(request))
                 for file in files:
                     os.close(file)
-                connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+                code = _wait_for(child, connection)
+                with suppress(BrokenPipeError):
+                    connection.sendall(str(code).encode())
+
+
+def _wait_for(child: int, connection: socket.socket) -> int:
+    """The exit code of a fork; until then it gets the signals that its client gets, and is killed with it."""
+    there = True
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if there and select.select([connection], [], [], 0.02)[0]:
+            told = connection.recv(1)
+            there = bool(told)
+            os.kill(child, told[0] if told else signal.SIGKILL)
+        elif not there:
+            time.sleep(0.02)
 
 
 def _read(connection: socket.socket, length: int) -> bytes:

@@ -3,6 +3,7 @@
 Formulas and sources: docs/metrics.md. No number depends on the order of the images.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from podium.analysis.conditions import read_conditions
 from podium.analysis.predictions import Predictions, predict_groups, slice_masks
 from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, reliability
 from podium.config.judging import Evaluate
+from podium.core.errors import ModelError
 from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics, SliceMetrics
 from podium.records.training import ModelCard
 
@@ -292,7 +294,7 @@ def measure(
     groups = predict_groups(test, card.groups)
     return Metrics(
         **card.facts,
-        **{name: known.compute(answers) for name, known in METRICS.items()},
+        **{name: _value(known, answers) for name, known in METRICS.items()},
         conditions=read_conditions(card),
         test_digest=test_digest,
         images=len(test.labels),
@@ -316,3 +318,17 @@ def _top_k(answers: Answers) -> int:
 def _mean(values: NDArray[np.float64]) -> float | None:
     """Mean of sorted values, the same for any order of the images; None of none."""
     return float(np.sort(values).mean()) if len(values) else None
+
+
+def _value(metric: Metric, answers: Answers) -> float | None:
+    """What a metric gives.
+
+    Raises:
+        ModelError: it is not a number, which neither JSON nor MLflow keeps.
+    """
+    value = metric.compute(answers)
+    if value is not None and not math.isfinite(value):
+        raise ModelError(
+            f"the metric {metric.name} gave {value} for these predictions: let it return None where it has no value"
+        )
+    return value

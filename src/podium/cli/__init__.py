@@ -71,6 +71,7 @@ def _common(
 
 app.command(epilog="Example: podium status --json")(promotion.status)
 app.command(epilog="Example: podium use folder")(experiment.use)
+app.command(epilog="Example: podium doctor --repair")(experiment.doctor)
 app.command(epilog="Example: podium models --matched resnet50 convnext_tiny")(models.models)
 app.command(epilog="Example: podium preview-augment --images 8")(experiment.preview_augment)
 app.command(epilog="Example: podium validate --explain duplicates_in_one_split")(experiment.validate)

@@ -1,4 +1,4 @@
-"""Which experiment is in force and what goes into it: `podium use`, `validate`, `snapshot`, `preview-augment`."""
+"""Which experiment is in force and what goes into it: `podium use`, `doctor`, `validate`, `snapshot`, ..."""
 
 import subprocess
 from dataclasses import asdict
@@ -11,8 +11,9 @@ from podium.config.params import load
 from podium.config.problems import nearest
 from podium.config.train import Augment
 from podium.config.validate import Validate
+from podium.console import dvc_files
 from podium.console.terminal import add_row, console, print_json, project, table
-from podium.core.errors import ParamsError, UsageError
+from podium.core.errors import DataError, ParamsError, UsageError
 from podium.core.files import replacing
 from podium.core.layout import Layout
 from podium.records.validate import ValidationReport
@@ -52,6 +53,20 @@ def use(
     with replacing(layout.params) as temporary:
         temporary.write_bytes(wanted)
     print(f"{name} is in force. Next: dvc repro")
+
+
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Bring back what can be brought back.")] = False,
+) -> None:
+    """Look for what a killed dvc left that stops the next one: a cut dvc.lock, processes that are gone."""
+    layout = project()
+    if repair:
+        dvc_files.mend(layout)
+        return
+    found = dvc_files.find_damage(layout)
+    if found:
+        raise DataError(f"{'; '.join(found)}: run `podium doctor --repair`")
+    print("Nothing to repair.")
 
 
 def _committed(layout: Layout) -> bytes | None:

@@ -10,6 +10,7 @@ import typer
 
 from podium.config.params import Params, load
 from podium.config.problems import nearest
+from podium.console.dvc_files import mend
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import PromotionRefused, TrackingError, UsageError
 from podium.core.layout import DECISION, LEADERBOARD, MLFLOW_DB, Layout
@@ -47,6 +48,7 @@ class _Version:
 def status(as_json: AsJson = False) -> None:
     """Show the leaderboard, the decision, the registered versions and what to do next."""
     layout = project()
+    mend(layout)
     params = load(layout.params)
     leaderboard, verdict = layout.comparison / LEADERBOARD, layout.comparison / DECISION
     board = Leaderboard.read(leaderboard) if leaderboard.is_file() else None

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 import podium
 from podium.config.params import load
+from podium.console.dvc_files import keep_lock
 from podium.console.logs import set_up_logging
+from podium.console.stopping import Terminated, no_more_signals, once, stoppable
 from podium.core.errors import DataError, PodiumError, told
 from podium.core.files import raise_if_full, sha256_file, write_json
 from podium.core.identity import stage_code
@@ -25,6 +28,7 @@ _SHOWN = 4  # differences named; the rest is counted
 
 Inputs = dict[str, dict[str, str]]
 """What a stage read, by kind (libraries, modules, params, files) and name."""
+_INPUTS = TypeAdapter(Inputs)
 
 
 def silence_telemetry() -> None:
@@ -55,7 +59,8 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     """Runs a stage's `main(params, layout)` from the project's root, `main(params, layout, model)` once per model.
 
     Returns:
-        0 done, 1 refused or failed (one line on stderr), 130 interrupted; wrong usage exits with 2.
+        0 done, 1 refused or failed (one line on stderr), 130 interrupted, 143 ended by SIGTERM; wrong usage exits
+        with 2.
     """
     silence_telemetry()
     use_utf8()
@@ -73,16 +78,18 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         params = load(layout.params)
         if per_model:
             params.model(given["model"])
-        with say_why(layout, Path(inspect.getfile(main)).stem, given.get("model")):
+        stage = Path(inspect.getfile(main)).stem
+        with stoppable(), _first_process(layout, stage, given.get("model")), say_why(layout, stage, given.get("model")):
             main(params, layout, **given)
     except PodiumError as error:
         print(f"error: {told(error)}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         return operating_system_said(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        no_more_signals()
         print("interrupted: run `dvc repro` to go on", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     return 0
 
 
@@ -98,6 +105,22 @@ def _refuse_foreign_package(layout: Layout) -> None:
             f"{running} would run, but results are fingerprinted with {own}: run `dvc repro` from the project's root, "
             "or install this project into the environment (make install)"
         )
+
+
+@contextmanager
+def _first_process(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
+    """What the first of a stage's processes does before all else: it alone is at work, and `dvc.lock` is kept."""
+    if not _is_first():
+        yield
+        return
+    with once(layout, f"{stage} {model}" if model else stage):
+        keep_lock(layout)
+        yield
+
+
+def _is_first() -> bool:
+    """Whether this process is the one that speaks for all that train one network together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def operating_system_said(error: OSError) -> int:
@@ -123,9 +146,9 @@ def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
     params = _yaml(layout.params)
     named = [str(key).replace("${key}", model or "") for key in body.get("params", [])]
     deps = [str(path).replace("${key}", model or "") for path in body.get("deps", [])]
-    code = layout.code(stage)  # what DVC compared; parsing every module again takes a third of a second
+    code = _inputs(layout.code(stage))  # what DVC compared; parsing every module again takes a third of a second
     return {
-        **(json.loads(code.read_text(encoding="utf-8")) if code.is_file() else stage_code(layout.root, stage).json()),
+        **(code or stage_code(layout.root, stage).json()),
         "params": {name: value for key in named for name, value in _leaves(key, _at(params, key))},
         "files": {path: _digest(layout, path) for path in deps if path != _code(stage)},
     }
@@ -154,17 +177,27 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
     Says nothing of `code` and `publish`, which run each time. Of several processes the first one speaks.
     """
     body = _body(layout, stage)
-    if _code(stage) not in body.get("deps", []) or os.environ.get("RANK", "0") != "0":
+    if _code(stage) not in body.get("deps", []) or not _is_first():
         yield
         return
     now, file = stage_inputs(layout, stage, model), layout.last_inputs(stage, model)
-    if file.is_file():
-        found = differences(now, json.loads(file.read_text(encoding="utf-8")))
+    if before := _inputs(file):
+        found = differences(now, before)
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         why = ", ".join(found[:_SHOWN]) + more if found else "its results are missing, or it was asked to"
         print(f"{stage}{f' {model}' if model else ''} runs again: {why}", flush=True)
     yield
     write_json(file, now)
+
+
+def _inputs(path: Path) -> Inputs:
+    """Inputs that were written down; none where there is no such file or it is damaged, since nothing depends on it."""
+    if not path.is_file():
+        return {}
+    try:
+        return _INPUTS.validate_json(path.read_bytes())
+    except ValidationError:
+        return {}
 
 
 def _code(stage: str) -> str:

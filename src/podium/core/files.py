@@ -13,29 +13,44 @@ from pathlib import Path
 
 from podium.core.errors import DataError
 
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # folders of some network file systems
 TEMPORARY = ".podium-tmp-"
 """How the name of everything half-written starts; `.gitignore` and `.dvcignore` list it."""
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """An empty temporary file beside `path`, with its suffix, that vanishes when the block ends unless it was moved.
+
+    The folder is made if needed.
+    """
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # with the rights that the user's umask leaves, as `open` would give
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
 
-    It has the suffix of `path`. The folder is made if needed.
+    It has the suffix of `path`. The folder is made if needed. The name is given once the bytes are on the disk, so
+    that a power cut leaves the old file or the new one.
 
     Raises:
         DataError: the disk is full.
     """
-    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
-    temporary.touch(exist_ok=False)  # with the rights that the user's umask leaves, as `open` would give
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise_if_full(error, path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    with beside(path) as temporary:
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        except OSError as error:
+            raise_if_full(error, path)
+            raise
 
 
 @contextmanager
@@ -49,14 +64,31 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for inner in (*temporary.rglob("*"), temporary):
+            sync(inner)
         if path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise_if_full(error, path)
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Returns once a file's bytes, or a folder's names, are on the disk (`fsync`)."""
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _prefix(path: Path) -> str:

@@ -84,6 +84,8 @@ class Layout:
         self.report = reports / "report.html"
         # Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result.
         self.work = root / WORK
+        # Locks of stages, a file each: one process of a stage is at work at a time.
+        self.locks = self.work / "locks"
         # Files from the network, kept for the next `fetch`, which checks their digests.
         self.downloads = self.work / "downloads"
         # Archives that fetch unpacked, a folder each under its digest, which is checked before it is used again.

@@ -130,6 +130,10 @@ def _open(prepared: Path, name: Split) -> PreparedSplit:
     if not description.is_file():
         raise DataError(f"{folder} holds no prepared split: run `dvc repro preprocess`")
     said = SplitRecord.read(description)
+    if said.split != name:
+        raise DataError(
+            f"{folder} holds the split {said.split!r}, not {name!r}: delete artifacts/prepared and run `dvc repro`"
+        )
     index = read_parquet(folder / SPLIT_INDEX)
     shards = tuple(_mapped(folder / shard) for shard in said.shards)
     if sum(len(s) for s in shards) != len(index) or len(index) != said.count:

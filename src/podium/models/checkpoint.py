@@ -81,7 +81,7 @@ class Checkpoint:
             tensors: dict[str, torch.Tensor] = safetensors.torch.load(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             return Progress.model_validate(json.loads(header["__metadata__"]["progress"])), tensors
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(
                 f"checkpoint {self._file} is damaged: delete {self.folder} to train from the start"
             ) from error

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from podium.core.errors import DataError
 from podium.core.files import replacing, write_json
@@ -21,9 +21,9 @@ Triple = tuple[float, float, float]
 
 
 class Record(BaseModel):
-    """A JSON document or a part of one: frozen, unknown keys refused."""
+    """A JSON document or a part of one: frozen, unknown keys and numbers that are none (NaN, infinity) refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def write(self, path: Path) -> None:
         """Writes canonical JSON (sorted keys), whole or not at all."""
@@ -40,7 +40,7 @@ class Record(BaseModel):
             raise DataError(f"{path} does not exist: run `dvc repro` to make it")
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, nested too deep, no such document
             raise DataError(f"{path} is not a valid {cls.__name__}: delete it and run `dvc repro`") from error
 
 

@@ -5,10 +5,12 @@ MLflow and the report and never hashed.
 """
 
 import csv
-import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 
 from podium.config.base import Split
 from podium.config.network import From, Head, Network
@@ -19,6 +21,9 @@ from podium.core.files import write_json
 from podium.core.layout import Layout
 from podium.records.base import Record
 from podium.records.fetch import WeightsRecord
+
+_LOG = logging.getLogger(__name__)
+_TIMES = TypeAdapter(dict[str, FiniteFloat])
 
 State = Literal["finished", "pruned", "diverged"]
 """How a trial ended; `pruned`: it was not worth its next epoch, `diverged`: the loss was no number any more."""
@@ -137,7 +142,7 @@ class ModelCard(ModelFacts):
     groups: dict[str, str]
     preprocessing: Preprocessing
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     weights_sha256: str
     pretrained: WeightsRecord
     trainable: Literal["all", "head", "last_stage"] | From
@@ -175,9 +180,15 @@ def add_times(layout: Layout, fingerprint: str, seconds: dict[str, float]) -> No
 
 
 def read_times(layout: Layout, fingerprint: str) -> dict[str, float]:
-    """What was measured for one trained model on this machine; empty when nothing was (a restored stage)."""
+    """What was measured for one trained model on this machine; empty when nothing was (a restored stage).
+
+    A damaged file is told and counts as nothing measured: no result depends on it.
+    """
     path = layout.times(fingerprint)
     if not path.is_file():
         return {}
-    known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return known
+    try:
+        return _TIMES.validate_json(path.read_bytes())
+    except ValidationError:
+        _LOG.warning(f"{path} is damaged, so the times measured for this model are not shown: delete it")
+        return {}

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import AfterValidator, Field
 
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
@@ -38,6 +40,12 @@ FILES = {
 _Document = TypeVar("_Document")
 
 
+def _base64(text: str) -> str:
+    """The text, if it is base64; `binascii.Error` is a ValueError otherwise."""
+    base64.b64decode(text, validate=True)
+    return text
+
+
 class GoldenImage(Record):
     """An original test image and what the model said about it.
 
@@ -47,16 +55,16 @@ class GoldenImage(Record):
     image_id: str
     path: str
     label: str
-    bytes: str
-    probabilities: list[float]
+    bytes: Annotated[str, AfterValidator(_base64)]
+    probabilities: Annotated[list[float], Field(min_length=1)]
 
 
 class GoldenBatch(Record):
     """`golden.json`: images whose probabilities a loaded package must reproduce within `tolerance`."""
 
     classes: list[str]
-    tolerance: float
-    images: list[GoldenImage]
+    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    images: Annotated[list[GoldenImage], Field(min_length=1)]
 
     @property
     def files(self) -> list[bytes]:

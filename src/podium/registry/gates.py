@@ -4,6 +4,7 @@ A gate is one function under `@gate`, run in the order of this module. It never 
 returns a verdict with the reason, so that all gates are seen at once and a forced promotion records what it overrode.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -251,21 +252,24 @@ def not_worse_than_holder(case: Case) -> Verdict:
     return Verdict(required, seen, worse if lost > gained and p_value < significance else "")
 
 
-@gate("One image, decoding included, takes at most `maximum_latency_seconds`: the median, measured now, here.")
+@gate("One image, decoding included, takes at most `maximum_latency_seconds`: the best of several rounds, now, here.")
 def latency(case: Case) -> Verdict:
-    """The golden images are sent one at a time."""
-    from podium.registry.predictor import median_seconds
+    """The golden images are sent one at a time. How busy the machine is stands beside what was measured."""
+    from podium.registry.predictor import seconds_for_one
 
     maximum = case.limits.maximum_latency_seconds
     required = f"<= {maximum:g} s"
     if isinstance(case.classifier, str):
         return Verdict(required, "not measured", "latency cannot be measured: the packaged model does not load")
     try:
-        seconds = median_seconds(case.classifier, case.candidate.golden.files)
+        seconds = seconds_for_one(case.classifier, case.candidate.golden.files)
     except (DataError, ModelError) as error:
         return Verdict(required, "not measured", f"latency cannot be measured: {error}")
-    above = f"latency {seconds:.4f} s is {seconds - maximum:.4f} s above {maximum:g} s"
-    return Verdict(required, f"{seconds:.4f} s", above if seconds > maximum else "")
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    busy = f" at load {load:.1f} on {processors} processors" if load > processors / 2 else ""
+    wait = ": promote again when it is quiet" if busy else ""
+    above = f"latency {seconds:.4f} s is {seconds - maximum:.4f} s above {maximum:g} s{busy}{wait}"
+    return Verdict(required, f"{seconds:.4f} s{busy}", above if seconds > maximum else "")
 
 
 def _at_least(name: str, observed: float, minimum: float) -> Verdict:

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 import podium
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
-from podium.core.errors import DataError, ModelError
+from podium.core.errors import DataError, ModelError, PodiumError
 from podium.core.layout import GOLDEN, MANIFEST, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
 from podium.records.base import read_parquet
 from podium.records.training import ModelCard
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import Model
 
+_PENDING = "PENDING"
 _READY = "READY"
 GOLDEN_IMAGES = 16
 GOLDEN_BYTES = 16 * 2**20
@@ -69,9 +70,14 @@ def log_model(client: "MlflowClient", experiment: str, results: Results, model: 
     """
     found = client.search_logged_models([experiment], same_tags(model))
     ready = [known for known in found if str(known.status) == _READY]
-    logged = ready[0] if ready else _create(client, experiment, model, run_id)
+    begun = [known for known in found if str(known.status) == _PENDING]  # by a process that was killed
+    logged = (ready or begun or [_create(client, experiment, model, run_id)])[0]
     if not ready or not is_there(logged, model):
-        _upload(client, results, model, logged, run_id)
+        with _whole_or_gone(client, logged):
+            _upload(client, results, model, logged, run_id)
+    for known in begun:
+        if known.model_id != logged.model_id:
+            client.delete_logged_model(known.model_id)
     _show_in_run(client, run_id, logged.model_id)
     return str(logged.model_id)
 
@@ -234,6 +240,17 @@ def _create(client: "MlflowClient", experiment: str, model: ModelResults, run_id
         params={"architecture": model.card.architecture, "learning_rate": repr(model.card.learning_rate)},
         model_type="image classifier",
     )
+
+
+@contextmanager
+def _whole_or_gone(client: "MlflowClient", logged: "LoggedModel") -> Iterator[None]:
+    """Deletes a logged model that is not ready where its upload is interrupted or cannot be built."""
+    try:
+        yield
+    except (KeyboardInterrupt, PodiumError, OSError):
+        if str(logged.status) != _READY:
+            client.delete_logged_model(logged.model_id)
+        raise
 
 
 def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> None:

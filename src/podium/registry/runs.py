@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
+from podium.core.errors import DataError, one_line
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES, TRIALS
 from podium.records.evaluation import Interval
 from podium.records.training import EpochResult, TuningResult
@@ -287,7 +290,10 @@ def _write_trials(writer: RunWriter, results: Results, model: ModelResults, pare
 def _log_epochs(writer: RunWriter, run_id: str, table: "pd.DataFrame") -> None:
     """Logs the epochs in a table with the columns of `EpochResult`, leaving out those that the run already has."""
     known = writer.epochs_of(run_id)
-    rows = [EpochResult.model_validate(row) for row in table.to_dict("records")]
+    try:
+        rows = [EpochResult.model_validate(row) for row in table.to_dict("records")]
+    except ValidationError as error:
+        raise DataError(f"a {HISTORY} is damaged ({one_line(error)}): run `dvc repro`") from error
     writer.log_epochs(run_id, [row for row in rows if row.epoch not in known])
 
 

@@ -11,11 +11,10 @@ from time import sleep
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from podium.console.shell import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
-from podium.core.layout import MLFLOW_DB, WORK, Layout
+from podium.core.layout import MLFLOW_DB, Layout
+from podium.registry.local_store import complete_store, file_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,10 +22,12 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 5.0
 PAUSES = (1.0, 2.0)
 """Seconds before the second and the third try, for those who can wait: a server may be starting."""
+_ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # of 120 s, three tries of a server that hangs are six minutes
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what fails is raised and said in one line
@@ -71,10 +72,12 @@ def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     _set_process_wide(uri)
     if not is_local(uri):
         return _connect(uri)
-    # Two processes that make the tables of one new file at the same time break each other.
-    lock = layout.main_root / WORK / "mlflow.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with translate_errors(uri):
+        path = file_of(uri)
+    if path is None:
+        return _connect(uri)
+    # Two processes that open one new file at the same time break each other.
+    with complete_store(path):
         return _connect(uri)
 
 
@@ -162,7 +165,10 @@ def _connect(uri: str) -> "MlflowClient":
 
 
 def _probe(uri: str, pauses: Sequence[float]) -> None:
-    """Fails within seconds where MLflow would retry for minutes: any answer at all will do."""
+    """Fails within seconds where MLflow would retry for minutes: any answer at all will do.
+
+    The server is asked something it has to look up: one that hangs may still answer what it need not think about.
+    """
     if urlsplit(uri).scheme not in ("http", "https"):
         return
     import requests
@@ -170,7 +176,7 @@ def _probe(uri: str, pauses: Sequence[float]) -> None:
     left = list(pauses)
     while True:
         try:
-            requests.head(uri, timeout=PROBE_SECONDS, allow_redirects=False)
+            requests.get(f"{uri.rstrip('/')}{_ASKED}", timeout=PROBE_SECONDS, allow_redirects=False)
         except requests.exceptions.SSLError:
             return  # it answers; MLflow has its own settings for certificates
         except requests.exceptions.RequestException as error:

@@ -196,8 +196,12 @@ def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: R
 def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: str) -> None:
     """The tag MLflow's UI reads to link a logged model with its registered versions."""
     key = "mlflow.modelVersions"
-    known = json.loads(client.get_logged_model(model_id).tags.get(key, "[]"))
-    client.set_logged_model_tags(model_id, {key: json.dumps([*known, {"name": name, "version": version}])})
+    try:
+        known = json.loads(client.get_logged_model(model_id).tags.get(key, "[]"))
+    except (ValueError, RecursionError):  # somebody edited it
+        known = []
+    versions = [*(known if isinstance(known, list) else []), {"name": name, "version": version}]
+    client.set_logged_model_tags(model_id, {key: json.dumps(versions)})
 
 
 def _create_name(client: "MlflowClient", name: str, results: Results) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from podium.config.params import Params
+from podium.console.dvc_files import damage
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
 from podium.core.layout import (
@@ -161,14 +162,17 @@ def read_table(path: Path) -> "pd.DataFrame":
         Numbers exactly as they were written. Only an empty loss or accuracy is missing (NaN); other empty cells are "".
 
     Raises:
-        DataError: the file does not exist.
+        DataError: the file does not exist or is no table.
     """
     import pandas as pd
 
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     empty = {column: [""] for column in _MAY_BE_EMPTY}
-    return pd.read_csv(path, keep_default_na=False, na_values=empty)
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=empty)
+    except ValueError as error:  # empty, no table, no UTF-8
+        raise DataError(f"{path} is no table: delete it and run `dvc repro`") from error
 
 
 def git_commit(root: Path) -> tuple[str, bool]:
@@ -233,6 +237,9 @@ def _lock_digest(path: Path) -> str:
     """Publish runs before DVC writes its own entry, so that entry is left out: the digest stays what it was."""
     if not path.is_file():
         return "none"
-    lock: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    stages = {name: entry for name, entry in lock.get("stages", {}).items() if name != "publish"}
+    wrong = damage(path)
+    if wrong:
+        raise DataError(f"{path} {wrong}: run `podium doctor --repair`")
+    lock: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    stages = {name: entry for name, entry in lock["stages"].items() if name != "publish"}
     return sha256_text(canonical_json({**lock, "stages": stages}))

@@ -24,6 +24,7 @@ from podium.analysis.metrics import (
 )
 from podium.analysis.predictions import sort_predictions
 from podium.config.judging import Evaluate
+from podium.core.errors import ModelError
 from podium.records.evaluation import Leaderboard, Metrics, round_floats
 from tests.cards import a_card
 
@@ -119,6 +120,20 @@ def row_of(known) -> str:
     """Its row of the table in docs/metrics.md."""
     better = {True: "higher", False: "lower", None: "neither"}[known.higher_is_better]
     return f"| `{known.name}` | {known.sentence} | {better} |"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float64("-inf")])
+def test_a_metric_that_gives_no_number_is_named_in_one_line(value):
+    @metric("of no use")
+    def broken(answers: Answers) -> float:
+        return value
+
+    try:
+        with pytest.raises(ModelError, match=r"^the metric broken gave -?(nan|inf) .*let it return None") as caught:
+            measured(predictions([0, 1, 2], np.eye(3)))
+    finally:
+        del METRICS["broken"]
+    assert "\n" not in str(caught.value)
 
 
 def test_every_metric_is_documented():

@@ -79,6 +79,7 @@ def test_wrong_usage_exits_2_with_one_line(arguments, message):
     [
         "status",
         "use",
+        "doctor",
         "models",
         "validate",
         "snapshot",

@@ -3,7 +3,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -264,6 +264,35 @@ def test_live_runs_are_adopted_and_completed(experiment):
     for run in seen.of_kind("train"):
         assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "val_loss")] == [1, 2, 3]
         assert run.info.status == "FINISHED"
+
+
+def statuses(experiment):
+    return sorted(str(model.status) for model in Seen(experiment).models)
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, OSError])
+def test_an_interrupted_upload_leaves_no_pending_model(experiment, monkeypatch, stopped):
+    def interrupted(self, model_id, folder):
+        raise stopped
+
+    with monkeypatch.context() as patch, pytest.raises(stopped):
+        patch.setattr("mlflow.MlflowClient.log_model_artifacts", interrupted)
+        publish.publish_experiment(experiment.layout, experiment.params)
+    assert statuses(experiment) == []
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert statuses(experiment) == ["READY", "READY"]
+    assert Seen(experiment).counts() == ALL
+
+
+def test_an_upload_that_was_killed_is_gone_on_with(experiment, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(package, "_whole_or_gone", lambda client, logged: nullcontext())
+        patch.setattr(package, "_upload", lambda *_: (_ for _ in ()).throw(InterruptedError))
+        publish.publish_experiment(experiment.layout, experiment.params)
+    assert statuses(experiment) == ["PENDING"]
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert statuses(experiment) == ["READY", "READY"]
+    assert Seen(experiment).counts() == ALL
 
 
 def test_a_loser_measured_anew_gets_its_own_runs_and_package_but_no_version(experiment):

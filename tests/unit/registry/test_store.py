@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
@@ -11,7 +12,7 @@ from podium.registry import store as stores
 
 
 class Answer(BaseHTTPRequestHandler):
-    def do_HEAD(self):
+    def do_GET(self):
         self.send_response(200)
         self.end_headers()
 
@@ -58,6 +59,35 @@ def test_without_pauses_there_is_a_single_try(store, late):
     with pytest.raises(TrackingError, match="cannot be reached: start it"):
         stores.open_client(store)
     assert late == []
+
+
+class OnlyHead(Answer):
+    """Answers what it need not think about, and hangs where it would have to look something up."""
+
+    def do_HEAD(self):
+        Answer.do_GET(self)
+
+    def do_GET(self):
+        self.server.released.wait(30)
+
+
+def test_a_server_that_answers_and_then_hangs_is_told_within_seconds(store, monkeypatch):
+    monkeypatch.setattr(stores, "PROBE_SECONDS", 0.3)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OnlyHead)
+    server.released = threading.Event()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_address[1]}")
+    begun = time.monotonic()
+    try:
+        with pytest.raises(TrackingError, match="cannot be reached: start it"):
+            stores.open_client(store)
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""However often and in whatever way a run is stopped, `make repro` brings it to the same end, to the byte.
+
+The long form takes a hundred chains: `PODIUM_LONG=1 python -m pytest -s tests/pipeline/test_kills.py`.
+"""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from tests.kill_chains import build, left_by, run_chain
+
+CHAINS, STOPS = (100, 5) if os.environ.get("PODIUM_LONG") else (1, 3)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("chains") / "start")
+
+
+@pytest.fixture(scope="module")
+def whole(start, warm_path):
+    """What a run leaves that nobody stopped, and how long it took."""
+    copy = start.root.with_name("whole")
+    shutil.copytree(start.root, copy, symlinks=True)
+    project = type(start)(copy)
+    begun = time.monotonic()
+    done = project.run("dvc", "repro", timeout=900, PATH=warm_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return left_by(project), time.monotonic() - begun
+
+
+@pytest.mark.parametrize("seed", range(CHAINS))
+def test_a_chain_of_kills_ends_as_a_run_that_nobody_stopped(start, whole, warm_path, tmp_path, seed):
+    expected, seconds = whole
+    left, told = run_chain(start.root, tmp_path / "project", seed, stops=STOPS, seconds=seconds * 0.6, path=warm_path)
+    print(f"chain {seed}: {'; '.join(told)}")
+    assert left.files == expected.files, told
+    assert left.lock == expected.lock, told
+    assert left.runs == expected.runs, told
+    assert set(left.models) == {"LoggedModelStatus.READY"} or set(left.models) == set(expected.models), told
+    shutil.rmtree(tmp_path / "project")
