@@ -4,11 +4,17 @@ import io
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import py7zr
+from backports.zstd import CompressionParameter, compress
+
+CHECKED = {CompressionParameter.checksum_flag: 1}
 GOOD = {"flowers/daisy/1.jpg": b"daisy one", "flowers/daisy/2.JPG": b"", "flowers/rose/1.png": b"\0rose" * 300}
 
 
@@ -20,12 +26,66 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, members: dict[str, bytes], mode: Any = "w") -> Path:
+    if mode == "w:zst":
+        path.write_bytes(compress(write_tar(path, members).read_bytes(), options=CHECKED))
+        return path
     with tarfile.open(path, mode) as archive:
         for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return path
+
+
+def write_seven_zip(path: Path, members: dict[str, bytes], **options: Any) -> Path:
+    with py7zr.SevenZipFile(path, "w", **options) as archive:
+        for name, data in members.items():
+            archive.writestr(data, name)
+    return path
+
+
+def seven_zip_named(name: str) -> Callable[[Path], Path]:
+    """py7zr refuses such a name, so a stand-in of the same length is replaced in a header that is not packed."""
+    stand_in = "".join("x" if character in "./\\:" else character for character in name)
+
+    def write(path: Path) -> Path:
+        with py7zr.SevenZipFile(path, "w") as archive:
+            archive.set_encoded_header_mode(False)
+            for good, data in (GOOD | {stand_in: b"x"}).items():
+                archive.writestr(data, good)
+        data = path.read_bytes().replace(stand_in.encode("utf-16-le"), name.encode("utf-16-le"))
+        (start,) = struct.unpack_from("<Q", data, 12)
+        header = data[32 + start :]
+        sizes = struct.pack("<QQL", start, len(header), zlib.crc32(header))
+        path.write_bytes(data[:8] + struct.pack("<L", zlib.crc32(sizes)) + sizes + data[32:])
+        return path
+
+    return write
+
+
+def seven_zip_with_link(path: Path) -> Path:
+    with TemporaryDirectory() as folder:
+        rose = Path(folder) / "flowers/rose"
+        rose.mkdir(parents=True)
+        (rose / "1.png").write_bytes(b"x")
+        (rose / "l.jpg").symlink_to("1.png")
+        with py7zr.SevenZipFile(path, "w") as archive:
+            archive.writeall(Path(folder) / "flowers", "flowers")
+    return path
+
+
+def zip_in(encoding: str, *names: str) -> Callable[[Path], Path]:
+    """A zip with names in an old encoding, as Windows writes them: without the flag for UTF-8."""
+
+    def write(path: Path) -> Path:
+        stand_ins = {name: f"{number:0{len(name.encode(encoding))}d}" for number, name in enumerate(names)}
+        data = write_zip(path, dict.fromkeys(stand_ins.values(), b"x") | GOOD).read_bytes()
+        for name, stand_in in stand_ins.items():
+            data = data.replace(stand_in.encode(), name.encode(encoding))
+        path.write_bytes(data)
+        return path
+
+    return write
 
 
 def write_zip_member(path: Path, info: zipfile.ZipInfo, data: bytes = b"x") -> Path:

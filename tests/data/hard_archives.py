@@ -10,12 +10,16 @@ from pathlib import Path
 from tests.data.archive_files import (
     GOOD,
     cut,
+    seven_zip_named,
+    seven_zip_with_link,
     tar_member,
     tar_of_negative_size,
     tar_with_a_huge_header,
+    write_seven_zip,
     write_tar,
     write_zip,
     zip_encrypted,
+    zip_in,
     zip_lying_about_size,
     zip_named,
     zip_of,
@@ -92,16 +96,10 @@ HARD_ARCHIVES = [
         "'flowers/daisy/1.jpg' is encrypted",
     ),
     HardArchive(
-        "zip twice up to case",
-        "on disks that ignore case or Unicode form one file would silently replace the other",
-        zip_of("flowers/Rose/1.PNG"),
-        "'flowers/rose/1.png' and 'flowers/Rose/1.PNG'",
-    ),
-    HardArchive(
         "zip twice up to Unicode form",
         "two spellings of one name: a disk of macOS takes them for one file",
         zip_of("flowers/rosé/1.jpg", NFD),
-        "same name up to case or Unicode form",
+        "same name up to Unicode form",
     ),
     HardArchive("zip twice up to dots", "two spellings of one path", zip_of("flowers//rose/./1.png"), "same name"),
     HardArchive(
@@ -220,9 +218,80 @@ HARD_ARCHIVES = [
         "a web page",
         "what a failed download leaves under the name of an archive",
         lambda p: [p.write_text("<html>Sign in</html>"), p][1],
-        "neither a zip nor a tar",
+        "given is a web page (HTML): a download or a log-in failed",
     ),
     HardArchive(
         "an empty file", "a download that never began", lambda p: [p.write_bytes(b""), p][1], "neither a zip nor a tar"
+    ),
+    HardArchive(
+        "a Git-LFS pointer",
+        "what a clone without LFS leaves",
+        lambda p: [p.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), p][1],
+        "given is a Git-LFS pointer, not the file itself: run `git lfs pull`",
+    ),
+    HardArchive(
+        "a RAR",
+        "no library that is kept reads it",
+        lambda p: [p.write_bytes(b"Rar!\x1a\x07\0"), p][1],
+        "a RAR archive: pack",
+    ),
+    HardArchive(
+        "a Parquet file", "images in a table", lambda p: [p.write_bytes(b"PAR1" + bytes(20)), p][1], "a Parquet file"
+    ),
+    HardArchive(
+        "zip with Korean names of Windows",
+        "read as the standard says, they become letters of an old screen: class names nobody wrote",
+        zip_in("cp949", "사과/1.jpg"),
+        "has a name that is not UTF-8: set dataset.encoding (cp949 reads '사과/1.jpg'",
+    ),
+    HardArchive(
+        "zip with western names of Windows",
+        "the same for accents",
+        zip_in("cp1252", "größe/1.jpg"),
+        "cp1252 reads 'größe/1.jpg'",
+    ),
+    HardArchive(
+        "tar with Korean names",
+        "the same; tar never says an encoding",
+        tar_member("사과/1.jpg".encode("cp949").decode("utf-8", "surrogateescape")),
+        "cp949 reads '사과/1.jpg'",
+    ),
+    HardArchive(
+        "7z climbs out", "would be written outside", seven_zip_named("../evil.jpg"), "'../evil.jpg' climbs out"
+    ),
+    HardArchive("7z absolute", "would be written anywhere", seven_zip_named("/etc/evil.jpg"), "absolute path"),
+    HardArchive("7z drive", "an escape on Windows", seven_zip_named("C:/evil.jpg"), "drive letter"),
+    HardArchive(
+        "7z link", "reads a file of the machine", seven_zip_with_link, "'flowers/rose/l.jpg' is a link or a device"
+    ),
+    HardArchive(
+        "7z encrypted",
+        "nobody can give a password in the middle of a run",
+        lambda p: write_seven_zip(p, GOOD, password="secret"),
+        "is encrypted: pack the archive again without a password",
+    ),
+    HardArchive(
+        "7z bomb",
+        "thousands to one, and one size for all members",
+        lambda p: write_seven_zip(p, GOOD | {"flowers/rose/b.bmp": b"\0" * 10**7}),
+        "fetch.max_ratio",
+    ),
+    HardArchive(
+        "7z cut",
+        "its directory lies at the end",
+        cut(lambda p: write_seven_zip(p, GOOD), lambda size: size // 2),
+        "truncated or damaged",
+    ),
+    HardArchive(
+        "tar.zst cut",
+        "the checksum is lost",
+        cut(lambda p: write_tar(p, GOOD, "w:zst"), lambda size: size - 3),
+        "truncated or damaged",
+    ),
+    HardArchive(
+        "tar.zst bomb",
+        "ten thousand to one",
+        lambda path: write_tar(path, GOOD | {"flowers/rose/b.bmp": b"\0" * 10**8}, "w:zst"),
+        "fetch.max_ratio",
     ),
 ]

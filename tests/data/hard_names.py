@@ -105,7 +105,12 @@ LEFT_OUT = [
     HardFile("apple/again.jpg", "a loop: a folder in itself", "a link to a folder is not followed", make=link_to("..")),
     HardFile("apple/out.jpg", "a link out of the tree", "a link that leaves the folder", make=link_to("/etc/passwd")),
     HardFile("apple/pipe.jpg", "reading it would wait for ever", "not a regular file", make=os.mkfifo),
-    HardFile(f"apple/{NOT_UTF8}", "from a disk of the nineties", "its name is not UTF-8", listed="apple/\\udcff.jpg"),
+    HardFile(
+        f"apple/{NOT_UTF8}",
+        "from a disk of the nineties",
+        "its name is not UTF-8 (cp1252 reads 'ÿ.jpg'): rename it",
+        listed="apple/\\udcff.jpg",
+    ),
     HardFile(
         f"apple/{ACCENTS}",
         "the same name in another Unicode form: one image to macOS, two to Linux",

@@ -74,6 +74,7 @@ def test_what_changes_no_result_is_there():
 # `identity.LIBRARIES`, which is a decision about reruns.
 CHANGE_NO_BYTE = {
     *("filelock", "requests", "urllib3", "fsspec", "huggingface_hub", "kagglehub", "kagglesdk"),  # bytes are pinned
+    *("backports", "py7zr"),  # what they unpack has a checksum
     *("pydantic", "pydantic_core", "yaml"),  # params, checked and handed on
     *("rich", "threadpoolctl"),
     "pillow_heif",  # an extra: recorded, it would rerun everything for whoever installs it and has no HEIC

@@ -3,11 +3,12 @@
 `dataset` is one of the kinds below; the key `source` says which, and each kind has keys of its own.
 """
 
+import codecs
 import re
 from collections import Counter
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from podium.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Text, Whole
 
@@ -77,6 +78,20 @@ class Folders(OneFile):
     layout: FolderLayout = "auto"
 
 
+def _known_encoding(given: str) -> str:
+    """The name of an encoding, unless Python knows none of that name."""
+    try:
+        return codecs.lookup(given).name
+    except LookupError as error:
+        raise ValueError(f"encoding {given!r} is not known: try cp949, cp932, gb18030, cp1252 or cp437") from error
+
+
+class Packed(Folders):
+    """Class folders in an archive. `encoding` is that of names that are not UTF-8, as older programs write them."""
+
+    encoding: Annotated[Text, AfterValidator(_known_encoding)] | None = None
+
+
 class SampleDataset(OneFile):
     """The embedded sample: an archive with the known truth of each image."""
 
@@ -95,8 +110,8 @@ class FolderDataset(Folders):
         return self
 
 
-class ArchiveDataset(Folders):
-    """A zip or tar of class folders, below data/ or at an http(s) address."""
+class ArchiveDataset(Packed):
+    """A zip, 7z or tar of class folders, below data/ or at an http(s) address."""
 
     source: Literal["archive"] = "archive"
 
@@ -141,7 +156,7 @@ class CsvDataset(OneFile):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
 
-class KaggleDataset(Folders):
+class KaggleDataset(Packed):
     """A dataset of kaggle.com; the version or the digest pins it. Without either, `fetch` refuses and names both."""
 
     source: Literal["kaggle"] = "kaggle"

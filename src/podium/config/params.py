@@ -105,6 +105,23 @@ class Params(Section):
         return self.models[name]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice: the second would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping.
+
+        Raises:
+            ParamsError: a key stands in it twice.
+        """
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and (first := lines.setdefault(f"{key.tag} {key.value}", line)) != line:
+                raise ParamsError(f"key {key.value!r} is given twice, in lines {first} and {line}: keep one of them")
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Params:
     """Reads and checks `params.yaml` or a file of `experiments/`.
 
@@ -114,7 +131,9 @@ def load(path: Path) -> Params:
     if not path.is_file():
         raise ParamsError(f"{path} does not exist: run from the project's root, or restore it with git checkout")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except ParamsError as error:
+        raise ParamsError(f"{path.name}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path.name} is not YAML ({' '.join(str(error).split())}): correct that line") from error
     if not isinstance(raw, Mapping):

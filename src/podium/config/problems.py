@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -38,9 +39,22 @@ def first_problem(error: ValidationError, top: type[BaseModel], prefix: str) -> 
         return f"key {where!r} is missing: add it{more}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{_unknown_kind(where, problem)}{more}"
+    if problem["type"] == "string_type" and (said := _read_by_yaml(problem["input"])):
+        return f"{where}: {said}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], (dict, list, BaseModel)) else f" (given {problem['input']!r})"
     return f"{where + ': ' if where else ''}{one_line(message)}{given}{more}"
+
+
+def _read_by_yaml(given: object) -> str:
+    """What to say of a value that YAML read as something else than text; empty for what it did not."""
+    if isinstance(given, bool):
+        words, first = ("yes, on and true", "yes") if given else ("no, off and false", "no")
+        return f'takes text, but YAML reads {words} as a truth value: put quotes around it, as in "{first}"'
+    if isinstance(given, int | float | date):
+        kind = "a date" if isinstance(given, date) else "a number"
+        return f'takes text, but YAML reads {given} as {kind}: put quotes around it, as in "{given}"'
+    return ""
 
 
 def _is_wrong_branch(problem: ErrorDetails, problems: Sequence[ErrorDetails], top: type[BaseModel]) -> bool:

@@ -1,4 +1,4 @@
-"""Sources `archive` and `sample`: a zip or tar of class folders, here or at an address; and the embedded archive.
+"""Sources `archive` and `sample`: a zip, 7z or tar of class folders, here or at an address; and the embedded archive.
 
 Both are unpacked. An archive is then read as a folder; the sample is `sample/<class>/<number>.jpg` with the known truth
 in `sample/truth.csv`.
@@ -34,14 +34,14 @@ def open_archive(layout: Layout, dataset: ArchiveDataset, fetch: Fetch) -> FileS
 
     Args:
         layout: the project's paths.
-        dataset: location, digest and layout.
+        dataset: location, digest, layout, encoding of names.
         fetch: limits of downloading and unpacking.
 
     Returns:
         The source; its name is the file's without its ending.
     """
     path = get_file(layout, dataset, fetch)
-    folder, digest = unpack(layout, path, dataset.sha256, fetch)
+    folder, digest = unpack(layout, path, dataset.sha256, fetch, dataset.encoding)
     return read_folder(folder, source_name(path.name), title=path.name, sha256=digest, layout=dataset.layout)
 
 

@@ -14,7 +14,7 @@ from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.class_folders import arrange
 from podium.sources.locations import watched_path
-from podium.sources.names import is_unicode, printable, reason_to_skip
+from podium.sources.names import is_unicode, printable, readings, reason_to_skip
 from podium.sources.source import FileSource, Listing
 
 
@@ -65,7 +65,7 @@ def read_folder(
         The source.
 
     Raises:
-        DataError: the folder is missing, or breaks a rule of `class_folders`.
+        DataError: the folder is missing, holds a folder whose name is not UTF-8, or breaks a rule of `class_folders`.
     """
     if not folder.exists():
         raise DataError(f"folder {folder} does not exist: put the images there, or correct dataset.location")
@@ -86,7 +86,10 @@ def _look_into(folder: Path, root: Path, found: _Walk) -> list[Path]:
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         path = unicodedata.normalize("NFC", Path(entry.path).relative_to(root).as_posix())
         if not is_unicode(path):
-            found.skip(path, "its name is not UTF-8")
+            said = f"its name is not UTF-8 ({readings(os.fsencode(entry.name))}): rename it"
+            if entry.is_dir():
+                raise DataError(f"folder {printable(path)!r}: {said}")  # a class, perhaps
+            found.skip(path, said)
         elif entry.is_symlink() and (reason := _link_refused(root, Path(entry.path))):
             found.skip(path, reason)
         elif entry.is_dir():

@@ -96,7 +96,7 @@ def open_kaggle(layout: Layout, dataset: KaggleDataset, fetch: Fetch) -> FileSou
             f"{title} is not pinned: write `location: {location}` and `sha256: {sha256_file(path)}` under dataset "
             "(the archive is downloaded already)"
         )
-    folder, digest = unpack(layout, path, None, fetch)
+    folder, digest = unpack(layout, path, None, fetch, dataset.encoding)
     name = dataset.name or f"{handle.owner}_{handle.dataset}"
     below = _below(title, folder, dataset.inside)
     return read_folder(below, name, title=title, sha256=digest, layout=dataset.layout)

@@ -11,10 +11,25 @@ from podium.config.base import Split
 from podium.core.errors import DataError
 
 _COMMON = frozenset(("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff", "avif", "heic"))
-_RARE = frozenset(("heif", "bmp", "dib", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm", "tga"))
+_RARE = frozenset(("heif", "bmp", "dib", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm"))
 IMAGE_SUFFIXES = _COMMON | _RARE
-ARCHIVE_SUFFIXES = frozenset(("zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "7z", "rar"))
-_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
+ARCHIVE_SUFFIXES = frozenset(("zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "tzst", "7z", "rar"))
+_NOT_READ: Final = {
+    **dict.fromkeys(("tga", "psd", "xcf", "jxl", "ico", "exr", "hdr", "dds"), "convert it to PNG or JPEG"),
+    **dict.fromkeys(
+        ("cr2", "cr3", "nef", "arw", "dng", "orf", "rw2", "raf"), "a raw photograph: develop it to JPEG or PNG"
+    ),
+    **dict.fromkeys(("svg", "eps", "pdf", "ai"), "export it as PNG"),
+    **dict.fromkeys(("dcm", "nii"), "convert it to PNG with the window that is to be seen"),
+    **dict.fromkeys(("mp4", "mov", "avi", "mkv", "webm"), "a video: take the frames out as images"),
+    **dict.fromkeys(
+        ("parquet", "arrow", "tfrecord", "h5", "hdf5", "npy", "npz", "pkl", "pickle", "mat", "lmdb"),
+        "images inside it are not read: write them out as files",
+    ),
+}
+"""Kinds of files that are or hold pictures and are not read, by suffix, with what to do."""
+_CODECS: Final = ("cp949", "cp932", "gb18030", "big5", "cp1252", "cp437")  # of file managers, the most telling first
+_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".tbz2", ".txz", ".tzst", ".tar", ".zip", ".7z")
 _LITTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"))
 _SPLIT_WORDS: Final[dict[Split, tuple[tuple[str, ...], ...]]] = {
     "train": (("train", "training", "trn"),),
@@ -112,6 +127,43 @@ def broken_rule(name: str) -> str:
     return ""
 
 
+def foreign_name(archive: str, raw: bytes, encoding: str | None) -> str:
+    """A member's name that is not UTF-8.
+
+    Args:
+        archive: name of the archive, for the message.
+        raw: the name's bytes.
+        encoding: what `dataset.encoding` says; None where it says nothing.
+
+    Returns:
+        The name.
+
+    Raises:
+        DataError: no encoding is given, or the name is none of that encoding; the message shows how it may read.
+    """
+    try:
+        if encoding is not None:
+            return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        shown = raw.decode("utf-8", "backslashreplace")
+        raise DataError(f"{archive}: member {shown!r} is no name in {encoding}: correct dataset.encoding") from error
+    shown = raw.decode("utf-8", "backslashreplace")
+    raise DataError(f"{archive}: member {shown!r} has a name that is not UTF-8: set dataset.encoding ({readings(raw)})")
+
+
+def readings(raw: bytes) -> str:
+    """How a name that is not UTF-8 reads in the encodings of file managers: `cp949 reads '사과', cp1252 'Ž§úŽ'`."""
+    found: dict[str, str] = {}
+    for codec in _CODECS:
+        try:
+            text = raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if text.isprintable():
+            found.setdefault(text, codec)
+    return ", ".join(f"{codec} reads {text!r}" for text, codec in found.items()) or "no common one reads it"
+
+
 def collision_key(path: str) -> str:
     """What two names share when a file system that ignores case or Unicode form would take them for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
@@ -146,6 +198,8 @@ def reason_to_skip(path: str) -> str:
         return "not an image file (no extension)"
     if suffix.casefold() in ARCHIVE_SUFFIXES:
         return "an archive inside the source is not opened"
+    if remedy := _NOT_READ.get(suffix.casefold()):
+        return f"not an image file that is read (.{suffix.casefold()}): {remedy}"
     if suffix.casefold() not in IMAGE_SUFFIXES:
         return f"not an image file (.{suffix.casefold()})"
     return ""

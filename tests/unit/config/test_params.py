@@ -164,7 +164,7 @@ MISTAKES = [
     (set_at("models", "resnet18", "trainable", "layer4"), ["last_stage or {from: layer3} (given 'layer4')"]),
     (set_at("models", "resnet18", "trainable", None), ["last_stage or {from: layer3} (given None)"]),
     (set_at("models", "resnet18", "trainable", {"form": "layer3"}), ["trainable.form'; did you mean 'from'?"]),
-    (set_at("models", "resnet18", "trainable", {"from": 3}), ["models.resnet18.trainable.from: ", "valid string"]),
+    (set_at("models", "resnet18", "trainable", {"from": 3}), ["models.resnet18.trainable.from: ", "takes text"]),
     (
         set_at("tune", "search", "trainable", {"choices": ["head", "layer3"]}),
         ["tune.search.trainable: takes all, head, last_stage or {from: layer3} (given 'layer3')"],
@@ -226,7 +226,7 @@ MISTAKES = [
         ["labels lists 'x' more than once (under a, b)"],
     ),
     (set_at("dataset", {**FOLDER, "labels": {"a": []}}), ["labels.a lists no class"]),
-    (set_at("dataset", {**FOLDER, "labels": {"a": [3]}}), ["dataset.labels.a[0]: ", "valid string", "3"]),
+    (set_at("dataset", {**FOLDER, "labels": {"a": [3]}}), ["dataset.labels.a[0]: ", "takes text", "3"]),
     (set_at("dataset", {**FOLDER, "source": "openimages", "labels": {}}), ["dataset.labels"]),
     # a number or a mapping: the branch that fits what was given is told, and nothing of the other
     (set_at("dataset", "limit_per_class", 0), ["dataset.limit_per_class: ", "greater than or equal to 1 (given 0)"]),
@@ -409,3 +409,40 @@ def test_the_new_place_wins_over_the_old_one(tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(raw), encoding="utf-8")
     assert load(file).resources.workers == 1
+
+
+QUOTED = "put quotes around it, as in "
+WORDS = {
+    "labels: {yes: [Man], other: [Dog]}": f'YAML reads yes, on and true as a truth value: {QUOTED}"yes"',
+    "labels: {person: [Man, no]}": f'YAML reads no, off and false as a truth value: {QUOTED}"no"',
+    "labels: {on: [Man]}": QUOTED,
+    "labels: {1: [one]}": f'YAML reads 1 as a number: {QUOTED}"1"',
+    "labels: {one: [1, 2]}": f'YAML reads 1 as a number: {QUOTED}"1"',
+    "labels: {x: [1.5]}": f'YAML reads 1.5 as a number: {QUOTED}"1.5"',
+    "groups: {no: drink}": f'{QUOTED}"no"',
+    "groups: {apple: 2024-01-31}": f'YAML reads 2024-01-31 as a date: {QUOTED}"2024-01-31"',
+}
+
+
+@pytest.mark.parametrize(("keys", "said"), WORDS.items(), ids=WORDS)
+def test_a_class_name_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path, keys, said):
+    path = write(tmp_path, set_at("dataset", {"source": "folder", "location": "data/a", "licence": "x"}))
+    path.write_text(path.read_text().replace("dataset:\n", f"dataset:\n  {keys}\n"))
+
+    with pytest.raises(ParamsError) as caught:
+        load(path)
+
+    assert "dataset" in str(caught.value) and said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("seed: 1\n", "seed"), ("train:\n  epochs: 1\n", "train"), ("extra: {a: 1, b: 2,\n a: 3}\n", "a")],
+    ids=["at the top", "a section", "within one"],
+)
+def test_a_key_given_twice_is_refused_with_both_lines(tmp_path, text, key):
+    path = write(tmp_path, lambda values: None)
+    path.write_text(path.read_text() + text)
+
+    with pytest.raises(ParamsError, match=rf"params.yaml: key '{key}' is given twice, in lines \d+ and \d+: keep one"):
+        load(path)

@@ -312,9 +312,8 @@ def test_a_photograph_below_the_minimum_side_is_left_out_with_its_size(tmp_path,
     tiny = RawFile("tiny.png", "lemon", png(picture("lemon", 99, size)))
 
     layout = prepare(tmp_path / "default", [*files(["lemon", "plum"], 20), tiny])
-    kept = prepare(
-        tmp_path / "lowered", [*files(["lemon", "plum"], 20), tiny], Preprocess(image_size=16, minimum_side=1)
-    )
+    lowered = Preprocess(image_size=16, minimum_side=1)
+    kept = prepare(tmp_path / "lowered", [*files(["lemon", "plum"], 20), tiny], params=lowered)
 
     rejected = pd.read_csv(layout.rejected)
     assert rejected.loc[rejected["kind"] == "too_small", ["path", "kind", "reason"]].to_numpy().tolist() == [

@@ -9,7 +9,10 @@ from podium.sources.archive import open_archive
 from podium.sources.source import FileSource
 
 
-def read_archive(path: Path, limits: Fetch, root: Path, sha256: str | None = None) -> FileSource:
+def read_archive(
+    path: Path, limits: Fetch, root: Path, sha256: str | None = None, encoding: str | None = None
+) -> FileSource:
     """The class folders of an archive, unpacked below the project `root`."""
     pin = sha256 or (sha256_file(path) if path.is_file() else "0" * 64)
-    return open_archive(Layout(root), ArchiveDataset(location=str(path), sha256=pin, licence="CC0-1.0"), limits)
+    section = ArchiveDataset(location=str(path), sha256=pin, licence="CC0-1.0", encoding=encoding)
+    return open_archive(Layout(root), section, limits)

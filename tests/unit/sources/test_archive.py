@@ -1,18 +1,19 @@
 """Archives from strangers: good ones are unpacked, hostile and broken ones are refused with the member's name."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.config.dataset import Fetch
+from podium.config.dataset import ArchiveDataset, Fetch
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.sources.names import safe_member, source_name
 from podium.sources.unpacking import unpack
-from tests.data.archive_files import GOOD, write_tar, write_zip
+from tests.data.archive_files import GOOD, tar_member, write_seven_zip, write_tar, write_zip, zip_in, zip_of
 from tests.data.hard_archives import HARD_ARCHIVES, HardArchive
 from tests.unit.sources.archives import read_archive
 
@@ -27,11 +28,12 @@ def test_a_hostile_or_broken_archive_is_refused(case: HardArchive, tmp_path: Pat
     assert [p.name for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == ["given"]
 
 
-@pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("kind", ["zip", "7z", "w", "w:gz", "w:bz2", "w:xz", "w:zst"])
 def test_every_kind_of_archive_gives_the_same_images(kind: str, tmp_path: Path) -> None:
     members = {f"./{name}": data for name, data in GOOD.items()} | {"./flowers/inner.zip": b"PK"}
     path = tmp_path / "flowers.bin"
-    archive = write_zip(path, members) if kind == "zip" else write_tar(path, members, kind)
+    writers = {"zip": write_zip, "7z": write_seven_zip}
+    archive = writers[kind](path, members) if kind in writers else write_tar(path, members, kind)
     source = read_archive(archive, Fetch(), tmp_path)
     assert {i.path: source.read(i.path) for i in source.listing.images} == GOOD
     assert [i.label for i in source.listing.images] == ["daisy", "daisy", "rose"]
@@ -88,6 +90,55 @@ def test_a_name_in_utf8_without_the_flag_is_read_as_macos_meant_it(tmp_path: Pat
     assert source.read("사과/1.jpg") == b"x"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "write", "path"),
+    [
+        ("cp949", zip_in("cp949", "사과/1.jpg"), "사과/1.jpg"),
+        ("cp1252", zip_in("cp1252", "größe/1.jpg"), "größe/1.jpg"),
+        ("shift_jis", zip_in("cp932", "梨/1.jpg"), "梨/1.jpg"),
+        ("cp949", tar_member("배/1.jpg".encode("cp949").decode("utf-8", "surrogateescape")), "배/1.jpg"),
+    ],
+)
+def test_names_in_an_old_encoding_are_read_where_it_is_given(
+    encoding: str, write: Callable[[Path], Path], path: str, tmp_path: Path
+) -> None:
+    archive = write(tmp_path / "a")
+    source = read_archive(archive, Fetch(), tmp_path, encoding=encoding)
+    listed = {image.path for image in source.listing.images} | {file.path for file in source.listing.skipped}
+    assert path in listed
+
+    with pytest.raises(DataError, match="set dataset.encoding"):
+        read_archive(archive, Fetch(), tmp_path)  # what was unpacked under an encoding is not taken for it
+    with pytest.raises(DataError, match="is no name in ascii: correct dataset.encoding"):
+        read_archive(archive, Fetch(), tmp_path, encoding="ascii")
+
+
+def test_an_encoding_that_is_not_known_is_refused_with_the_params(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="encoding 'utf8000' is not known: try cp949"):
+        ArchiveDataset(location="a.zip", licence="CC0-1.0", encoding="utf8000")
+
+
+def test_names_that_differ_in_case_only_are_two_files(tmp_path: Path) -> None:
+    source = read_archive(zip_of("flowers/rose/1.PNG")(tmp_path / "a.zip"), Fetch(), tmp_path)
+    assert {"flowers/rose/1.PNG", "flowers/rose/1.png"} <= {image.path for image in source.listing.images}
+
+
+def test_on_a_disk_that_ignores_case_they_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.sources.unpacking._ignores_case", lambda _: True)
+    for number, twin in enumerate(("flowers/rose/1.PNG", "flowers/Rose/2.png")):
+        with pytest.raises(DataError, match=r"have the same name .* up to case on a disk that ignores it"):
+            read_archive(zip_of(twin)(tmp_path / f"{number}.zip"), Fetch(), tmp_path)
+
+
+def test_backslashes_separate_folders_where_a_zip_has_no_slash(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {"daisy\\1.jpg": b"one", "rose\\2.jpg": b"two", "rose\\": b""})
+    source = read_archive(path, Fetch(), tmp_path)
+    assert {image.path: image.label for image in source.listing.images} == {
+        "daisy/1.jpg": "daisy",
+        "rose/2.jpg": "rose",
+    }
+
+
 def test_an_empty_class_folder_of_an_archive_is_named(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", GOOD | {"flowers/tulip/": b""})
     with pytest.raises(DataError, match="class folder 'flowers/tulip' holds no images"):
@@ -101,10 +152,10 @@ def test_an_empty_class_folder_of_an_archive_is_named(tmp_path: Path) -> None:
         (Fetch(max_bytes=1000), "'flowers/rose/1.png' brings the unpacked size above 1,000 bytes .fetch.max_bytes."),
     ],
 )
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "7z"])
 def test_limits_of_params_are_kept(limits: Fetch, message: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind}"
-    write_zip(path, GOOD) if kind == "zip" else write_tar(path, GOOD)
+    {"zip": write_zip, "tar": write_tar, "7z": write_seven_zip}[kind](path, GOOD)
     with pytest.raises(DataError, match=message):
         read_archive(path, limits, tmp_path)
 
@@ -126,8 +177,8 @@ def test_a_missing_archive_and_a_folder_say_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_source_is_the_file_without_its_ending() -> None:
-    given_names = ["flowers.tar.gz", "CIFAR-10.ZIP", "v1.2.tgz", ".zip", "plain"]
-    assert [source_name(n) for n in given_names] == ["flowers", "CIFAR-10", "v1.2", ".zip", "plain"]
+    given_names = ["flowers.tar.gz", "CIFAR-10.ZIP", "v1.2.tgz", ".zip", "plain", "a.tar.zst", "a.7z"]
+    assert [source_name(n) for n in given_names] == [*("flowers", "CIFAR-10", "v1.2", ".zip", "plain", "a", "a")]
 
 
 @given(st.text(st.sampled_from("ab./\\:C\0é \ud800"), max_size=12))

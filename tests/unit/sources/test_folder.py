@@ -85,13 +85,20 @@ def test_a_location_that_is_a_link_itself_is_opened_under_its_own_name(photos: P
     assert listing(tmp_path / "link") == replace(listing(photos), name="link")
 
 
+def test_a_class_folder_whose_name_is_not_utf8_is_named_with_how_it_may_read(photos: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(photos) + b"/" + "사과".encode("cp949")))
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"its name is not UTF-8 \(cp949 reads '사과'.*\): rename it"):
+        listing(photos)
+
+
 def test_entries_that_are_no_files_are_named(photos: Path) -> None:
     os.mkfifo(photos / "apple" / "pipe.jpg")  # reading it would wait for ever
     (photos / "apple" / "Thumbs.db").write_bytes(b"")
     (Path(os.fsdecode(os.fsencode(photos) + b"/apple/\xff.jpg"))).write_bytes(b"")  # not UTF-8: from an old disk
     assert reasons(photos) == {
         "apple/Thumbs.db": "left behind by an operating system",
-        "apple/\\udcff.jpg": "its name is not UTF-8",
+        "apple/\\udcff.jpg": "its name is not UTF-8 (cp1252 reads 'ÿ.jpg'): rename it",
         "apple/pipe.jpg": "not a regular file",
     }
 

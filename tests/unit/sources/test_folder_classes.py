@@ -133,6 +133,12 @@ TREES = {
         {p: ("", p[0]) for p in ("a/1.JPG", "a/2.JpEg", "a/3.jfif", "a/4.WEBP", "a/5.avif", "b/6.tiff")},
         {"b/7.zip": "archive inside", "b/8.tar.gz": "archive inside", "b/jpg": "no extension"},
     ),
+    # Pictures of kinds that are not read say what to do; they do not count as rejected.
+    "kinds that are not read": (
+        ["a/1.jpg", "a/1.CR2", "b/1.jpg", "b/2.tga", "b/3.parquet", "b/4.mp4"],
+        {"a/1.jpg": ("", "a"), "b/1.jpg": ("", "b")},
+        {"a/1.CR2": "a raw photograph", "b/2.tga": "convert it", "b/3.parquet": "write them out", "b/4.mp4": "frames"},
+    ),
     # Class names are what people type: other scripts, emoji with joiners, spaces, a leading dash, dots, quotes.
     "names in any script": (
         ["사과/ㄱ 1.jpg", "تفاح/١.jpg", "👩🏽‍🌾 farm/1.jpg", "-rf/-1.jpg", 'it\'s. "x"/a b.jpg'],

@@ -6,6 +6,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import py7zr
+from backports.zstd import compress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,13 +40,35 @@ def packed_tar(mode: str, form: int = tarfile.PAX_FORMAT) -> bytes:
     return out.getvalue().rstrip(b"\0") + b"\0" * 1024 if mode == "w" else out.getvalue()
 
 
+def packed_seven_zip(plain_header: bool = False) -> bytes:
+    out = io.BytesIO()
+    with py7zr.SevenZipFile(out, "w") as archive:
+        archive.set_encoded_header_mode(not plain_header)
+        for name, data in SMALL.items():
+            archive.writestr(data, name)
+    return out.getvalue()
+
+
 ARCHIVES = [
     *(packed_zip(method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)),
     *(packed_tar(mode) for mode in ("w", "w:gz", "w:bz2", "w:xz")),
     packed_tar("w", tarfile.GNU_FORMAT),
     packed_tar("w", tarfile.USTAR_FORMAT),
+    compress(packed_tar("w")),
+    packed_seven_zip(),
+    packed_seven_zip(plain_header=True),
 ]
-MAGIC = [b"", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\0" * 257 + b"ustar"]
+MAGIC = [
+    b"",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b\x08",
+    b"BZh9",
+    b"\xfd7zXZ\0",
+    b"7z\xbc\xaf\x27\x1c",
+    b"\x28\xb5\x2f\xfd",
+    b"\0" * 257 + b"ustar",
+]
 
 
 def open_and_read(data: bytes, folder: Path) -> dict[str, bytes]:

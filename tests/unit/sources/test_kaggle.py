@@ -331,7 +331,7 @@ POISONED = {
     # kagglehub's own extractall would write the first outside its folder under an older Python, and rename it silently
     "climbs out": ({**GOOD, "../../evil.jpg": b"x"}, "climbs out"),
     "absolute": ({**GOOD, "/etc/cron.d/evil": b"x"}, "has an absolute path"),
-    "same name in another case": ({**GOOD, "VEGETABLE images/TRAIN/Bean/0001.JPG": b"x"}, "the same name up to case"),
+    "same name twice": ({**GOOD, "Vegetable Images/./train/Bean/0001.jpg": b"x"}, "have the same name"),
 }
 
 
