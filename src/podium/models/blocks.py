@@ -65,18 +65,18 @@ class BlockSequence:
         return tuple(itertools.chain.from_iterable(self.stages))
 
 
-def find_blocks(module: nn.Module, network: Network) -> BlockSequence:
+def find_blocks(module: nn.Module, network: Network, built_for: int | None = None) -> BlockSequence:
     """Finds a network's blocks and stages without computing a number.
 
     A stage begins where the resolution of the feature map falls, at the architecture's usual image size: at a toy
     size the last maps could all be one pixel. A stage without parameters joins the one before. The last stage is the
     head: all that follows the last feature map of more than one pixel, with attention that was added to a backbone.
-    Without feature maps, stages are the embedding, each block, and the head.
+    Without feature maps, stages are the embedding, each block, and the head. `built_for`: as in `image_size`.
 
     Raises:
         ModelError: the network does not take images of its usual size.
     """
-    side = image_size(network.architecture)
+    side = image_size(network.architecture, built_for)
     names = block_names(module)
     shapes = _output_shapes(module, names, side)
     sides = {name: _side(shape) for name, shape in shapes.items()}

@@ -84,7 +84,7 @@ class Plan:
         if config.trainable == "all" and recipe.layer_decay == 1 and recipe.unfreeze_every is None:
             flat = {name: 0 for name, _ in module.named_parameters()}  # all at the same rate: no sequence is needed
             return cls(None, module, flat, {}, None)
-        found = find_blocks(module, config)
+        found = find_blocks(module, config, image_size)
         if not found.stages:
             raise ModelError(
                 f"{config.architecture} has no sequence of feature maps here, so no part of it can be frozen, unfrozen "

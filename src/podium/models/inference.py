@@ -89,7 +89,7 @@ def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
             f"{path} has sha256 {found}, but model.json says {card.weights_sha256}: the weights are not those that "
             "were evaluated; run `dvc checkout` or `dvc repro`"
         )
-    module = zoo.create(card.network, len(card.classes), card.seed)
+    module = zoo.create(card.network, len(card.classes), card.seed, card.preprocessing.image_size)
     try:
         module.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

@@ -96,7 +96,8 @@ class Job:
             ModelError: the architecture is unknown, the pretrained weights are not those that were fetched, or they or
                 the images' size do not fit it.
         """
-        module = zoo.create(self.config, len(self.train.classes), self.seed)
+        side = self.train.preprocessing.image_size
+        module = zoo.create(self.config, len(self.train.classes), self.seed, side)
         if self.config.init != "default":
             zoo.initialise(module, self.config.init, self.seed)
         path = self.pretrained_file
@@ -108,7 +109,7 @@ class Job:
                     "not the weights that were fetched; run `dvc repro -f fetch`"
                 )
             zoo.load_pretrained(module, path)
-        zoo.flops(module, self.train.preprocessing.image_size)  # refuses a size the network cannot take
+        zoo.flops(module, side)  # refuses a size the network cannot take
         return module
 
     def identity(self, layout: Layout, stage: str) -> dict[str, object]:

@@ -7,6 +7,7 @@ from podium.config.network import Head, Network
 from podium.core.errors import ModelError
 from podium.data.tensors import save_weights
 from podium.models import zoo
+from podium.models.blocks import find_blocks
 from podium.models.zoo import families
 
 
@@ -163,10 +164,10 @@ class Own(families.Family):
     def names(self):
         return ("line",)
 
-    def whole(self, name, classes, dropout):
+    def whole(self, name, classes, dropout, side):
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, classes))
 
-    def features(self, name):
+    def features(self, name, side):
         raise NotImplementedError
 
     def image_size(self, name):
@@ -213,3 +214,20 @@ def test_weights_drawn_by_a_rule_are_a_function_of_the_seed():
         zoo.initialise(module, "kaiming", seed)
     first, again, other = (module.get_parameter("fc.weight") for module in made)
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_network_built_for_one_size_takes_another_and_its_weights_with_it(tmp_path, architecture):
+    """timm's own network of the published size, interpolated by timm's own rule, gives the same first weights."""
+    published = zoo.create(Network(architecture=architecture), 3, 1)
+    save_weights(tmp_path / "w.safetensors", published.state_dict(), {})
+    module = zoo.create(Network(architecture=architecture), 3, 2, side=64)
+    zoo.load_pretrained(module, tmp_path / "w.safetensors")
+    assert module.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+    deepest = "blocks.1.mlp.fc1.weight" if architecture.startswith("vit") else "layers.3.blocks.1.mlp.fc1.weight"
+    assert torch.equal(module.state_dict()[deepest], published.state_dict()[deepest])
+    if architecture.startswith("vit"):
+        positions = timm.layers.resample_abs_pos_embed(published.pos_embed, (4, 4))
+        assert torch.allclose(module.pos_embed, positions)
+    found = find_blocks(module, Network(architecture=architecture), 64).stages
+    assert len(found) == len(find_blocks(published, Network(architecture=architecture)).stages) > 3

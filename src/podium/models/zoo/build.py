@@ -6,6 +6,8 @@ even the largest takes a moment.
 """
 
 import math
+import sys
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +30,7 @@ from podium.data.randomness import number
 from podium.models.zoo.families import Family, classifiers, family, image_size
 
 
-def create(network: Network, classes: int, seed: int) -> nn.Module:
+def create(network: Network, classes: int, seed: int, side: int | None = None) -> nn.Module:
     """Builds a network with fresh weights.
 
     With no attention and the architecture's own pooling it is the architecture as its authors built it, with
@@ -38,6 +40,8 @@ def create(network: Network, classes: int, seed: int) -> nn.Module:
         network: architecture, attention and where it is, head.
         classes: outputs of the head.
         seed: of the experiment; decides the weights.
+        side: pixels a side of the images, for networks that are built for one size (ViT, Swin); None = the size that
+            the architecture is usually given.
 
     Returns:
         A float32 module on the default device (the CPU), in training mode. Images float32 (N, 3, H, W) give logits
@@ -48,17 +52,18 @@ def create(network: Network, classes: int, seed: int) -> nn.Module:
             attention or another head on.
     """
     builder, name = family(network.architecture)
+    side = builder.image_size(name) if side is None else side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number(seed, "weights", 0))
         if network.attention == "none" and network.head == Head(dropout=network.head.dropout):
-            return builder.whole(name, classes, network.head.dropout)
-        channels = _channels(builder, network.architecture, name)
+            return builder.whole(name, classes, network.head.dropout, side)
+        channels = _channels(builder, network.architecture, name, side)
         with torch.device("meta"):
-            complete = builder.whole(name, 1, 0.0).state_dict().keys()
+            complete = builder.whole(name, 1, 0.0, side).state_dict().keys()
         if network.attention_at == "blocks":
             backbone, attention = builder.blocks_with(name, partial(block, network.attention)), block("none", channels)
         else:
-            backbone, attention = builder.features(name), block(network.attention, channels)
+            backbone, attention = builder.features(name, side), block(network.attention, channels)
         head = _head(channels, network.head, classes)
         return Composed(backbone, attention, head, frozenset(complete - backbone.state_dict().keys()))
 
@@ -84,14 +89,13 @@ def initialise(module: nn.Module, scheme: Literal["xavier", "kaiming"], seed: in
                     nn.init.zeros_(layer.bias)
 
 
-def _channels(builder: Family, architecture: str, name: str) -> int:
+def _channels(builder: Family, architecture: str, name: str, side: int) -> int:
     """Channels of the feature map, found on the meta device, where shapes are computed and no numbers.
 
     A square image has a square map, so a map whose last two sides differ has its channels elsewhere.
     """
-    side = builder.image_size(name)
     with torch.device("meta"), torch.no_grad():
-        shape = tuple(builder.features(name).eval()(torch.empty(1, 3, side, side)).shape)
+        shape = tuple(builder.features(name, side).eval()(torch.empty(1, 3, side, side)).shape)
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ModelError(
             f"the features of {architecture} have the shape {shape} and are no map (N, C, H, W) to put attention or "
@@ -190,7 +194,7 @@ def load_pretrained(module: nn.Module, path: Path) -> None:
     body = module.get_submodule("backbone") if isinstance(module, Composed) else module
     fresh = module.replaced if isinstance(module, Composed) else classifier_names(module)
     own = {name: tensor for name, tensor in body.state_dict().items() if name not in fresh}
-    given = {name: tensor for name, tensor in given.items() if name not in fresh}
+    given = _fitted(body, {name: tensor for name, tensor in given.items() if name not in fresh})
     problems = _problems(own, given)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -199,6 +203,21 @@ def load_pretrained(module: nn.Module, path: Path) -> None:
             "check models.<name>.architecture and models.<name>.weights"
         )
     body.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in given.items()}, strict=False)
+
+
+def _fitted(body: nn.Module, given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of one image size for a network of another, where timm knows how: positions are interpolated."""
+    own = body.state_dict()
+    fit = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    if fit is None or all(given[name].shape == own[name].shape for name in own.keys() & given.keys()):
+        return given
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="timm")  # how timm interpolates
+            fitted: dict[str, torch.Tensor] = fit(given, body)
+    except (KeyError, RuntimeError, ValueError):  # these are no weights of this architecture: told tensor by tensor
+        return given
+    return {name: fitted[name] for name in fitted if name in given}
 
 
 def classifier_names(module: nn.Module) -> frozenset[str]:

@@ -48,11 +48,14 @@ class Family(ABC):
         """All its architectures."""
 
     @abstractmethod
-    def whole(self, name: str, classes: int, dropout: float) -> nn.Module:
-        """The network as its authors built it, with its own head; `classifiers` knows what of it is the classes'."""
+    def whole(self, name: str, classes: int, dropout: float, side: int) -> nn.Module:
+        """The network as its authors built it, with its own head; `classifiers` knows what of it is the classes'.
+
+        `side`, in pixels, is that of the images, for networks built for one size.
+        """
 
     @abstractmethod
-    def features(self, name: str) -> nn.Module:
+    def features(self, name: str, side: int) -> nn.Module:
         """The network up to its feature map: float32 (N, 3, H, W) to (N, C, h, w)."""
 
     def blocks_with(self, name: str, attention: Callable[[int], nn.Module]) -> nn.Module:
@@ -71,6 +74,10 @@ class Family(ABC):
         """Pixels a side that it is usually given."""
         return 224
 
+    def takes_one_size(self, name: str) -> bool:
+        """Whether it is built for images of one size, as networks with a place for each patch or window are."""
+        return False
+
     def normalisation(self, name: str) -> tuple[Triple, Triple]:
         """Mean and standard deviation per channel, of values in [0, 1]; ImageNet's unless the family says otherwise."""
         return _IMAGENET
@@ -85,15 +92,15 @@ class _Baseline(Family):
     def names(self) -> Sequence[str]:
         return ("cnn",)
 
-    def whole(self, name: str, classes: int, dropout: float) -> nn.Module:
-        parts = OrderedDict[str, nn.Module](self.features(name).named_children())
+    def whole(self, name: str, classes: int, dropout: float, side: int) -> nn.Module:
+        parts = OrderedDict[str, nn.Module](self.features(name, side).named_children())
         parts["pool"] = nn.AdaptiveAvgPool2d(1)
         parts["flatten"] = nn.Flatten()
         parts["drop"] = nn.Dropout(dropout)
         parts["fc"] = nn.Linear(_WIDTHS[-1], classes)
         return nn.Sequential(parts)
 
-    def features(self, name: str) -> nn.Module:
+    def features(self, name: str, side: int) -> nn.Module:
         return self._features(None)
 
     def blocks_with(self, name: str, attention: Callable[[int], nn.Module]) -> nn.Module:
@@ -132,7 +139,7 @@ class _Torchvision(Family):
         listed = models.list_models(models)
         return tuple(name for name in listed if models.get_model_builder(name).__module__.endswith(kept))
 
-    def whole(self, name: str, classes: int, dropout: float) -> nn.Module:
+    def whole(self, name: str, classes: int, dropout: float, side: int) -> nn.Module:
         own = {"init_weights": True, "aux_logits": True, "transform_input": False} if name == "googlenet" else {}
         module: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **own)
         if not isinstance(module, torchvision.models.ResNet):
@@ -143,9 +150,9 @@ class _Torchvision(Family):
             module.avgpool = nn.Sequential(module.avgpool, nn.Dropout(dropout))
         return module
 
-    def features(self, name: str) -> nn.Module:
+    def features(self, name: str, side: int) -> nn.Module:
         """Layers in a chain that keeps torchvision's names, without auxiliary classifiers."""
-        kept = OrderedDict(self.whole(name, 1, 0.0).named_children())
+        kept = OrderedDict(self.whole(name, 1, 0.0, side).named_children())
         for left_out in ("avgpool", "dropout", "fc", "classifier", "aux1", "aux2"):
             kept.pop(left_out, None)
         return nn.Sequential(kept)
@@ -176,13 +183,15 @@ class _Timm(Family):
             )
         return bool(timm.is_model(name))
 
-    def whole(self, name: str, classes: int, dropout: float) -> nn.Module:
-        module: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, drop_rate=dropout)
+    def whole(self, name: str, classes: int, dropout: float, side: int) -> nn.Module:
+        module: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=classes, drop_rate=dropout, **self._size(name, side)
+        )
         return module
 
-    def features(self, name: str) -> nn.Module:
+    def features(self, name: str, side: int) -> nn.Module:
         """By timm's own `reset_classifier`; of VGG the two large layers behind the feature map go as well."""
-        module = timm.create_model(name, pretrained=False)
+        module = timm.create_model(name, pretrained=False, **self._size(name, side))
         if isinstance(module, timm.models.vgg.VGG):
             module.pre_logits = nn.Identity()
         try:
@@ -194,6 +203,15 @@ class _Timm(Family):
             ) from error
         features: nn.Module = module
         return features
+
+    def takes_one_size(self, name: str) -> bool:
+        """As timm lists: ViT, Swin and the like, which it builds for any size."""
+        known = timm.get_pretrained_cfg(name)
+        return known is not None and bool(known.fixed_input_size)
+
+    def _size(self, name: str, side: int) -> dict[str, int]:
+        """What timm is told of those that take one size, where it is not the usual one."""
+        return {"img_size": side} if self.takes_one_size(name) and side != self.image_size(name) else {}
 
     def image_size(self, name: str) -> int:
         """Of timm's default weights, where it lists any."""
@@ -243,10 +261,15 @@ def matching(pattern: str) -> list[str]:
     return [name for name in names() if fnmatchcase(name, wanted)]
 
 
-def image_size(architecture: str) -> int:
-    """Pixels a side of the images an architecture is usually given; `family` says which error there may be."""
+def image_size(architecture: str, built_for: int | None = None) -> int:
+    """Pixels a side of the images an architecture is usually given; `family` says which error there may be.
+
+    Args:
+        architecture: as in `family`.
+        built_for: pixels; what a network that takes one size only was built for, if not for the usual one.
+    """
     builder, name = family(architecture)
-    return builder.image_size(name)
+    return built_for if built_for is not None and builder.takes_one_size(name) else builder.image_size(name)
 
 
 def normalisation(architecture: str) -> tuple[Triple, Triple]:
