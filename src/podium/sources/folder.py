@@ -13,7 +13,7 @@ from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.class_folders import arrange
-from podium.sources.locations import watched_path
+from podium.sources.locations import leads_out, watched_path
 from podium.sources.names import is_unicode, printable, readings, reason_to_skip
 from podium.sources.source import FileSource, Listing
 
@@ -51,8 +51,8 @@ def read_folder(
 ) -> FileSource:
     """Reads class folders.
 
-    Links to files of the same folder are followed. Links out of it and links to folders are left out with a reason: an
-    image behind the latter is found where it really lies, and no loop is possible.
+    Links to files of the same folder and into DVC's cache are followed. Others, and links to folders, are left out with
+    a reason: an image behind the latter is found where it really lies, and no loop is possible.
 
     Args:
         folder: absolute path; it may be a link.
@@ -105,11 +105,11 @@ def _look_into(folder: Path, root: Path, found: _Walk) -> list[Path]:
 
 
 def _link_refused(root: Path, link: Path) -> str:
-    """Why a symbolic link is not followed; empty for a link to a file inside `root`."""
+    """Why a symbolic link is not followed; empty for one to a file inside `root`, or in DVC's cache."""
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop, up to Python 3.12
         return "a link that leads nowhere"
-    if not target.is_relative_to(root):
+    if leads_out(root, target):
         return "a link that leaves the folder"
     return "a link to a folder is not followed" if target.is_dir() else ""

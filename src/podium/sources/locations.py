@@ -191,6 +191,17 @@ def record_location(layout: Layout, location: str) -> str:
     return path.relative_to(layout.root).as_posix() if path.is_relative_to(layout.root) else path.name
 
 
+def leads_out(root: Path, target: Path) -> bool:
+    """Whether a file lies neither below a folder nor in a cache of DVC, into which `cache.type symlink` links.
+
+    Args:
+        root: absolute, links resolved.
+        target: the same.
+    """
+    kept = re.fullmatch(r".*/files/md5/[0-9a-f]{2}/[0-9a-f]{30}", target.as_posix())
+    return not (kept or target.is_relative_to(root))
+
+
 def _is_watched(layout: Layout, path: Path) -> bool:
     """Whether DVC sees a change of it: DVC follows links to files, but not links to folders."""
     real = path.resolve() if path.is_dir() else path.parent.resolve() / path.name

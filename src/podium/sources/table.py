@@ -29,6 +29,7 @@ from podium.sources.locations import (
     downloads_folder,
     is_address,
     is_web,
+    leads_out,
     local_path,
     watched_path,
     without_secrets,
@@ -69,10 +70,8 @@ class TableSource(DownloadedSource):
         rows: list[RowImage] = []
         for row in (image for image in here if isinstance(image, RowImage)):  # all of `listing` are
             try:
-                box = row.box
-                if isinstance(box, PixelBox):
-                    box = check_box(box, *size_of(self.files[row.path]))
-                rows.append(replace(row, box=box))
+                pixels = isinstance(row.box, PixelBox)
+                rows.append(replace(row, box=check_box(row.box, *size_of(self.files[row.path]))) if pixels else row)
             except Unusable as reason:
                 skipped.append(SkippedFile(path=row.path, reason=str(reason), image=True))
         kept, left_out = _unique(rows)  # pixels may turn out to be the box another row has
@@ -131,7 +130,7 @@ def _on_disk(rows: Usable, written: Mapping[str, str], base: Path) -> tuple[Usab
         forms = dict.fromkeys((as_written, path, unicodedata.normalize("NFD", path)))
         # Path.is_file would raise for a name too long for this disk.
         file = next((base / form for form in forms if os.path.isfile(base / form)), None)  # noqa: PTH113
-        if file is not None and file.resolve().is_relative_to(root):
+        if file is not None and not leads_out(root, file.resolve()):
             files[path] = file
         else:
             reason = "there is no such file" if file is None else "a link that leaves the folder"

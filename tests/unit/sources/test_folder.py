@@ -80,6 +80,16 @@ def test_links_are_followed_inside_and_refused_outside(photos: Path, tmp_path: P
     assert source.read("배 🍐/inside.jpg") == b"apple/1.jpg"
 
 
+def test_links_into_the_cache_of_dvc_are_followed(photos: Path, tmp_path: Path) -> None:
+    before = listing(photos)
+    kept = tmp_path / "shared cache" / "files" / "md5" / "ab" / ("c" * 30)
+    kept.parent.mkdir(parents=True)
+    (photos / "apple" / "1.jpg").rename(kept)  # `dvc config cache.type symlink`
+    (photos / "apple" / "1.jpg").symlink_to(kept)
+    assert listing(photos) == before
+    assert read_folder(photos, photos.name, title="").read("apple/1.jpg") == b"apple/1.jpg"
+
+
 def test_a_location_that_is_a_link_itself_is_opened_under_its_own_name(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(photos)
     assert listing(tmp_path / "link") == replace(listing(photos), name="link")

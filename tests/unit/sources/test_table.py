@@ -146,6 +146,16 @@ def test_a_link_out_of_the_folder_is_left_out(layout: Layout) -> None:
     assert [(s.path, s.reason) for s in source.listing.skipped] == [("out.jpg", "a link that leaves the folder")]
 
 
+def test_a_link_into_the_cache_of_dvc_is_followed(layout: Layout) -> None:
+    lay(layout, "path,label\na.jpg,x\nkept.jpg,y\n", "a.jpg")
+    kept = layout.root / ".dvc/cache/files/md5/ab" / ("c" * 30)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    (layout.data / "kept.jpg").symlink_to(kept)
+    source = open_table(layout, section(), FETCH)
+    assert [image.path for image in source.listing.images] == ["a.jpg", "kept.jpg"] and not source.listing.skipped
+
+
 cells = st.one_of(
     st.sampled_from(["", "0", "0.5", "1", "-1", "nan", "1e400", "a.jpg", "../a", "x", "train", '"', "\0", "é"]),
     st.text(max_size=6),
