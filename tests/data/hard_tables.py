@@ -100,6 +100,59 @@ HARD_TABLES = [
     ),
     HardTable("an open quote", "swallows the rest of the table", b'path,label\n"a.jpg,x\n', "is not a CSV (line 2"),
     HardTable("an image", "the wrong file", jpeg(), "photos.csv"),
+    *(
+        HardTable(name, "another file under the name of a table", table, f"photos.csv is no CSV but {message}")
+        for name, table, message in (
+            ("Parquet", b"PAR1\x15\x04\x15" + bytes(40), "a Parquet file"),
+            (
+                "COCO",
+                b'{"info": {}, "images": [], "annotations": [{"category_id": 1}]}',
+                "annotations in the form of COCO",
+            ),
+            ("VOC", b"<annotation><folder>a</folder></annotation>", "annotations in the form of Pascal VOC"),
+            ("JSON lines", b'{"file": "a.jpg", "label": "x"}\n', "JSON: write a table as CSV"),
+            ("a log-in page", b"<!DOCTYPE html><html>", "a web page (HTML)"),
+            ("a Git-LFS pointer", b"version https://git-lfs.github.com/spec/v1\n", "a Git-LFS pointer"),
+            ("a spreadsheet", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "a spreadsheet or document"),
+            ("NumPy", b"\x93NUMPY\x01\0", "a NumPy array"),
+        )
+    ),
+    HardTable(
+        "one-hot without a column of labels",
+        "a column a class",
+        b"path,cat,dog\na.jpg,1,0\n",
+        "has it a column a class (one-hot)? write the name of the class in one column",
+    ),
+    HardTable(
+        "one-hot",
+        "its first column would become the classes 0 and 1",
+        b"path,cat,dog,bird\na.jpg,1,0,0\nb.jpg,0,1,0\nc.jpg,0,0,1\n",
+        "columns 'cat', 'dog', 'bird' hold nothing but 0 and 1, so it looks one-hot",
+        {"columns": {"label": "cat"}},
+    ),
+    HardTable(
+        "one-hot of floats",
+        "as DataFrames write it",
+        b"path,cat,dog\na.jpg,1.0,0.0\nb.jpg,0.0,1.0\n",
+        "looks one-hot",
+        {"columns": {"label": "dog"}},
+    ),
+    HardTable(
+        "several columns of 0 and 1",
+        "several classes an image",
+        b"path,cat,dog,bird\na.jpg,1,1,0\nb.jpg,0,0,0\n",
+        "looks multi-label",
+        {"columns": {"label": "cat"}},
+    ),
+    *(
+        HardTable(f"multi-label, {name}", "combined classes", table, f"label {label!r} looks like several classes")
+        for name, table, label in (
+            ("bars", b"path,label\na.jpg,cat|dog\nb.jpg,cat\n", "cat|dog"),
+            ("semicolons", b"path,label\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,dog\n", "cat;dog"),
+            ("commas", b'path,label\na.jpg,"cat, dog"\nb.jpg,cat\nc.jpg,dog\n', "cat, dog"),
+            ("lists", b"path,label\na.jpg,\"['cat', 'dog']\"\nb.jpg,['cat']\n", "['cat', 'dog']"),
+        )
+    ),
     HardTable(
         "no file that exists",
         "the images lie elsewhere",

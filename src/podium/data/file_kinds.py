@@ -77,6 +77,9 @@ _RULES: Final = (
     _Rule(b"AVI LIST", FileKind("a video (AVI)", "take the frames out as images"), at=8),
     _Rule(b"Rar!\x1a\x07", FileKind("a RAR archive", "pack it again as zip, tar or 7z")),
     _Rule(
+        b"[Content_Types].xml", FileKind("a spreadsheet or document (Office)", "save its table as CSV (UTF-8)"), at=30
+    ),
+    _Rule(
         b"PK\x03\x04",
         FileKind("a zip archive (or a document packed as one)", "unpack it, or read it by source `archive`"),
     ),

@@ -12,6 +12,7 @@ from podium.config.dataset import Fetch, FolderDataset, FolderLayout
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
+from podium.sources.annotations import TODO, annotations_in, refuse_misread
 from podium.sources.class_folders import arrange
 from podium.sources.locations import leads_out, watched_path
 from podium.sources.names import is_unicode, printable, readings, reason_to_skip
@@ -76,7 +77,13 @@ def read_folder(
     waiting = [root]
     while waiting:
         waiting.extend(reversed(_look_into(waiting.pop(), root, found)))
-    arranged = arrange(title, found.files, found.folders, found.skipped, layout)
+    try:
+        arranged = arrange(title, found.files, found.folders, found.skipped, layout)
+    except DataError as error:
+        if not (form := annotations_in(found.files)):
+            raise
+        raise DataError(f"{error}; {title} {form}: {TODO}") from error
+    refuse_misread(title, found.files, arranged.images, folders_are_clear=layout != "auto")
     return FileSource(Listing(name, sha256, arranged.images, arranged.skipped, arranged.notes), found.files)
 
 

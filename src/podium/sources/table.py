@@ -18,7 +18,6 @@ from typing import IO, Final
 from urllib.parse import quote
 
 from podium.config.dataset import CsvDataset, Fetch
-from podium.config.problems import nearest
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
@@ -47,6 +46,7 @@ from podium.sources.source import (
     check_box,
     in_order,
 )
+from podium.sources.table_form import TableForm, check_header, require_text
 
 _MARK: Final = re.compile(r"[?#]")
 _INT: Final = re.compile(r"[+-]?[0-9]+")
@@ -91,6 +91,7 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
         codec = codecs.lookup(dataset.encoding).name
     except LookupError as error:
         raise ParamsError(f"dataset.encoding {dataset.encoding!r} is not known: try utf-8, cp1252 or utf-16") from error
+    require_text(table)
     # Spreadsheets put a byte order mark before UTF-8; it is no part of the first column's name.
     with table.open(encoding="utf-8-sig" if codec == "utf-8" else codec, newline="") as stream:
         rows, written = read_rows(table.name, stream, dataset, base if is_address(base) else "")
@@ -170,15 +171,17 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> tup
         address ends before `?` and `#`, where secrets may stand.
 
     Raises:
-        DataError: it is empty, is no CSV, has another encoding, lacks a column, or no row can be used.
+        DataError: it is empty, is no CSV, has another encoding, lacks a column, has several classes a row, or no row
+            can be used.
     """
     found: list[RowImage] = []
     skipped: list[SkippedFile] = []
     written: dict[str, str] = {}
     labels: dict[tuple[str, str], str] = {}
     reader = csv.reader(stream, delimiter=dataset.delimiter, strict=True)
+    form = TableForm(name, dataset)
     try:
-        for row, misfit in _rows(name, reader, dataset):
+        for row, misfit in form.watch(_rows(name, reader, dataset)):
             line, path = reader.line_num, row.get(dataset.columns.path, "")
             try:
                 if misfit:
@@ -202,6 +205,7 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> tup
             f"{name} is not {dataset.encoding} ({error}): set dataset.encoding (cp1252, utf-16, ...), or save the "
             "table as UTF-8"
         ) from error
+    form.require_one_class(image.label for image in found)
     kept, left_out = _unique(found)
     skipped += left_out
     if not kept:
@@ -219,33 +223,10 @@ def _rows(name: str, reader: Iterator[list[str]], dataset: CsvDataset) -> Iterat
     header = [column.strip() for column in next(reader, [])]
     if not any(header):
         raise DataError(f"{name} is empty: it needs a line of column names and a row an image")
-    _check_header(name, header, dataset)
+    check_header(name, header, dataset)
     for fields in filter(None, reader):
         misfit = f"{len(fields)} fields where the header has {len(header)}; are quotes missing?"
         yield dict(zip(header, fields, strict=False)), misfit if len(fields) != len(header) else ""
-
-
-def _check_header(name: str, header: list[str], dataset: CsvDataset) -> None:
-    """Refuses a table that lacks a column.
-
-    Raises:
-        DataError: it does, or has one twice; the nearest name or another delimiter is proposed.
-    """
-    twice = next((column for column in header if header.count(column) > 1), None)
-    if twice is not None:
-        raise DataError(f"{name} has two columns {twice!r}: rename one of them")
-    columns = dataset.columns.model_dump(exclude_none=True)
-    sides = columns.pop("box", {})
-    wanted = {f"columns.{key}": column for key, column in columns.items()}
-    wanted |= {f"columns.box.{side}": column for side, column in sides.items()}
-    for key, column in (wanted | {f"extras.{column}": column for column in dataset.extras}).items():
-        if column not in header:
-            other = next((d for d in ";\t|" if dataset.delimiter != d and len(header) == 1 and d in header[0]), None)
-            hint = f"; is {other!r} its delimiter? set dataset.delimiter" if other else nearest(column, header)
-            raise DataError(
-                f"{name} has no column {column!r} (dataset.{key}){hint} (its columns: {', '.join(map(repr, header))}): "
-                "correct the key or the table"
-            )
 
 
 def _inside(path: str, base: str) -> str:

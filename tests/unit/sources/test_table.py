@@ -118,6 +118,33 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(layout: Layout, case
     assert case.message in str(caught.value) and "\n" not in str(caught.value)
 
 
+FINE = {
+    "two classes called 0 and 1": ("path,label\na.jpg,0\nb.jpg,1\n", {}, {"0", "1"}),
+    "0 and 1 beside a flag": ("path,label,sex\na.jpg,0,1\nb.jpg,1,1\n", {}, {"0", "1"}),
+    "one-hot, but the classes behind 0 and 1 are named": (
+        "path,label,no\na.jpg,0,1\nb.jpg,1,0\n",
+        {"labels": {"smiling": ["1"], "neutral": ["0"]}},
+        {"0", "1"},
+    ),
+    "a further column of 0 and 1": (
+        "path,label,a,b\na.jpg,0,1,1\nb.jpg,1,0,1\n",
+        {"extras": {"a": "int", "b": "int"}},
+        {"0", "1"},
+    ),
+    "commas in names": ('path,label\na.jpg,"apple, red"\nb.jpg,"apple, green"\n', {}, {"apple, red", "apple, green"}),
+    "a bar in a name that is listed": ("path,label\na.jpg,a|b\nb.jpg,c\n", {"labels": {"ab": ["a|b"]}}, {"a|b", "c"}),
+}
+
+
+@pytest.mark.parametrize(("table", "keys", "labels"), FINE.values(), ids=FINE)
+def test_a_table_with_a_class_a_row_is_read_as_it_is(
+    layout: Layout, table: str, keys: dict[str, Any], labels: set[str]
+) -> None:
+    lay(layout, table, "a.jpg", "b.jpg")
+    source = open_table(layout, section(**keys), FETCH)
+    assert {image.label for image in source.listing.images} == labels
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_encodings_and_byte_order_marks_are_understood(layout: Layout, encoding: str) -> None:
     lay(layout, "path,label\r\nné.jpg,café\r\n".encode(encoding), "né.jpg")
