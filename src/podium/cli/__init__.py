@@ -1,24 +1,78 @@
-"""The `podium` command: what DVC and MLflow lack. Heavy imports stay inside the commands, so `--help` is quick.
+"""The `podium` command: what DVC and MLflow lack. A command is imported when it is called, so `--help` is quick.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. An error is one line on stderr.
 """
 
 import sys
+from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from podium import __version__
-from podium.cli import experiment, models, promotion
 from podium.console.logs import set_up_logging
 from podium.console.shell import operating_system_said, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 
+class _Command(NamedTuple):
+    """A command before it is imported: its module in this package, what it does in a few words, an example."""
+
+    module: str
+    summary: str
+    example: str
+
+
+COMMANDS = {
+    "status": _Command("promotion", "Where things stand, and what to do next.", "podium status --json"),
+    "use": _Command("experiment", "Put an experiment of experiments/ in force.", "podium use folder"),
+    "doctor": _Command("experiment", "Find damage that a kill left, and repair it.", "podium doctor --repair"),
+    "models": _Command(
+        "models", "Architectures, their cost and their weights.", "podium models --matched resnet50 convnext_tiny"
+    ),
+    "preview-augment": _Command(
+        "experiment", "A picture of what training does to images.", "podium preview-augment --images 8"
+    ),
+    "validate": _Command(
+        "experiment",
+        "Expectations on the data, and how they fared.",
+        "podium validate --explain duplicates_in_one_split",
+    ),
+    "snapshot": _Command(
+        "experiment", "Pack what was fetched into data/, for colleagues.", "podium snapshot produce-2026-11"
+    ),
+    "promote": _Command(
+        "promotion",
+        "Check a version against the gates, then move the alias.",
+        'podium promote candidate --to staging --reason "first model for the pilot"',
+    ),
+    "rollback": _Command(
+        "promotion", "Move an alias back.", 'podium rollback staging --reason "confuses lemons with oranges"'
+    ),
+    "history": _Command("promotion", "Who moved an alias, when and why.", "podium history --json"),
+}
+"""Every command in the order of the help. The function has the same name, `_` for `-`; its docstring is the help."""
+EXIT_CODES = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."
+
+
 class _Commands(TyperGroup):
-    """Turns every error a user can cause into one line and an exit code, for every command."""
+    """Imports a command when it is called, and turns every error a user can cause into one line and an exit code."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]
+        """What the list of commands shows of one; None where there is none of that name."""
+        known = COMMANDS.get(cmd_name)
+        return None if known is None else TyperCommand(cmd_name, help=known.summary)
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """The command that is called, imported now, with its name and the arguments left."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and _imported(str(name)), rest
 
     def main(self, *args: Any, **named: Any) -> NoReturn:
         """Runs the command line and exits."""
@@ -43,9 +97,11 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="Put experiments in force, see where things stand, promote a model and keep its papers in order.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: importing what draws frames takes longer than all else together
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -69,18 +125,13 @@ def _common(
     set_up_logging(verbose=verbose, quiet=quiet)
 
 
-app.command(epilog="Example: podium status --json")(promotion.status)
-app.command(epilog="Example: podium use folder")(experiment.use)
-app.command(epilog="Example: podium doctor --repair")(experiment.doctor)
-app.command(epilog="Example: podium models --matched resnet50 convnext_tiny")(models.models)
-app.command(epilog="Example: podium preview-augment --images 8")(experiment.preview_augment)
-app.command(epilog="Example: podium validate --explain duplicates_in_one_split")(experiment.validate)
-app.command(epilog="Example: podium snapshot produce-2026-11")(experiment.snapshot)
-app.command(epilog='Example: podium promote candidate --to staging --reason "first model for the pilot"')(
-    promotion.promote
-)
-app.command(epilog='Example: podium rollback staging --reason "confuses lemons with oranges"')(promotion.rollback)
-app.command(epilog="Example: podium history --json")(promotion.history)
+def _imported(name: str) -> Any:
+    """A command in full."""
+    known = COMMANDS[name]
+    function = getattr(import_module(f"podium.cli.{known.module}"), name.replace("-", "_"))
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name, epilog=f"Example: {known.example}\n\n{EXIT_CODES}")(function)
+    return typer.main.get_command(alone)
 
 
 def main() -> None:

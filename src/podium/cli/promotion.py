@@ -13,7 +13,7 @@ from podium.config.problems import nearest
 from podium.console.dvc_files import mend
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import PromotionRefused, TrackingError, UsageError
-from podium.core.layout import DECISION, LEADERBOARD, MLFLOW_DB, Layout
+from podium.core.layout import DECISION, LEADERBOARD, Layout
 from podium.records.evaluation import Decision, Leaderboard
 
 if TYPE_CHECKING:
@@ -93,22 +93,18 @@ def _versions(layout: Layout, params: Params) -> list[_Version]:
     Raises:
         TrackingError: the store does not answer.
     """
-    from podium.registry import store
-    from podium.registry.versions import open_registry
+    from podium.registry.read_only import find_registered
 
-    if store.is_local(store.tracking_uri(layout)) and not (layout.main_root / MLFLOW_DB).is_file():
+    found = find_registered(layout, params.publish.registered_model)
+    if found is None:
         return []
-    registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri):
-        found = registry.versions()
-        aliases = registry.aliases() if found else {}
     return [
         _Version(
-            version=str(version.version),
-            aliases=sorted(alias for alias, number in aliases.items() if number == str(version.version)),
+            version=version.version,
+            aliases=sorted(alias for alias, number in found.aliases.items() if number == version.version),
             **{name: version.tags.get(f"podium.{name}", "-") for name in _TAGS},
         )
-        for version in found
+        for version in found.versions
     ]
 
 
@@ -177,21 +173,22 @@ def rollback(
 
 def history(as_json: AsJson = False) -> None:
     """Show every promotion and rollback: who, when, why, from where to where; newest last."""
-    from podium.registry import store
-    from podium.registry.audit import read_audit
-    from podium.registry.promotion import STAGES
-    from podium.registry.versions import open_registry
+    from podium.registry.audit import STAGES, audit_of
+    from podium.registry.read_only import find_registered
 
     layout = project()
-    registry = open_registry(layout, load(layout.params))
-    with store.translate_errors(registry.uri):
-        aliases = registry.aliases()
-        entries = read_audit(registry.client, registry.name)
+    name = load(layout.params).publish.registered_model
+    registered = find_registered(layout, name)
+    if registered is None:
+        raise TrackingError(
+            f"no model is registered as {name!r}: run `dvc repro`, whose last stage registers the winner"
+        )
+    aliases, entries = registered.aliases, audit_of(name, registered.tags)
     if as_json:
         print_json([entry.model_dump(by_alias=True) for entry in entries])
         return
     if not entries:
-        print(f"{registry.name} was never promoted.")
+        print(f"{name} was never promoted.")
         print('Next: podium promote candidate --to staging --reason "..."')
         return
     shown = table(
@@ -281,7 +278,7 @@ def _alias(given: str) -> str:
     Raises:
         UsageError: nothing can be promoted to it; the nearest is named.
     """
-    from podium.registry.promotion import STAGES
+    from podium.registry.audit import STAGES
 
     if given not in STAGES:
         known = ", ".join(f"`{name}`" for name in STAGES)

@@ -7,14 +7,19 @@ libraries that compute its numbers: so an edit reruns what it can change, and a 
 
 import ast
 import hashlib
+import json
+import platform
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
+from typing import Any, Self
 
 from podium.core.errors import DataError
-from podium.core.files import canonical_json, sha256_text
+from podium.core.files import canonical_json, sha256_file, sha256_text, write_json
+from podium.core.layout import Layout
 
 CHANGES_NO_RESULT = (
     "podium.console",  # what people see while a stage runs
@@ -48,6 +53,10 @@ LIBRARIES = {
 
 _PACKAGE = Path(__file__).parents[1]
 _RECORDED = ("numpy", "timm", "torch", "torchvision")
+_KEPT = 1000  # modules whose reading is kept between processes, the newest
+_FOLDER_NAME = re.compile(r"[\w\-]{1,64}")
+
+version = cache(metadata.version)
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,36 @@ def _modules(root: Path, stage: str) -> dict[str, "_Module"]:
     while pending:
         name, file = pending.pop()
         if name not in found:
-            found[name] = _module(file, file.stat().st_mtime_ns)
+            found[name] = _module(root, file)
             pending.extend(_own_modules(found[name].imports))
     return found
+
+
+def keep_readings(root: Path) -> None:
+    """Keeps what was read of modules for the next process, by the digest of their bytes: parsing all takes a second."""
+    readings = {key: module.json() for key, module in list(_readings(root).items())[-_KEPT:]}
+    write_json(Layout(root).readings, {"reader": _reader(), "modules": readings})
+
+
+@cache
+def _readings(root: Path) -> dict[str, "_Module"]:
+    """What is known of modules by the sha256 of their bytes, and is added to; empty where another reader kept it."""
+    file = Layout(root).readings
+    if not file.is_file():
+        return {}
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["reader"] != _reader():
+            return {}
+        return {key: _Module.of(value) for key, value in kept["modules"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: everything is read again
+        return {}
+
+
+@cache
+def _reader() -> str:
+    """What a reading depends on beside the bytes: this module, and the syntax that this Python knows."""
+    return f"{sha256_file(Path(__file__))} {platform.python_version()}"
 
 
 def _own_modules(imports: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
@@ -126,18 +162,42 @@ class _Module:
 
     imports: tuple[str, ...]
     syntax: str
-    templates: tuple[Path, ...]
+    names: tuple[str, ...]
     empty: bool
+    folder: Path = Path()
 
     @property
     def digest(self) -> str:
         """16 hex digits over the syntax and the templates."""
-        return sha256_text(self.syntax + "".join(file.read_text(encoding="utf-8") for file in self.templates))[:16]
+        texts = [file.read_text(encoding="utf-8") for file in _templates(self.names, self.folder)]
+        return sha256_text(self.syntax + "".join(texts))[:16]
+
+    def json(self) -> list[object]:
+        """What does not depend on where the file lies."""
+        return [self.imports, self.syntax, self.names, self.empty]
+
+    @classmethod
+    def of(cls, kept: list[Any]) -> Self:
+        """What `json` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        imports, syntax, names, empty = kept
+        return cls(tuple(map(str, imports)), str(syntax), tuple(map(str, names)), bool(empty))
 
 
-@cache
-def _module(file: Path, changed: int) -> _Module:
-    tree = ast.parse(file.read_bytes(), filename=str(file))
+def _module(root: Path, file: Path) -> _Module:
+    """What a file imports and does: as it was read before, if its bytes are the same."""
+    source = file.read_bytes()
+    readings, key = _readings(root), hashlib.sha256(source).hexdigest()
+    if key not in readings:
+        readings[key] = _read(source, file)
+    return replace(readings[key], folder=file.parent)
+
+
+def _read(source: bytes, file: Path) -> _Module:
+    tree = ast.parse(source, filename=str(file))
     digest = hashlib.sha256()
     for part in _syntax(tree):
         digest.update(part.encode())
@@ -145,7 +205,7 @@ def _module(file: Path, changed: int) -> _Module:
     return _Module(
         imports=tuple(_imports(tree)),
         syntax=digest.hexdigest(),
-        templates=tuple(_templates(tree, file.parent)),
+        names=tuple(sorted(_names(tree))),
         empty=not _statements(tree),
     )
 
@@ -164,10 +224,15 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from _imports(node)
 
 
-def _templates(tree: ast.AST, folder: Path) -> Iterator[Path]:
+def _names(tree: ast.AST) -> set[str]:
+    """Every string in a module that could be the name of a folder."""
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return {text for text in strings if _FOLDER_NAME.fullmatch(text)}
+
+
+def _templates(names: tuple[str, ...], folder: Path) -> Iterator[Path]:
     """The templates a module renders: files, no modules, in folders beside it that it names in a string."""
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in named):
+    for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in names):
         yield from sorted(path for path in place.rglob("*.j2") if path.is_file())
 
 

@@ -93,6 +93,11 @@ class Layout:
         # Great Expectations' own pages of the dataset.
         self.data_docs = self.work / "data-docs"
 
+    @property
+    def readings(self) -> Path:
+        """What was read of the project's own modules, by the digest of their bytes; only `code` writes it."""
+        return self.work / "modules.json"
+
     def code(self, stage: str) -> Path:
         """What computes a stage's results: modules with digests, libraries with versions; written by code."""
         return self.root / "artifacts" / "code" / f"{stage}.json"

@@ -6,7 +6,7 @@ that use it, and DVC sees that as a changed dependency.
 """
 
 from podium.core.files import write_json
-from podium.core.identity import stage_code
+from podium.core.identity import keep_readings, stage_code
 from podium.core.layout import Layout
 
 STAGES = ("fetch", "preprocess", "validate", "tune", "train", "evaluate", "compare")
@@ -21,3 +21,4 @@ def write_code(layout: Layout) -> None:
     """
     for stage in STAGES:
         write_json(layout.code(stage), stage_code(layout.root, stage).json())
+    keep_readings(layout.root)

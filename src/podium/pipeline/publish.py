@@ -1,15 +1,15 @@
 """Stage publish: render the report, bring MLflow in line with the files, register the winner once.
 
-The files are the truth. Whatever MLflow lacks is rebuilt from them without training; what it holds is left alone, and
-asking costs three requests.
+The files are the truth. Whatever MLflow lacks is rebuilt from them without training; what it holds is left alone. A
+local store is asked with SQL, a server with three requests.
 """
 
 from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import package, runs, store, versions
+from podium.registry import package, read_only, runs, store, versions
 from podium.registry.run_writer import RunWriter
 from podium.report import html
-from podium.report.results import read_results
+from podium.report.results import Results, read_results
 
 
 def publish_experiment(layout: Layout, params: Params) -> None:
@@ -24,12 +24,15 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     if not html.is_current(layout.report, results.files):
         html.write_report(results)
     uri = store.tracking_uri(layout)
+    if read_only.is_published(layout, results):
+        _say_nothing_to_do(uri, results)
+        return
     client = store.open_client(layout, store.PAUSES)
     with store.translate_errors(uri):
         writer = RunWriter(client, layout, params.experiment)
         parent = runs.find_experiment_run(writer, results)
         if parent is not None and runs.is_complete(parent, results) and versions.is_registered(client, results):
-            print(f"MLflow at {store.public_uri(uri)} holds {params.experiment} {results.state[:8]}: nothing to do")
+            _say_nothing_to_do(uri, results)
             return
         parent_id = runs.write_experiment_run(writer, results, parent)
         logged = {}
@@ -42,3 +45,9 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     print(f"report: {layout.report}")
+
+
+def _say_nothing_to_do(uri: str, results: Results) -> None:
+    """What is said where MLflow holds everything."""
+    held = f"{results.params.experiment} {results.state[:8]}"
+    print(f"MLflow at {store.public_uri(uri)} holds {held}: nothing to do")

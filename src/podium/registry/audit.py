@@ -8,7 +8,7 @@ alias moves without one; what follows from the entries (the holders so far) is c
 import getpass
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ from podium.registry.gates import GateResult
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+STAGES = {"staging": "Staging"}  # alias that a promotion moves -> the deprecated stage that mirrors it
 TAG = "podium.audit."
 TAG_LIMIT = 5000  # characters of a registered model's tag in MLflow's tables (String(5000)); SQLite would not complain
 REASON_LIMIT = 500
@@ -58,8 +59,17 @@ def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
     Raises:
         TrackingError: an entry is not what `append_entry` wrote.
     """
+    return audit_of(name, client.get_registered_model(name).tags)
+
+
+def audit_of(name: str, tags: Mapping[str, str]) -> list[AuditEntry]:
+    """The record in the tags of a registered model, oldest first.
+
+    Raises:
+        TrackingError: an entry is not what `append_entry` wrote.
+    """
     found = []
-    for key, value in client.get_registered_model(name).tags.items():
+    for key, value in tags.items():
         match = _KEY.fullmatch(key)
         if match is None:
             continue

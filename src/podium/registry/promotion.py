@@ -19,12 +19,10 @@ from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.files import sha256_text
 from podium.core.layout import WORK, Layout
 from podium.registry import audit, store
-from podium.registry.audit import AuditEntry
+from podium.registry.audit import STAGES, AuditEntry
 from podium.registry.evidence import Evidence, open_package, read_evidence
 from podium.registry.gates import Case, GateResult, run_gate, run_gates
 from podium.registry.versions import Registry, open_registry
-
-STAGES = {"staging": "Staging"}  # alias -> the deprecated stage that mirrors it
 
 ShowGates = Callable[[Sequence[GateResult]], None]
 

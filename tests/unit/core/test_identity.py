@@ -1,5 +1,6 @@
 """A fingerprint changes with what can change a result, and with nothing else."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,36 @@ def edit(project: Path, file: str, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_readings_are_kept_and_give_the_same_code(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = stage_code(project, "train")
+    identity.keep_readings(project)
+    identity._readings.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "_read", None)  # nothing is parsed again
+        assert stage_code(project, "train") == code
+        (project / "src/podium/data/pages/page.html.j2").write_text("<b>")
+        assert stage_code(project, "train") != code
+    (project / "src/podium/models/losses.py").write_text("FOCAL = 3\n")
+    identity._readings.cache_clear()
+    assert stage_code(project, "train").modules["podium.models.engine"] == code.modules["podium.models.engine"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"reader": "me", "modules": {}}'])
+def test_damaged_readings_are_read_anew(project: Path, text: str) -> None:
+    code = stage_code(project, "train")
+    identity.keep_readings(project)
+    (project / ".podium" / "modules.json").write_text(text)
+    identity._readings.cache_clear()
+    assert stage_code(project, "train") == code
+
+
+def test_readings_of_another_shape_are_read_anew(project: Path) -> None:
+    code = stage_code(project, "train")
+    identity.keep_readings(project)
+    file = project / ".podium" / "modules.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "modules": {key: [1, 2] for key in kept["modules"]}}))
+    identity._readings.cache_clear()
+    assert stage_code(project, "train") == code

@@ -1,0 +1,191 @@
+"""What a local MLflow store holds, read with SQL: importing MLflow takes three seconds, and some ask each time.
+
+`podium status`, `podium history` and a `publish` with nothing to do read here. A server, and a file whose tables are
+not the ones this module knows, are asked through MLflow, which gives the same answers.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from podium.core.layout import Layout
+from podium.registry import store
+from podium.registry.evidence import CANDIDATE
+from podium.report.results import ModelResults, Results
+
+_BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
+_WORKSPACE = "default"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version as it was registered: its number, what it was made from (`models:/...` or a folder), its tags."""
+
+    version: str
+    source: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered model: its tags, the version by alias, all versions, oldest first."""
+
+    name: str
+    tags: Mapping[str, str]
+    aliases: Mapping[str, str]
+    versions: tuple[Version, ...]
+
+
+def find_registered(layout: Layout, name: str) -> RegisteredModel | None:
+    """The registered model of a name; None where nothing is registered under it, or no store was made yet.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    uri = store.tracking_uri(layout)
+    if store.is_local(uri):
+        path = _file_of(uri)
+        if not path.is_file():
+            return None
+        try:
+            with _reading(path) as database:
+                return _registered(database, name)
+        except sqlite3.Error:
+            pass  # other tables than these, or no database: MLflow knows, or says what is wrong
+    return _ask_mlflow(layout, uri, name)
+
+
+def is_published(layout: Layout, results: Results) -> bool:
+    """Whether a local store holds all that `publish` would write, to the last trial; False where that is not known."""
+    uri = store.tracking_uri(layout)
+    path = _file_of(uri)
+    if not store.is_local(uri) or not path.is_file():
+        return False
+    try:
+        with _reading(path) as database:
+            return _holds_runs(database, results) and _holds_version(database, results)
+    except sqlite3.Error:
+        return False
+
+
+def _file_of(uri: str) -> Path:
+    """The file of an `sqlite:///` URI."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A store that nothing can be written to through this connection."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as database:
+        yield database
+
+
+def _registered(database: sqlite3.Connection, name: str) -> RegisteredModel | None:
+    """The registered model as its five tables tell."""
+    one = (_WORKSPACE, name)
+    if not database.execute("SELECT 1 FROM registered_models WHERE workspace = ? AND name = ?", one).fetchone():
+        return None
+    tags = database.execute("SELECT key, value FROM registered_model_tags WHERE workspace = ? AND name = ?", one)
+    aliases = database.execute(
+        "SELECT alias, version FROM registered_model_aliases WHERE workspace = ? AND name = ?", one
+    )
+    found = database.execute(
+        "SELECT version, source FROM model_versions WHERE workspace = ? AND name = ? "
+        "AND current_stage != 'Deleted_Internal' ORDER BY version",
+        one,
+    ).fetchall()
+    told: dict[int, dict[str, str]] = {}
+    for version, key, value in database.execute(
+        "SELECT version, key, value FROM model_version_tags WHERE workspace = ? AND name = ?", one
+    ):
+        told.setdefault(version, {})[key] = value
+    return RegisteredModel(
+        name=name,
+        tags=dict(tags.fetchall()),
+        aliases={alias: str(version) for alias, version in aliases},
+        versions=tuple(Version(str(version), str(source), told.get(version, {})) for version, source in found),
+    )
+
+
+def _ask_mlflow(layout: Layout, uri: str, name: str) -> RegisteredModel | None:
+    """The same from a server."""
+    from mlflow.exceptions import MlflowException
+
+    from podium.registry.versions import Registry
+
+    registry = Registry(store.open_client(layout), uri, name)
+    with store.translate_errors(uri):
+        try:
+            model = registry.client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return RegisteredModel(
+            name=name,
+            tags=dict(model.tags),
+            aliases={alias: str(version) for alias, version in model.aliases.items()},
+            versions=tuple(Version(str(v.version), str(v.source), dict(v.tags)) for v in registry.versions()),
+        )
+
+
+def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:
+    """Whether the experiment's run is complete, and below it no run of a model, a study or a trial is missing."""
+    runs = _tags_of_runs(database, results.params.experiment)
+    parent = {"kind": "experiment", "state": results.state, "complete": results.files}
+    return _count(runs, parent) > 0 and all(
+        _count(runs, {"kind": "train", "fingerprint": model.card.fingerprint, "state": results.state})
+        and _count(
+            runs, {"kind": "tune", "fingerprint": model.tuning.fingerprint, "complete": model.tuning.fingerprint}
+        )
+        and _count(runs, {"kind": "trial", "fingerprint": model.tuning.fingerprint}) >= model.tuning.trials
+        for model in results.models
+    )
+
+
+def _tags_of_runs(database: sqlite3.Connection, experiment: str) -> list[dict[str, str]]:
+    """Podium's tags of every run of an experiment that nobody deleted, without their prefix."""
+    rows = database.execute(
+        "SELECT runs.run_uuid, tags.key, tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+        "JOIN experiments ON experiments.experiment_id = runs.experiment_id "
+        "WHERE experiments.workspace = ? AND experiments.name = ? AND experiments.lifecycle_stage = 'active' "
+        "AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'podium.%'",
+        (_WORKSPACE, experiment),
+    )
+    runs: dict[str, dict[str, str]] = {}
+    for run, key, value in rows:
+        runs.setdefault(run, {})[key.removeprefix("podium.")] = value
+    return list(runs.values())
+
+
+def _count(runs: list[dict[str, str]], wanted: Mapping[str, str]) -> int:
+    """How many runs carry all of some tags."""
+    return sum(wanted.items() <= tags.items() for tags in runs)
+
+
+def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
+    """Whether the winner is the version at `candidate`, says how it won, and its package lies whole."""
+    from podium.registry.package import identity_tags, is_there
+
+    winner = results.winner
+    registered = _registered(database, results.params.publish.registered_model)
+    if registered is None:
+        return False
+    wanted = {**identity_tags(winner), **results.comparison_tags}
+    same = [version for version in registered.versions if _same(version, winner)]
+    if not same or registered.aliases.get(CANDIDATE) != same[-1].version or not wanted.items() <= same[-1].tags.items():
+        return False
+    found = database.execute(
+        "SELECT artifact_location FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'",
+        (same[-1].source.removeprefix("models:/"),),
+    ).fetchone()
+    return found is not None and is_there(SimpleNamespace(artifact_location=found[0]), winner)
+
+
+def _same(version: Version, winner: ModelResults) -> bool:
+    """Whether a version is of the winner's weights, judged by the same evidence."""
+    wanted = {"podium.fingerprint": winner.card.fingerprint, "podium.evidence": winner.evidence}
+    return wanted.items() <= version.tags.items()
