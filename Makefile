@@ -31,6 +31,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 repro: install  ## fetch the sample, rebuild the whole experiment, print the leaderboard
+	@git rev-parse --git-dir > /dev/null 2>&1 || { echo "error: $(CURDIR) is in no git repository, which DVC needs:" \
+	  "clone it with git, or run: git init && git add -A && git commit -m start" >&2; exit 1; }
 	@$(RUN) podium doctor --repair
 	$(RUN) dvc pull --quiet data.dvc
 	$(RUN) dvc repro
@@ -48,8 +50,14 @@ test: lint  ## lint, then the whole test suite
 coverage: $(VENV)/.installed-dev  ## the tests once more, counting the lines they reach; a report, no gate
 	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
-ui: install  ## the MLflow UI on http://127.0.0.1:5000 (PORT=... for another port)
-	$(RUN) mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $(PORT)
+# The first port from $(PORT) on that nobody listens at; one worker, and none of the services for jobs of language models
+FREE_PORT := import socket, sys; \
+  print(next(p for p in range(int(sys.argv[1]), 65536) if socket.socket().connect_ex(("127.0.0.1", p))))
+ui: install  ## the MLflow UI on http://127.0.0.1:5000, or the next free port (PORT=... to begin elsewhere)
+	@port=$$($(BIN)/python -c '$(FREE_PORT)' $(PORT)); \
+	echo "MLflow: http://127.0.0.1:$$port  (ready in half a minute; Ctrl-C ends it)"; \
+	$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 \
+	  --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $$port
 
 clean:  ## remove what can be rebuilt: results, caches, work in progress; keeps .venv, data/ and MLflow's store
 	rm -rf artifacts .podium reports/report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -63,7 +63,7 @@ def warm(folder: Path) -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Imports what stages need; then, for ever, forks once a request and answers with the exit code."""
-    from podium.console.shell import silence_telemetry
+    from podium.console.process import silence_telemetry
 
     silence_telemetry()
     for module in IMPORTED:

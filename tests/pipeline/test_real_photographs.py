@@ -84,7 +84,7 @@ def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path, warm_p
     project.check("git", "init", "-q")
     project.check("dvc", "pull", "-q", "data.dvc")  # the embedded weights that this experiment starts from
     lay_out(project.root / "data" / "my photos")
-    project.check("podium", "use", "folder")
+    project.check("podium", "use", "folder", "--offline")
     params = project.root / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("data/photos", "data/my photos"), encoding="utf-8")
     commit(project)
@@ -93,6 +93,9 @@ def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path, warm_p
     kept = yaml.safe_load((project.root / "experiments" / "folder.yaml").read_text(encoding="utf-8"))
     in_force = yaml.safe_load(params.read_text(encoding="utf-8"))
     kept["dataset"]["location"] = "data/my photos"
+    kept["models"] = yaml.safe_load((project.root / "experiments" / "sample.yaml").read_text(encoding="utf-8"))[
+        "models"
+    ]
     assert in_force == kept
     profile = json.loads(project.read("artifacts/prepared/profile.json"))
     assert set(profile["classes"]) == set(CLASSES.values())

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from podium import __version__
 from podium.console.logs import set_up_logging
-from podium.console.shell import operating_system_said, silence_telemetry, use_utf8
+from podium.console.process import operating_system_said, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 
@@ -26,7 +26,8 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
-    "status": _Command("promotion", "Where things stand, and what to do next.", "podium status --json"),
+    "status": _Command("status", "Where things stand, and what to do next.", "podium status --json"),
+    "init": _Command("init", "Start an experiment on your own images.", "podium init ~/photos --licence CC-BY-4.0"),
     "use": _Command("experiment", "Put an experiment of experiments/ in force.", "podium use folder"),
     "doctor": _Command("experiment", "Find damage that a kill left, and repair it.", "podium doctor --repair"),
     "models": _Command(
@@ -60,14 +61,14 @@ EXIT_CODES = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interr
 class _Commands(TyperGroup):
     """Imports a command when it is called, and turns every error a user can cause into one line and an exit code."""
 
+    def __init__(self, **named: Any) -> None:
+        """Knows the commands from the start: the nearest one is suggested for a misspelt name."""
+        super().__init__(**named)
+        self.commands = {name: TyperCommand(name, help=known.summary) for name, known in COMMANDS.items()}
+
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Their names."""
         return list(COMMANDS)
-
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]
-        """What the list of commands shows of one; None where there is none of that name."""
-        known = COMMANDS.get(cmd_name)
-        return None if known is None else TyperCommand(cmd_name, help=known.summary)
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         """The command that is called, imported now, with its name and the arguments left."""

@@ -1,5 +1,6 @@
 """Which experiment is in force and what goes into it: `podium use`, `doctor`, `validate`, `snapshot`, ..."""
 
+import re
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +15,12 @@ from podium.config.validate import Validate
 from podium.console import dvc_files
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, ParamsError, UsageError
-from podium.core.files import replacing
+from podium.core.files import replacing, write_text
 from podium.core.layout import Layout
 from podium.records.validate import ValidationReport
 
+_MODELS = re.compile(r"^models:.*?\n(?=\S)", re.MULTILINE | re.DOTALL)  # the section with its comments
+_ARCHITECTURE = re.compile(r"^    architecture: (\S+)", re.MULTILINE)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -26,33 +29,83 @@ def use(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite edits of params.yaml that are kept nowhere.")
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Start from the small weights in data/ instead of published ones.")
+    ] = False,
 ) -> None:
     """Put an experiment in force: experiments/NAME.yaml becomes params.yaml."""
     layout = project()
-    folder = layout.root / "experiments"
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    present = layout.params.read_bytes()
     if name is None:
-        for known_name, path in known.items():
-            print(f"{known_name}{'  (in force)' if path.read_bytes() == present else ''}")
+        in_force = experiment_in_force(layout)
+        for known_name in experiments(layout):
+            print(f"{known_name}{'  (in force)' if known_name == in_force else ''}")
         return
+    known = experiments(layout)
     if name not in known:
         listed = ", ".join(known) or "none"
         raise ParamsError(f"experiment {name!r} is not in experiments/{nearest(name, known)} (experiments: {listed})")
     load(known[name])
-    wanted = known[name].read_bytes()
-    if wanted == present:
+    text = known[name].read_text(encoding="utf-8")
+    wanted = with_offline_weights(layout, text, name) if offline else text
+    if wanted == layout.params.read_text(encoding="utf-8"):
         print(f"{name} is in force already.")
         return
-    kept = any(path.read_bytes() == present for path in known.values()) or _committed(layout) == present
+    refuse_lost_edits(layout, force)
+    write_text(layout.params, wanted)
+    print(f"{name} is in force. Next: dvc repro")
+
+
+def experiments(layout: Layout) -> dict[str, Path]:
+    """The kept experiments by name."""
+    return {path.stem: path for path in sorted((layout.root / "experiments").glob("*.yaml"))}
+
+
+def experiment_in_force(layout: Layout) -> str | None:
+    """Which kept experiment `params.yaml` is, to the letter, with its own weights or the small ones; None for none."""
+    present = layout.params.read_text(encoding="utf-8")
+    for name, path in experiments(layout).items():
+        text = path.read_text(encoding="utf-8")
+        if present == text:
+            return name
+        try:
+            if present == with_offline_weights(layout, text, name):
+                return name
+        except ParamsError:  # of other architectures than those with small weights
+            continue
+    return None
+
+
+def refuse_lost_edits(layout: Layout, force: bool) -> None:
+    """Refuses to overwrite `params.yaml` where nothing else holds what it says.
+
+    Raises:
+        ParamsError: it has edits that would be lost, and `force` is not set.
+    """
+    kept = experiment_in_force(layout) is not None or _committed(layout) == layout.params.read_bytes()
     if not kept and not force:
         raise ParamsError(
             "params.yaml has edits that are neither in experiments/ nor committed: keep them with "
             "`cp params.yaml experiments/MINE.yaml`, or drop them with --force"
         )
-    with replacing(layout.params) as temporary:
-        temporary.write_bytes(wanted)
-    print(f"{name} is in force. Next: dvc repro")
+
+
+def with_offline_weights(layout: Layout, text: str, name: str) -> str:
+    """An experiment with the sample's models, which start from small weights that come with Podium.
+
+    Raises:
+        ParamsError: its architectures are others, or there is no experiment `sample`.
+    """
+    sample = layout.root / "experiments" / "sample.yaml"
+    if not sample.is_file():
+        raise ParamsError(f"{sample} does not exist: restore it with git checkout")
+    sections = [_MODELS.search(each) for each in (text, sample.read_text(encoding="utf-8"))]
+    named = [_ARCHITECTURE.findall(section[0]) if section else [] for section in sections]
+    if sections[0] is None or sections[1] is None or sorted(named[0]) != sorted(named[1]):
+        raise ParamsError(
+            f"experiment {name!r} compares {', '.join(named[0]) or 'nothing'}, but small weights come with Podium for "
+            f"{', '.join(named[1]) or 'nothing'} alone: leave --offline out, or set `weights: none` in params.yaml"
+        )
+    return text.replace(sections[0][0], sections[1][0])
 
 
 def doctor(

@@ -1,139 +1,23 @@
-"""Where models stand and how they move: `podium status`, `podium promote`, `podium rollback`, `podium history`."""
+"""How models move and who moved them: `podium promote`, `podium rollback`, `podium history`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.config.params import Params, load
+from podium.config.params import load
 from podium.config.problems import nearest
-from podium.console.dvc_files import mend
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import PromotionRefused, TrackingError, UsageError
-from podium.core.layout import DECISION, LEADERBOARD, Layout
-from podium.records.evaluation import Decision, Leaderboard
+from podium.core.layout import Layout
 
 if TYPE_CHECKING:
     from podium.registry.audit import AuditEntry
     from podium.registry.gates import GateResult
 
-NEXT = (
-    ("open MLflow", "make ui"),
-    ("read the report", Layout(Path()).report.as_posix()),
-    ("promote the winner", 'podium promote candidate --to staging --reason "..."'),
-)
 WHO = 6  # column of the history
-_TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-@dataclass(frozen=True)
-class _Version:
-    """A registered version in the words of `podium status`."""
-
-    version: str
-    model: str
-    accuracy: str
-    macro_f1: str
-    validation_passed: str
-    outcome: str
-    comparable: str
-    aliases: list[str]
-    fingerprint: str
-
-
-def status(as_json: AsJson = False) -> None:
-    """Show the leaderboard, the decision, the registered versions and what to do next."""
-    layout = project()
-    mend(layout)
-    params = load(layout.params)
-    leaderboard, verdict = layout.comparison / LEADERBOARD, layout.comparison / DECISION
-    board = Leaderboard.read(leaderboard) if leaderboard.is_file() else None
-    decision = Decision.read(verdict) if verdict.is_file() else None
-    try:
-        versions, problem = _versions(layout, params), None
-    except TrackingError as error:
-        versions, problem = [], str(error)
-    if as_json:
-        print_json(
-            {
-                "experiment": params.experiment,
-                "leaderboard": board.model_dump(mode="json") if board else None,
-                "decision": decision.model_dump(mode="json") if decision else None,
-                "registered_model": params.publish.registered_model,
-                "versions": [asdict(version) for version in versions],
-                "registry_problem": problem,
-                "next": [how for _, how in NEXT],
-            }
-        )
-        return
-    out = console()
-    if board is None:
-        print("No comparison yet: run `dvc repro`.")
-    else:
-        from podium.analysis.leaderboard import leaderboard_table
-
-        out.print(leaderboard_table(board, decision))
-    out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
-    if problem:
-        out.print(problem, markup=False)
-    else:
-        _print_versions(versions)
-    out.print("\n[bold]Next[/]")
-    for what, how in NEXT:
-        out.print(f"  {what:<20}{how}", markup=False)
-
-
-def _versions(layout: Layout, params: Params) -> list[_Version]:
-    """Registered versions, oldest first; none where nothing was ever published here.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
-    from podium.registry.read_only import find_registered
-
-    found = find_registered(layout, params.publish.registered_model)
-    if found is None:
-        return []
-    return [
-        _Version(
-            version=version.version,
-            aliases=sorted(alias for alias, number in found.aliases.items() if number == version.version),
-            **{name: version.tags.get(f"podium.{name}", "-") for name in _TAGS},
-        )
-        for version in found.versions
-    ]
-
-
-def _print_versions(versions: list[_Version]) -> None:
-    """The registered versions as a table, or what to run for one."""
-    if not versions:
-        print("No version yet: run `dvc repro`.")
-        return
-    numbers = ("version", "accuracy", "macro F1")
-    headings = ("version", "model", "accuracy", "macro F1", "data valid", "outcome", "comparable", "aliases")
-    shown = table(*headings, right=numbers, fold=("aliases",))
-    for v in versions:
-        rates = (_three(v.accuracy), _three(v.macro_f1))
-        judged = (_yes_or_no(v.validation_passed), v.outcome, _yes_or_no(v.comparable))
-        add_row(shown, v.version, v.model, *rates, *judged, ", ".join(v.aliases))
-    console().print(shown)
-
-
-def _yes_or_no(tag: str) -> str:
-    """A tag `true` or `false` as people read it; any other text as it is."""
-    return {"true": "yes", "false": "NO"}.get(tag, tag)
-
-
-def _three(rate: str) -> str:
-    """A rate with three decimals; a text that is no number (`-`) as it is."""
-    try:
-        return f"{float(rate):.3f}"
-    except ValueError:
-        return rate
 
 
 def promote(
@@ -141,18 +25,53 @@ def promote(
         str, typer.Argument(help="A version's number, or `candidate`: the newest registered winner.")
     ] = "candidate",
     *,
-    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Where to: staging.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="ALIAS", help="Where to: staging.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote past failed gates; recorded as forced.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Say what every gate would say, and move nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a version against the gates in params.yaml and, if all pass, move the alias to it."""
     from podium.registry import promotion
 
-    request = promotion.PromotionRequest(_version(version), _alias(to), _reason(reason), force)
+    if check and (force or reason is not None):
+        raise UsageError("--check moves nothing: leave --force and --reason out")
+    if not check and (to is None or reason is None):
+        raise UsageError(f"Missing option '{'--to' if to is None else '--reason'}': see `podium promote --help`")
+    wanted, alias = _version(version), _alias(to or "staging")
     layout = project()
-    with _telling("promote", request.alias, as_json) as show:
+    if check:
+        _print_check(layout, wanted, alias, as_json)
+        return
+    request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force)
+    with _telling("promote", alias, as_json) as show:
         _print_move(promotion.promote(layout, load(layout.params), request, show), as_json)
+
+
+def _print_check(layout: Layout, wanted: str, alias: str, as_json: bool) -> None:
+    """What every gate says of a version.
+
+    Raises:
+        PromotionRefused: one of them refuses it.
+    """
+    from podium.registry import promotion
+
+    number, results = promotion.check(layout, load(layout.params), wanted, alias)
+    refusal = promotion.describe_refusal(results)
+    if as_json:
+        gates = [gate.model_dump() for gate in results]
+        print_json(
+            {"version": number, "alias": alias, "passes": not refusal, "refused": refusal or None, "gates": gates}
+        )
+    else:
+        _print_gates(results)
+    if refusal:
+        raise PromotionRefused(f"version {number} would be refused: {refusal} (nothing was changed)")
+    if not as_json:
+        print(f"version {number} passes every gate; nothing was changed")
+        print(f'Next: podium promote {number} --to {alias} --reason "..."')
 
 
 def rollback(

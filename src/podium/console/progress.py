@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from podium.console.dag import describe_seconds
+
 Advance = Callable[[int], None]
 """Called with the number of units just done."""
 Unit = Literal["images", "steps", "bytes"]
 
-LINE_SECONDS = 10.0
-LINE_SHARE = 0.05  # of the time so far: an hour of work writes about 80 lines, a day 140
+LINE_SECONDS = 60.0
+LINE_SHARE = 0.05  # of the time so far: a day of work writes about 100 lines
 
 
 @contextmanager
@@ -52,6 +54,7 @@ class _Lines:
 
     def __init__(self, task: str, total: int | None, unit: Unit, done: int) -> None:
         self._task, self._total, self._unit, self._done = task, total, unit, done
+        self._before = done
         self._start = time.monotonic()
         self._next = self._start + LINE_SECONDS
 
@@ -65,7 +68,15 @@ class _Lines:
         share = "" if self._total is None else f" ({self._done / max(self._total, 1):.0%})"
         of = "" if self._total is None else f" of {self._text(self._total)}"
         unit = "" if self._unit == "bytes" else f" {self._unit}"
-        print(f"{self._task}: {self._text(self._done)}{of}{unit}{share}", flush=True)
+        print(f"{self._task}: {self._text(self._done)}{of}{unit}{share}{self._left(now)}", flush=True)
+
+    def _left(self, now: float) -> str:
+        """How long the rest will take at the speed so far; empty where that is not known."""
+        done = self._done - self._before
+        if self._total is None or done <= 0 or self._done >= self._total:
+            return ""
+        seconds = (now - self._start) / done * (self._total - self._done)
+        return f", {describe_seconds(seconds)} left"
 
     def _text(self, count: int) -> str:
         """A count for people: `12,345`, or `1.2 MB` where bytes are counted."""

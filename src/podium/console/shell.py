@@ -2,21 +2,33 @@
 
 import argparse
 import inspect
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 import podium
+from podium.config.params import load
+from podium.console.dag import (
+    changed_values,
+    describe_position,
+    keep_seconds,
+    leaves,
+    read_yaml,
+    stage_name,
+    value_at,
+)
 from podium.console.dvc_files import keep_lock
 from podium.console.logs import set_up_logging
+from podium.console.process import operating_system_said, silence_telemetry, use_utf8
 from podium.console.stopping import Terminated, no_more_signals, once, stoppable
 from podium.core.errors import DataError, PodiumError, told
-from podium.core.files import raise_if_full, sha256_file, write_json
+from podium.core.files import sha256_file, write_json
 from podium.core.identity import stage_code
 from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
 
@@ -25,30 +37,6 @@ _SHOWN = 4  # differences named; the rest is counted
 Inputs = dict[str, dict[str, str]]
 """What a stage read, by kind (libraries, modules, params, files) and name."""
 _INPUTS = TypeAdapter(Inputs)
-
-
-def silence_telemetry() -> None:
-    """Switches off what MLflow, DVC and Great Expectations would send, unless the user has set it."""
-    for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "DVC_NO_ANALYTICS": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
-def use_utf8() -> None:
-    """Makes names of files, files and output UTF-8 whatever the locale says, so that results do not depend on it.
-
-    Python takes the encoding of file names from the locale when it starts, so under another one it starts once more.
-    """
-    if sys.getfilesystemencoding() != "utf-8":
-        again = [sys.executable, *sys.orig_argv[1:]]
-        os.execve(sys.executable, again, {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606  # this very command
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None) -> int:
@@ -69,15 +57,14 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     given = vars(parser.parse_args(arguments))
     set_up_logging(verbose=given.pop("verbose"), quiet=given.pop("quiet"))
     layout = Layout(Path.cwd())
-    from podium.config.params import load
-
     try:
         _refuse_foreign_package(layout)
         params = load(layout.params)
         if per_model:
             params.model(given["model"])
-        stage = Path(inspect.getfile(main)).stem
-        with stoppable(), _first_process(layout, stage, given.get("model")), say_why(layout, stage, given.get("model")):
+        stage, model = Path(inspect.getfile(main)).stem, given.get("model")
+        first, where = _first_process(layout, stage, model), say_where(layout, stage, model)
+        with stoppable(), first, where, say_why(layout, stage, model):
             main(params, layout, **given)
     except PodiumError as error:
         print(f"error: {told(error)}", file=sys.stderr)
@@ -121,33 +108,16 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def operating_system_said(error: OSError) -> int:
-    """Full disks and missing rights are the user's to mend: one line on stderr, exit code 1.
-
-    Raises:
-        OSError: anything else is ours and keeps its traceback.
-    """
-    try:
-        raise_if_full(error, Path(error.filename or "the output"))
-    except DataError as full:
-        print(f"error: {told(full)}", file=sys.stderr)
-        return 1
-    if isinstance(error, PermissionError):
-        print(f"error: no permission for {error.filename}: change its rights and run the stage again", file=sys.stderr)
-        return 1
-    raise error
-
-
 def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
     """What a stage is about to read, as `dvc.yaml` and its imports say."""
     body = _body(layout, stage)
-    params = _yaml(layout.params)
+    params = read_yaml(layout.params)
     named = [str(key).replace("${key}", model or "") for key in body.get("params", [])]
     deps = [str(path).replace("${key}", model or "") for path in body.get("deps", [])]
     code = _inputs(layout.code(stage))  # what DVC compared; parsing every module again takes a third of a second
     return {
         **(code or stage_code(layout.root, stage).json()),
-        "params": {name: value for key in named for name, value in _leaves(key, _at(params, key))},
+        "params": {name: value for key in named for name, value in leaves(key, value_at(params, key))},
         "files": {path: _digest(layout, path) for path in deps if path != _code(stage)},
     }
 
@@ -157,15 +127,32 @@ def differences(now: Inputs, before: Inputs) -> list[str]:
     found = []
     for kind in ("libraries", "params", "modules", "files"):
         new, old = now.get(kind, {}), before.get(kind, {})
+        if kind in ("libraries", "params"):
+            found += changed_values(new, old)
+            continue
         for name in sorted({*new, *old}):
             if new.get(name) == old.get(name):
                 continue
-            if kind in ("libraries", "params"):
-                found.append(f"{name} {old.get(name, 'not there')} -> {new.get(name, 'not there')}")
-            else:
-                verb = "added" if name not in old else "removed" if name not in new else "edited"
-                found.append(f"{name} {verb if kind == 'modules' else 'changed'}")
+            verb = "added" if name not in old else "removed" if name not in new else "edited"
+            found.append(f"{name} {verb if kind == 'modules' else 'changed'}")
     return found
+
+
+@contextmanager
+def say_where(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
+    """Prints how far the experiment is and about how long it will take, and keeps how long the stage took.
+
+    Says nothing of `code`, which is done in no time. Of several processes the first one speaks.
+    """
+    if stage == "code" or not _is_first():
+        yield
+        return
+    name = stage_name(stage, model)
+    if position := describe_position(layout, name):
+        print(f"{name}: {position}", flush=True)
+    started = time.monotonic()
+    yield
+    keep_seconds(layout, name, time.monotonic() - started)
 
 
 @contextmanager
@@ -205,34 +192,8 @@ def _code(stage: str) -> str:
 
 def _body(layout: Layout, stage: str) -> dict[str, Any]:
     """What `dvc.yaml` says of a stage; nothing of one it does not have."""
-    body = _yaml(layout.root / DVC_YAML).get("stages", {}).get(stage, {})
+    body = read_yaml(layout.root / DVC_YAML).get("stages", {}).get(stage, {})
     return dict(body.get("do", body))
-
-
-def _yaml(path: Path) -> Any:
-    """A YAML file as plain values; an empty mapping where there is none."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
-    return yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506  # both are safe ones
-
-
-def _at(values: Any, key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    for step in key.split("."):
-        values = values.get(step) if isinstance(values, Mapping) else None
-    return values
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every single value below a key, as text."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _leaves(f"{key}.{name}", inner)
-    else:
-        yield key, json.dumps(value, ensure_ascii=False, default=str).strip('"')
 
 
 def _digest(layout: Layout, path: str) -> str:
@@ -243,6 +204,6 @@ def _digest(layout: Layout, path: str) -> str:
     pin = layout.root / f"{path}.dvc"
     if pin.is_file():
         return sha256_file(pin)
-    stages = _yaml(layout.root / DVC_LOCK).get("stages", {}).values()
+    stages = read_yaml(layout.root / DVC_LOCK).get("stages", {}).values()
     outs = [out for stage in stages for out in stage.get("outs", []) if f"{out['path']}/".startswith(f"{path}/")]
     return " ".join(sorted(str(out.get("md5")) for out in outs))

@@ -94,6 +94,11 @@ class Layout:
         self.data_docs = self.work / "data-docs"
 
     @property
+    def durations(self) -> Path:
+        """Seconds each stage took when it last ran to its end here (JSON): says how long is left, decides nothing."""
+        return self.work / "durations.json"
+
+    @property
     def readings(self) -> Path:
         """What was read of the project's own modules, by the digest of their bytes; only `code` writes it."""
         return self.work / "modules.json"

@@ -44,7 +44,16 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         runs.finish_experiment_run(writer, parent_id, results)
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
-    print(f"report: {layout.report}")
+    registered = read_only.find_registered(layout, params.publish.registered_model)
+    if registered and (fall := read_only.describe_fall(registered)):
+        print(f"warning: {fall}", flush=True)
+    print("Next:")
+    for what, how in (
+        ("read the report", layout.report.relative_to(layout.root).as_posix()),
+        ("browse every run", "make ui"),
+        ("what the gates say", "podium promote candidate --check"),
+    ):
+        print(f"  {what:<20}{how}")
 
 
 def _say_nothing_to_do(uri: str, results: Results) -> None:

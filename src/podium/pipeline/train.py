@@ -66,11 +66,11 @@ class _PrintEpochs(Callback):
     epochs: int
 
     def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
-        """Loss / accuracy on train and val."""
+        """Loss and accuracy on train and val."""
         print(
-            f"{self.label}: epoch {row.epoch}/{self.epochs}  lr {row.learning_rate:.1e}  "
-            f"train {row.train_loss:.3f} / {row.train_accuracy:.3f}  "
-            f"val {row.val_loss:.3f} / {row.val_accuracy:.3f}  {seconds:.1f} s",
+            f"{self.label}: epoch {row.epoch} of {self.epochs}, learning rate {row.learning_rate:.1e}, "
+            f"train loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
+            f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)",
             flush=True,
         )
 

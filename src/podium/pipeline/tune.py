@@ -109,12 +109,12 @@ class _PrintTrials(Callback):
     epochs: int
 
     def on_trial_end(self, result: TrialResult) -> None:
-        """Values, how it ended, and loss / accuracy of its best epoch."""
-        values = "  ".join(f"{key} {_format(value)}" for key, value in result.parameters.items())
+        """Values, how it ended, and loss and accuracy of its best epoch."""
+        values = ", ".join(f"{key} {_format(value)}" for key, value in result.parameters.items())
         best = result.best
-        reached = f"  val {best.val_loss:.3f} / {best.val_accuracy:.3f}" if best else ""
+        reached = f": val loss {best.val_loss:.3f}, accuracy {best.val_accuracy:.3f}" if best else ""
         print(
-            f"tune {self.model}: trial {result.number}  {values}  {result.state} "
+            f"tune {self.model}: trial {result.number}, {values}, {result.state} "
             f"after {len(result.epochs)} of {self.epochs} epochs{reached}",
             flush=True,
         )

@@ -84,7 +84,8 @@ def _print_results(report: ValidationReport) -> None:
             how = "only warns" if result.severity == "warning" else "has a looser threshold"
             print(f"validate: relaxed: {result.id} {how}, because {result.because}")
         if not result.success and result.severity == "warning":
-            print(f"validate: warning: {_sentence(result)}")
+            todo = f": {EXPECTATIONS[result.id].remedy}" if result.checked else ""
+            print(f"validate: warning: {_sentence(result)}{todo}")
     leak = report.naive_split
     if leak is not None and leak.groups:
         print(

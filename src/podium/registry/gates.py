@@ -5,9 +5,10 @@ returns a verdict with the reason, so that all gates are seen at once and a forc
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from podium.config.judging import Promote
 from podium.config.problems import nearest
@@ -122,6 +123,24 @@ def run_gate(name: str, case: Case) -> GateResult:
     return GateResult(
         name=name, required=said.required, observed=said.observed, passed=not said.refusal, detail=said.refusal
     )
+
+
+def foresee(version: str, tags: Mapping[str, str], limits: Promote, layout: Layout) -> list[GateResult]:
+    """What the gates say that need no more than a version's tags: quick, and no promise that the others pass."""
+    rates = {
+        name: SimpleNamespace(value=float(tags[f"podium.{name}"]))
+        for name in ("accuracy", "macro_f1")
+        if f"podium.{name}" in tags
+    }
+    passed = tags.get("podium.validation_passed") == "true"
+    told = SimpleNamespace(
+        version=version,
+        tags=tags,
+        metrics=SimpleNamespace(**rates),
+        validation=SimpleNamespace(passed=passed, results=[]),
+    )
+    case = Case(cast("Evidence", told), None, "not loaded", limits, layout)
+    return [run_gate(name, case) for name in ("data_validation", "comparison", *rates)]
 
 
 @gate("The dataset passed its critical expectations, says the tag and says the report in the package.")

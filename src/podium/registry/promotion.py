@@ -53,24 +53,51 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), promotion_lock(registry):
-        version = registry.resolve(request.wanted)
-        number = str(version.version)
-        holder = registry.aliases().get(request.alias)
-        if number == holder:
-            raise PromotionRefused(f"version {number} is already at {request.alias}: nothing to do")
-        with ExitStack() as stack:
-            candidate = read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
-            present = _holder_evidence(registry, holder, stack)
-            results = run_gates(candidate, present, params.promote, layout)
+        number, holder, results = _judge(registry, layout, params, request.wanted, request.alias)
         show(results)
-        failed = [gate for gate in results if not gate.passed]
-        if failed and not request.force:
-            raise PromotionRefused(
-                "; ".join(gate.detail for gate in failed) + " (nothing was changed; --force overrides, on record)"
-            )
+        refusal = describe_refusal(results)
+        if refusal and not request.force:
+            raise PromotionRefused(f"{refusal} (nothing was changed; --force overrides, on record)")
         return move(
             registry, "promote", request.alias, holder=holder, number=number, reason=request.reason, gates=results
         )
+
+
+def check(layout: Layout, params: Params, wanted: str, alias: str) -> tuple[str, list[GateResult]]:
+    """What every gate says of a version now; nothing is written and nothing moves.
+
+    Returns:
+        The version's number, and the results.
+
+    Raises:
+        PromotionRefused: the version holds the alias already.
+        TrackingError: the store does not answer or lacks the version.
+        DataError: the version's package lacks evidence.
+    """
+    registry = open_registry(layout, params)
+    with store.translate_errors(registry.uri):
+        number, _, results = _judge(registry, layout, params, wanted, alias)
+    return number, results
+
+
+def describe_refusal(results: Sequence[GateResult]) -> str:
+    """Why a version is refused, in one line; empty where every gate passes."""
+    return "; ".join(gate.detail for gate in results if not gate.passed)
+
+
+def _judge(
+    registry: Registry, layout: Layout, params: Params, wanted: str, alias: str
+) -> tuple[str, str | None, list[GateResult]]:
+    """The number of the version that is meant, who holds the alias, and what every gate says."""
+    version = registry.resolve(wanted)
+    number = str(version.version)
+    holder = registry.aliases().get(alias)
+    if number == holder:
+        raise PromotionRefused(f"version {number} is already at {alias}: nothing to do")
+    with ExitStack() as stack:
+        candidate = read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
+        present = _holder_evidence(registry, holder, stack)
+        return number, holder, run_gates(candidate, present, params.promote, layout)
 
 
 def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:

@@ -17,6 +17,7 @@ from podium.registry.evidence import CANDIDATE
 from podium.report.results import ModelResults, Results
 
 _BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
+_FAR = 0.05
 _WORKSPACE = "default"
 
 
@@ -56,6 +57,34 @@ def find_registered(layout: Layout, name: str) -> RegisteredModel | None:
         except sqlite3.Error:
             pass  # other tables than these, or no database: MLflow knows, or says what is wrong
     return _ask_mlflow(layout, uri, name)
+
+
+def describe_fall(model: RegisteredModel, alias: str = "staging") -> str | None:
+    """A sentence where `candidate` is far worse than the version that holds an alias; None where it is not.
+
+    Far is more than `_FAR` of test accuracy; where the two were tested on different images, the sentence says so.
+    """
+    by_number = {version.version: version for version in model.versions}
+    candidate, holder = (by_number.get(model.aliases.get(name, "")) for name in (CANDIDATE, alias))
+    if candidate is None or holder is None:
+        return None
+    rates = [_accuracy(version) for version in (candidate, holder)]
+    if None in rates or not float(rates[1] or 0) - float(rates[0] or 0) > _FAR:
+        return None
+    digests = {version.tags.get("podium.test_digest") for version in (candidate, holder)}
+    other = " (on other test images)" if len(digests) > 1 else ""
+    return (
+        f"candidate is version {candidate.version} with accuracy {rates[0]:.1%}, far below the "
+        f"{rates[1]:.1%} of version {holder.version}, which holds {alias}{other}"
+    )
+
+
+def _accuracy(version: Version) -> float | None:
+    """Test accuracy as the version's tag says it; None where it has none."""
+    try:
+        return float(version.tags["podium.accuracy"])
+    except (KeyError, ValueError):
+        return None
 
 
 def is_published(layout: Layout, results: Results) -> bool:

@@ -11,7 +11,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from podium.console.shell import silence_telemetry
+from podium.console.process import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, Layout
 from podium.registry.local_store import complete_store, file_of

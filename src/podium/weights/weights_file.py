@@ -118,7 +118,11 @@ def _below_data(layout: Layout, request: WeightsRequest, location: str) -> Weigh
         raise ParamsError(f"{request.keys.location} {request.shown!r} must name a file below data/: correct it")
     path = layout.data / inside
     if not path.is_file():
-        raise DataError(f"data/{inside}, the weights of model {request.name}, does not exist: run `dvc pull data.dvc`")
+        raise DataError(
+            f"data/{inside}, the weights of model {request.name}, does not exist: run `dvc pull data.dvc`; where that "
+            "brings nothing, data.dvc no longer pins it: bring back the last one (`git checkout HEAD -- data.dvc`, "
+            "then `dvc checkout data.dvc`), or name other weights"
+        )
     return WeightsFile(path, request.model.weights, "restore the file (dvc pull data.dvc)")
 
 

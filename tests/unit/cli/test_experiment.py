@@ -55,3 +55,23 @@ def test_use_replaces_edits_that_git_keeps(project, other):
     for step in (["init", "-q"], ["add", "params.yaml"], ["commit", "-q", "-m", "mine"]):
         subprocess.run([*git, *step], cwd=project.root, check=True)
     assert podium("use", "other").exit_code == 0
+
+
+def test_offline_starts_from_the_weights_that_come_with_podium(project, request):
+    for name in ("folder", "sample", "surveillance"):
+        source = request.config.rootpath / "experiments" / f"{name}.yaml"
+        (project.root / "experiments" / source.name).write_bytes(source.read_bytes())
+    assert podium("use", "folder", "--offline").exit_code == 0
+    raw = {
+        path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (project.root / "experiments").iterdir()
+    }
+    in_force = yaml.safe_load(project.params.read_text(encoding="utf-8"))
+    assert in_force == {**raw["folder"], "models": raw["sample"]["models"]}
+    assert "folder  (in force)" in podium("use").stdout
+    assert podium("use", "folder").exit_code == 0  # nothing was edited, so nothing is lost
+    assert yaml.safe_load(project.params.read_text(encoding="utf-8")) == raw["folder"]
+    refused = podium("use", "surveillance", "--offline")
+    assert refused.exit_code == 1
+    assert (
+        "compares resnet18, resnet50, but small weights come with Podium for resnet18, convnext_atto" in refused.stderr
+    )

@@ -1,6 +1,7 @@
 """`podium status`, `promote`, `rollback`, `history`: tables for people, JSON for scripts, refusals in one line."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -15,11 +16,80 @@ def staging(layout):
     return None if alias is None else str(alias)
 
 
-def test_status_shows_results_versions_and_three_next_steps(project, versions):
+def test_status_shows_the_experiment_in_force_results_versions_and_next_steps(project, versions):
     result = podium("status")
     assert result.exit_code == 0, result.stderr
-    for part in ("tiny_resnet", "tiny_convnext", "candidate", "make ui", "reports/report.html", "podium promote"):
+    for part in ("In force: tiny (experiments/tiny.yaml)", "tiny_resnet", "tiny_convnext", "candidate", "make ui"):
         assert part in result.stdout
+    for part in ("podium promote candidate --check", 'podium promote candidate --to staging --reason "..."'):
+        assert part in result.stdout
+
+
+def test_status_advises_no_promotion_that_gates_would_refuse(project, versions):
+    change_gates(project.root, minimum_accuracy=1.0)
+    said = " ".join(podium("status").stdout.split())
+    assert "promote would refuse the candidate, version 2: accuracy 0.900 is 0.100 below 1.000" in said
+    assert "--check" in said
+    assert "--reason" not in said
+    assert "kept in no file of experiments/" in said
+
+
+def test_status_advises_nothing_about_what_is_not_there_or_done(project, experiment, versions):
+    assert podium("promote", "--to", "staging", "--reason", "x").exit_code == 0
+    assert "podium promote" not in podium("status").stdout
+    for name in client_of(project).get_registered_model(NAME).aliases:
+        client_of(project).delete_registered_model_alias(NAME, name)
+    assert "podium promote" not in podium("status").stdout
+
+
+def test_status_says_that_the_candidate_is_far_worse_than_the_holder(project, versions):
+    client = client_of(project)
+    client.set_registered_model_alias(NAME, "staging", "1")
+    assert "far below" not in podium("status").stdout
+    client.set_model_version_tag(NAME, "2", "podium.accuracy", "0.311")
+    said = " ".join(podium("status").stdout.split())
+    assert "candidate is version 2 with accuracy 31.1%, far below the 90.0% of version 1, which holds staging" in said
+
+
+def test_status_says_what_is_out_of_date_and_whose_results_are_shown(project, versions, request):
+    (project.root / "dvc.yaml").write_text("stages: {compare: {cmd: x, params: [compare]}}\n")
+    lock = {"publish": {"params": {"params.yaml": {"experiment": "fruits"}}}, "compare": {"cmd": "x", "params": {}}}
+    (project.root / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    said = " ".join(podium("status").stdout.split())
+    assert "Out of date: compare (compare.accept not there -> []" in said
+    assert "The results below are those of experiment fruits; tiny has not run." in said
+    assert "rebuild the results dvc repro" in said
+    assert json.loads(podium("status", "--json").stdout)["stale"]["compare"].startswith("compare.")
+
+
+def test_status_says_that_tracked_results_differ_though_nothing_was_edited(project, versions):
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for step in (["init", "-q"], ["add", "params.yaml", "dvc.yaml", "reports"], ["commit", "-q", "-m", "mine"]):
+        subprocess.run([*git, *step], cwd=project.root, check=True)
+    assert "another type of CPU" not in " ".join(podium("status").stdout.split())
+    file = project.comparison / "decision.json"
+    file.write_text(file.read_text() + "\n")
+    assert "1 tracked files of results (reports/comparison/decision.json, ...)" in " ".join(
+        podium("status").stdout.split()
+    )
+    change_gates(project.root, minimum_accuracy=0.1)
+    assert "another type of CPU" not in " ".join(podium("status").stdout.split())
+
+
+def test_check_says_what_every_gate_would_say_and_moves_nothing(project, versions):
+    result = podium("promote", "--check")
+    assert result.exit_code == 0, result.stderr
+    assert "version 2 passes every gate; nothing was changed" in result.stdout
+    change_gates(project.root, minimum_accuracy=1.0)
+    result = podium("promote", "1", "--check", "--json")
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert (said["version"], said["passes"]) == ("1", False)
+    assert [gate["name"] for gate in said["gates"] if not gate["passed"]] == ["accuracy"]
+    assert "version 1 would be refused: accuracy 0." in result.stderr
+    assert one_line(result.stderr)
+    assert staging(project) is None
+    assert podium("promote", "--check", "--force").exit_code == 2
 
 
 def test_status_fits_into_80_columns(project, versions, monkeypatch):

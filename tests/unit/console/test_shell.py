@@ -107,3 +107,18 @@ def test_a_project_runs_its_own_package_or_nothing(tmp_path, monkeypatch, capsys
     assert run_stage(main, []) == 1
     said = capsys.readouterr().err
     assert f"fingerprinted with {tmp_path / 'src/podium'}" in said and "make install" in said
+
+
+def test_without_the_environment_a_stage_names_it_in_one_line(request: pytest.FixtureRequest) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "stages.code"],
+        cwd=request.config.rootpath,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the libraries of Podium are not installed for ")
+    assert "source .venv/bin/activate" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -226,7 +226,9 @@ def test_each_trial_prints_a_line(uninterrupted, tmp_path, capsys):
     study(write_project(tmp_path), settings=TUNE)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("tune small: trial 0  train.learning_rate 0.002  finished after 2 of 2 epochs  val ")
+    assert lines[0].startswith(
+        "tune small: trial 0, train.learning_rate 0.002, finished after 2 of 2 epochs: val loss "
+    )
 
 
 def test_a_warning_names_key_value_and_range(tmp_path, capsys):

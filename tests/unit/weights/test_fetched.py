@@ -509,7 +509,7 @@ def test_what_was_fetched_is_all_that_training_needs(
 SCRIPT = """
 import sys
 from pathlib import Path
-from podium.console.shell import silence_telemetry
+from podium.console.process import silence_telemetry
 silence_telemetry()
 from podium.config.models import ModelSection
 from podium.config.dataset import Fetch

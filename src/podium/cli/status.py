@@ -1,0 +1,213 @@
+"""`podium status`: the experiment in force, what is out of date, results, registered versions, and what to do next."""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from podium.cli.experiment import experiment_in_force
+from podium.config.params import Params, load
+from podium.console.dag import describe_stale, find_stale, read_yaml, value_at
+from podium.console.dvc_files import mend
+from podium.console.terminal import add_row, console, print_json, project, table
+from podium.core.errors import TrackingError
+from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
+from podium.records.evaluation import Decision, Leaderboard
+
+if TYPE_CHECKING:
+    from podium.registry.read_only import RegisteredModel
+
+_TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A registered version in the words of `podium status`."""
+
+    version: str
+    model: str
+    accuracy: str
+    macro_f1: str
+    validation_passed: str
+    outcome: str
+    comparable: str
+    aliases: list[str]
+    fingerprint: str
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show the experiment in force, what is out of date, the leaderboard, the registered versions, and what is next."""
+    layout = project()
+    mend(layout)
+    params = load(layout.params)
+    leaderboard, verdict = layout.comparison / LEADERBOARD, layout.comparison / DECISION
+    board = Leaderboard.read(leaderboard) if leaderboard.is_file() else None
+    decision = Decision.read(verdict) if verdict.is_file() else None
+    kept, stale = experiment_in_force(layout), find_stale(layout)
+    try:
+        registered, problem = _registered(layout, params), None
+    except TrackingError as error:
+        registered, problem = None, str(error)
+    versions = _versions(registered)
+    steps, warnings = _advise(layout, params, registered, stale)
+    if as_json:
+        print_json(
+            {
+                "experiment": params.experiment,
+                "kept_as": kept,
+                "stale": stale,
+                "leaderboard": board.model_dump(mode="json") if board else None,
+                "decision": decision.model_dump(mode="json") if decision else None,
+                "registered_model": params.publish.registered_model,
+                "versions": [asdict(version) for version in versions],
+                "registry_problem": problem,
+                "warnings": warnings,
+                "next": [how for _, how in steps],
+            }
+        )
+        return
+    out = console()
+    like = f"experiments/{kept}.yaml" if kept else "params.yaml, kept in no file of experiments/"
+    out.print(f"[bold]In force:[/] {params.experiment} ({like})")
+    if stale:
+        out.print(f"[bold]Out of date:[/] {escape(describe_stale(stale))}")
+    if board is None:
+        print("No comparison yet: run `dvc repro`.")
+    else:
+        from podium.analysis.leaderboard import leaderboard_table
+
+        out.print(_whose(layout, params, stale))
+        out.print(leaderboard_table(board, decision))
+    out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
+    if problem:
+        out.print(problem, markup=False)
+    else:
+        _print_versions(versions)
+    for warning in warnings:
+        out.print(f"\n[bold]Note:[/] {escape(warning)}")
+    out.print("\n[bold]Next[/]")
+    for what, how in steps:
+        out.print(f"  {what:<20}{how}", markup=False)
+
+
+def _whose(layout: Layout, params: Params, stale: Mapping[str, str]) -> str:
+    """Which experiment the leaderboard on disk is of, where that is not the one in force; a line in rich's markup."""
+    locked = value_at(read_yaml(layout.root / DVC_LOCK), "stages.publish.params")
+    held = locked.get(layout.params.name, {}) if isinstance(locked, Mapping) else {}
+    name = held.get("experiment")
+    if name and name != params.experiment:
+        of = escape(str(name))
+        return f"\nThe results below are those of experiment [bold]{of}[/]; {params.experiment} has not run."
+    return "\nThe results below are those of the last run, before what changed since." if stale else ""
+
+
+def _advise(
+    layout: Layout, params: Params, registered: "RegisteredModel | None", stale: Mapping[str, str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """What to do next, each with its command, and what a person should know first."""
+    steps = [("rebuild the results", "dvc repro")] if stale else []
+    steps += [("open MLflow", "make ui")] if registered else []
+    steps += [("read the report", Layout(Path()).report.as_posix())] if layout.report.is_file() else []
+    warnings = [] if stale else _tracked_files_differ(layout)
+    from podium.registry.evidence import CANDIDATE
+
+    if registered is None or CANDIDATE not in registered.aliases:
+        return steps or [("run the experiment", "dvc repro")], warnings
+    from podium.registry.gates import foresee
+    from podium.registry.promotion import describe_refusal
+    from podium.registry.read_only import describe_fall
+
+    number = registered.aliases[CANDIDATE]
+    tags = next((version.tags for version in registered.versions if version.version == number), {})
+    fall = describe_fall(registered)
+    warnings += [fall] if fall else []
+    if registered.aliases.get("staging") == number:
+        return steps, warnings
+    refusal = describe_refusal(foresee(number, tags, params.promote, layout))
+    if refusal:
+        warnings.append(f"promote would refuse the candidate, version {number}: {refusal}")
+    steps.append(("what the gates say", "podium promote candidate --check"))
+    if not refusal and not stale:
+        steps.append(("promote the winner", 'podium promote candidate --to staging --reason "..."'))
+    return steps, warnings
+
+
+def _tracked_files_differ(layout: Layout) -> list[str]:
+    """A sentence where results in git differ from those made here though nothing was edited: another CPU rounds so."""
+
+    def changed(*paths: str) -> list[str] | None:
+        """Which of these differ from the last commit; None without git."""
+        command = ["git", "diff", "--name-only", "HEAD", "--", *paths]
+        try:
+            said = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return said.stdout.splitlines() if said.returncode == 0 else None
+
+    results = changed(DVC_LOCK, "reports")
+    if not results or changed(layout.params.name, "data.dvc", "src", "stages", DVC_YAML) != []:
+        return []
+    return [
+        f"{len(results)} tracked files of results ({results[0]}, ...) differ from the last commit, though params, data "
+        "and code do not: another type of CPU, number of threads or version of a library rounds otherwise. "
+        "`git diff --stat` shows them; commit yours, or bring the committed ones back with "
+        f"`git checkout {DVC_LOCK} reports`"
+    ]
+
+
+def _registered(layout: Layout, params: Params) -> "RegisteredModel | None":
+    """The registered model; None where nothing was ever published here.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    from podium.registry.read_only import find_registered
+
+    return find_registered(layout, params.publish.registered_model)
+
+
+def _versions(registered: "RegisteredModel | None") -> list[_Version]:
+    """Registered versions, oldest first."""
+    if registered is None:
+        return []
+    return [
+        _Version(
+            version=version.version,
+            aliases=sorted(alias for alias, number in registered.aliases.items() if number == version.version),
+            **{name: version.tags.get(f"podium.{name}", "-") for name in _TAGS},
+        )
+        for version in registered.versions
+    ]
+
+
+def _print_versions(versions: list[_Version]) -> None:
+    """The registered versions as a table, or what to run for one."""
+    if not versions:
+        print("No version yet: run `dvc repro`.")
+        return
+    numbers = ("version", "accuracy", "macro F1")
+    headings = ("version", "model", "accuracy", "macro F1", "data valid", "outcome", "comparable", "aliases")
+    shown = table(*headings, right=numbers, fold=("aliases",))
+    for v in versions:
+        rates = (_three(v.accuracy), _three(v.macro_f1))
+        judged = (_yes_or_no(v.validation_passed), v.outcome, _yes_or_no(v.comparable))
+        add_row(shown, v.version, v.model, *rates, *judged, ", ".join(v.aliases))
+    console().print(shown)
+
+
+def _yes_or_no(tag: str) -> str:
+    """A tag `true` or `false` as people read it; any other text as it is."""
+    return {"true": "yes", "false": "NO"}.get(tag, tag)
+
+
+def _three(rate: str) -> str:
+    """A rate with three decimals; a text that is no number (`-`) as it is."""
+    try:
+        return f"{float(rate):.3f}"
+    except ValueError:
+        return rate
