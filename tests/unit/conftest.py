@@ -237,7 +237,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
             train_accuracy=0.3 * epoch,
             val_loss=1.3 / epoch,
             val_accuracy=0.25 * epoch,
-        ).model_dump()
+        ).model_dump(exclude_none=True)
         for epoch in range(1, EPOCHS + 1)
     ]
     pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)

@@ -1,4 +1,4 @@
-"""What every process of Podium does first, and what it says when the operating system refuses. Imports next to nothing."""
+"""What every process of Podium does first, and what it says when the operating system refuses. A light import."""
 
 import os
 import sys
