@@ -2,10 +2,12 @@
 
 import base64
 import json
+import subprocess
 
 import mlflow
 import requests
 
+from podium.report.html import USE_CURL, USE_IN_PYTHON
 from tests.servers import serving
 
 
@@ -66,3 +68,17 @@ def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
         assert refused.status_code == 400
         assert "row 1" in refused.json()["message"]
         assert "Traceback" not in refused.text
+        # What the report and the README say works as it stands there.
+        (finished.root / "photo.jpg").write_bytes(image)
+        said = subprocess.run(
+            ["sh", "-c", USE_CURL.replace("http://127.0.0.1:5001", address)],
+            cwd=finished.root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(said.stdout)["predictions"][0] == first
+    code = USE_IN_PYTHON.format(name="small")
+    done = finished.run("python", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert first["label"] in done.stdout

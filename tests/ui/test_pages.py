@@ -4,6 +4,7 @@ Set PODIUM_SCREENSHOTS to a folder to keep the pictures and look at them.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,22 @@ def test_the_version_shows_its_staging_alias(page, mlflow_pages):
     page.get_by_text("podium.fingerprint").first.wait_for()
     assert page.get_by_text("staging").count() >= 1
     keep(page, "version")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_is_readable_on_a_telephone_and_in_the_dark(browser, finished, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"file://{finished.root}/reports/report.html")
+    cut = "e => e.getBoundingClientRect().right > innerWidth + 1 && e.textContent"
+    assert page.evaluate(f"[...document.querySelectorAll('main *')].filter({cut}).map(e => e.outerHTML)") == []
+    shades = page.evaluate("['color', 'backgroundColor'].map(k => getComputedStyle(document.body)[k])")
+    ink, paper = (sum(int(number) for number in re.findall(r"\d+", shade)[:3]) for shade in shades)
+    assert (ink > paper) == (scheme == "dark") and abs(ink - paper) > 500
+    page.click("nav a[href='#origin']")
+    assert page.evaluate("scrollY") > 0
+    keep(page, f"report_{scheme}_390")
+    context.close()
 
 
 def test_the_report_opens_offline_with_every_picture(page, finished):

@@ -66,6 +66,12 @@ def lead(decision: Decision) -> str:
     return _LEADS[decision.outcome][0 if decision.comparable else 1]
 
 
+def round_up(number: int) -> int:
+    """A number rounded up to two digits: what is no more than an estimate is not told to the last one."""
+    step = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // step) * step
+
+
 def verdict(decision: Decision) -> str:
     """The decision in one paragraph, for a terminal, MLflow or a report."""
     said = [f"{decision.winner} {lead(decision)}: {decision.reason}", describe_acceptance(decision)]
@@ -170,7 +176,7 @@ def _explain_undecided(
         f"{100 * closest.difference.value:.1f} points (90 % interval {_span([closest])}) does not show them equivalent "
         f"within {_points(rules.margin)}. "
         + (f"Nor can {first} be told from {_listed(others)}. " if others else "")
-        + f"About {_about(needed)} test images would decide it, if they go on to disagree at this rate."
+        + f"About {round_up(needed):,} test images would decide it, if they go on to disagree at this rate."
     )
 
 
@@ -206,12 +212,6 @@ def _span(comparisons: Sequence[Comparison]) -> str:
 def _points(margin: float) -> str:
     """The margin in points of a percentage: `±2 points`."""
     return f"±{100 * margin:.3g} points"
-
-
-def _about(number: int) -> str:
-    """A number rounded up to two digits."""
-    step = 10 ** max(0, len(str(number)) - 2)
-    return f"{-(-number // step) * step:,}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,13 +3,16 @@
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped.
 """
 
+import os
+import platform
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
-from podium.analysis.decision import describe_acceptance, lead
+from podium.analysis.decision import lead, round_up, verdict
 from podium.core.files import write_text
 from podium.core.layout import (
     CONFUSION,
@@ -21,6 +24,7 @@ from podium.core.layout import (
 )
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
+from podium.records.training import read_times
 from podium.records.validate import ExpectationResult
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
@@ -38,6 +42,34 @@ PLOTS = {
 REJECTED_SHOWN = 12
 TRIALS_SHOWN = 8  # of each study
 GROUPS_SHOWN = 4  # in a sentence
+SECTIONS = {
+    "before": "Before you use it",
+    "use": "How to use it",
+    "leaderboard": "Leaderboard",
+    "hard": "Where it is hard",
+    "coarse": "Coarse classes",
+    "classes": "Class by class",
+    "mistakes": "Worst mistakes",
+    "pictures": "Models in pictures",
+    "data": "Data",
+    "recipes": "Recipes",
+    "origin": "How it was made",
+}
+USE_IN_PYTHON = """\
+import base64, pathlib
+import mlflow, pandas
+
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+model = mlflow.pyfunc.load_model("models:/{name}@staging")
+photograph = base64.b64encode(pathlib.Path("photo.jpg").read_bytes()).decode()
+print(model.predict(pandas.DataFrame({{"image": [photograph]}})))"""
+USE_SERVER = """\
+export MLFLOW_TRACKING_URI=sqlite:///mlflow.db
+mlflow models serve -m models:/{name}@staging --env-manager local --port 5001"""
+USE_CURL = """\
+(printf '{"dataframe_split": {"columns": ["image"], "data": [["'; base64 < photo.jpg | tr -d '\\n'; printf '"]]}}') |
+  curl -s -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:5001/invocations"""
+"""Through a pipe, since a photograph is longer than an argument of a command may be."""
 _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
 
@@ -102,19 +134,86 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
     return said
 
 
+def describe_verdict(results: Results) -> str:
+    """What the comparison says, for whoever knows no statistics; the reason in full is `decision.reason`."""
+    decision, images = results.decision, count(results.leaderboard.images)
+    rates = {m.name: share(getattr(m.metrics, results.leaderboard.metric).value) for m in results.models}
+    named = {
+        outcome: [f"{c.second} ({rates[c.second]})" for c in decision.comparisons if c.outcome == outcome]
+        for outcome in ("undecided", "equivalent")
+    }
+    if decision.outcome == "alone":
+        return "There was no other model to compare it with."
+    best = decision.comparisons[0].first
+    if decision.outcome == "undecided":
+        needed = max(c.images_needed or 0 for c in decision.comparisons)
+        until = f"may be used until then, because {decision.accepted_because}"
+        return (
+            f"{best} ({rates[best]}) is ahead of {' and '.join(named['undecided'])}, but on {images} test images that "
+            f"may be chance: about {count(round_up(needed))} would tell. {decision.winner} leads provisionally and "
+            f"{until if decision.accepted_because else 'is not to be used before that'}."
+        )
+    if decision.outcome == "equivalent":
+        others = [f"{best} ({rates[best]})", *named["equivalent"]]
+        equals = [told for told in others if not told.startswith(f"{decision.winner} (")]
+        return f"It is as good as {' and '.join(equals)}, within the margin fixed beforehand, and no dearer to run."
+    return "It is better than every other model, by more than chance explains."
+
+
+def describe_making(results: Results) -> str:
+    """When, how long and on what the models were tuned and trained; empty where this machine did not do it."""
+    spans = []
+    for model in results.models:
+        for fingerprint in (model.tuning.fingerprint, model.card.fingerprint):
+            times = read_times(results.layout, fingerprint)
+            if {"started", "ended"} <= times.keys():
+                spans.append((times["started"], times["ended"]))
+    if not spans:
+        return ""
+    ended = datetime.fromtimestamp(max(end for _, end in spans), UTC)
+    seconds = sum(end - begin for begin, end in spans)
+    return (
+        f"Made on {ended.day} {ended:%B %Y at %H:%M} UTC. Studies and training took {duration(seconds)} on "
+        f"{_describe_machine(results.winner.card.runtime['device'] == 'cuda')}."
+    )
+
+
+def _describe_machine(with_gpu: bool) -> str:
+    """The processor by its name, how many there are, and the operating system."""
+    name = platform.processor() or platform.machine()
+    known = Path("/proc/cpuinfo")
+    if known.is_file():
+        lines = known.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    gpu = ""
+    if with_gpu:
+        import torch
+
+        gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{os.cpu_count()} x {name}, {platform.system()}"
+
+
 def _view(results: Results) -> dict[str, Any]:
     """Everything the template names."""
     from podium.analysis.predictions import SLICES
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     layout = results.layout
+    mistakes = _mistakes(layout.evaluation(results.winner.name))
     known = [name for name in SLICES if any(name in c.metrics.slices for c in results.models)]
+    there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(mistakes)}
+    absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
     return {
         "mark": _MARK.format(results.files),
         "results": results,
         "best": results.winner,
+        "plainly": describe_verdict(results),
+        "made": describe_making(results),
+        "use_python": USE_IN_PYTHON.format(name=results.params.publish.registered_model),
+        "use_serve": USE_SERVER.format(name=results.params.publish.registered_model),
+        "use_curl": USE_CURL,
         "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
@@ -124,7 +223,8 @@ def _view(results: Results) -> dict[str, Any]:
         "slices": known,
         "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
-        "mistakes": _mistakes(layout.evaluation(results.winner.name)),
+        "mistakes": mistakes,
+        "contents": {key: title for key, title in SECTIONS.items() if key not in absent},
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
         "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
@@ -199,6 +299,14 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
+def duration(seconds: float) -> str:
+    """A long time: `45 seconds`, `7 minutes`, `2 h 5 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def number(value: float) -> str:
     """A number as a person would write it: three significant digits at most."""
     return f"{value:.3g}"
@@ -208,7 +316,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, number, setting_text),
-        *(with_latin, models_by_value, remedy, lead, describe_acceptance),
+        *(with_latin, models_by_value, remedy, lead, verdict, round_up),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

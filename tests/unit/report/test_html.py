@@ -1,10 +1,13 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from podium.analysis.decision import round_up
 from podium.pipeline import compare
-from podium.records.evaluation import Decision, Metrics
+from podium.records.evaluation import Decision, Interval, Metrics
 from podium.records.training import add_times
 from podium.report import html as report
 from podium.report.results import read_results
@@ -18,10 +21,12 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.open, self.text, self.resources, self.tags = [], [], [], set()
+        self.elements = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        self.elements.append((tag, dict(attrs)))
         self.resources += [value for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
         if tag not in VOID:
             self.open.append(tag)
@@ -48,10 +53,25 @@ def html(experiment):
 def test_the_page_is_one_file_without_scripts_or_addresses(html):
     page = Page(html)
     assert page.open == []
-    assert all(value.startswith("data:image/png;base64,") for value in page.resources)
+    assert all(value.startswith(("data:image/png;base64,", "#")) for value in page.resources)
     assert "script" not in page.tags and "link" not in page.tags
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
-    assert not re.search(r"(https?:)?//[\w.]+\.\w|url\(|@import", without_pictures)
+    addresses = re.sub(r"http://127\.0\.0\.1:5001/invocations|sqlite:///mlflow\.db", "", without_pictures)
+    assert not re.search(r"(https?:)?//[\w.]+\.\w|url\(|@import", addresses)
+
+
+def test_the_contents_lead_to_every_section(html):
+    page = Page(html)
+    ids = [attrs["id"] for tag, attrs in page.elements if tag == "h2" and "id" in attrs]
+    assert [f"#{id}" for id in ids] == [attrs["href"] for tag, attrs in page.elements if tag == "a"]
+    assert len(ids) == len(set(ids)) == len(report.SECTIONS)
+
+
+def test_tables_can_be_read_aloud_and_on_a_telephone(html):
+    """Every heading says what it heads, and every cell which heading it has, since rows become lists there."""
+    elements = Page(html).elements
+    assert {attrs.get("scope") for tag, attrs in elements if tag == "th"} == {"col", "row"}
+    assert all(attrs["data-label"] for tag, attrs in elements if tag == "td" and attrs)
 
 
 def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
@@ -103,11 +123,11 @@ def test_an_accepted_difference_is_printed_and_says_yes(experiment):
 def test_coarse_classes_have_a_table_of_their_own(experiment, html):
     groups = read_results(experiment.layout, experiment.params).winner.metrics.groups
     said = Page(html).said()
-    table = said[said.index("Coarse classes") : said.index("Class by class")]
+    table = said[said.rindex("Coarse classes") : said.rindex("Class by class")]
     assert all(f"{name} " in table for name in ("fruit", "감나무"))
     assert report.share(groups.accuracy.value) in table
     told = f"It names the coarse class (fruit, 감나무) rightly in {report.share(groups.accuracy.value)} of cases."
-    assert told in said[: said.index("Leaderboard")]
+    assert told in said[: said.rindex("Leaderboard")]
 
 
 def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
@@ -142,7 +162,7 @@ def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(exper
     assert f"because {experiment.params.compare.accept['undecided']}" in said[: said.index("Accuracy")]
     against = said[said.index("against the others, on the same images") : said.index("The rule, fixed beforehand")]
     assert f"{comparison.second} undecided" in against
-    assert f"about {report.count(comparison.images_needed)}".replace("\u202f", " ") in against
+    assert f"about {report.count(round_up(comparison.images_needed))}".replace("\u202f", " ") in against
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
@@ -154,6 +174,69 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     assert not report.is_current(experiment.layout.report, later.files)
     assert later.state == outcome.state
     assert "7.34 ms" in Page(report.render_report(later)).said()
+
+
+def test_when_and_on_what_it_was_made_is_told_where_this_machine_made_it(experiment, html):
+    assert "Made on" not in html
+    outcome = read_results(experiment.layout, experiment.params)
+    for begun, model in zip((1_795_000_000.0, 1_795_000_300.0), outcome.models, strict=True):
+        add_times(experiment.layout, model.card.fingerprint, {"started": begun, "ended": begun + 125})
+    said = Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
+    assert "Made on 18 November 2026 at 11:12 UTC. Studies and training took 4 minutes on " in said
+
+
+def test_the_page_says_how_the_model_is_used(experiment, html):
+    name = experiment.params.publish.registered_model
+    said = Page(html).said()
+    for text in (f'load_model("models:/{name}@staging")', f"mlflow models serve -m models:/{name}@staging", "curl -s"):
+        assert text in said
+
+
+def test_the_readme_shows_the_same_way_to_use_it():
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for example in (report.USE_IN_PYTHON, report.USE_SERVER):
+        assert example.format(name="podium-sample") in readme
+    assert report.USE_CURL in readme
+
+
+def some_decision(outcome, winner="b", because=None):
+    """A decision over a (88 %) and b (84 %), where a is the best."""
+    return SimpleNamespace(
+        outcome=outcome,
+        winner=winner,
+        accepted_because=because,
+        comparisons=[SimpleNamespace(first="a", second="b", outcome=outcome, images_needed=442)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        (some_decision("better", "a"), "It is better than every other model, by more than chance explains."),
+        (
+            some_decision("equivalent"),
+            "It is as good as a (88.0%), within the margin fixed beforehand, and no dearer to run.",
+        ),
+        (
+            some_decision("undecided", "a"),
+            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 would tell. "
+            "a leads provisionally and is not to be used before that.",
+        ),
+        (
+            some_decision("undecided", "a", "it is a demonstration"),
+            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 would tell. "
+            "a leads provisionally and may be used until then, because it is a demonstration.",
+        ),
+        (some_decision("alone"), "There was no other model to compare it with."),
+    ],
+)
+def test_the_verdict_is_told_to_those_who_know_no_statistics(decision, told):
+    models = [
+        SimpleNamespace(name=name, metrics=SimpleNamespace(accuracy=Interval(value=rate, low=rate, high=rate)))
+        for name, rate in (("a", 0.88), ("b", 0.84))
+    ]
+    board = SimpleNamespace(metric="accuracy", images=264)
+    assert report.describe_verdict(SimpleNamespace(decision=decision, models=models, leaderboard=board)) == told
 
 
 def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
@@ -191,6 +274,9 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
         (report.size(44_700_000), "44.7 MB"),
         (report.size(812), "812 B"),
         (report.milliseconds(0.00734), "7.34 ms"),
+        (report.duration(45), "45 seconds"),
+        (report.duration(430), "7 minutes"),
+        (report.duration(7_500), "2 h 5 min"),
     ],
 )
 def test_numbers_are_written_for_people(shown, expected):
