@@ -182,7 +182,7 @@ def test_when_and_on_what_it_was_made_is_told_where_this_machine_made_it(experim
     for begun, model in zip((1_795_000_000.0, 1_795_000_300.0), outcome.models, strict=True):
         add_times(experiment.layout, model.card.fingerprint, {"started": begun, "ended": begun + 125})
     said = Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
-    assert "Made on 18 November 2026 at 11:12 UTC. Studies and training took 4 minutes on " in said
+    assert "Made on 18 November 2026 at 11:13 UTC. Studies and training took 4 minutes on " in said
 
 
 def test_the_page_says_how_the_model_is_used(experiment, html):
