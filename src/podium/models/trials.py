@@ -127,7 +127,12 @@ def _workers(
             running = {pool.submit(_work, study, tuple(earlier), number) for number in numbers}
             return _as_they_end(running, events, callbacks)
 
-        yield side_by_side
+        try:
+            yield side_by_side
+        except KeyboardInterrupt:  # the pool would wait for trials that run for minutes
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
 
 
 def _as_they_end(

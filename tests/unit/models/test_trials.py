@@ -1,21 +1,24 @@
 """A study ends the same whatever is killed, and however many processes run it; toy trials that train nothing."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from podium.config.tune import Tune
+from podium.console.stopping import Terminated, stoppable
 from podium.core.errors import ModelError
 from podium.models.callbacks import Callback
 from podium.models.study import Study
 from podium.models.trials import run_trials
 from podium.records.training import TrialResult
 from tests.small_splits import SEARCH, a_config
-from tests.unit.models.toy_study import EPOCHS, objective
+from tests.unit.models.toy_study import EPOCHS, endless, objective
 
 GENERATED = [Phase.explicit, Phase.generate]
 
@@ -112,6 +115,18 @@ def deadly(number, parameters, callback) -> None:
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     objective(number, parameters, callback)
+
+
+def test_a_stopped_study_does_not_wait_for_the_trials_that_run(tmp_path):
+    class Stopping(Callback):
+        def on_epoch_end(self, row, seconds, trial=None) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    begun = time.monotonic()
+    with pytest.raises(Terminated), stoppable():
+        run_trials(study(together=2), tmp_path, endless, [Stopping()], processes=2)
+    assert time.monotonic() - begun < 300
+    assert multiprocessing.active_children() == []
 
 
 def test_trials_side_by_side_give_the_same_results_and_all_is_told(tmp_path_factory):

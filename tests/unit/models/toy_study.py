@@ -1,5 +1,7 @@
 """Trials that train nothing, for tests of studies; worker processes import them from here."""
 
+import time
+
 from podium.core.errors import Diverged
 from podium.records.training import EpochResult
 
@@ -11,6 +13,12 @@ def row(epoch: int, loss: float) -> EpochResult:
     return EpochResult(
         epoch=epoch, step=epoch, learning_rate=0, train_loss=0, train_accuracy=0, val_loss=loss, val_accuracy=0
     )
+
+
+def endless(number, parameters, callback) -> None:
+    """An epoch, and then another one that nobody waits for."""
+    callback.on_epoch_end(row(1, 1.0), 0.0)
+    time.sleep(600)
 
 
 def objective(number, parameters, callback) -> None:

@@ -1,3 +1,5 @@
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -6,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from podium.console.stopping import Terminated, stoppable
 from podium.core.layout import Layout
+from podium.models.callbacks import reporting
 from podium.records.training import EpochResult, TrialResult
 from podium.registry import live
 from podium.registry import store as stores
@@ -82,6 +86,14 @@ def test_a_trial_that_was_not_waited_for_failed_with_its_study(store):
     study.on_train_end("failed")
     _, (trial,) = runs_of(store, "trial")
     assert (trial.info.status, trial.data.tags["podium.ending"]) == ("FAILED", "failed")
+
+
+def test_a_study_that_sigterm_stops_is_not_running_for_ever(store):
+    with pytest.raises(Terminated), stoppable(), reporting([LiveView(store, "sample")], "tune", "m", "a" * 64):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    _, (run,) = runs_of(store, "tune")
+    assert run.info.status == "FAILED"
 
 
 def test_the_run_of_a_killed_training_goes_on_without_doubled_epochs(store):
