@@ -115,8 +115,8 @@ def _become(files: list[int], arguments: list[str], folder: str, environment: di
     """Goes on as `python -m ...` in this process, a fork: what is raised ends it, as it ends any."""
     for number, file in enumerate(files):
         os.dup2(file, number)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
