@@ -122,7 +122,8 @@ def _become(files: list[int], arguments: list[str], folder: str, environment: di
     os.environ.update(environment)
     sys.path[0] = folder
     for name in [name for name in sys.modules if name.partition(".")[0] == "podium"]:
-        del sys.modules[name]  # the project brings its own
+        if name != "podium.core.vision":  # what it tells torch cannot be told twice
+            del sys.modules[name]  # the project brings its own
     sys.argv = arguments[1:]
     runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     sys.exit()
