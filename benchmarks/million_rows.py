@@ -64,6 +64,7 @@ def make(folder: Path, rows: int) -> None:
             "source_label": [f"Class {number}" for number in label],
             "group": [f"group {number % 7}" for number in label],
             "source_split": "",
+            "keep_together": "",
             "licence": np.where(rng.random(rows) < 0.001, "", "CC-BY-4.0"),
             "box_left": 0.0,
             "box_top": 0.0,
@@ -92,7 +93,7 @@ def split(folder: Path) -> float:
     start = time.perf_counter()
     images = pd.read_parquet(folder / "images.parquet")
     images["split_group"] = splits.join_split_groups(images)
-    images["split"] = splits.assign_splits(images, Preprocess(image_size=224), seed=0)
+    images["split"] = splits.assign_splits(images, Preprocess(image_size=224)).split
     images.to_parquet(folder / "manifest.parquet", index=False)
     return time.perf_counter() - start
 

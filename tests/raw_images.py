@@ -23,6 +23,7 @@ class RawFile:
     label: str
     data: bytes
     split: str = ""
+    keep_together: str = ""
     occlusion: float = 0.0
     box: Box = WHOLE
 
@@ -41,6 +42,7 @@ def raw_row(
         "source_label": label,
         "group": "fruit",
         "split": split,
+        "keep_together": "",
         "licence": "CC0-1.0",
         "box_left": box.left,
         "box_top": box.top,
@@ -88,6 +90,7 @@ def write_raw(layout: Layout, images: list[RawFile], skipped: Iterable[SkippedFi
         rows.append(
             {
                 **raw_row(file.path, file.label, file.split, file.box, shards[photo], file.data),
+                "keep_together": file.keep_together,
                 "occlusion": file.occlusion,
             }
         )

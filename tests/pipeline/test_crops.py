@@ -45,6 +45,7 @@ def cropped(tmp_path_factory: pytest.TempPathFactory, warm_path: str) -> Scratch
         experiment="crops",
         preprocess={
             "image_size": 32,
+            "split_seed": 1,
             "fill": "corners",
             "train_placement": "random",
             "minimum_box_side": 8,

@@ -44,13 +44,41 @@ class Labelled(Section):
         return self
 
 
+class ByColumn(Section):
+    """Images with the same value in a column of the table (a patient, a plant, a video) stay in one split."""
+
+    column: Text
+
+
+class ByPattern(Section):
+    """Images in whose path a regular expression finds the same text stay in one split; its groups alone count."""
+
+    pattern: Text
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression ({error})") from error
+        return self
+
+
 class Named(Labelled):
     """What every kind but a merge has.
 
     `name` is the source's name in the manifest and a part of every image's key; None takes that of the file or folder.
+    `keep_together` says which images stay in one split besides duplicates and crops of one photograph; `auto`: those
+    called like versions of one file (`x_flip.jpg`, `x.rf.1a2b3c.jpg`, `x (1).jpg`) in one folder.
     """
 
     name: Name | None = None
+    keep_together: Literal["auto"] | ByColumn | ByPattern | None = None
+
+    @property
+    def together(self) -> str | None:
+        """The column that says what stays together, if one does."""
+        return self.keep_together.column if isinstance(self.keep_together, ByColumn) else None
 
 
 class Single(Named):

@@ -108,6 +108,9 @@ class Preprocess(Preprocessing):
     """Decoding, cropping, resizing, steps, grouping duplicates, splitting.
 
     `minimum_side` is for whole photographs, whose shorter side must have so many pixels; boxes have keys of their own.
+    `split_seed` is of the draw of the splits alone. Of duplicates on two sides of a split that the source gives, `keep`
+    moves all to the most protected side; `drop_from_train` leaves out those in train (and in val, where test has them),
+    so that a published test split stays as it is.
     """
 
     train_placement: Literal["centre", "random"] = "centre"
@@ -117,6 +120,8 @@ class Preprocess(Preprocessing):
     train: Fraction = 0.7
     val: Fraction = 0.15
     test: Fraction = 0.15
+    split_seed: Annotated[Whole, Field(ge=0)] = 0
+    duplicates: Literal["keep", "drop_from_train"] = "keep"
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:

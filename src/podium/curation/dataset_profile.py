@@ -46,6 +46,7 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
         images=len(images),
         rejected=kinds["unreadable"],
         too_small=kinds["too_small"],
+        left_out=kinds["duplicate"],
         skipped=kinds["skipped"],
         classes=list(cells),
         per_class_and_split=cells,

@@ -1,19 +1,23 @@
-"""Which image goes to train, val or test: groups stay whole, classes and sources keep their shares.
+"""Which image goes to train, val or test: groups stay whole, and what was held out once stays so.
 
-- A group is what must stay on one side: duplicates, the crops of one photograph or of files with the same bytes, and
-  what these connect in turn. It counts as one of its most frequent label (and source), the first in alphabetical order
-  of several.
-- A split the source gives is kept. Where a source gives none, images are drawn by the shares of `params.yaml`. What a
-  source's split lacks is drawn from its train images: val with val / (train + val), test with test / (train + test),
-  both with the plain shares where it only has train.
-- A group whose members were given different splits moves whole to the most protected: test before val before train.
-- The draw is a pure function of (seed, group) and the numbers of images per class and source.
+- A group is what must stay on one side: duplicates, the crops of one photograph or of files with the same bytes, what
+  `dataset.keep_together` joins, and what these connect in turn.
+- Every image draws its split by itself, as a pure function of its content and `split_seed`: of the bytes of its
+  photograph, or of the value that keeps it together with others. A group takes the most protected split that one of its
+  images drew or was given: test before val before train. So nothing that is added moves a test image elsewhere, and
+  what an image, a folder or a source is called does not count.
+- A split the source gives is kept. What a source lacks is drawn from its train images: val with val / (train + val),
+  test with test / (train + test), both with the plain shares where it only has train, or none.
 
-Rows are never looped over, only groups of several images are.
+The price: shares hold on average. With a share t for test, n t of n images come to test, give or take the square root
+of n t (1 - t), and a group of k photographs with 1 - (1 - t)^k instead of t. No rule without memory keeps images where
+they are and gives each class a fixed number too. So a class that a split would be without gets what drew nearest to it,
+which is said, since that may change when images come.
+
+Rows are never looped over, and groups only in classes that fill a split.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,110 +26,217 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from podium.config.base import SPLITS
+from podium.config.base import SPLITS, Split
 from podium.config.preprocess import Preprocess
 from podium.core.errors import DataError
 
-_TRAIN, _VAL, _TEST = range(3)
+_TRAIN, _VAL, _TEST = range(3)  # in the order of protection, and of SPLITS
 _ALL = 0b111  # a set of splits as bits: 1 << _TRAIN and so on
-_PROTECTION = {"": 0, "train": 1, "val": 2, "test": 3}
+_GIVEN = {"": -1, "train": _TRAIN, "val": _VAL, "test": _TEST}
+_SEEDS_TRIED, _ROWS_TRIED = 500, 20_000_000  # at most, to propose one
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _SplitGroups:
-    """Groups in the order of their keys, all arrays of shape (G,).
+class Assignment:
+    """Where images go, per row with the index of the images.
 
-    `label` and `source` are codes of the most frequent ones, `size` counts images, `open` is the set of splits a group
-    may go to, as bits.
+    Attributes:
+        split: `train`, `val` or `test`.
+        left_out: copies of held-out images that `duplicates: drop_from_train` leaves out.
+        filled: by class, the splits that no image of it had drawn, so that the nearest ones were taken.
     """
 
-    key: NDArray[np.object_]
-    label: Integers
-    source: Integers
-    size: Integers
-    open: Integers
+    split: pd.Series
+    left_out: pd.Series
+    filled: dict[str, list[Split]]
 
 
 def join_split_groups(images: pd.DataFrame) -> pd.Series:
     """Joins what must stay on one side.
 
-    Takes the columns `image_id photo_id photo_sha256 duplicate_group`; gives per row, same index, the lowest `image_id`
-    among the images that shared duplicates or photographs connect.
+    Takes the columns `image_id photo_id photo_sha256 duplicate_group source keep_together`, of which the last holds
+    within a source, where it is not empty; gives per row, same index, the lowest `image_id` among the images that
+    these connect.
     """
     duplicate, duplicates = pd.factorize(images["duplicate_group"])
     starts, ends, nodes = [], [], len(duplicates)
-    for key in ("photo_id", "photo_sha256"):
-        codes, keys = pd.factorize(images[key])
-        starts.append(duplicate)
-        ends.append(codes + nodes)
+    kept = (images["source"] + "\0" + images["keep_together"]).where(images["keep_together"] != "")
+    for column in (images["photo_id"], images["photo_sha256"], kept):
+        codes, keys = pd.factorize(column)  # -1 where there is nothing to keep together
+        starts.append(duplicate[codes >= 0])
+        ends.append(codes[codes >= 0] + nodes)
         nodes += len(keys)
-    edges = (np.ones(2 * len(images), np.int8), (np.concatenate(starts), np.concatenate(ends)))
-    _, component = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+    edges = (np.concatenate(starts), np.concatenate(ends))
+    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(nodes, nodes))
+    _, component = connected_components(graph, directed=False)
     ids = images["image_id"].to_numpy(object)
     return pd.Series(ids, images.index).groupby(component[duplicate]).transform("min").rename("split_group")
 
 
-def assign_splits(images: pd.DataFrame, shares: Preprocess, seed: int) -> pd.Series:
+def assign_splits(images: pd.DataFrame, preprocess: Preprocess) -> Assignment:
     """Splits images.
 
     Args:
-        images: columns `image_id source label source_split split_group`, one row an image.
-        shares: fractions of images for train, val and test.
-        seed: of the draw.
-
-    Returns:
-        `train`, `val` or `test` per row, same index.
+        images: columns `image_id source label source_split split_group photo_sha256 keep_together`, one row an image.
+        preprocess: shares of images for train, val and test, the seed of the draw, what becomes of duplicates.
 
     Raises:
-        DataError: a source gives test or val images but no train images; a class has too few images for a split
+        DataError: a source gives test or val images but no train images; classes have too few images for a split
             that is drawn.
     """
-    of_row, groups = _join_rows(images)
-    fractions = (shares.train, shares.val, shares.test)
-    split = np.log2(groups.open & -groups.open).astype(np.int64)  # of groups with one open split
-    drawn = np.nonzero(groups.open & (groups.open - 1))[0]
-    drawn = drawn[
-        np.lexsort((_ranks(groups.key[drawn], seed), groups.source[drawn], groups.open[drawn], groups.label[drawn]))
-    ]
-    stratum = groups.label[drawn] * (_ALL + 1) + groups.open[drawn]
-    for members in np.split(drawn, np.nonzero(np.diff(stratum))[0] + 1):
-        if len(members):
-            split[members] = _draw(
-                groups.size[members], groups.source[members], int(groups.open[members[0]]), fractions
-            )
-    _require_every_split(groups, split, np.unique(images["label"].to_numpy(object)))
-    return pd.Series(np.array(SPLITS, dtype=object)[split[of_row]], images.index, name="split")
+    dataset = _Dataset.of(images, preprocess)
+    position = dataset.position(preprocess.split_seed)
+    split = dataset.draw(position)
+    filled = _fill(dataset, split, position)
+    of_row = split[dataset.group]
+    left_out = dataset.published & (dataset.given != of_row)
+    return Assignment(
+        pd.Series(np.array(SPLITS, dtype=object)[of_row], images.index, name="split"),
+        pd.Series(left_out, images.index, name="left_out"),
+        filled,
+    )
 
 
-def _join_rows(images: pd.DataFrame) -> tuple[Integers, _SplitGroups]:
-    """The group of each row, and the groups."""
-    of_row, keys = pd.factorize(images["split_group"], sort=True)
-    label, _ = pd.factorize(images["label"], sort=True)
-    source, sources = pd.factorize(images["source"], sort=True)
-    protection = images["source_split"].map(_PROTECTION).to_numpy(np.int64)
-    given = np.zeros(len(sources), np.int64)  # splits a source gives, as bits
-    np.bitwise_or.at(given, source, np.where(protection > 0, 1 << np.maximum(protection - 1, 0), 0))
-    for code in np.nonzero((given > 0) & (given & 1 << _TRAIN == 0))[0]:
-        said = " and ".join(sorted(name for number, name in enumerate(SPLITS) if given[code] >> number & 1))
-        raise DataError(
-            f"source {str(sources[int(code)])!r} gives {said} images but no train images: add a train "
-            "folder, or remove the split folders so that a split is drawn"
+def propose_seed(images: pd.DataFrame, preprocess: Preprocess) -> tuple[list[str], int | None]:
+    """Classes with less than half of their share of a split that was drawn, and a seed with which there are none.
+
+    Args:
+        images: as `assign_splits` takes them.
+        preprocess: as there.
+
+    Returns:
+        The classes, sorted; and the first seed after `split_seed` that leaves no class so short, None where none of
+        the next few hundred does.
+    """
+    dataset = _Dataset.of(images, preprocess)
+
+    def short(seed: int) -> NDArray[np.bool_]:
+        """Which classes are."""
+        return dataset.falls_short(dataset.draw(dataset.position(seed)))
+
+    now = short(preprocess.split_seed)
+    if not now.any():
+        return [], None
+    first = preprocess.split_seed + 1
+    seeds = range(first, first + min(_SEEDS_TRIED, _ROWS_TRIED // len(images) + 1))
+    better = next((seed for seed in seeds if not short(seed).any()), None)
+    return [str(label) for label in dataset.labels[now]], better
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """What a draw is made of: codes per row (`group`, `given`, `open`, `state`, `published`), and per group.
+
+    `given` is -1 where the source gives no split, `open` the splits a row may go to, as bits; of a group, those that
+    all of its rows may go to. `state` are 64 bits of what a row draws with. `published` marks the rows of groups whose
+    held-out images stay where the source put them.
+    """
+
+    group: Integers
+    given: Integers
+    open: Integers
+    state: NDArray[np.uint64]
+    published: NDArray[np.bool_]
+    fractions: NDArray[np.float64]
+    labels: NDArray[np.object_]
+    label_of: Integers
+    size_of: Integers
+    open_of: Integers
+
+    @classmethod
+    def of(cls, images: pd.DataFrame, preprocess: Preprocess) -> "_Dataset":
+        """From the rows; see `assign_splits`."""
+        group, keys = pd.factorize(images["split_group"], sort=True)
+        label, labels = pd.factorize(images["label"], sort=True)
+        given = np.asarray(images["source_split"].map(_GIVEN), np.int64)
+        open_: Integers = _open_splits(images["source"], given)
+        strongest = np.full(len(keys), -1, np.int64)
+        np.maximum.at(strongest, group, given)
+        published = (strongest[group] > _TRAIN) & (preprocess.duplicates == "drop_from_train")
+        open_ = np.where(published, 1 << np.maximum(strongest[group], 0), open_)
+        open_of = np.full(len(keys), _ALL, np.int64)
+        np.bitwise_and.at(open_of, group, open_)
+        return cls(
+            group=group,
+            given=given,
+            open=open_,
+            state=_states(images["keep_together"].where(images["keep_together"] != "", images["photo_sha256"])),
+            published=published,
+            fractions=np.array([preprocess.train, preprocess.val, preprocess.test]),
+            labels=np.asarray(labels, object),
+            label_of=_most_frequent(group, label),
+            size_of=np.bincount(group, minlength=len(keys)),
+            open_of=open_of,
         )
-    count = len(keys)
-    most_protected, given_to_any = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    np.maximum.at(most_protected, of_row, protection)
-    np.bitwise_or.at(given_to_any, of_row, given[source])
-    open_ = np.select(
-        [most_protected == 0, most_protected == 1],
-        [_ALL, (_ALL & ~given_to_any) | 1 << _TRAIN],
-        1 << most_protected - 1,
-    )
-    size = np.bincount(of_row, minlength=count)
-    return of_row, _SplitGroups(
-        np.asarray(keys, object), _most_frequent(of_row, label), _most_frequent(of_row, source), size, open_
-    )
+
+    def position(self, seed: int) -> NDArray[np.float64]:
+        """What each row draws, even over [0, 1): the lower, the more protected."""
+        return _mix(self.state, seed)
+
+    def draw(self, position: NDArray[np.float64]) -> Integers:
+        """The split of each group: the most protected of its rows' own."""
+        own = np.zeros(len(position), np.int64)
+        for open_ in np.unique(self.open).tolist():
+            splits = [split for split in (_TEST, _VAL, _TRAIN) if open_ >> split & 1]
+            ends = np.cumsum(self.fractions[splits])
+            rows = self.open == open_
+            own[rows] = np.array(splits)[np.searchsorted(ends[:-1] / ends[-1], position[rows], side="right")]
+        split_of = np.zeros(len(self.size_of), np.int64)
+        np.maximum.at(split_of, self.group, own)
+        return split_of
+
+    @property
+    def drawn(self) -> NDArray[np.bool_]:
+        """Whether a split was drawn for a group, shape (groups, 3)."""
+        several = self.open_of & (self.open_of - 1) > 0
+        return np.asarray(several[:, None] & (self.open_of[:, None] >> np.arange(3) & 1 > 0))
+
+    def falls_short(self, split: Integers) -> NDArray[np.bool_]:
+        """Whether a class has less than half of its share of a split that was drawn, and should have more than one."""
+        found, expected = np.zeros((2, len(self.labels), 3))
+        np.add.at(found, (self.label_of, split), self.size_of)
+        shares = self.drawn * self.fractions
+        np.add.at(
+            expected, self.label_of, shares / np.maximum(shares.sum(axis=1), 1e-9)[:, None] * self.size_of[:, None]
+        )
+        return np.asarray((np.maximum(found, 1) < expected / 2 - 1e-6).any(axis=1))
+
+
+def _open_splits(sources: pd.Series, given: Integers) -> Integers:
+    """The splits each row may go to, as bits.
+
+    Raises:
+        DataError: a source gives test or val images but no train images.
+    """
+    source, names = pd.factorize(sources, sort=True)
+    gives = np.zeros(len(names), np.int64)
+    np.bitwise_or.at(gives, source, np.where(given >= 0, 1 << np.maximum(given, 0), 0))
+    for code in np.nonzero((gives > 0) & (gives & 1 << _TRAIN == 0))[0]:
+        said = " and ".join(sorted(name for number, name in enumerate(SPLITS) if gives[code] >> number & 1))
+        raise DataError(
+            f"source {str(names[int(code)])!r} gives {said} images but no train images: add a train "
+            "folder, or set dataset.splits to draw, so that all splits are drawn"
+        )
+    carved = (_ALL & ~gives[source]) | 1 << _TRAIN
+    return np.asarray(np.select([given < 0, given == _TRAIN], [_ALL, carved], 1 << np.maximum(given, 0)))
+
+
+def _states(keys: pd.Series) -> NDArray[np.uint64]:
+    """The first 64 bits of a sha256 of each text."""
+    codes, distinct = pd.factorize(keys)
+    digests = b"".join([hashlib.sha256(str(key).encode()).digest()[:8] for key in distinct])
+    return np.asarray(np.frombuffer(digests, ">u8").astype(np.uint64)[codes])
+
+
+def _mix(state: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+    """Numbers even over [0, 1), of 64-bit states and a seed: SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
+    word = state + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    word = word ^ (word >> np.uint64(31))
+    return np.asarray((word >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def _most_frequent(group: Integers, code: Integers) -> Integers:
@@ -138,113 +249,41 @@ def _most_frequent(group: Integers, code: Integers) -> Integers:
     return np.asarray(of_code[first])
 
 
-def _draw(size: Integers, source: Integers, open_: int, fractions: Sequence[float]) -> Integers:
-    """Draws one class.
+def _fill(dataset: _Dataset, split: Integers, position: NDArray[np.float64]) -> dict[str, list[Split]]:
+    """Gives each class an image of every split that could be drawn for it: the group that drew nearest to it.
 
-    Groups of several images come first, the largest foremost, each to the split with most room, in its class and its
-    source together. Single images then fill up test, val and train in this order, each source by its own, so that one
-    image more moves few others. The last groups go to splits that have none yet.
+    `split` is changed; gives the splits that were filled, by class.
 
-    Args:
-        size: images per group; groups come in the order of their sources, and drawn within these.
-        source: code per group.
-        open_: splits to choose from, as bits.
-        fractions: of train, val and test.
+    Raises:
+        DataError: classes have fewer groups than splits; all are named.
     """
-    splits = [s for s in (_TRAIN, _VAL, _TEST) if open_ >> s & 1]
-    codes, of_source = np.unique(source, return_inverse=True)
-    images = np.bincount(of_source, weights=size)
-    quota = _quotas(int(size.sum()), [fractions[s] for s in splits])
-    room = images[:, None] * (quota / quota.sum())  # per source; the columns sum to the quotas
-    chosen = np.zeros(len(size), np.int64)
-    several = np.nonzero(size > 1)[0]
-    several = several[np.argsort(-size[several], kind="stable")]
-    empty = set(range(len(splits)))
-    total = room.sum(axis=0)
-    for number, group in enumerate(several.tolist()):
-        row = room[of_source[group]]
-        must_fill = len(size) - number <= len(empty)
-        split = max(sorted(empty) if must_fill else range(len(splits)), key=lambda s: total[s] + row[s])
-        chosen[group] = split
-        row[split] -= size[group]
-        total[split] -= size[group]
-        empty.discard(split)
-    single = np.nonzero(size == 1)[0]
-    counts = _apportion(room, np.bincount(of_source[single], minlength=len(codes)), empty)
-    for code in range(len(codes)):
-        mine = single[of_source[single] == code]
-        chosen[mine] = np.repeat(np.arange(len(splits))[::-1], counts[code][::-1])
-    return np.array(splits)[chosen]
-
-
-def _apportion(room: NDArray[np.float64], singles: Integers, empty: set[int]) -> Integers:
-    """Single images per source and split.
-
-    Each source is rounded by largest remainders; what rounding gave or took is carried to the next source, so that the
-    class as a whole keeps its quotas too. `room` are images wanted, shape (sources, splits), and `empty` splits that
-    have no image of the class yet; like those of the result, rows of `room` sum to `singles`.
-    """
-    counts = np.zeros(room.shape, np.int64)
-    carry = np.zeros(room.shape[1])
-    for row, (wanted, count) in enumerate(zip(room, singles.tolist(), strict=True)):
-        exact = wanted + carry
-        counts[row] = _round_to(exact, count)
-        carry = exact - counts[row]
-    for split in sorted(empty):
-        total = counts.sum(axis=0)
-        if total[split] == 0 and total.max() > 1:
-            rich = int(total.argmax())
-            row = int(counts[:, rich].argmax())
-            counts[row, rich] -= 1
-            counts[row, split] += 1
-    return counts
-
-
-def _round_to(exact: NDArray[np.float64], count: int) -> Integers:
-    """Whole numbers >= 0 that sum to `count`, close to numbers that do but may be negative or fractional."""
-    level, above = 0.0, exact > 0
-    while above.any():  # what is below 0 is taken from the others, evenly
-        level = (exact[above].sum() - count) / above.sum()
-        if (exact[above] > level).all():
-            break
-        above &= exact > level
-    wanted = np.where(above, exact - level, 0.0)
-    whole = np.floor(wanted + 1e-9).astype(np.int64)
-    order = np.argsort(whole - wanted, kind="stable")
-    rest = count - int(whole.sum())
-    whole[order[:rest]] += 1
-    return whole
-
-
-def _quotas(count: int, fractions: Sequence[float]) -> Integers:
-    """Images per split by the method of largest remainders, at least one each where there are enough."""
-    exact = np.array(fractions) * (count / sum(fractions))
-    quota = _round_to(exact, count)
-    for split in range(len(quota)):
-        if quota[split] == 0 and count >= len(quota):
-            quota[int(quota.argmax())] -= 1
-            quota[split] = 1
-    return quota
-
-
-def _ranks(keys: NDArray[np.object_], seed: int) -> NDArray[np.uint64]:
-    """A number per group that looks random: the first 64 bits of a sha256 of seed and key."""
-    start = f"{seed}\0".encode()
-    digests = b"".join([hashlib.sha256(start + key.encode()).digest()[:8] for key in keys])
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
-
-
-def _require_every_split(groups: _SplitGroups, split: Integers, labels: NDArray[np.object_]) -> None:
-    """A class must reach every split that could be drawn for it."""
-    missing = np.zeros((len(labels), len(SPLITS)), bool)
-    for number in range(len(SPLITS)):
-        may_go_there = (groups.open & (groups.open - 1) > 0) & (groups.open >> number & 1 > 0)
-        missing[groups.label[may_go_there], number] = True
-    missing[groups.label, split] = False
-    for label, number in np.argwhere(missing):
-        mine = groups.label == label
-        count, distinct = int(groups.size[mine].sum()), int(mine.sum())
-        raise DataError(
-            f"class {labels[label]!r} has {count} image{'s' * (count != 1)} ({distinct} after grouping "
-            f"duplicates), too few to give {SPLITS[number]} one: add images or remove the class"
-        )
+    cells, may = np.zeros((2, len(dataset.labels), 3), np.int64)
+    np.add.at(cells, (dataset.label_of, split), 1)
+    np.add.at(may, dataset.label_of, dataset.drawn)
+    missing = (may > 0) & (cells == 0)
+    nearest = np.ones(len(split))
+    np.minimum.at(nearest, dataset.group, position)
+    filled: dict[str, list[Split]] = {}
+    too_few: list[str] = []
+    for label in np.nonzero(missing.any(axis=1))[0].tolist():
+        mine = np.nonzero(dataset.label_of == label)[0]
+        for number in (_TEST, _VAL, _TRAIN):
+            free = mine[dataset.drawn[mine, number] & (cells[label, split[mine]] > 1)]
+            if missing[label, number] and not len(free):
+                count = int(dataset.size_of[mine].sum())
+                images = f"{count} image{'s' * (count != 1)} ({len(mine)} after grouping duplicates)"
+                too_few.append(
+                    f"class {str(dataset.labels[label])!r} has {images}, too few to give {SPLITS[number]} one"
+                )
+                break
+            if missing[label, number]:
+                below = free[split[free] < number]
+                chosen = below[nearest[below].argmin()] if len(below) else free[nearest[free].argmax()]
+                cells[label, split[chosen]] -= 1
+                cells[label, number] += 1
+                split[chosen] = number
+                filled.setdefault(str(dataset.labels[label]), []).append(SPLITS[number])
+    if too_few:
+        those = "class" if len(too_few) == 1 else "classes"
+        raise DataError(f"{'; '.join(too_few)}: add images or remove the {those}")
+    return filled

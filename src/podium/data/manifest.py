@@ -28,6 +28,7 @@ RAW_COLUMNS: dict[str, str] = {
     "source_label": "what the source calls the class, before any label map; in a merge `source/class`",
     "group": "coarse class (fruit, vegetable, ...); empty where the source knows none",
     "split": "train, val or test as the source gave it; empty where it gave none",
+    "keep_together": "what it must not be separated from (a patient, a video), within its source; empty for nothing",
     "licence": "of the photograph",
     "box_left": "the part of the photograph that is the image, as fractions of its upright width and height: 0",
     "box_top": "0 for a whole photograph",
@@ -39,23 +40,26 @@ PREPARED_COLUMNS: dict[str, str] = {
     **dict.fromkeys(list(RAW_COLUMNS)[: list(RAW_COLUMNS).index("split")], "as in the raw manifest"),
     "split": "train, val or test; never empty",
     "source_split": "the split the source gave; empty where it gave none",
-    **dict.fromkeys(("licence", "box_left", "box_top", "box_right", "box_bottom"), "as in the raw manifest"),
+    **dict.fromkeys(
+        ("keep_together", "licence", "box_left", "box_top", "box_right", "box_bottom"), "as in the raw manifest"
+    ),
     "sha256": "of the decoded RGB pixels (of a large JPEG, at the reduced size it is decoded at), 64 hex digits",
     "phash": "64-bit perceptual hash, 16 hex digits",
     "width": "pixels of the original after EXIF orientation; of the box, for a crop",
     "height": "pixels of the original after EXIF orientation; of the box, for a crop",
     "duplicate_group": "image_id of the first of its exact or near duplicates; its own where it has none",
     "duplicate_kind": "exact, near, or empty for the first of a group and for images without duplicates",
-    "split_group": "image_id of the first image that must stay on one side with it: its duplicates and the other crops "
-    "of their photographs, also of copies of the same file",
+    "split_group": "image_id of the first image that must stay on one side with it: its duplicates, the other crops of "
+    "their photographs, also of copies of the same file, and what keep_together joins",
     "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
 }
 WORKING_COLUMNS = ("row", "content_width", "content_height", "fill")
 """What `preprocess` knows of an image while it works: the row, size and fill of its pixels in the temporary arrays."""
 REJECTED_COLUMNS = ("path", "label", "reason", "kind", "image_id")
-"""Of `rejected.csv`. `kind` is `unreadable`, `too_small` (a box below the least size: a choice) or `skipped` (a file of
-the source that is no image). What the source itself could not use has no label and no image_id; where it is an image by
-its name (a broken link, a failed download) it is `unreadable` too."""
+"""Of `rejected.csv`. `kind` is `unreadable`, `too_small` (a box below the least size: a choice), `duplicate` (of a
+held-out image, `preprocess.duplicates`) or `skipped` (a file of the source that is no image). What the source itself
+could not use has no label and no image_id; where it is an image by its name (a broken link, a failed download) it is
+`unreadable` too."""
 RESERVED_COLUMNS = frozenset({*RAW_COLUMNS, *PREPARED_COLUMNS, *WORKING_COLUMNS, *MEASURES, "naive_split"})
 """Names that a further column of a source may not have, since the tables made of the manifest have them already."""
 SHARD_IMAGES = 20_000

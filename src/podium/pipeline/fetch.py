@@ -90,6 +90,7 @@ def _row(origin: Origin, image: SourceImage, photo: str, sha256: str, shard: str
         "source_label": image.source_label or image.label,
         "group": image.group,
         "split": image.split,
+        "keep_together": image.keep_together,
         "licence": image.licence or origin.licence,
         "box_left": image.box.left,
         "box_top": image.box.top,

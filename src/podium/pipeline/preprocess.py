@@ -22,7 +22,7 @@ from podium.curation.dataset_profile import describe
 from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.grouping import group_duplicates
-from podium.curation.splits import assign_splits, join_split_groups
+from podium.curation.splits import Assignment, assign_splits, join_split_groups, propose_seed
 from podium.curation.temporary_arrays import TemporaryArrays, write_shards
 from podium.data.manifest import (
     PREPARED_COLUMNS,
@@ -37,6 +37,7 @@ from podium.records.base import write_parquet
 from podium.records.fetch import SkippedFile, Sources
 from podium.records.profile import Profile
 
+_NAMED = 8  # classes in a message
 _INDEX_COLUMNS = ("image_id", "path", "label", "group")
 
 
@@ -45,8 +46,8 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
 
     Args:
         layout: the project's paths.
-        preprocess: size, padding, steps, shares.
-        seed: of the split and of random positions.
+        preprocess: size, padding, steps, shares and seed of the splits.
+        seed: of random positions.
         workers: processes that decode; 0 decodes in this one. It changes no byte.
 
     Raises:
@@ -64,10 +65,13 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         images, rejected = _keep(raw, found), _reject(raw, found, skipped)
         _require_every_class(raw, images, rejected)
         images = _add_groups(images, arrays)
-        images["split"] = assign_splits(images, preprocess, seed)
-        alone = images.assign(split_group=images["image_id"])
+        assigned = assign_splits(images, preprocess)
+        _print_assignment(images, assigned, preprocess)
+        images["split"] = assigned.split
+        images, rejected = _leave_out(images, assigned.left_out, rejected)
+        _require_every_class(raw, images, rejected)
         measures = _measures_table(images, arrays)
-        profile = describe(images, measures, assign_splits(alone, preprocess, seed), rejected)
+        profile = describe(images, measures, _draw_alone(images, preprocess), rejected)
         extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
         for split in profile.per_split:
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
@@ -135,14 +139,19 @@ def _reject(raw: pd.DataFrame, found: pd.DataFrame, skipped: list[SkippedFile]) 
 
 
 def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.DataFrame) -> None:
-    """Refuses a dataset that lost a class on the way; says what happened to its first image."""
-    for label in sorted(set(raw["label"]) - set(images["label"])):
-        lost = rejected[rejected["label"] == label]
-        todo = "replace its files or remove the class"
-        if (lost["kind"] == "too_small").any():
-            todo = "lower that key or remove the class"
-        path, reason = lost.iloc[0][["path", "reason"]]
-        raise DataError(f"no image of class {label!r} can be read (first: {path!r}: {reason}): {todo}")
+    """Refuses a dataset that lost classes on the way; says what happened to their first image."""
+    lost = rejected[rejected["label"].isin(set(raw["label"]) - set(images["label"]))]
+    if lost.empty:
+        return
+    todo = "replace its files or remove the class"
+    if (lost["kind"] == "too_small").any():
+        todo = "lower that key or remove the class"
+    elif (lost["kind"] == "duplicate").any():
+        todo = "set preprocess.duplicates to keep, or remove the class"
+    path, reason = lost.iloc[0][["path", "reason"]]
+    labels = sorted(map(repr, lost["label"].unique()))
+    several = f"classes {', '.join(labels)}" if labels[1:] else f"class {labels[0]}"
+    raise DataError(f"no image of {several} can be used (first: {path!r}: {reason}): {todo}")
 
 
 def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
@@ -151,6 +160,45 @@ def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
     return grouped.assign(split_group=join_split_groups(grouped))
+
+
+def _draw_alone(images: pd.DataFrame, preprocess: Preprocess) -> pd.Series:
+    """The split of each image in a draw image by image, copies of a file too."""
+    ids = images["image_id"]
+    alone = images.assign(split_group=ids, photo_sha256=ids, keep_together="")
+    return assign_splits(alone, preprocess.model_copy(update={"duplicates": "keep"})).split
+
+
+def _leave_out(images: pd.DataFrame, copies: pd.Series, rejected: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The images without copies of held-out ones, and rows for those; groups are called after what is left of them."""
+    if not copies.any():
+        return images, rejected
+    kept = images[~copies].reset_index(drop=True)
+    twin = kept.groupby("split_group")["path"].first()
+    lost = images.loc[copies, ["path", "label", "image_id", "split", "split_group"]]
+    reason = "belongs to the group of " + lost["split"] + " image " + lost["split_group"].map(twin)
+    table = pd.concat([rejected, lost.assign(reason=reason, kind="duplicate")[list(REJECTED_COLUMNS)]])
+    for group in ("duplicate_group", "split_group"):
+        kept[group] = kept.groupby(group)["image_id"].transform("min")
+    kept.loc[kept["duplicate_group"] == kept["image_id"], "duplicate_kind"] = ""
+    return kept, table.sort_values(["path", "reason", "image_id"], ignore_index=True)
+
+
+def _print_assignment(images: pd.DataFrame, assigned: Assignment, preprocess: Preprocess) -> None:
+    """Which classes the draw left short, and what to do about it."""
+    if assigned.filled:
+        first = [f"{label} ({', '.join(splits)})" for label, splits in sorted(assigned.filled.items())]
+        more = f" and {len(first) - _NAMED} more" if first[_NAMED:] else ""
+        print(
+            f"preprocess: {len(first)} small classes drew no image for a split, so the nearest was taken; that may "
+            f"change when images are added: {', '.join(first[:_NAMED])}{more}"
+        )
+    short, better = propose_seed(images, preprocess)
+    if short:
+        more = f" and {len(short) - _NAMED} more" if short[_NAMED:] else ""
+        todo = "add images, or raise the share" if better is None else f"preprocess.split_seed: {better} leaves none so"
+        named = ", ".join(short[:_NAMED]) + more
+        print(f"preprocess: less than half of their share of val or test fell to {named}: {todo}")
 
 
 def _measures_table(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
@@ -168,6 +216,8 @@ def _print_summary(profile: Profile) -> None:
             f"preprocess: {profile.rejected} images rejected, {profile.too_small} too small, "
             f"{profile.skipped} other files: see rejected.csv"
         )
+    if profile.left_out:
+        print(f"preprocess: {profile.left_out} copies of held-out images left out: see rejected.csv")
     if profile.duplicates:
         print(
             f"preprocess: {len(profile.duplicates)} groups of duplicates, each kept on one side of the split "

@@ -107,7 +107,8 @@ class Unusual(Record):
 class Profile(Record):
     """`artifacts/prepared/profile.json`: what preprocess found. Numbers are images unless a name says otherwise.
 
-    `rejected` are images that could not be read, `too_small` boxes below the least size, `skipped` files of the source
+    `rejected` are images that could not be read, `too_small` boxes below the least size, `left_out` copies of held-out
+    images (`preprocess.duplicates`), `skipped` files of the source
     that are no images to use. `channel_mean` and `channel_std` (red, green, blue, 0..1) are of the content of train
     images, each image counting the same: offered for normalisation. Had images been drawn one by one,
     `naive_groups_torn` groups of images that belong together (duplicates, crops of one photograph) would have been on
@@ -117,6 +118,7 @@ class Profile(Record):
     images: int
     rejected: int
     too_small: int
+    left_out: int = 0
     skipped: int
     classes: list[str]
     per_class_and_split: dict[str, dict[Split, int]]

@@ -53,6 +53,7 @@ _OF_CLASSES = ("brightness", "contrast", "saturation", "sharpness", "entropy", "
 _KINDS = {
     "unreadable": "Images that could not be read",
     "too_small": "Boxes that are too small",
+    "duplicate": "Copies of held-out images",
     "skipped": "Files that are no images to use",
 }
 _FLAG_NAMES = {"dark": "Dark", "blurred": "Blurred", "uniform": "Nearly uniform", "odd_aspect": "Odd shape"}

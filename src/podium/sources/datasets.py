@@ -35,7 +35,7 @@ from podium.sources.folder import open_folder
 from podium.sources.kaggle import open_kaggle
 from podium.sources.locations import record_location
 from podium.sources.openimages import open_openimages
-from podium.sources.selection import assign_groups, limit_images, map_labels, refuse_similar_labels
+from podium.sources.selection import assign_groups, keep_together, limit_images, map_labels, refuse_similar_labels
 from podium.sources.snapshot import open_snapshot
 from podium.sources.source import Origin, Part, Source, SourceImage, in_order
 from podium.sources.table import open_table
@@ -126,6 +126,7 @@ def _choose(part: Part, section: PartDataset) -> Part:
     images = list(part.images)
     if not isinstance(section, OpenImagesDataset):  # its labels choose what is listed at all
         images = map_labels(part.origin.name, images, section.labels)
+    images = keep_together(part.origin.name, images, section.keep_together)
     images = limit_images(_kept_splits(assign_groups(images, section.groups), section), section.limit_per_class)
     return replace(part, images=tuple(images))
 

@@ -6,17 +6,32 @@ share without being listed together, are refused. A limit takes the same images 
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from typing import Final, Literal
 
 from podium.config.base import Split
+from podium.config.dataset import ByColumn, ByPattern
 from podium.config.problems import nearest
-from podium.core.errors import DataError
+from podium.core.errors import DataError, ParamsError
 from podium.sources.names import collision_key
 from podium.sources.source import SourceImage
 
 _SPACING = re.compile(r"[\s_\-]+")
+_CHANGES: Final = (
+    "copy|flip(?:ped)?|[hv]flip|flip(?:lr|tb|ud)|mirror(?:ed)?|rot(?:at(?:ed?|ion))?|turn(?:ed)?|crop(?:ped)?"
+    "|aug(?:mented)?|nois[ey]|blur(?:red)?|bright(?:ness|er)?|dark(?:er)?|contrast|gr[ae]y(?:scale)?|scal(?:ed?|ing)|zoom(?:ed)?"
+    "|shear(?:ed)?|shift(?:ed)?|jitter|orig(?:inal)?|[0-9]{1,3}deg|new[0-9]+deg(?:flip(?:lr|tb))?|newpixel"
+)
+_VERSION: Final = re.compile(
+    r"([._](jpe?g|png|webp|bmp|tiff?)|\.rf\.[0-9a-f]{6,}|\s*\([0-9]+\)"
+    rf"|[\s._-]+({_CHANGES})([\s._-]*([0-9]{{1,4}}|lr|tb|ud|h|v|horizontal(ly)?|vertical(ly)?|left|right))?)$",
+    re.IGNORECASE,
+)
+"""What the name of a version of a file ends with, in the words of people, of Windows, Roboflow and PlantVillage."""
 _SHOWN = 12
+_MOST_VERSIONS = 50  # of one file
 
 
 def map_labels(source: str, images: Sequence[SourceImage], labels: Mapping[str, Sequence[str]]) -> list[SourceImage]:
@@ -73,6 +88,83 @@ def assign_groups(images: Sequence[SourceImage], groups: Mapping[str, str]) -> l
                 f"({_list_classes(known)}): correct the list"
             )
     return [replace(image, group=groups.get(image.label, image.group)) for image in images] if groups else list(images)
+
+
+def keep_together(
+    source: str, images: Sequence[SourceImage], rule: Literal["auto"] | ByColumn | ByPattern | None
+) -> list[SourceImage]:
+    """Gives images what they must not be separated from.
+
+    Args:
+        source: name of the source, for messages.
+        images: of one source.
+        rule: of `dataset.keep_together`; None leaves what the source says.
+
+    Returns:
+        The images in the order given.
+
+    Raises:
+        ParamsError: the source has no such column.
+        DataError: paths do not match the pattern.
+    """
+    if rule is None or not images:
+        return list(images)
+    if isinstance(rule, ByPattern):
+        return _by_pattern(source, images, rule.pattern)
+    if rule == "auto":
+        return _by_name(source, images)
+    if all(image.keep_together for image in images):  # a table's own
+        return list(images)
+    if rule.column not in images[0].extras:
+        known = f"its further columns: {', '.join(images[0].extras)}" if images[0].extras else "it has none"
+        raise ParamsError(
+            f"dataset.keep_together names column {rule.column!r}, but {source} has no such column ({known}): correct "
+            "it, or give a pattern for the paths"
+        )
+    return [replace(image, keep_together=str(image.extras[rule.column])) for image in images]
+
+
+def _by_name(source: str, images: Sequence[SourceImage]) -> list[SourceImage]:
+    """Gives images the file they are a version of.
+
+    Raises:
+        DataError: that would be one file for very many: `daisy (1).jpg` to `daisy (300).jpg` are no versions.
+    """
+    behind = {image.path: file_behind(image.path) for image in images}
+    file, count = Counter(behind.values()).most_common(1)[0]
+    if count > _MOST_VERSIONS:
+        raise DataError(
+            f"dataset.keep_together: auto takes {count:,} images of {source} for versions of {file!r}, more than "
+            f"{_MOST_VERSIONS}: their names only number them; give a pattern for the paths, or null"
+        )
+    return [replace(image, keep_together=behind[image.path]) for image in images]
+
+
+def _by_pattern(source: str, images: Sequence[SourceImage], pattern: str) -> list[SourceImage]:
+    """Gives images what a regular expression finds in their paths.
+
+    Raises:
+        DataError: it finds nothing in some.
+    """
+    expression = re.compile(pattern)
+    found = {image.path: expression.search(image.path) for image in images}
+    unmatched = sorted(path for path, match in found.items() if match is None)
+    if unmatched:
+        raise DataError(
+            f"dataset.keep_together: {pattern!r} finds nothing in {len(unmatched):,} of {len(found):,} paths of "
+            f"{source} (first: {unmatched[0]!r}): correct the pattern, or let it match them too"
+        )
+    text = {path: "/".join(part or "" for part in match.groups()) or match[0] for path, match in found.items() if match}
+    return [replace(image, keep_together=text[image.path]) for image in images]
+
+
+def file_behind(path: str) -> str:
+    """The path of the file that a version was made of, without its ending: `a/x` for `a/x_flip_90deg (1).jpg`."""
+    folder, slash, name = path.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    while (shorter := _VERSION.sub("", stem)) != stem and shorter:
+        stem = shorter
+    return f"{folder}{slash}{stem}"
 
 
 def refuse_similar_labels(labels_of: Mapping[str, Set[str]]) -> None:

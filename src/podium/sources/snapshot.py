@@ -103,6 +103,7 @@ def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
         label=row["label"],
         group=row["group"],
         split=row["split"],
+        keep_together=row.get("keep_together") or "",  # snapshots of 0.1 have none
         source_label="" if row["source_label"] == row["label"] else row["source_label"],
         licence=row["licence"],
         box=check_box(Box(*(float(row[side]) for side in _BOX)), 1, 1),

@@ -68,6 +68,7 @@ class SourceImage:
         label: its class.
         group: its coarse class; empty where the source knows none.
         split: train, val or test as the source gave it; empty where it gave none.
+        keep_together: what it must not be separated from, a patient or a video; empty for nothing.
         source_label: what the source calls the class, where a label map changed it; empty where it is `label`.
         licence: of the photograph; empty where it is the dataset's.
         box: the part of the photograph that is the image; a photograph with several boxes is listed once for each.
@@ -78,6 +79,7 @@ class SourceImage:
     label: str
     group: str = ""
     split: str = ""
+    keep_together: str = ""
     source_label: str = ""
     licence: str = ""
     box: Box = WHOLE

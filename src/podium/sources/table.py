@@ -263,19 +263,19 @@ def _image(line: int, row: Mapping[str, str], dataset: CsvDataset, path: str) ->
     def text(column: str | None) -> str:
         return row[column].strip() if column else ""
 
-    label, split = text(columns.label), text(columns.split)
-    word = split_word(split)
+    label, split, together = text(columns.label), text(columns.split), text(dataset.together)
     sides = columns.box.model_dump().values() if columns.box else ()
-    if not label:
-        raise Unusable("no label")
-    if split and word is None:
+    if not label or (dataset.together and not together):
+        raise Unusable(f"no {dataset.together}" if label else "no label")
+    if split and not split_word(split):
         raise Unusable(f"split {split!r} is none of train, val, test")
     return RowImage(
+        keep_together=together,
         line=line,
         path=path,
         label=unicodedata.normalize("NFC", label),
         group=text(columns.group),
-        split=word.split if word else "",
+        split=word.split if (word := split_word(split)) else "",
         licence=text(columns.licence),
         box=_box([text(side) for side in sides], dataset.box_units),
         extras={column: _converted(column, row[column], kind) for column, kind in dataset.extras.items()},

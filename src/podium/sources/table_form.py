@@ -44,6 +44,7 @@ def check_header(name: str, header: list[str], dataset: CsvDataset) -> None:
     sides = columns.pop("box", {})
     wanted = {f"columns.{key}": column for key, column in columns.items()}
     wanted |= {f"columns.box.{side}": column for side, column in sides.items()}
+    wanted |= {"keep_together.column": dataset.together} if dataset.together else {}
     for key, column in (wanted | {f"extras.{column}": column for column in dataset.extras}).items():
         if column not in header:
             other = next((d for d in ";\t|" if dataset.delimiter != d and len(header) == 1 and d in header[0]), None)

@@ -1,9 +1,12 @@
+import hashlib
 import random
 from collections import Counter
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from podium.config.preprocess import Preprocess
@@ -23,87 +26,217 @@ def images(
         for n in range(count)
     ]
     frame = pd.DataFrame(rows)
-    return frame.assign(split_group=[(groups or {}).get(i, i) for i in frame["image_id"]])
+    return frame.assign(
+        split_group=[(groups or {}).get(i, i) for i in frame["image_id"]],
+        photo_sha256=[hashlib.sha256(i.encode()).hexdigest() for i in frame["image_id"]],
+        keep_together="",
+    )
 
 
-def counts(frame: pd.DataFrame, split: pd.Series) -> dict[str, Counter[str]]:
-    return {label: Counter(split[frame["label"] == label]) for label in frame["label"].unique()}
+def joined(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Several as one, each image with a content and a group of its own."""
+    frame = pd.concat(parts, ignore_index=True)
+    names = [f"{number}-{name}" for number, name in enumerate(frame["image_id"])]
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
+    return frame.assign(image_id=names, split_group=names, photo_sha256=digests)
 
 
-def test_every_class_gets_its_shares() -> None:
-    frame = images({"lemon": 100, "orange": 40, "tulip": 20})
-
-    found = counts(frame, splits.assign_splits(frame, SHARES, seed=0))
-
-    assert found["lemon"] == {"train": 70, "val": 15, "test": 15}
-    assert found["orange"] == {"train": 28, "val": 6, "test": 6}
-    assert found["tulip"] == {"train": 14, "val": 3, "test": 3}
+def assign(frame: pd.DataFrame, seed: int = 0, **changes: object) -> pd.Series:
+    return splits.assign_splits(frame, SHARES.model_copy(update={"split_seed": seed, **changes})).split
 
 
-def test_the_draw_depends_on_the_seed_only_not_on_the_order_of_rows() -> None:
-    frame = images({"lemon": 60, "orange": 60})
-    first = splits.assign_splits(frame, SHARES, seed=1)
+def within(count: int, share: float, images: int) -> bool:
+    """Whether a count is within four standard deviations of what a draw one by one gives."""
+    return abs(count - share * images) <= 4 * (images * share * (1 - share)) ** 0.5
 
-    shuffled = splits.assign_splits(frame.sample(frac=1, random_state=3), SHARES, seed=1)
-    other = splits.assign_splits(frame, SHARES, seed=2)
+
+def test_every_class_gets_its_shares_give_or_take_chance() -> None:
+    frame = images({"lemon": 4000, "orange": 400})
+
+    split = assign(frame)
+
+    for label, count in (("lemon", 4000), ("orange", 400)):
+        found = Counter(split[frame["label"] == label])
+        assert within(found["test"], 0.15, count) and within(found["val"], 0.15, count), found
+
+
+def test_the_draw_depends_on_the_seed_and_the_content_alone() -> None:
+    frame = images({"lemon": 300, "orange": 300})
+    first = assign(frame, 1)
+
+    shuffled = assign(frame.sample(frac=1, random_state=3), 1)
+    renamed = assign(
+        frame.assign(image_id=frame["image_id"] + "x", split_group="x" + frame["split_group"], source="t"), 1
+    )
+    other = assign(frame, 2)
 
     pd.testing.assert_series_equal(shuffled.sort_index(), first)
-    assert (other != first).sum() > 20
+    pd.testing.assert_series_equal(renamed, first)
+    assert (other != first).sum() > 200
 
 
-def test_one_image_more_moves_few_others() -> None:
-    before, after = images({"lemon": 100}), images({"lemon": 101})
+def test_seeds_share_nothing() -> None:
+    frame = images({"a": 4000})
+    test = [assign(frame, seed) == "test" for seed in range(5)]
 
-    moved = splits.assign_splits(before, SHARES, 0) != splits.assign_splits(after, SHARES, 0)[:100]
+    for one in range(5):
+        for other in range(one):
+            assert within(int((test[one] & test[other]).sum()), 0.15**2, 4000)
 
-    assert moved.sum() <= 3
+
+# --- stable membership ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file: what is in it, what it is called; pictures of one scene are near duplicates."""
+
+    content: int
+    scene: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A growing dataset of two classes, told apart by the scene."""
+
+    pictures: tuple[Picture, ...] = field(
+        default_factory=lambda: tuple(Picture(n, n, f"{n:03d}.jpg") for n in range(120))
+    )
+    name: str = "photos"
+
+    def membership(self) -> dict[int, str]:
+        """The split of each content."""
+        frame = pd.DataFrame([vars(picture) for picture in self.pictures])
+        ids = [hashlib.sha256(f"{self.name}/{name}".encode()).hexdigest()[:16] for name in frame["name"]]
+        frame = frame.assign(
+            image_id=ids,
+            photo_id=ids,
+            source=self.name,
+            source_split="",
+            keep_together="",
+            photo_sha256=[hashlib.sha256(str(content).encode()).hexdigest() for content in frame["content"]],
+            label=["ab"[scene % 2] for scene in frame["scene"]],
+        )
+        frame["duplicate_group"] = frame.groupby("scene")["image_id"].transform("min")
+        frame["split_group"] = splits.join_split_groups(frame)
+        assigned = splits.assign_splits(frame, SHARES)
+        assume(not assigned.filled)
+        return dict(zip(frame["content"], assigned.split, strict=True))
+
+
+PROTECTION = {"train": 0, "val": 1, "test": 2}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("new", "copy", "near", "rename", "move", "remove")), st.integers(0, 10**6)),
+        max_size=12,
+    )
+)
+def test_what_was_held_out_stays_so_whatever_is_added_removed_or_renamed(changes: list[tuple[str, int]]) -> None:
+    folder = Folder()
+    before = folder.membership()
+    for number, (change, drawn) in enumerate(changes):
+        at = drawn % len(folder.pictures)
+        some, fresh = folder.pictures[at], 1000 + number
+        match change:
+            case "new":
+                added = replace(some, content=fresh, scene=fresh, name=f"new{number}.jpg")
+                folder = replace(folder, pictures=(*folder.pictures, added))
+            case "copy":
+                folder = replace(folder, pictures=(*folder.pictures, replace(some, name=f"copy{number}.jpg")))
+            case "near":
+                near = replace(some, content=fresh, name=f"0near{number}.jpg")
+                folder = replace(folder, pictures=(near, *folder.pictures))
+            case "rename":
+                folder = replace(folder, name=f"photos{number}")
+            case "move":
+                moved = tuple(replace(picture, name=f"{number}/{picture.name}") for picture in folder.pictures)
+                folder = replace(folder, pictures=moved)
+            case "remove":
+                folder = replace(folder, pictures=folder.pictures[:at] + folder.pictures[at + 1 :])
+        after = folder.membership()
+        scene = {picture.content: picture.scene for picture in folder.pictures}
+        for content in before.keys() & after.keys():
+            if change in ("near", "remove") and scene[content] == some.scene:
+                gain = PROTECTION[after[content]] - PROTECTION[before[content]]
+                assert gain >= 0 if change == "near" else gain <= 0
+            else:
+                assert after[content] == before[content], change
+        before = after
+
+
+def test_a_copy_of_a_test_image_joins_it() -> None:
+    frame = images({"a": 200, "b": 200})
+    split = assign(frame)
+
+    for number in np.nonzero(split == "test")[0]:
+        copy = frame.iloc[[number]].assign(image_id="0", photo_sha256=hashlib.sha256(f"{number}".encode()).hexdigest())
+        after = assign(pd.concat([frame, copy], ignore_index=True))
+        assert after.iloc[-1] == after[number] == "test"
+        assert (after.iloc[:-1] == split).all()
+
+
+def test_a_copy_in_another_source_does_not_take_a_drawn_test_image_out_of_test() -> None:
+    frame = joined(images({"a": 100, "b": 100}), images({"a": 9, "b": 9}, "train", "x"), images({"a": 9}, "val", "x"))
+    split = assign(frame)
+    drawn = int(np.nonzero((split == "test") & (frame["source"] == "s"))[0][0])
+    copies = frame.index[frame["source_split"] == "val"][0]
+    frame.loc[copies, "split_group"] = frame.loc[drawn, "split_group"]
+
+    assert assign(frame)[drawn] == "test"
+
+
+@pytest.mark.parametrize("kept", [1, 3, 8])
+def test_a_group_comes_to_test_as_often_as_one_of_its_photographs_does(kept: int) -> None:
+    groups = {f"a-{n}": f"a-{n // kept * kept}" for n in range(2000 * kept)}
+
+    split = assign(images({"a": 2000 * kept}, groups=groups))
+
+    assert within(int((split == "test").sum()) // kept, 1 - 0.85**kept, 2000)
+
+
+def test_what_is_kept_together_draws_once_however_much_it_is() -> None:
+    frame = images({"a": 4000, "b": 4000})
+    patient = [f"patient {n % 800}" for n in range(8000)]
+    frame = frame.assign(keep_together=patient, split_group=patient)
+
+    split = assign(frame)
+
+    assert within(split[split == "test"].index.map(lambda row: patient[row]).nunique(), 0.15, 800)
+
+
+# --- given splits -----------------------------------------------------------------------------------------------------
 
 
 def test_a_split_given_by_the_source_is_kept() -> None:
-    frame = pd.concat(
-        [
-            images({"a": 4, "b": 6}, s).assign(image_id=lambda f, s=s: s + f["image_id"])
-            for s in ("train", "val", "test")
-        ],
-        ignore_index=True,
-    ).assign(split_group=lambda f: f["image_id"])
+    frame = joined(*(images({"a": 4, "b": 6}, split) for split in ("train", "val", "test")))
 
-    assert (splits.assign_splits(frame, SHARES, 0) == frame["source_split"]).all()
+    assert (assign(frame) == frame["source_split"]).all()
 
 
-def test_val_is_carved_out_of_train_where_the_source_gives_train_and_test() -> None:
-    train, test = images({"a": 170, "b": 34}, "train"), images({"a": 30, "b": 30}, "test")
-    frame = pd.concat([train, test.assign(image_id="t" + test["image_id"])], ignore_index=True)
-    frame = frame.assign(split_group=frame["image_id"])
+@pytest.mark.parametrize(("held_out", "drawn"), [("test", "val"), ("val", "test")])
+def test_what_a_source_lacks_is_carved_out_of_its_train_images(held_out: str, drawn: str) -> None:
+    frame = joined(images({"a": 1700, "b": 340}, "train"), images({"a": 30, "b": 30}, held_out))
 
-    split = splits.assign_splits(frame, SHARES, 0)
+    split = assign(frame)
 
-    assert (split[frame["source_split"] == "test"] == "test").all()
-    share = 0.15 / 0.85
-    found = counts(frame, split)
-    assert found["a"] == {"train": 140, "val": round(170 * share), "test": 30}
-    assert found["b"] == {"train": 28, "val": round(34 * share), "test": 30}
-
-
-def test_test_is_carved_out_of_train_where_the_source_gives_train_and_val() -> None:
-    train, val = images({"a": 170}, "train"), images({"a": 20}, "val")
-    frame = pd.concat([train, val.assign(image_id="v" + val["image_id"])], ignore_index=True)
-    frame = frame.assign(split_group=frame["image_id"])
-
-    assert counts(frame, splits.assign_splits(frame, SHARES, 0))["a"] == {"train": 140, "val": 20, "test": 30}
+    assert (split[frame["source_split"] == held_out] == held_out).all()
+    for label, count in (("a", 1700), ("b", 340)):
+        found = Counter(split[(frame["source_split"] == "train") & (frame["label"] == label)])
+        assert set(found) == {"train", drawn} and within(found[drawn], 0.15 / 0.85, count)
 
 
 def test_each_source_keeps_its_own_split() -> None:
-    with_split = pd.concat([images({"a": 20}, "train", "x"), images({"a": 10}, "test", "x")], ignore_index=True)
-    without = images({"a": 100}, "", "y")
-    frame = pd.concat([with_split, without], ignore_index=True)
-    frame = frame.assign(image_id=[f"{i}" for i in frame.index], split_group=[f"{i}" for i in frame.index])
+    frame = joined(images({"a": 20}, "train", "x"), images({"a": 10}, "test", "x"), images({"a": 400}, "", "y"))
 
-    split = splits.assign_splits(frame, SHARES, 0)
+    split = assign(frame)
 
     assert (split[20:30] == "test").all()
     assert set(split[:20]) == {"train", "val"}
-    assert Counter(split[30:]) == {"train": 70, "val": 15, "test": 15}
+    assert within(Counter(split[30:])["test"], 0.15, 400)
 
 
 @pytest.mark.parametrize(
@@ -116,24 +249,73 @@ def test_each_source_keeps_its_own_split() -> None:
     ],
 )
 def test_a_straddling_group_moves_to_its_most_protected_split(given_splits: tuple[str, ...], expected: str) -> None:
-    frame = pd.concat([images({"a": 8}, s) for s in ("train", "val", "test")], ignore_index=True)
-    frame["image_id"] = [f"{i:02d}" for i in frame.index]
+    frame = joined(*(images({"a": 8}, s) for s in ("train", "val", "test")))
     first = {"train": 0, "val": 8, "test": 16}
     members = [first[s] for s in given_splits]
-    frame["split_group"] = ["00" if i in members else f"{i:02d}" for i in frame.index]
     frame.loc[members, "split_group"] = frame.loc[members[0], "image_id"]
 
-    split = splits.assign_splits(frame, SHARES, 0)
+    split = assign(frame)
 
     assert set(split[members]) == {expected}
     rest = frame.index.difference(members)
     assert (split[rest] == frame["source_split"][rest]).all()
 
 
+def test_copies_can_be_left_out_so_that_a_published_test_split_stays_as_it_is() -> None:
+    frame = joined(
+        images({"a": 80, "b": 80}, "train"), images({"a": 20, "b": 20}, "test"), images({"b": 40}, "", "mine")
+    )
+    for copy, original in ((0, 160), (1, 160), (90, 170), (201, 165), (161, 160)):
+        frame.loc[copy, "split_group"] = frame.loc[original, "split_group"]
+
+    assigned = splits.assign_splits(frame, SHARES.model_copy(update={"duplicates": "drop_from_train"}))
+
+    assert assigned.left_out[assigned.left_out].index.tolist() == [0, 1, 90, 201]
+    kept = frame[~assigned.left_out]
+    of_published = assigned.split[kept.index][kept["source"] == "s"]
+    assert of_published[of_published == "test"].index.tolist() == list(range(160, 200))
+    assert not splits.assign_splits(frame, SHARES).left_out.any()
+
+
+# --- small classes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_small_class_fills_every_split_and_says_so() -> None:
+    frame = images({"large": 300, **{f"small {n}": 3 for n in range(20)}})
+
+    assigned = splits.assign_splits(frame, SHARES)
+
+    counts = pd.crosstab(frame["label"], assigned.split)
+    assert (counts.drop(index="large") == 1).all(axis=None)
+    assert set(assigned.filled) <= {f"small {n}" for n in range(20)} and len(assigned.filled) > 10
+    assert "large" not in assigned.filled
+
+
+def test_three_large_groups_still_reach_three_splits() -> None:
+    frame = images({"a": 15}, groups={f"a-{n}": f"a-{n // 5 * 5}" for n in range(15)})
+
+    assert Counter(assign(frame)) == {"train": 5, "val": 5, "test": 5}
+
+
+def test_a_seed_is_proposed_where_a_class_falls_short() -> None:
+    frame = images(dict.fromkeys("abcd", 40))
+    seeds = [s for s in range(40) if splits.propose_seed(frame, SHARES.model_copy(update={"split_seed": s}))[0]]
+    assert seeds, "four classes of 40 often have one with fewer than three images in val or test"
+    seed = seeds[0]
+    short, better = splits.propose_seed(frame, SHARES.model_copy(update={"split_seed": seed}))
+
+    def counts(seed: int) -> pd.DataFrame:
+        return pd.crosstab(frame["label"], assign(frame, seed))[["val", "test"]]
+
+    assert short == sorted(counts(seed).index[(counts(seed) < 3).any(axis=1)])
+    assert better is not None and better > seed and (counts(better) >= 3).all(axis=None)
+    assert splits.propose_seed(images({"a": 5000}), SHARES) == ([], None)
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (images({"lemon": 30, "orange": 2}), "class 'orange' has 2 images .* too few to give (val|test) one"),
+        (images({"lemon": 30, "orange": 2}), "class 'orange' has 2 images .* too few to give (val|test|train) one"),
         (images({"lemon": 1}), "class 'lemon' has 1 image "),
         (
             images({"lemon": 4}, groups={"lemon-1": "lemon-0", "lemon-2": "lemon-0"}),
@@ -144,13 +326,17 @@ def test_a_straddling_group_moves_to_its_most_protected_split(given_splits: tupl
 )
 def test_too_little_to_split_is_said_with_the_class(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        splits.assign_splits(frame, SHARES, 0)
+        assign(frame)
 
 
-def test_three_large_groups_still_reach_three_splits() -> None:
-    frame = images({"a": 15}, groups={f"a-{n}": f"a-{n // 5 * 5}" for n in range(15)})
+def test_all_classes_that_are_too_small_are_named_at_once() -> None:
+    frame = images({"large": 300, **{f"small {n:03d}": 1 + n % 2 for n in range(300)}})
 
-    assert Counter(splits.assign_splits(frame, SHARES, 0)) == {"train": 5, "val": 5, "test": 5}
+    with pytest.raises(DataError) as caught:
+        assign(frame)
+
+    assert all(f"class 'small {n:03d}' has {1 + n % 2} image" in str(caught.value) for n in range(300))
+    assert "'large'" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 @st.composite
@@ -165,14 +351,15 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
     chosen = draw(st.lists(st.sampled_from(given_splits), min_size=len(frame), max_size=len(frame)))
     if given_splits != ("",):
         chosen[0] = "train"
-    return frame.assign(source="s", source_split=chosen)
+    digests = [hashlib.sha256(i.encode()).hexdigest() for i in frame["image_id"]]
+    return frame.assign(source="s", source_split=chosen, keep_together="", photo_sha256=digests)
 
 
 @settings(max_examples=30, deadline=None)
-@given(frame=grouped_images(), seed=st.integers(0, 5))
-def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int) -> None:
+@given(frame=grouped_images(), seed=st.integers(0, 5), duplicates=st.sampled_from(("keep", "drop_from_train")))
+def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int, duplicates: str) -> None:
     try:
-        split = splits.assign_splits(frame, SHARES, seed)
+        split = assign(frame, seed, duplicates=duplicates)
     except DataError as error:  # moved groups can empty the train images a split is carved from
         assert "too few" in str(error)
         return
@@ -180,78 +367,12 @@ def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int) -> None:
     assert set(split) <= {"train", "val", "test"}
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    sizes=st.lists(st.integers(1, 4), min_size=30, max_size=80),
-    seed=st.integers(0, 1000),
-    share=st.sampled_from([(0.7, 0.15, 0.15), (0.6, 0.2, 0.2), (0.8, 0.1, 0.1)]),
-)
-def test_ratios_hold_within_one_group(sizes: list[int], seed: int, share: tuple[float, float, float]) -> None:
-    shares = Preprocess(image_size=32, train=share[0], val=share[1], test=share[2])
-    rows = [(f"{g}-{m}", "a", f"{g}-0") for g, size in enumerate(sizes) for m in range(size)]
-    frame = pd.DataFrame(rows, columns=["image_id", "label", "split_group"]).assign(source="s", source_split="")
-
-    found = Counter(splits.assign_splits(frame, shares, seed))
-
-    for name, part in zip(("train", "val", "test"), share, strict=True):
-        assert abs(found[name] - part * len(frame)) <= 4
-
-
-def test_each_source_keeps_its_shares_within_a_class() -> None:
-    parts = [
-        images({"a": 40, "b": 21}, source=f"s{n}").assign(image_id=lambda f, n=n: f"{n}-" + f["image_id"])
-        for n in range(5)
-    ]
-    frame = pd.concat(parts, ignore_index=True).assign(split_group=lambda f: f["image_id"])
-
-    split = splits.assign_splits(frame, SHARES, 0)
-
-    assert counts(frame, split) == {
-        "a": {"train": 140, "val": 30, "test": 30},
-        "b": {"train": 73, "val": 16, "test": 16},
-    }
-    for (_, label), of_source in split.groupby([frame["source"], frame["label"]]):
-        found = Counter(of_source)
-        assert abs(found["test"] - 0.15 * len(of_source)) <= 1, label
-        assert abs(found["val"] - 0.15 * len(of_source)) <= 1, label
-
-
-def test_many_small_sources_together_keep_the_shares_of_their_class() -> None:
-    frame = images({"a": 300}).assign(source=[f"s{n // 2}" for n in range(300)])
-
-    assert Counter(splits.assign_splits(frame, SHARES, 0)) == {"train": 210, "val": 45, "test": 45}
-
-
-def test_many_sources_of_one_group_each_do_not_all_go_to_train() -> None:
-    frame = images({"a": 300}, groups={f"a-{n}": f"a-{n // 3 * 3}" for n in range(300)})
-    frame["source"] = [f"s{n // 3}" for n in range(300)]
-
-    found = Counter(splits.assign_splits(frame, SHARES, 0))
-
-    assert abs(found["val"] - 45) <= 3
-    assert abs(found["test"] - 45) <= 3
-
-
-def test_a_group_with_several_labels_counts_as_its_most_frequent_one() -> None:
-    frame = images({"a": 20, "b": 28})
-    mixed = [0, 1, *range(20, 28)]  # two a, eight b
-    frame.loc[mixed, "split_group"] = "a-0"
-
-    split = splits.assign_splits(frame, SHARES, 0)
-
-    assert split[mixed].nunique() == 1
-    others = frame.index.difference(mixed)
-    found = counts(frame.loc[others], split[others])
-    assert found["a"] == {"train": 12, "val": 3, "test": 3}  # the shares of 18: the group takes no place among them
-    assert found["b"] == {"train": 11, "val": 5, "test": 4}  # the shares of 30, less the group of ten in train
-
-
 def test_crops_of_a_photograph_and_duplicates_join_transitively() -> None:
     frame = pd.DataFrame(
         [("5", "p1", "5"), ("3", "p1", "2"), ("2", "p2", "2"), ("1", "p3", "1"), ("4", "p4", "1"), ("6", "p5", "6")],
         columns=["image_id", "photo_id", "duplicate_group"],
     )
-    frame["photo_sha256"] = frame["photo_id"]
+    frame = frame.assign(photo_sha256=frame["photo_id"], source="s", keep_together="")
 
     assert splits.join_split_groups(frame).tolist() == ["2", "2", "2", "1", "1", "6"]
 
@@ -260,9 +381,19 @@ def test_photographs_with_the_same_bytes_join_whatever_they_are_called() -> None
     frame = pd.DataFrame(
         [("1", "p1", "x", "1"), ("2", "p2", "x", "2"), ("3", "p3", "y", "2"), ("4", "p4", "z", "4")],
         columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
-    )
+    ).assign(source="s", keep_together="")
 
     assert splits.join_split_groups(frame).tolist() == ["1", "1", "1", "4"]
+
+
+def test_what_is_kept_together_joins_within_its_source() -> None:
+    frame = pd.DataFrame(
+        [("1", "a", "p"), ("2", "a", ""), ("3", "a", "p"), ("4", "b", "p"), ("5", "a", ""), ("6", "b", "q")],
+        columns=["image_id", "source", "keep_together"],
+    )
+    frame = frame.assign(photo_id=frame["image_id"], photo_sha256=frame["image_id"], duplicate_group=frame["image_id"])
+
+    assert splits.join_split_groups(frame).tolist() == ["1", "2", "1", "4", "5", "6"]
 
 
 @settings(max_examples=50, deadline=None)
@@ -276,7 +407,7 @@ def test_joined_groups_are_the_connected_parts_in_any_order_of_rows(
     frame = pd.DataFrame(
         [(f"{n:03d}", f"p{photo}", f"b{data}", f"d{twin}") for n, (photo, data, twin) in enumerate(rows)],
         columns=["image_id", "photo_id", "photo_sha256", "duplicate_group"],
-    )
+    ).assign(source="s", keep_together="")
     groups = splits.join_split_groups(frame)
     for column in ("photo_id", "photo_sha256", "duplicate_group"):
         assert (groups.groupby(frame[column]).nunique() == 1).all()

@@ -122,6 +122,6 @@ def test_a_class_of_broken_files_is_refused_in_one_line_whatever_their_names(tmp
     folder = lay_down(layout, {"apple": 9})
     (folder / "pear").mkdir()
     (folder / "pear" / "two\nlines.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"no image of class 'pear' can be read .*the file is empty") as refused:
+    with pytest.raises(DataError, match=r"no image of class 'pear' can be used .*the file is empty") as refused:
         prepare(layout)
     assert "\n" not in str(refused.value)

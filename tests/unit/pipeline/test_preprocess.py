@@ -1,4 +1,5 @@
 import io
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_every_image_ends_in_one_split_or_in_rejected_csv(tmp_path: Path) -> Non
 
     manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
     rejected = pd.read_csv(layout.rejected, keep_default_na=False)
-    assert manifest["split"].value_counts().to_dict() == {"train": 42, "val": 9, "test": 9}
+    assert len(manifest) == 60 and set(manifest["split"]) == {"train", "val", "test"}
     assert rejected[["path", "label"]].values.tolist() == [
         ["lemon/cut.png", "lemon"],
         ["notes.txt", ""],
@@ -106,8 +107,8 @@ def test_several_shards_hold_the_same_images_as_one(tmp_path: Path, monkeypatch:
     layout = prepare(tmp_path / "many", images)
 
     many = open_for_fitting(layout.prepared, "train")
-    assert [len(shard) for shard in many.shards] == [10, 10, 4]
-    np.testing.assert_array_equal(many.images(np.arange(24)), one.images(np.arange(24)))
+    assert [len(shard) for shard in many.shards] == [10, 10, len(one) - 20]
+    np.testing.assert_array_equal(many.images(np.arange(len(one))), one.images(np.arange(len(one))))
 
 
 def test_duplicates_stay_on_one_side_and_the_profile_says_what_chance_would_have_done(tmp_path: Path) -> None:
@@ -154,6 +155,66 @@ def test_duplicates_across_given_splits_move_to_the_most_protected_one_and_are_r
     }
 
 
+def test_a_published_test_split_stays_as_it_is_where_copies_of_it_are_dropped(tmp_path: Path) -> None:
+    images = [*files(CLASSES, 10, "train"), *files(CLASSES, 4, "val"), *files(CLASSES, 4, "test")]
+    leaks = [
+        RawFile("train/lemon/leak.png", "lemon", png(picture("lemon", 3001)), "train"),  # = test/lemon/1.png
+        RawFile("val/orange/leak.png", "orange", png(brightened(picture("orange", 1002))), "val"),  # ~ train/orange/2
+        RawFile("test/lemon/twice.png", "lemon", png(picture("lemon", 3002)), "test"),  # = test/lemon/2.png
+    ]
+    layout = prepare(tmp_path, [*images, *leaks], params=Preprocess(image_size=16, duplicates="drop_from_train"))
+
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    held_out = manifest[manifest["split"] != "train"]
+    assert (held_out["split"] == held_out["source_split"]).all()
+    assert Counter(held_out["split"]) == {"val": 13, "test": 13}
+    rejected = pd.read_csv(layout.rejected, keep_default_na=False)
+    assert rejected.loc[rejected["kind"] == "duplicate", ["path", "reason"]].values.tolist() == [
+        ["train/lemon/leak.png", "belongs to the group of test image test/lemon/1.png"],
+        ["train/orange/2.png", "belongs to the group of val image val/orange/leak.png"],
+    ]
+    assert set(manifest["duplicate_group"]) | set(manifest["split_group"]) <= set(manifest["image_id"])
+    profile = Profile.read(layout.profile)
+    assert (profile.left_out, profile.rejected, profile.images_moved, len(profile.duplicates)) == (2, 0, 0, 1)
+
+
+def test_changing_size_seed_or_names_moves_no_image(tmp_path: Path) -> None:
+    images = files(CLASSES, 30)
+
+    def membership(root: str, images: list[RawFile], **changes: object) -> dict[str, str]:
+        layout = Layout(tmp_path / root)
+        write_raw(layout, images)
+        preprocess.preprocess_dataset(layout, Preprocess(**{"image_size": 16, **changes}), seed=len(root), workers=0)
+        manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+        return dict(zip(manifest["photo_sha256"], manifest["split"], strict=True))
+
+    first = membership("a", images)
+    assert membership("bb", [replace(file, path=f"elsewhere/{file.path}") for file in images]) == first
+    assert membership("ccc", images, image_size=24) == first
+    more = membership(
+        "dddd",
+        [
+            *images,
+            *(
+                replace(f, path=f"x{f.path}", data=png(brightened(picture(f.label, n % 30))))
+                for n, f in enumerate(images)
+            ),
+        ],
+    )
+    assert {digest for digest, split in first.items() if split == "test"} <= {d for d, s in more.items() if s == "test"}
+    assert membership("eeeee", images, split_seed=1) != first
+
+
+def test_images_of_one_plant_stay_in_one_split(tmp_path: Path) -> None:
+    images = [replace(file, keep_together=f"plant {n % 12}") for n, file in enumerate(files(CLASSES, 40))]
+
+    manifest = read_manifest(prepare(tmp_path, images).manifest, PREPARED_COLUMNS)
+
+    assert (manifest.groupby("keep_together")["split"].nunique() == 1).all()
+    assert (manifest.groupby("keep_together")["split_group"].nunique() == 1).all()
+    assert manifest["split"].nunique() == 3
+
+
 def test_the_profile_counts_sizes_notes_and_reasons(tmp_path: Path) -> None:
     transparent = picture("lemon", 800).convert("RGBA")
     transparent.putalpha(100)
@@ -165,10 +226,11 @@ def test_the_profile_counts_sizes_notes_and_reasons(tmp_path: Path) -> None:
     ]
     profile = Profile.read(prepare(tmp_path, [*files(["lemon", "orange"], 20), *extra]).profile)
 
-    assert profile.per_class_and_split == {
-        "lemon": {"train": 16, "val": 3, "test": 3},
-        "orange": {"train": 14, "val": 3, "test": 3},
+    assert {label: sum(cells.values()) for label, cells in profile.per_class_and_split.items()} == {
+        "lemon": 22,
+        "orange": 20,
     }
+    assert all(count for cells in profile.per_class_and_split.values() for count in cells.values())
     assert profile.per_group == {"fruit": 42}
     assert profile.notes == {"alpha on white": 1}
     assert profile.splits["train"].sizes["shorter_side"].q50 == 32
@@ -179,7 +241,7 @@ def test_the_profile_counts_sizes_notes_and_reasons(tmp_path: Path) -> None:
 def test_a_class_without_a_readable_image_is_named(tmp_path: Path) -> None:
     broken = [RawFile(f"plum/{n}.png", "plum", b"nothing") for n in range(3)]
 
-    with pytest.raises(DataError, match="no image of class 'plum' can be read .*plum/0.png'?: unreadable"):
+    with pytest.raises(DataError, match="no image of class 'plum' can be used .*plum/0.png'?: unreadable"):
         prepare(tmp_path, [*files(CLASSES, 10), *broken])
 
 
@@ -210,7 +272,7 @@ def test_progress_is_plain_lines_in_a_pipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("podium.console.progress.LINE_SECONDS", 0.0)
-    prepare(tmp_path, files(CLASSES, 10))
+    prepare(tmp_path, files(CLASSES, 6, "train") + files(CLASSES, 2, "val") + files(CLASSES, 2, "test"))
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "preprocess: 30 of 30 images (100%)"

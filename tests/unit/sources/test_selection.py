@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.core.errors import DataError
-from podium.sources.selection import assign_groups, limit_images, map_labels, refuse_similar_labels
+from podium.config.dataset import ByColumn, ByPattern
+from podium.core.errors import DataError, ParamsError
+from podium.sources.selection import (
+    assign_groups,
+    file_behind,
+    keep_together,
+    limit_images,
+    map_labels,
+    refuse_similar_labels,
+)
 from podium.sources.source import Box, SourceImage
 
 
@@ -166,3 +174,57 @@ def test_any_map_renames_what_it_lists_and_nothing_else_or_is_refused(
     for our in {label for label, _ in joined}:  # no two classes share a name but those listed together
         assert {old for label, old in joined if label == our} <= {our, *wanted.get(our, [])}
         assert our not in set(labels) or our in wanted.get(our, [our]) or our in ours
+
+
+VERSIONS = {
+    "a/x.jpg": "a/x",
+    "a/x.rf.0123abcd9f.jpg": "a/x",  # Roboflow
+    "a/x_jpg.rf.ffee0011.jpg": "a/x",
+    "a/x_90deg.JPG": "a/x",  # PlantVillage
+    "a/x_flipLR.JPG": "a/x",
+    "a/x_new30degFlipTB.JPG": "a/x",
+    "a/x_newPixel25.JPG": "a/x",
+    "a/x_flip.jpg": "a/x",
+    "a/x-rotated-270.png": "a/x",
+    "a/x_aug_3.png": "a/x",
+    "a/x (1).jpg": "a/x",
+    "a/x(12).jpg": "a/x",
+    "a/x - Copy (2).jpg": "a/x",  # Windows
+    "a/x_vflip_crop2 copy.jpg": "a/x",
+    "b/x.jpg": "b/x",  # another folder
+    "a/x_90.jpg": "a/x_90",  # a number may be anything
+    "a/IMG_2001.jpg": "a/IMG_2001",
+    "a/flip.jpg": "a/flip",
+    "a/backflip.jpg": "a/backflip",
+    "noise/1.jpg": "noise/1",
+}
+
+
+@pytest.mark.parametrize(("path", "file"), VERSIONS.items())
+def test_versions_of_a_file_are_known_by_their_names(path: str, file: str) -> None:
+    assert file_behind(path) == file
+    (kept,) = keep_together("it", [SourceImage(path=path, label="a")], "auto")
+    assert kept.keep_together == file
+
+
+def test_a_pattern_or_a_column_says_what_stays_together() -> None:
+    some = [SourceImage(path=f"a/p{n // 2}-{n}.jpg", label="a", extras={"patient": n // 3, "age": 4}) for n in range(4)]
+
+    def kept(rule: ByColumn | ByPattern | None) -> list[str]:
+        return [image.keep_together for image in keep_together("it", some, rule)]
+
+    assert kept(ByPattern(pattern=r"p(\d+)-")) == ["0", "0", "1", "1"]
+    assert kept(ByPattern(pattern=r"p\d+")) == ["p0", "p0", "p1", "p1"]
+    assert kept(ByPattern(pattern=r"(a)/p(\d)")) == ["a/0", "a/0", "a/1", "a/1"]
+    assert kept(ByColumn(column="patient")) == ["0", "0", "0", "1"]
+    assert kept(None) == [""] * 4
+    with pytest.raises(ParamsError, match=r"names column 'pat', but it has no such column .*patient, age"):
+        kept(ByColumn(column="pat"))
+    with pytest.raises(DataError, match=r"'p0' finds nothing in 2 of 4 paths of it \(first: 'a/p1-2.jpg'\)"):
+        kept(ByPattern(pattern="p0"))
+
+
+def test_numbered_files_are_no_versions_of_one() -> None:
+    numbered = [SourceImage(path=f"daisy ({n}).jpg", label="daisy") for n in range(300)]
+    with pytest.raises(DataError, match=r"auto takes 300 images of it for versions of 'daisy'.* give a pattern"):
+        keep_together("it", numbered, "auto")

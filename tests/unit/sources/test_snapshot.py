@@ -69,7 +69,11 @@ def fetched(layout: Layout, keys: dict[str, Any]) -> pd.DataFrame:
     return read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
 
 
-@pytest.mark.parametrize("keys", [GARDEN, table(), MERGE], ids=["folder", "table", "merge"])
+@pytest.mark.parametrize(
+    "keys",
+    [GARDEN, GARDEN | {"keep_together": "auto"}, table(), MERGE],
+    ids=["folder", "kept together", "table", "merge"],
+)
 def test_a_snapshot_reads_back_byte_for_byte(layout: Layout, keys: dict[str, Any]) -> None:
     before = fetched(layout, keys)
     digests = {p.name: sha256_file(p) for p in layout.raw.iterdir()}

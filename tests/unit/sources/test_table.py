@@ -91,6 +91,15 @@ def test_every_column_reaches_its_image(layout: Layout) -> None:
     assert not skipped
 
 
+def test_a_column_says_what_stays_together_and_a_row_without_a_value_is_left_out(layout: Layout) -> None:
+    lay(layout, "path,label,patient\n1.jpg,x, p7\n2.jpg,y,p7\n3.jpg,x,\n", "1.jpg", "2.jpg", "3.jpg")
+    images, skipped = ready(open_table(layout, section(keep_together={"column": "patient"}), FETCH))
+    assert [(image.path, image.keep_together) for image in images] == [("1.jpg", "p7"), ("2.jpg", "p7")]
+    assert skipped == {"3.jpg": "line 4: no patient"}
+    with pytest.raises(DataError, match=r"no column 'patent' \(dataset.keep_together.column\); did you mean 'patient'"):
+        open_table(layout, section(keep_together={"column": "patent"}), FETCH)
+
+
 @pytest.mark.parametrize("case", HARD_ROWS, ids=lambda case: case.name)
 def test_a_bad_row_is_left_out_with_its_line_and_reason(layout: Layout, case: HardRow) -> None:
     lay(layout, f"path,label,split,l,t,r,b\ngood.jpg,x,,,,,\n{case.row}\n", "good.jpg", "a.jpg")

@@ -202,7 +202,8 @@ def classes_in_every_split(facts: DatasetFacts, _: Critical) -> Figures:
     sentence="Every class has enough images in every split",
     why="The recall of a class measured on five images is a lottery: one image more or less moves it by 20 points.",
     expected="at least {minimum} images per class and split",
-    remedy="add images of the class, remove it, or lower validate.minimum_rows.minimum and say because",
+    remedy="add images of the class, remove it, draw with the preprocess.split_seed that preprocess named, or lower "
+    "validate.minimum_rows.minimum and say because",
 )
 def minimum_rows(facts: DatasetFacts, settings: MinimumRows) -> Figures:
     """Images per class and split, at least `minimum`; those of the small cells are named."""
