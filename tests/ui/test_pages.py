@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from podium.registry import run_writer
 from tests.servers import serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
@@ -26,9 +27,8 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# MLflow opens in another mode, with an assistant and a modal in front, unless a browser has been there before.
+# MLflow opens with an assistant and a modal in front, unless a browser has been there before.
 SEEN_BEFORE = """
-localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
 localStorage.setItem('_mlflow_model_registry_promo_modal_dismissed_v1', 'true');
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
@@ -75,8 +75,10 @@ def keep(page, name: str) -> None:
 
 def test_the_experiment_lists_its_runs(page, mlflow_pages, store):
     experiment = store.get_experiment_by_name("small")
-    page.goto(f"{mlflow_pages}/#/experiments/{experiment.experiment_id}/runs")
-    page.get_by_text(f"small {winner_run(store).data.tags['podium.state'][:8]}").first.wait_for()
+    page.goto(f"{mlflow_pages}/{run_writer.page(experiment.experiment_id)}")
+    accuracy = winner_run(store).data.metrics["test/accuracy"]
+    page.get_by_text(f"small: {winner_run(store).data.tags['podium.model']} {accuracy:.1%}").first.wait_for()
+    assert "Agent versions" not in page.inner_text("body")
     keep(page, "experiment")
 
 
@@ -99,17 +101,19 @@ def test_a_run_shows_its_confusion_matrix(page, mlflow_pages, store):
     assert picture.evaluate("image => image.naturalWidth") > 300
     keep(page, "confusion")
     page.goto(base)
-    page.get_by_text("test_accuracy").first.wait_for()
+    page.get_by_text("test/accuracy").first.wait_for()
     keep(page, "run")
 
 
 def test_the_version_shows_its_staging_alias(page, mlflow_pages):
     page.goto(f"{mlflow_pages}/#/models/small")
     page.get_by_text("staging").first.wait_for()
+    page.get_by_text("promote | staging | nobody -> 1").first.wait_for()
     keep(page, "model")
     page.goto(f"{mlflow_pages}/#/models/small/versions/1")
     page.get_by_text("podium.fingerprint").first.wait_for()
     assert page.get_by_text("staging").count() >= 1
+    assert "mlflow.pyfunc.load_model" in page.inner_text("body")
     keep(page, "version")
 
 

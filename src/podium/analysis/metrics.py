@@ -62,7 +62,7 @@ class Metric:
     """One number about the test split.
 
     Attributes:
-        name: its key in `metrics.json`, and `test_<name>` in MLflow.
+        name: its key in `metrics.json`, and `test/<name>` in MLflow.
         sentence: what it is, with its range.
         higher_is_better: None where neither is.
         on_leaderboard: whether it is a column of its own there.

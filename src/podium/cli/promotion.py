@@ -92,8 +92,10 @@ def rollback(
 
 def history(as_json: AsJson = False) -> None:
     """Show every promotion and rollback: who, when, why, from where to where; newest last."""
-    from podium.registry.audit import STAGES, audit_of
+    from podium.registry import store
+    from podium.registry.audit import STAGES, audit_of, read_audit
     from podium.registry.read_only import find_registered
+    from podium.registry.versions import open_registry
 
     layout = project()
     name = load(layout.params).publish.registered_model
@@ -103,6 +105,10 @@ def history(as_json: AsJson = False) -> None:
             f"no model is registered as {name!r}: run `dvc repro`, whose last stage registers the winner"
         )
     aliases, entries = registered.aliases, audit_of(name, registered.tags)
+    if as_json:  # what every gate saw is an artifact, which MLflow has to be asked for
+        registry = open_registry(layout, load(layout.params))
+        with store.translate_errors(registry.uri):
+            entries = read_audit(registry.client, registry.name, gates=True)
     if as_json:
         print_json([entry.model_dump(by_alias=True) for entry in entries])
         return

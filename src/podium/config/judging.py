@@ -62,9 +62,10 @@ class Compare(Section):
 
 
 class Publish(Section):
-    """Names in MLflow."""
+    """Names in MLflow; `register_queued`: winners of `dvc exp run --queue` and `--temp` become versions, too."""
 
     registered_model: Name
+    register_queued: bool = False
 
 
 class Promote(Section):

@@ -18,12 +18,12 @@ from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, PREDICTIONS, Layout
-from podium.records.evaluation import Metrics, PairedTest, round_floats
+from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest, Summary, round_floats
 from podium.records.validate import ValidationReport
 
 
 def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
-    """Writes `leaderboard.json` and `decision.json`, and prints both.
+    """Writes `leaderboard.json`, `decision.json` and for DVC `metrics.json`, and prints the first two.
 
     Results of other models are removed: DVC hashes all that lies beside the present models' once this stage has ended.
 
@@ -39,7 +39,20 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / LEADERBOARD)
         round_floats(decision).write(folder / DECISION)
+        _summary(leaderboard, decision).write(folder / METRICS)
     console().print(leaderboard_table(leaderboard, decision))
+
+
+def _summary(leaderboard: Leaderboard, decision: Decision) -> Summary:
+    """What DVC shows of the comparison."""
+    (won,) = [row for row in leaderboard.rows if row.model == decision.winner]
+    return Summary(
+        winner=won.model,
+        accuracy=won.accuracy.value,
+        macro_f1=won.macro_f1.value,
+        loss=won.loss,
+        models={row.model: row.accuracy.value for row in leaderboard.rows},
+    )
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:

@@ -4,10 +4,12 @@ The files are the truth. Whatever MLflow lacks is rebuilt from them without trai
 local store is asked with SQL, a server with three requests.
 """
 
+from collections.abc import Callable
+
 from podium.config.params import Params
 from podium.core.layout import Layout
-from podium.registry import package, read_only, runs, store, versions
-from podium.registry.run_writer import RunWriter
+from podium.registry import locks, package, read_only, runs, store, study_runs, versions
+from podium.registry.run_writer import RunWriter, page
 from podium.report import html
 from podium.report.results import Results, read_results
 
@@ -24,33 +26,64 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     if not html.is_current(layout.report, results.files):
         html.write_report(results)
     uri = store.tracking_uri(layout)
-    if read_only.is_published(layout, results):
+    registers = layout.root == layout.main_root or params.publish.register_queued
+    if read_only.is_published(layout, results, registers):
         _say_nothing_to_do(uri, results)
         return
     client = store.open_client(layout, store.PAUSES)
     with store.translate_errors(uri):
         writer = RunWriter(client, layout, params.experiment)
-        parent = runs.find_experiment_run(writer, results)
-        if parent is not None and runs.is_complete(parent, results) and versions.is_registered(client, results):
-            _say_nothing_to_do(uri, results)
-            return
-        parent_id = runs.write_experiment_run(writer, results, parent)
-        logged = {}
-        for model in results.models:
-            runs.write_study_run(writer, results, model, parent_id)
-            run_id = runs.write_model_run(writer, results, model, parent_id)
-            logged[model.name] = package.log_model(client, writer.experiment, results, model, run_id)
-        number, new = versions.register(client, results, logged[results.winner.name])
+        if not _is_published(writer, results, registers):
+            with locks.publish_lock(client, uri, params.experiment) as renew:
+                if not _is_published(writer, results, registers):  # by another process, meanwhile
+                    _publish(writer, results, registers, renew)
+                    return
+    _say_nothing_to_do(uri, results)
+
+
+def _is_published(writer: RunWriter, results: Results, registers: bool) -> bool:
+    """Whether MLflow holds every run of this state, and the winner's version where it is to be one."""
+    parent = runs.find_experiment_run(writer, results)
+    if parent is None or not runs.is_complete(writer, parent, results):
+        return False
+    if not package.are_logged(writer.client, writer.experiment, results):
+        return False
+    return not registers or versions.is_registered(writer.client, results)
+
+
+def _publish(writer: RunWriter, results: Results, registers: bool, renew: Callable[[], None]) -> None:
+    """Writes what is missing; `renew` shows whoever waits for the lock that this process is alive."""
+    client, params = writer.client, results.params
+    parent_id = runs.write_experiment_run(writer, results, runs.find_experiment_run(writer, results))
+    logged = {}
+    for model in results.models:
+        renew()
+        study_runs.write_study_run(writer, results, model, parent_id)
+        run_id = runs.write_model_run(writer, results, model, parent_id)
+        model_id = package.log_model(client, writer.experiment, results, model, run_id)
+        runs.finish_model_run(writer, results, model, parent=parent_id, run_id=run_id, model_id=model_id)
+        package.show_in_run(client, parent_id, model_id)
+        logged[model.name] = model_id
+    if not registers:
         runs.finish_experiment_run(writer, parent_id, results)
+        print(
+            f"published the runs of {results.winner.name} and what it met, and no version: this workspace will be "
+            "deleted (-S publish.register_queued=true registers all the same); the report is in MLflow's run"
+        )
+        return
+    number, new = versions.register(client, results, logged[results.winner.name])
+    runs.finish_experiment_run(writer, parent_id, results)
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
-    registered = read_only.find_registered(layout, params.publish.registered_model)
+    registered = read_only.find_registered(results.layout, params.publish.registered_model)
     if registered and (fall := read_only.describe_fall(registered)):
         print(f"warning: {fall}", flush=True)
+    uri = store.tracking_uri(results.layout)
+    server = "make ui, http://127.0.0.1:5000" if store.is_local(uri) else store.public_uri(uri).rstrip("/")
     print("Next:")
     for what, how in (
-        ("read the report", layout.report.relative_to(layout.root).as_posix()),
-        ("browse every run", "make ui"),
+        ("read the report", results.layout.report.relative_to(results.layout.root).as_posix()),
+        ("browse every run", f"{server}/{page(writer.experiment)}"),
         ("what the gates say", "podium promote candidate --check"),
     ):
         print(f"  {what:<20}{how}")

@@ -1,6 +1,7 @@
 """Stage train@m: fit one model with recipe and tuned values; killed and resumed, it ends with the same bytes."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,13 +48,15 @@ def train_model(
         if not is_main_process():
             fit(job, module, checkpoint=Checkpoint(folder))
             return
+        begun = time.time()
         with reporting(callbacks, "train", model, fingerprint), lock_folder(folder):
             printing = _PrintEpochs(job.label, job.recipe.epochs)
             fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder))
             with replacing_folder(layout.model(model)) as out:
                 _write(out, model, job, module, fitted, tuned=tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
-            add_times(layout, fingerprint, {"seconds_per_epoch": sum(seconds) / len(seconds)})
+            measured = {"seconds_per_epoch": sum(seconds) / len(seconds), "started": begun, "ended": time.time()}
+            add_times(layout, fingerprint, measured)
             remove_other_entries(layout.features(model), fitted.activations)
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,6 +1,7 @@
 """Stage tune@m: a study of the learning rate (and whatever else is listed) on train and val; killed, it goes on."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from podium.models.engine import fit
 from podium.models.job import Job, apply_values, open_job, rescale_schedule
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
-from podium.records.training import TrialResult, TuningResult, epoch_columns, write_table
+from podium.records.training import TrialResult, TuningResult, add_times, epoch_columns, write_table
 
 
 def tune_model(
@@ -46,10 +47,12 @@ def tune_model(
         )
     folder = layout.study(fingerprint)
     callbacks = [*callbacks, _PrintTrials(model, study.tune.epochs)]
+    begun = time.time()
     with reporting(callbacks, "tune", model, fingerprint), lock_folder(folder):
         results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
         with replacing_folder(layout.tuning(model)) as out:
             _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
+        add_times(layout, fingerprint, {"started": begun, "ended": time.time()})
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -184,6 +184,19 @@ class Decision(Record):
     validation_passed: bool
 
 
+class Summary(Record):
+    """`reports/comparison/metrics.json`: the few numbers that `dvc metrics` and `dvc exp show` compare.
+
+    The winner's accuracy, macro F1 and loss, and the accuracy of each model.
+    """
+
+    winner: str
+    accuracy: float
+    macro_f1: float
+    loss: float
+    models: dict[str, float]
+
+
 def round_floats(record: _Record) -> _Record:
     """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff."""
     text = json.dumps(record.model_dump(mode="json"))

@@ -1,7 +1,8 @@
 """The audit record of a registered model: who moved an alias, when, why, from where to where, past which gates.
 
-Entries are tags `podium.audit.000001`, ... of the registered model, one JSON document each, appended and never edited
-(for the one way to lose one, on a shared server, see `append_entry`). An entry is written before the alias moves, so no
+Entries are tags `podium.audit.000001`, ... of the registered model, a line each that a person can read, appended and
+never edited (for the one way to lose one, on a shared server, see `append_entry`). What every gate saw is an artifact,
+`promotions/<name>-000001.json`, of the run the version came from. An entry is written before the alias moves, so no
 alias moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
 """
 
@@ -27,6 +28,7 @@ TAG_LIMIT = 5000  # characters of a registered model's tag in MLflow's tables (S
 REASON_LIMIT = 500
 _KEY = re.compile(r"podium\.audit\.(\d{6,})")
 _CUT = 80
+_BETWEEN, _NOBODY = " | ", "nobody"
 
 Action = Literal["promote", "rollback"]
 
@@ -53,13 +55,22 @@ class AuditEntry(Record):
         return [gate.name for gate in self.gates if not gate.passed]
 
 
-def read_audit(client: "MlflowClient", name: str) -> list[AuditEntry]:
+def read_audit(client: "MlflowClient", name: str, *, gates: bool = False) -> list[AuditEntry]:
     """The whole record, oldest first.
+
+    Args:
+        client: of the store.
+        name: of the registered model.
+        gates: fetch what every gate saw, an artifact an entry; else entries know the failed gates alone, by name.
+            Where an artifact was deleted, they know no more.
 
     Raises:
         TrackingError: an entry is not what `append_entry` wrote.
     """
-    return audit_of(name, client.get_registered_model(name).tags)
+    tags = client.get_registered_model(name).tags
+    entries = audit_of(name, tags)
+    in_full = {entry.number for entry in entries if tags[f"{TAG}{entry.number:06d}"].startswith("{")}
+    return [_with_gates(client, name, e) if gates and e.number not in in_full else e for e in entries]
 
 
 def audit_of(name: str, tags: Mapping[str, str]) -> list[AuditEntry]:
@@ -74,10 +85,10 @@ def audit_of(name: str, tags: Mapping[str, str]) -> list[AuditEntry]:
         if match is None:
             continue
         try:
-            entry = AuditEntry.model_validate_json(value)
+            entry = _parse(int(match[1]), value)
         except ValidationError as error:
             raise TrackingError(
-                f"the audit entry {key} of {name} was changed by hand and cannot be read: restore the tag's JSON"
+                f"the audit entry {key} of {name} was changed by hand and cannot be read: restore the tag"
             ) from error
         if entry.number != int(match[1]):
             raise TrackingError(f"the audit entry {key} of {name} says it is number {entry.number}: restore the tag")
@@ -85,7 +96,7 @@ def audit_of(name: str, tags: Mapping[str, str]) -> list[AuditEntry]:
     return sorted(found, key=lambda entry: entry.number)
 
 
-def append_entry(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
+def append_entry(client: "MlflowClient", name: str, entry: AuditEntry, run_id: str | None = None) -> None:
     """Writes an entry, and refuses where another one has its number before or right after.
 
     MLflow cannot set a tag on condition that it is not there. Two writers that the promotion lock does not keep apart
@@ -96,13 +107,16 @@ def append_entry(client: "MlflowClient", name: str, entry: AuditEntry) -> None:
         client: of the store.
         name: of the registered model.
         entry: its number is one above the last.
+        run_id: the run that the version came from and that takes the artifact; without one, the tag holds the JSON.
 
     Raises:
         PromotionRefused: the number was taken, or another entry stood there when it was read back.
     """
     key = f"{TAG}{entry.number:06d}"
-    text = _fit_into_tag(entry)
+    text = _fit_into_tag(entry) if run_id is None else _as_line(entry)
     if key not in client.get_registered_model(name).tags:
+        if run_id is not None:
+            client.log_text(run_id, entry.model_dump_json(by_alias=True, indent=2), _place(name, entry.number))
         client.set_registered_model_tag(name, key, text)
         if client.get_registered_model(name).tags.get(key) == text:
             return
@@ -157,6 +171,56 @@ def whoami() -> str:
     except (KeyError, OSError):  # a container's user without a name
         login = ""
     return f"{named} ({login})" if named and login else named or login or "unknown"
+
+
+def _as_line(entry: AuditEntry) -> str:
+    """The entry as people read it; names of failed gates are in it, what the gates saw is not."""
+    passed = f"{len(entry.gates) - len(entry.failed)} of {len(entry.gates)} gates"
+    gates = f"{passed}, forced past {', '.join(entry.failed)}" if entry.failed else passed
+    who = entry.who.replace(_BETWEEN, " ")
+    move = f"{entry.from_version or _NOBODY} -> {entry.to_version}"
+    return _BETWEEN.join([entry.when, entry.action, entry.alias, move, who, gates, entry.reason])
+
+
+def _parse(number: int, text: str) -> AuditEntry:
+    """The entry that a tag holds as a line, or as JSON."""
+    if text.startswith("{"):
+        return AuditEntry.model_validate_json(text)
+    when, action, alias, move, who, gates, reason = [*text.split(_BETWEEN, 6), *[""] * 7][:7]
+    came, _, went = move.partition(" -> ")
+    failed = [name for name in gates.partition("forced past ")[2].split(", ") if name]
+    return AuditEntry.model_validate(
+        {
+            "number": number,
+            "when": when,
+            "who": who,
+            "action": action,
+            "alias": alias,
+            "from": None if came == _NOBODY else came,
+            "to": went,
+            "reason": reason,
+            "forced": bool(failed),
+            "gates": [GateResult(name=name, required="", observed="", passed=False) for name in failed],
+        }
+    )
+
+
+def _with_gates(client: "MlflowClient", name: str, entry: AuditEntry) -> AuditEntry:
+    """The entry as its artifact tells it in full, or as it is where that is gone."""
+    from mlflow.artifacts import load_text
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run_id = client.get_model_version(name, entry.to_version).run_id
+        text = load_text(f"{client.get_run(run_id).info.artifact_uri}/{_place(name, entry.number)}")
+        return AuditEntry.model_validate_json(text)
+    except (MlflowException, OSError, ValidationError):
+        return entry
+
+
+def _place(name: str, number: int) -> str:
+    """Where a run keeps an entry in full."""
+    return f"promotions/{name}-{number:06d}.json"
 
 
 def _fit_into_tag(entry: AuditEntry) -> str:

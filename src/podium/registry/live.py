@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from podium.config.tune import Value
 from podium.core.errors import TrackingError
@@ -15,7 +16,10 @@ from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending
 from podium.records.training import EpochResult, State, TrialResult
 from podium.registry import store
-from podium.registry.run_writer import RunWriter, run_tags
+from podium.registry.run_writer import PARENT, RunWriter, run_name, run_tags
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,18 +42,26 @@ class _Recorder:
         self._epochs: dict[str, set[int]] = {}
         self._trials: dict[int, str] = {}
         self._running: set[int] = set()
-        self._run = self._open()
+        self._run, goes_on = self._open()
+        self._machine = _watch_machine(self._run, store.tracking_uri(layout)) if goes_on else None
 
-    def _open(self) -> str:
-        """The run's id; the run of a killed or repeated stage is used again, and its status is set when it ends."""
-        found = self._writer.find(kind=self._kind, fingerprint=self._fingerprint)
-        if not found:
-            tags = run_tags(self._kind, self._model, self._fingerprint)
-            return self._writer.create(f"{self._kind} {self._model}", tags, f"stages/{self._kind}.py")
-        run_id: str = found[0].info.run_id
-        if found[0].info.status != "FINISHED":
-            self._writer.client.update_run(run_id, status="RUNNING")
-        return run_id
+    def _open(self) -> tuple[str, bool]:
+        """The run's id, and whether it is under way.
+
+        The run of a killed or repeated stage is used again, and its status is set when it ends; one that another
+        workspace is writing to is not touched.
+        """
+        mine = self._writer.workspace
+        for run in self._writer.find(kind=self._kind, fingerprint=self._fingerprint):
+            if run.info.status == "FINISHED":
+                return str(run.info.run_id), False
+            if run.data.tags.get("podium.workspace") == mine:
+                self._writer.client.update_run(run.info.run_id, status="RUNNING")
+                return str(run.info.run_id), True
+        tags = run_tags(self._kind, self._model, self._fingerprint)
+        above = {"podium.workspace": mine, PARENT: self._writer.open_experiment()}
+        name = run_name(self._kind, self._model)
+        return self._writer.create(name, {**tags, **above}, f"stages/{self._kind}.py"), True
 
     def epoch(self, trial: int | None, row: EpochResult) -> None:
         """Logs an epoch of a trial, or for None of the whole, unless the run has it already."""
@@ -77,9 +89,23 @@ class _Recorder:
 
     def close(self, ending: Ending) -> None:
         """Ends the run; trials that are still under way were not waited for."""
+        if self._machine is not None:
+            self._machine.finish()
         for number in sorted(self._running):
             self.close_trial(number, "failed")
-        self._writer.client.set_terminated(self._run, status=_STATUS[ending])
+        self._writer.finish(self._run, None, _STATUS[ending])
+
+
+def _watch_machine(run_id: str, uri: str) -> "SystemMetricsMonitor | None":
+    """MLflow's own thread that samples processor, memory, disk and GPU every ten seconds, unless it is switched off."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    if not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
+        return None
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
 
 
 _Message = Callable[[_Recorder], None]

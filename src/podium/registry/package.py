@@ -69,17 +69,30 @@ def log_model(client: "MlflowClient", experiment: str, results: Results, model: 
         MLflow's id of the logged model.
     """
     found = client.search_logged_models([experiment], same_tags(model))
-    ready = [known for known in found if str(known.status) == _READY]
+    ready = [known for known in found if is_ready(known)]
     begun = [known for known in found if str(known.status) == _PENDING]  # by a process that was killed
     logged = (ready or begun or [_create(client, experiment, model, run_id)])[0]
-    if not ready or not is_there(logged, model):
+    if not ready or not is_whole(str(logged.artifact_location), model):
         with _whole_or_gone(client, logged):
             _upload(client, results, model, logged, run_id)
     for known in begun:
         if known.model_id != logged.model_id:
             client.delete_logged_model(known.model_id)
-    _show_in_run(client, run_id, logged.model_id)
+    show_in_run(client, run_id, logged.model_id)
     return str(logged.model_id)
+
+
+def are_logged(client: "MlflowClient", experiment: str, results: Results) -> bool:
+    """Whether each model of the experiment is there as a logged model, and not deleted."""
+    return all(
+        any(is_ready(known) for known in client.search_logged_models([experiment], same_tags(model)))
+        for model in results.models
+    )
+
+
+def is_ready(logged: "LoggedModel") -> bool:
+    """Whether its files are complete."""
+    return str(logged.status) == _READY
 
 
 def identity_tags(model: ModelResults) -> dict[str, str]:
@@ -96,17 +109,28 @@ def same_tags(model: ModelResults) -> str:
     return f"tags.`podium.fingerprint` = '{model.card.fingerprint}' and tags.`podium.evidence` = '{model.evidence}'"
 
 
-def is_there(logged: "LoggedModel", model: ModelResults) -> bool:
-    """Whether a local package still lies whole where MLflow says; a server looks after its own."""
-    location = str(logged.artifact_location)
+def is_whole(location: str, model: ModelResults) -> bool:
+    """Whether a package lies whole where MLflow says; of a server's own place, whether anything lies there."""
     if urlsplit(location).scheme not in ("", "file"):
-        return True
+        from mlflow.artifacts import list_artifacts
+
+        return bool(list_artifacts(artifact_uri=location))
     folder = Path(url2pathname(urlsplit(location).path))
     if not all(
         path.is_file() for path in (folder / "MLmodel", *(folder / "artifacts" / name for name in FILES.values()))
     ):
         return False
     return evidence_digest(folder / "artifacts" / name for name in JUDGED) == model.evidence
+
+
+def send_package(results: Results, model: ModelResults, location: str, model_id: str, run_id: str) -> None:
+    """Puts the package of a registered version back in its place, whose logged model is gone."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with build_package(
+        results.layout, model.name, results.params.runtime, _describe(model, model_id, run_id)
+    ) as folder:
+        get_artifact_repository(location).log_artifacts(str(folder))
 
 
 def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
@@ -255,21 +279,26 @@ def _whole_or_gone(client: "MlflowClient", logged: "LoggedModel") -> Iterator[No
 
 def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> None:
     """Builds the package, sends it to the store and marks the logged model as ready."""
-    from mlflow.models import Model
-
-    described = Model(
-        artifact_path=model.name,
-        run_id=run_id,
-        model_uuid=logged.model_id,
-        model_id=logged.model_id,
-        metadata=identity_tags(model),
-    )
+    described = _describe(model, logged.model_id, run_id)
     with build_package(results.layout, model.name, results.params.runtime, described) as folder:
         client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, _READY)
 
 
-def _show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
+def _describe(model: ModelResults, model_id: str, run_id: str) -> "Model":
+    """What MLflow notes of a package before it is built."""
+    from mlflow.models import Model
+
+    return Model(
+        artifact_path=model.name,
+        run_id=run_id,
+        model_uuid=model_id,
+        model_id=model_id,
+        metadata=identity_tags(model),
+    )
+
+
+def show_in_run(client: "MlflowClient", run_id: str, model_id: str) -> None:
     """Links the run to the model it made, unless it is linked."""
     from mlflow.entities import LoggedModelOutput
 

@@ -4,21 +4,18 @@ Order of a move: the audit entry, the deprecated stage that mirrors the alias, t
 leaves behind is repaired by giving the same command again.
 """
 
-import getpass
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.files import sha256_text
-from podium.core.layout import WORK, Layout
-from podium.registry import audit, store
+from podium.core.layout import Layout
+from podium.registry import audit, locks, store
 from podium.registry.audit import STAGES, AuditEntry
 from podium.registry.evidence import Evidence, open_package, read_evidence
 from podium.registry.gates import Case, GateResult, run_gate, run_gates
@@ -180,7 +177,8 @@ def move(
         forced=any(not gate.passed for gate in gates),
         gates=list(gates),
     )
-    audit.append_entry(registry.client, registry.name, entry)
+    version = registry.version(number)
+    audit.append_entry(registry.client, registry.name, entry, version.run_id if version else None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated; older clients still read them
         registry.client.transition_model_version_stage(
@@ -208,7 +206,7 @@ def promotion_lock(registry: Registry) -> Iterator[None]:
     Raises:
         PromotionRefused: another one is running.
     """
-    folder = _lock_folder(registry.uri)
+    folder = locks.lock_folder(registry.uri)
     folder.mkdir(parents=True, exist_ok=True)
     key = sha256_text(f"{registry.uri}\0{registry.name}")[:16]
     lock = FileLock(folder / f"promote-{key}.lock", blocking=False)
@@ -235,10 +233,3 @@ def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -
         return read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
     except (DataError, TrackingError) as error:
         return str(error)
-
-
-def _lock_folder(uri: str) -> Path:
-    """Beside a local store; in the user's temporary folder for a server, where it holds for this machine only."""
-    if store.is_local(uri):
-        return Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent / WORK
-    return Path(tempfile.gettempdir()) / f"podium-{getpass.getuser()}"

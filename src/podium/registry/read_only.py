@@ -9,16 +9,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from urllib.parse import unquote
 
 from podium.core.layout import Layout
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
-from podium.report.results import ModelResults, Results
+from podium.report.results import ModelResults, Results, git_commit
 
 _BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
 _FAR = 0.05
 _WORKSPACE = "default"
+_LOGGED = (
+    "SELECT tags.tag_value FROM logged_model_tags AS tags JOIN logged_models ON logged_models.model_id = tags.model_id "
+    "WHERE tags.tag_key = 'podium.evidence' AND logged_models.lifecycle_stage = 'active'"
+)
 
 
 @dataclass(frozen=True)
@@ -87,22 +91,28 @@ def _accuracy(version: Version) -> float | None:
         return None
 
 
-def is_published(layout: Layout, results: Results) -> bool:
-    """Whether a local store holds all that `publish` would write, to the last trial; False where that is not known."""
+def is_published(layout: Layout, results: Results, registers: bool = True) -> bool:
+    """Whether a local store holds all that `publish` would write, to the last trial; False where that is not known.
+
+    Args:
+        layout: the project's paths.
+        results: the experiment in force.
+        registers: whether the winner is to be a version.
+    """
     uri = store.tracking_uri(layout)
     path = _file_of(uri)
     if not store.is_local(uri) or not path.is_file():
         return False
     try:
         with _reading(path) as database:
-            return _holds_runs(database, results) and _holds_version(database, results)
+            return _holds_runs(database, results) and (not registers or _holds_version(database, results))
     except sqlite3.Error:
         return False
 
 
 def _file_of(uri: str) -> Path:
     """The file of an `sqlite:///` URI."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
 @contextmanager
@@ -164,13 +174,17 @@ def _ask_mlflow(layout: Layout, uri: str, name: str) -> RegisteredModel | None:
 def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:
     """Whether the experiment's run is complete, and below it no run of a model, a study or a trial is missing."""
     runs = _tags_of_runs(database, results.params.experiment)
-    parent = {"kind": "experiment", "state": results.state, "complete": results.files}
-    return _count(runs, parent) > 0 and all(
-        _count(runs, {"kind": "train", "fingerprint": model.card.fingerprint, "state": results.state})
-        and _count(
-            runs, {"kind": "tune", "fingerprint": model.tuning.fingerprint, "complete": model.tuning.fingerprint}
-        )
-        and _count(runs, {"kind": "trial", "fingerprint": model.tuning.fingerprint}) >= model.tuning.trials
+    parents = [run for run in runs if _is(run, kind="experiment", state=results.state, complete=results.files)]
+    if not parents:
+        return False
+    below = {run.get("fingerprint") for run in runs if run.get("mlflow.parentRunId") == parents[0]["id"]}
+    logged = {evidence for (evidence,) in database.execute(_LOGGED)}
+    return all(
+        {model.card.fingerprint, model.tuning.fingerprint} <= below
+        and model.evidence in logged
+        and any(_is(r, kind="train", fingerprint=model.card.fingerprint, complete=model.evidence) for r in runs)
+        and any(_is(r, kind="tune", complete=model.tuning.fingerprint) for r in runs)
+        and sum(_is(r, kind="trial", fingerprint=model.tuning.fingerprint) for r in runs) >= model.tuning.trials
         for model in results.models
     )
 
@@ -181,23 +195,23 @@ def _tags_of_runs(database: sqlite3.Connection, experiment: str) -> list[dict[st
         "SELECT runs.run_uuid, tags.key, tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
         "JOIN experiments ON experiments.experiment_id = runs.experiment_id "
         "WHERE experiments.workspace = ? AND experiments.name = ? AND experiments.lifecycle_stage = 'active' "
-        "AND runs.lifecycle_stage = 'active' AND tags.key LIKE 'podium.%'",
+        "AND runs.lifecycle_stage = 'active' AND (tags.key LIKE 'podium.%' OR tags.key = 'mlflow.parentRunId')",
         (_WORKSPACE, experiment),
     )
     runs: dict[str, dict[str, str]] = {}
     for run, key, value in rows:
-        runs.setdefault(run, {})[key.removeprefix("podium.")] = value
+        runs.setdefault(run, {"id": run})[key.removeprefix("podium.")] = value
     return list(runs.values())
 
 
-def _count(runs: list[dict[str, str]], wanted: Mapping[str, str]) -> int:
-    """How many runs carry all of some tags."""
-    return sum(wanted.items() <= tags.items() for tags in runs)
+def _is(run: Mapping[str, str], **wanted: str) -> bool:
+    """Whether a run carries all of some tags."""
+    return wanted.items() <= run.items()
 
 
 def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
     """Whether the winner is the version at `candidate`, says how it won, and its package lies whole."""
-    from podium.registry.package import identity_tags, is_there
+    from podium.registry.package import identity_tags, is_whole
 
     winner = results.winner
     registered = _registered(database, results.params.publish.registered_model)
@@ -207,11 +221,13 @@ def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
     same = [version for version in registered.versions if _same(version, winner)]
     if not same or registered.aliases.get(CANDIDATE) != same[-1].version or not wanted.items() <= same[-1].tags.items():
         return False
+    if same[-1].tags.get("podium.git_dirty") != "false" and not git_commit(results.layout.root)[1]:
+        return False  # what was published before it was committed is committed now, and the version is to say so
     found = database.execute(
         "SELECT artifact_location FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'",
         (same[-1].source.removeprefix("models:/"),),
     ).fetchone()
-    return found is not None and is_there(SimpleNamespace(artifact_location=found[0]), winner)
+    return found is not None and is_whole(str(found[0]), winner)
 
 
 def _same(version: Version, winner: ModelResults) -> bool:

@@ -5,11 +5,14 @@ What is there is kept, what is missing is added, so every method may be called a
 
 import getpass
 import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from podium.core.layout import Layout
+from podium.core.files import sha256_text
+from podium.core.layout import DVC_YAML, Layout
 from podium.records.training import EpochResult
 from podium.registry.store import is_local, tracking_uri
 
@@ -18,8 +21,28 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
-EPOCH_METRICS = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss")
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
+OPEN = "open"  # the state of an experiment's run that is not published yet
+EPOCH_METRICS = {
+    "val/accuracy": "val_accuracy",
+    "val/loss": "val_loss",
+    "val/objective": "val_objective",
+    "train/accuracy": "train_accuracy",
+    "train/loss": "train_loss",
+    "schedule/learning_rate": "learning_rate",
+}
+"""Field of an epoch's result by MLflow's name, whose first part is a section of charts."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's own examples set
 _BATCH = 1000  # metrics that MLflow takes in one request
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What metrics were measured of, so that MLflow shows them on the model's and on the dataset's page."""
+
+    model_id: str
+    dataset: str
+    digest: str
 
 
 class RunWriter:
@@ -27,7 +50,8 @@ class RunWriter:
 
     def __init__(self, client: "MlflowClient", layout: Layout, name: str) -> None:
         """Makes the experiment on first use, and restores it when somebody deleted it."""
-        self.client = client
+        self.client, self.name = client, name
+        self.workspace = sha256_text(f"{platform.node()}\0{layout.root}")[:16]
         self.experiment = _experiment_id(client, layout, name)
 
     def find(self, **tags: str) -> "list[Run]":
@@ -36,7 +60,15 @@ class RunWriter:
         Args:
             **tags: values of `podium.<name>` tags.
         """
-        wanted = " and ".join(f"tags.`podium.{name}` = '{value}'" for name, value in tags.items())
+        return self._search({f"podium.{name}": value for name, value in tags.items()})
+
+    def children(self, parent: str) -> "list[Run]":
+        """The runs nested below another one, oldest first."""
+        return self._search({PARENT: parent})
+
+    def _search(self, tags: Mapping[str, str]) -> "list[Run]":
+        """All runs with these tags, oldest first."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found: list[Run] = []
         token = None
         while True:
@@ -48,16 +80,47 @@ class RunWriter:
             if not token:
                 return found
 
-    def create(self, name: str, tags: Mapping[str, str], source: str) -> str:
+    def create(self, name: str, tags: Mapping[str, str], source: str, start: int | None = None) -> str:
         """Starts a run that shows who made it and from what, as MLflow's own API would.
+
+        Args:
+            name: what MLflow shows.
+            tags: of the run.
+            source: the script it is of.
+            start: milliseconds since 1970 at which it began; None for now.
 
         Returns:
             The run's id.
         """
         about = {"mlflow.user": _user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-        run = self.client.create_run(self.experiment, tags={**about, **tags}, run_name=name)
+        run = self.client.create_run(self.experiment, tags={**about, **tags}, run_name=name, start_time=start)
         run_id: str = run.info.run_id
         return run_id
+
+    def set_tags(self, run: "Run", tags: Mapping[str, str]) -> None:
+        """Sets the tags that a run lacks or has with another value."""
+        for key, value in tags.items():
+            if run.data.tags.get(key) != value:
+                self.client.set_tag(run.info.run_id, key, value)
+
+    def finish(self, run_id: str, end: int | None, status: str = "FINISHED") -> None:
+        """Ends a run at a time (milliseconds, None for now), unless it has ended that way: then its times stay."""
+        info = self.client.get_run(run_id).info
+        if info.status != status or info.end_time is None:
+            self.client.set_terminated(run_id, status=status, end_time=end)
+
+    def open_experiment(self) -> str:
+        """The run of the experiment that is under way in this workspace: live runs are nested below it at once.
+
+        Returns:
+            The run's id.
+        """
+        found = self.find(kind="experiment", state=OPEN, workspace=self.workspace)
+        if found:
+            return str(found[0].info.run_id)
+        outer = outer_run()
+        tags = {"podium.kind": "experiment", "podium.state": OPEN, "podium.workspace": self.workspace}
+        return self.create(f"{self.name}: under way", {**tags, **({PARENT: outer} if outer else {})}, DVC_YAML)
 
     def open_trial(self, parent: str, model: str, fingerprint: str, number: int) -> tuple[str, bool]:
         """The run of one trial, nested below its study's run; the one of a killed process is used again.
@@ -65,11 +128,13 @@ class RunWriter:
         Returns:
             The run's id, and whether it was made just now.
         """
-        found = self.find(kind="trial", fingerprint=fingerprint, trial=str(number))
+        found = self._search({PARENT: parent, "podium.trial": str(number)})
         if found:
             return str(found[0].info.run_id), False
+        start = self.client.get_run(parent).info
         tags = {**run_tags("trial", model, fingerprint), "podium.trial": str(number), PARENT: parent}
-        return self.create(f"trial {number}", tags, "stages/tune.py"), True
+        began = start.start_time if start.end_time else None  # one that is told afterwards lay within its study
+        return self.create(f"{model}: trial {number}", tags, "stages/tune.py", began), True
 
     def log_parameters(self, run_id: str, parameters: Mapping[str, object]) -> None:
         """Logs parameters in one request; values are written with `str`."""
@@ -77,43 +142,67 @@ class RunWriter:
 
         self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in parameters.items()])
 
-    def log_metrics(self, run_id: str, values: Mapping[str, float], *, changed: bool = False) -> None:
-        """Logs the metrics that a run does not have yet, in one request, at step 0.
+    def log_metrics(
+        self, run_id: str, values: Mapping[str, float], *, changed: bool = False, of: Measured | None = None
+    ) -> None:
+        """Logs the metrics that a run does not have yet, in one request, at step 0, as of the end of the run.
 
         Args:
             run_id: the run to write to.
             values: by name.
             changed: log those too of which the run has another value.
+            of: the logged model and the dataset they are shown with too.
         """
         from mlflow.entities import Metric
 
-        known, now = self.client.get_run(run_id).data.metrics, int(time.time() * 1000)
+        run = self.client.get_run(run_id)
+        known, when = run.data.metrics, run.info.end_time or int(time.time() * 1000)
         new = [key for key, value in values.items() if key not in known or (changed and known[key] != value)]
+        about = {"model_id": of.model_id, "dataset_name": of.dataset, "dataset_digest": of.digest} if of else {}
         if new:
-            self.client.log_batch(run_id, metrics=[Metric(key, values[key], now, 0) for key in new])
+            self.client.log_batch(run_id, metrics=[Metric(key, values[key], when, 0, **about) for key in new])
 
     def epochs_of(self, run_id: str) -> set[int]:
         """The epochs that a run has already."""
-        return {metric.step for metric in self.client.get_metric_history(run_id, EPOCH_METRICS[-1])}
+        return {metric.step for metric in self.client.get_metric_history(run_id, "val/loss")}
 
-    def log_epochs(self, run_id: str, rows: Sequence[EpochResult]) -> None:
+    def log_epochs(self, run_id: str, rows: Sequence[EpochResult], when: int | None = None) -> None:
         """Logs one value per metric and epoch, in as few requests as MLflow takes.
 
         Args:
             run_id: the run to write to.
             rows: results of epochs that the run does not have.
+            when: milliseconds since 1970, None for now.
         """
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, getattr(row, key), now, row.epoch) for row in rows for key in EPOCH_METRICS]
+        now = when or int(time.time() * 1000)
+        metrics = [
+            Metric(key, value, now, row.epoch)
+            for row in rows
+            for key, name in EPOCH_METRICS.items()
+            if (value := getattr(row, name)) is not None
+        ]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 
 def run_tags(kind: str, model: str, fingerprint: str) -> dict[str, str]:
-    """The tags by which a run of a model is found again; `kind` is `tune`, `trial` or `train`."""
+    """The tags by which a run of a model is found again; `kind` is `tune`, `trial`, `train` or `link`."""
     return {"podium.kind": kind, "podium.model": model, "podium.fingerprint": fingerprint}
+
+
+def run_name(kind: str, model: str) -> str:
+    """What MLflow shows as the name of a model's run: the model first, then what was done with it."""
+    return f"{model}: {'study' if kind == 'tune' else 'training'}"
+
+
+def page(experiment: str, run_id: str | None = None) -> str:
+    """The part of an address after the server's, that shows an experiment or a run in MLflow's view for training.
+
+    MLflow 3.17 opens in its view for agents whatever the experiment's kind, unless the address says otherwise.
+    """
+    return f"#/experiments/{experiment}{f'/runs/{run_id}' if run_id else ''}?workflowType=machine_learning"
 
 
 def outer_run() -> str | None:
@@ -130,13 +219,16 @@ def _experiment_id(client: "MlflowClient", layout: Layout, name: str) -> str:
         # Where a local store keeps artifacts would otherwise depend on the working directory.
         place = (layout.main_root / "mlruns" / name).as_uri() if is_local(tracking_uri(layout)) else None
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             found = client.get_experiment_by_name(name)  # another process was faster
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for key, value in _KIND.items():
+        if key not in found.tags:  # what a person chose on the page stays
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 

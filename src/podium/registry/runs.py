@@ -1,34 +1,39 @@
 """The runs of an experiment made from files: a parent per state, below it runs per model and study, trials below these.
 
-Every function may be called again: what is there is kept, what is missing is added.
+Every function may be called again: what is there is kept, what is missing is added. What an earlier state holds already
+is not copied: below a later one stands a link to it, with its main numbers.
 """
 
+import csv
+import io
 import json
-import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
-from podium.core.errors import DataError, one_line
-from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES, TRIALS
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES
 from podium.records.evaluation import Interval
-from podium.records.training import EpochResult, TuningResult
-from podium.registry.run_writer import PARENT, RunWriter, outer_run, run_tags
+from podium.registry.run_links import (
+    COMPLETE,
+    delete_doubles,
+    full_run,
+    is_mine,
+    key_of,
+    link_below,
+    log_table,
+    milliseconds,
+)
+from podium.registry.run_writer import NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
 from podium.report.results import ModelResults, Results, read_table
-from podium.report.studies import draw_study, read_study
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow.entities import Run
 
-COMPLETE = "podium.complete"
+_EVIDENCE = "podium.evidence"
 _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
-_NOT_IN_A_NAME = re.compile(r"[^\w.\- :]")
+_TABLES = "tables"
+_MEASURED_AT = ("started", "ended")  # keys of the measured times that are moments, no durations
 
 
 def find_experiment_run(writer: RunWriter, results: Results) -> "Run | None":
@@ -37,103 +42,121 @@ def find_experiment_run(writer: RunWriter, results: Results) -> "Run | None":
     return found[0] if found else None
 
 
-def is_complete(run: "Run", results: Results) -> bool:
-    """Whether the last thing publish writes to the parent is there, for the present files."""
-    return bool(run.data.tags.get(COMPLETE) == results.files)
+def is_complete(writer: RunWriter, run: "Run", results: Results) -> bool:
+    """Whether the experiment's run, and each run below it, holds the last thing publish writes to it."""
+    if run.data.tags.get(COMPLETE) != results.files:
+        return False
+    told = {key_of(child): child for child in writer.children(run.info.run_id)}
+    for model in results.models:
+        training = told.get(("train", model.card.fingerprint))
+        study = told.get(("tune", model.tuning.fingerprint))
+        if training is None or study is None or training.data.tags.get(COMPLETE) != model.evidence:
+            return False
+        if study.data.tags.get(COMPLETE) != model.tuning.fingerprint:
+            return False
+        full = [full_run(writer, child) for child in (training, study)]
+        if full[0] is None or full[1] is None:
+            return False
+        if len(writer.children(full[1].info.run_id)) < model.tuning.trials:
+            return False
+    return True
 
 
 def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None") -> str:
-    """Brings the experiment's own run in line with the files.
+    """Brings the experiment's own run in line with the files; the one under which its stages ran becomes it.
 
     Returns:
         The run's id.
     """
+    opened = writer.find(kind="experiment", state=OPEN, workspace=writer.workspace)
+    if run is None and opened:
+        run = opened.pop(0)
     if run is None:
-        name = f"{results.params.experiment} {results.state[:8]}"
         tags = {"podium.kind": "experiment", "podium.state": results.state}
         outer = outer_run()
-        run_id = writer.create(name, {**tags, **({PARENT: outer} if outer else {})}, "stages/publish.py")
-    else:
-        run_id = run.info.run_id
+        of_all = [times for model in results.models for times in (model.study_times, model.times)]
+        starts = [times["started"] for times in of_all if "started" in times]
+        above = {PARENT: outer} if outer else {}
+        run_id = writer.create(
+            results.title, {**tags, **above}, "stages/publish.py", milliseconds(min(starts, default=None))
+        )
+        run = writer.client.get_run(run_id)
+    run_id = str(run.info.run_id)
+    for other in opened:  # the state was there before, and something ran again
+        for child in writer.children(other.info.run_id):
+            writer.client.set_tag(child.info.run_id, PARENT, run_id)
+        writer.client.delete_run(other.info.run_id)
     decision, best = results.decision, results.winner
-    for key, value in {
-        "podium.winner": decision.winner,
-        "podium.fingerprint": decision.fingerprint,
-        **results.comparison_tags,
-        "podium.validation_passed": str(results.validation.passed).lower(),
-        "podium.dvc_lock_sha256": results.dvc_lock,
-        "mlflow.note.content": note(results),
-    }.items():
-        writer.client.set_tag(run_id, key, value)
-    writer.log_metrics(
-        run_id, {"test_accuracy": best.metrics.accuracy.value, "test_macro_f1": best.metrics.macro_f1.value}
+    writer.set_tags(
+        run,
+        {
+            "podium.state": results.state,
+            "podium.winner": decision.winner,
+            "podium.fingerprint": decision.fingerprint,
+            **results.comparison_tags,
+            "podium.validation_passed": str(results.validation.passed).lower(),
+            "podium.dvc_lock_sha256": results.dvc_lock,
+            NOTE: note(results),
+        },
     )
-    root = results.layout.root
-    for path in (results.layout.params, root / DVC_YAML, root / DVC_LOCK, results.layout.report):
-        if path.is_file():
-            writer.client.log_artifact(run_id, str(path))
-    for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
-        writer.client.log_artifact(run_id, str(path), "reports")
+    writer.client.update_run(run_id, name=results.title)
+    writer.log_metrics(run_id, _main_numbers(best), changed=True)
+    log_datasets(writer, run, results, best)
+    _write_experiment_files(writer, results, run_id)
     return run_id
 
 
 def finish_experiment_run(writer: RunWriter, run_id: str, results: Results) -> None:
-    """Marks the parent as complete; the last thing publish writes."""
-    writer.client.set_terminated(run_id)
+    """Ends the parent when the last run below it ended, and marks it as complete; the last thing publish writes."""
+    ends = [child.info.end_time for child in writer.children(run_id) if child.info.end_time]
+    writer.finish(run_id, max(ends, default=None))
     writer.client.set_tag(run_id, COMPLETE, results.files)
+    for run in writer.find(workspace=writer.workspace):  # of stages that were killed and never given again
+        if run.info.status == "RUNNING":
+            writer.finish(run.info.run_id, None, "KILLED")
 
 
 def write_model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> str:
     """Brings the run of one model in line with the files, adopting the live one of its training.
 
     Returns:
-        The run's id.
+        The id of the run that tells of it in full, which may be one of an earlier state.
     """
-    run = _child(writer, results, model, parent)
+    run = _model_run(writer, results, model, parent)
     run_id: str = run.info.run_id
     layout, name = results.layout, model.name
     writer.log_parameters(run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
-    _log_epochs(writer, run_id, read_table(layout.model(name) / HISTORY))
-    writer.log_metrics(run_id, metrics_of(model))
-    writer.log_metrics(run_id, {f"measured/{key}": value for key, value in model.times.items()}, changed=True)
-    _log_datasets(writer, run, results, model)
+    times = {f"measured/{key}": value for key, value in model.times.items() if key not in _MEASURED_AT}
+    end = milliseconds(model.times.get("ended"))
+    log_table(writer, run_id, read_table(layout.model(name) / HISTORY), end)
+    writer.log_metrics(run_id, times, changed=True)
+    log_datasets(writer, run, results, model)
     for folder, place in (
         (layout.evaluation_report(name), "reports"),
         (layout.evaluation(name) / MISTAKE_PICTURES, "mistakes"),
     ):
         if folder.is_dir():
             writer.client.log_artifacts(run_id, str(folder), place)
+    _write_tables(writer, model, run_id)
     for plot in sorted(layout.evaluation(name).glob("*.png")):
         writer.client.log_artifact(run_id, str(plot), "plots")
     for table in sorted(layout.evaluation(name).glob("*.csv")):
-        writer.client.log_artifact(run_id, str(table), "reports")
-    writer.client.set_terminated(run_id)
+        writer.client.log_artifact(run_id, str(table), _TABLES)
+    writer.finish(run_id, end)
     return run_id
 
 
-def write_study_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:
-    """Rebuilds the run of a study and those of its trials, unless they are there."""
-    result, name = model.tuning, model.name
-    found = writer.find(kind="tune", fingerprint=result.fingerprint)
-    if found and found[0].data.tags.get(COMPLETE) == result.fingerprint:
-        _write_files(writer, results, model, str(found[0].info.run_id))
-        return
-    if found:
-        run_id = str(found[0].info.run_id)
-        if PARENT not in found[0].data.tags:
-            writer.client.set_tag(run_id, PARENT, parent)
-    else:
-        tags = {**run_tags("tune", name, result.fingerprint), PARENT: parent}
-        run_id = writer.create(f"tune {name}", tags, "stages/tune.py")
-    _write_trials(writer, results, model, run_id)
-    settings = {"trials": result.trials, "epochs_per_trial": result.epochs_per_trial, "best_trial": result.trial}
-    chosen = {f"best/{key}": value for key, value in result.parameters.items()}
-    writer.log_parameters(run_id, {**settings, **chosen})
-    writer.log_metrics(run_id, _study_metrics(result))
-    writer.client.set_tag(run_id, "podium.at_the_edge", ", ".join(result.at_the_edge) or "none")
-    _write_files(writer, results, model, run_id)
-    writer.client.set_terminated(run_id)
-    writer.client.set_tag(run_id, COMPLETE, result.fingerprint)
+def finish_model_run(
+    writer: RunWriter, results: Results, model: ModelResults, *, parent: str, run_id: str, model_id: str
+) -> None:
+    """Logs the test results, of the run as of its logged model and the test split, and marks the run as complete."""
+    measured = Measured(model_id, _dataset_name(results, "test"), model.metrics.test_digest[:_DIGEST_LENGTH])
+    writer.log_metrics(run_id, metrics_of(model), of=measured)
+    run = writer.client.get_run(run_id)
+    writer.set_tags(run, {_EVIDENCE: model.evidence, COMPLETE: model.evidence})
+    if run.data.tags.get(PARENT) != parent:
+        link_below(writer, parent, run, model.name, _main_numbers(model))
+    delete_doubles(writer, run)
 
 
 def note(results: Results) -> str:
@@ -154,44 +177,121 @@ def metrics_of(model: ModelResults) -> dict[str, float]:
 
     m = model.metrics
     values = {
-        "test_accuracy": m.accuracy.value,
-        "test_accuracy_low": m.accuracy.low,
-        "test_accuracy_high": m.accuracy.high,
-        "test_macro_f1": m.macro_f1.value,
-        "parameters": float(m.parameters),
-        "flops": float(m.flops),
-        "images_seen": float(m.images_seen),
+        **_main_numbers(model),
+        "test/accuracy_low": m.accuracy.low,
+        "test/accuracy_high": m.accuracy.high,
+        "size/parameters": float(m.parameters),
+        "size/flops": float(m.flops),
+        "size/images_seen": float(m.images_seen),
     }
     for name in METRICS:
         value = getattr(m, name, None)  # one added since the model was evaluated is not there
         if value is not None:
-            values[f"test_top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test_{name}"] = float(value)
+            values[f"test/top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test/{name}"] = float(value)
     if m.groups is not None:
-        values |= {"test_group_accuracy": m.groups.accuracy.value, "test_group_macro_f1": m.groups.macro_f1.value}
-    for kind, rates in (
-        ("group_recall", {group: g.recall for group, g in (m.groups.per_group if m.groups else {}).items()}),
-        ("recall", {label: c.recall for label, c in m.per_class.items()}),
-        ("slice", {label: s.accuracy.value for label, s in m.slices.items()}),
-    ):
-        values.update(_name_rates(f"test_{kind}", rates))
+        values |= {"test/group_accuracy": m.groups.accuracy.value, "test/group_macro_f1": m.groups.macro_f1.value}
     return values
 
 
-def _child(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> "Run":
-    """The run of a model: the one of this state, else the live one of its training, else a new one."""
+def log_datasets(writer: RunWriter, run: "Run", results: Results, model: ModelResults) -> None:
+    """Names the splits and their digests as the run's inputs with what is in them, unless it has any."""
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = []
+    digests = {**model.card.data_digests, "test": model.metrics.test_digest}
+    for split, digest in digests.items():
+        folder = results.layout.prepared / split
+        place = json.dumps({"uri": folder.relative_to(results.layout.root).as_posix()})
+        described = Dataset(
+            _dataset_name(results, split),
+            digest[:_DIGEST_LENGTH],
+            "local",
+            place,
+            schema=json.dumps({"image": f"RGB, {model.card.preprocessing.image_size} px", "label": model.card.classes})[
+                :60_000
+            ],
+            profile=json.dumps(_profile(results, split)),
+        )
+        inputs.append(DatasetInput(described, [InputTag("mlflow.data.context", split)]))
+    writer.client.log_inputs(run.info.run_id, inputs)
+
+
+def _main_numbers(model: ModelResults) -> dict[str, float]:
+    """What is compared first, by MLflow's name."""
+    m = model.metrics
+    return {"test/accuracy": m.accuracy.value, "test/macro_f1": m.macro_f1.value, "test/loss": m.loss}
+
+
+def _dataset_name(results: Results, split: str) -> str:
+    """What MLflow calls a split."""
+    return f"{results.params.experiment} {split}"
+
+
+def _profile(results: Results, split: str) -> dict[str, object]:
+    """How many images a split has, in all and of each class."""
+    counts = results.class_counts.get(split, {})
+    return {"images": sum(counts.values()), "classes": len(counts), "images_per_class": counts}
+
+
+def _model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> "Run":
+    """The run that tells of these weights and this evidence, else the live one of its training, else a new one."""
     fingerprint = model.card.fingerprint
     runs = writer.find(kind="train", fingerprint=fingerprint)
-    mine = [run for run in runs if run.data.tags.get("podium.state") == results.state]
-    orphans = [run for run in runs if PARENT not in run.data.tags]
-    tags = {**run_tags("train", model.name, fingerprint), "podium.state": results.state, PARENT: parent}
-    if not mine and not orphans:
-        run_id = writer.create(f"train {model.name}", tags, "stages/train.py")
-        return writer.client.get_run(run_id)
-    run = (mine or orphans)[0]
-    for key, value in tags.items():
-        if run.data.tags.get(key) != value:
-            writer.client.set_tag(run.info.run_id, key, value)
+    same = [run for run in runs if run.data.tags.get(_EVIDENCE) == model.evidence]
+    live = [run for run in runs if _EVIDENCE not in run.data.tags and run.info.status != "RUNNING"]
+    live += [run for run in runs if _EVIDENCE not in run.data.tags and is_mine(writer, run)]
+    if same:
+        return min(same, key=lambda run: bool(run.data.tags.get(PARENT) != parent))
+    tags = {**run_tags("train", model.name, fingerprint), PARENT: parent}
+    if not live:
+        begun = milliseconds(model.times.get("started"))
+        return writer.client.get_run(writer.create(run_name("train", model.name), tags, "stages/train.py", begun))
+    run = min(live, key=lambda run: not is_mine(writer, run))
+    writer.set_tags(run, tags)
     return run
+
+
+def _write_experiment_files(writer: RunWriter, results: Results, run_id: str) -> None:
+    """The inputs and outcomes of the whole experiment, as artifacts of its run."""
+    root = results.layout.root
+    for path in (results.layout.params, root / DVC_YAML, root / DVC_LOCK, results.layout.report):
+        if path.is_file():
+            writer.client.log_artifact(run_id, str(path))
+    for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
+        writer.client.log_artifact(run_id, str(path), "reports")
+
+
+def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
+    """Numbers by class, slice and group as tables: as metrics, each would be a chart with one bar."""
+    m = model.metrics
+    tables: dict[str, Sequence[Mapping[str, object]]] = {
+        "classes": [{"class": name, **score.model_dump()} for name, score in m.per_class.items()],
+        "slices": [
+            {
+                "slice": name,
+                "images": s.images,
+                "accuracy": s.accuracy.value,
+                "low": s.accuracy.low,
+                "high": s.accuracy.high,
+            }
+            for name, s in m.slices.items()
+        ],
+        "groups": [{"group": name, **g.model_dump()} for name, g in (m.groups.per_group if m.groups else {}).items()],
+    }
+    for name, rows in tables.items():
+        if rows:
+            writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/{name}.csv")
+
+
+def _format_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The text of a CSV file whose columns are the keys of the first row."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def _parameters(model: ModelResults) -> dict[str, object]:
@@ -217,84 +317,6 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, o
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _name_rates(prefix: str, rates: Mapping[str, float]) -> dict[str, float]:
-    """Rates by `<prefix>/<label>`; labels that would get the same name are numbered."""
-    named: dict[str, float] = {}
-    for label, rate in rates.items():
-        clean = _NOT_IN_A_NAME.sub("_", label).strip(". ")[:100] or "_"
-        name, number = f"{prefix}/{clean}", 2
-        while name in named:
-            name, number = f"{prefix}/{clean} {number}", number + 1
-        named[name] = rate
-    return named
-
-
-def _log_datasets(writer: RunWriter, run: "Run", results: Results, model: ModelResults) -> None:
-    """Names the splits and their digests as the run's inputs, unless it has any."""
-    if run.inputs is not None and run.inputs.dataset_inputs:
-        return
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    inputs = []
-    digests = {**model.card.data_digests, "test": model.metrics.test_digest}
-    for split, digest in digests.items():
-        folder = results.layout.prepared / split
-        place = json.dumps({"uri": folder.relative_to(results.layout.root).as_posix()})
-        described = Dataset(f"{results.params.experiment} {split}", digest[:_DIGEST_LENGTH], "local", place)
-        inputs.append(DatasetInput(described, [InputTag("mlflow.data.context", split)]))
-    writer.client.log_inputs(run.info.run_id, inputs)
-
-
-def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_id: str) -> None:
-    """Plots and tables, unless they are there; files of a run may be lost where its tables are not."""
-    if writer.client.list_artifacts(run_id, "plots"):
-        return
-    writer.client.log_artifacts(run_id, str(results.layout.tuning(model.name)), "reports")
-    with tempfile.TemporaryDirectory() as folder:
-        draw_study(read_study(results, model), Path(folder))
-        writer.client.log_artifacts(run_id, folder, "plots")
-
-
-def _study_metrics(result: TuningResult) -> dict[str, float]:
-    """What is a number about the study, by the name MLflow shows; words and truth values are parameters."""
-    numbers = {key: value for key, value in result.parameters.items() if not isinstance(value, bool | str)}
-    return {
-        "best_val_loss": result.val_loss,
-        "best_val_accuracy": result.val_accuracy,
-        "pruned": float(result.pruned),
-        "pruned_share": result.pruned / result.trials,
-        "images_budget": float(result.images_budget),
-        "images_seen": float(result.images_seen),
-        **{f"best/{key}": float(value) for key, value in numbers.items()},
-    }
-
-
-def _write_trials(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:
-    """Brings the runs of the trials in line with `trials.csv` and `history.csv`."""
-    folder = results.layout.tuning(model.name)
-    trials, history = read_table(folder / TRIALS), read_table(folder / HISTORY)
-    fixed = {"number", "state", "val_loss", "val_accuracy", "epochs"}
-    for row in trials.to_dict("records"):
-        number = int(row["number"])
-        run_id, new = writer.open_trial(parent, model.name, model.tuning.fingerprint, number)
-        if new:
-            writer.log_parameters(run_id, {str(k): v for k, v in row.items() if k not in fixed})
-        _log_epochs(writer, run_id, history[history["trial"] == number].drop(columns="trial"))
-        state = str(row["state"])  # finished, pruned or diverged
-        writer.client.set_tag(run_id, "podium.ending", state)
-        writer.client.set_terminated(run_id, status="FAILED" if state == "diverged" else "FINISHED")
-
-
-def _log_epochs(writer: RunWriter, run_id: str, table: "pd.DataFrame") -> None:
-    """Logs the epochs in a table with the columns of `EpochResult`, leaving out those that the run already has."""
-    known = writer.epochs_of(run_id)
-    try:
-        rows = [EpochResult.model_validate(row) for row in table.to_dict("records")]
-    except ValidationError as error:
-        raise DataError(f"a {HISTORY} is damaged ({one_line(error)}): run `dvc repro`") from error
-    writer.log_epochs(run_id, [row for row in rows if row.epoch not in known])
 
 
 def _with_interval(rate: Interval) -> str:

@@ -4,31 +4,39 @@ Clients and run ids are passed around; MLflow's fluent, process-wide state is ne
 `mlflow run` puts into the environment is never resumed by accident.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from podium.console.process import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, Layout
 from podium.registry.local_store import complete_store, file_of
+from podium.registry.relocation import mend_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_LOG = logging.getLogger(__name__)
 
 PROBE_SECONDS = 5.0
 PAUSES = (1.0, 2.0)
 """Seconds before the second and the third try, for those who can wait: a server may be starting."""
 _ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
+_LOCAL = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # of 120 s, three tries of a server that hangs are six minutes
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",  # Podium's live view reads it
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what fails is raised and said in one line
     "GIT_PYTHON_REFRESH": "quiet",
@@ -42,14 +50,35 @@ def tracking_uri(layout: Layout) -> str:
         layout: the project's paths; a throw-away copy that `dvc exp run` works in uses the main root's store.
 
     Returns:
-        An absolute URI, the same one plain `mlflow ui` opens in the project's root.
+        An absolute URI, the same one plain `mlflow ui` opens in the project's root. A relative path to an SQLite file
+        is taken from the project's root, wherever the command was given.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{layout.main_root / MLFLOW_DB}"
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return local_uri(layout.main_root / MLFLOW_DB)
+    path, mark, options = given.removeprefix(_LOCAL).partition("?")
+    if not given.startswith(_LOCAL) or path.startswith(("/", "file:", ":memory:")) or not path:
+        return given
+    found = layout.main_root / unquote(path)
+    if Path.cwd() != layout.main_root:
+        _tell_relative(given, found)
+    return local_uri(found) + mark + options
+
+
+def local_uri(path: Path) -> str:
+    """The URI of an SQLite file. SQLAlchemy takes `?` for the start of options, and `%2F` for a slash."""
+    return _LOCAL + path.as_posix().replace("%", "%25").replace("?", "%3F")
 
 
 def is_local(uri: str) -> bool:
     """Whether the store is an SQLite file that this process writes itself."""
     return uri.startswith("sqlite:")
+
+
+@cache
+def _tell_relative(given: str, found: Path) -> None:
+    """Says once that a relative store is not looked for in the working directory."""
+    _LOG.warning(f"MLFLOW_TRACKING_URI={given} is relative: it is taken from the project's root, {found}")
 
 
 def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
@@ -78,6 +107,8 @@ def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
         return _connect(uri)
     # Two processes that open one new file at the same time break each other.
     with complete_store(path):
+        if path == layout.main_root / MLFLOW_DB:
+            mend_places(path, layout.main_root)
         return _connect(uri)
 
 

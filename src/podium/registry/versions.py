@@ -15,12 +15,15 @@ from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
-from podium.registry.package import identity_tags, is_there, same_tags
+from podium.registry.package import identity_tags, is_whole, same_tags, send_package
 from podium.report.results import Results, git_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+
+_LISTED = 12  # classes named on a version's card
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ def is_registered(client: "MlflowClient", results: Results) -> bool:
     if found is None or _changed_tags(found, results):
         return False
     registered = client.get_registered_model(found.name)
-    return str(registered.aliases.get(CANDIDATE)) == str(found.version) and is_there(
-        client.get_logged_model(found.source.removeprefix("models:/")), results.winner
+    return str(registered.aliases.get(CANDIDATE)) == str(found.version) and is_whole(
+        client.get_model_version_download_uri(found.name, found.version), results.winner
     )
 
 
@@ -126,19 +129,24 @@ def register(client: "MlflowClient", results: Results, model_id: str) -> tuple[s
     found = find_version(client, results)
     if found is None:
         _create_name(client, name, results)
-        version = str(
-            client.create_model_version(
-                name,
-                source=f"models:/{model_id}",
-                tags=version_tags(results),
-                description=description(results),
-                model_id=model_id,
-            ).version
+        made = client.create_model_version(
+            name,
+            source=f"models:/{model_id}",
+            run_id=client.get_logged_model(model_id).source_run_id,
+            tags=version_tags(results),
+            model_id=model_id,
         )
+        version = str(made.version)
+        client.update_model_version(name, version, description(results, version))
         _show_in_model(client, model_id, name, version)
     else:
         version = str(found.version)
         _tell_how_it_won(client, found, results)
+        place = client.get_model_version_download_uri(name, version)
+        if not is_whole(place, results.winner):  # its logged model was deleted, with its files
+            run_id = client.get_logged_model(model_id).source_run_id
+            send_package(results, results.winner, place, model_id, run_id)
+        _show_in_model(client, model_id, name, version)
     if str(client.get_registered_model(name).aliases.get(CANDIDATE)) != version:
         client.set_registered_model_alias(name, CANDIDATE, version)
     return version, found is None
@@ -166,22 +174,57 @@ def version_tags(results: Results) -> dict[str, str]:
     }
 
 
-def description(results: Results) -> str:
-    """The version in plain words."""
+def description(results: Results, version: str) -> str:
+    """The version's card, in Markdown: what it is, how good, on which data, and how to load and serve it."""
     best, m = results.winner, results.winner.metrics
     place = "provisional leader" if results.decision.outcome == "undecided" else "winner"
     how = " ".join([verdict(results.decision), *describe_differences(results.decision.differences)])
-    return (
-        f"{best.card.architecture}, {place} of experiment {results.params.experiment} over "
-        f"{len(results.models)} model(s): right on {m.accuracy.value:.1%} of {m.images} test images it had never "
-        f"seen ({m.accuracy.low:.1%} to {m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}, "
-        f"{len(best.card.classes)} classes. {how}"
-    )
+    name, classes = results.params.publish.registered_model, best.card.classes
+    licences = ", ".join(sorted({source.licence or "not stated" for source in results.sources.sources})) or "not stated"
+    return f"""\
+**{best.card.architecture}**, {place} of experiment {results.params.experiment} over {len(results.models)} model(s): \
+right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.accuracy.low:.1%} to \
+{m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}. {how}
+
+| | |
+|---|---|
+| classes | {len(classes)}: {", ".join(classes[:_LISTED])}{", ..." if len(classes) > _LISTED else ""} |
+| input | one image file, base64; resized to {best.card.preprocessing.image_size} px |
+| starts from | {best.card.pretrained.weights} |
+| parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
+| licence of the images | {licences} |
+
+Load it:
+
+```python
+import base64, mlflow, pandas as pd
+
+model = mlflow.pyfunc.load_model("models:/{name}/{version}")
+image = base64.b64encode(open("photo.jpg", "rb").read()).decode()
+print(model.predict(pd.DataFrame({{"image": [image]}})))
+```
+
+Serve it:
+
+```sh
+mlflow models serve -m models:/{name}/{version} --env-manager local -p 5001
+echo "{{\\"inputs\\": {{\\"image\\": [\\"$(base64 < photo.jpg | tr -d '\\n')\\"]}}}}" |
+  curl -H 'Content-Type: application/json' -d @- http://127.0.0.1:5001/invocations
+```
+"""
 
 
 def _changed_tags(version: "ModelVersion", results: Results) -> dict[str, str]:
-    """Tags about the comparison that the version lacks, or has with another value."""
-    return {key: value for key, value in results.comparison_tags.items() if version.tags.get(key) != value}
+    """Tags about the comparison that the version lacks, or has with another value; and the commit, once there is one.
+
+    A version is registered before its results can be committed. When they have been, the commit is the one that holds
+    them; later commits change nothing.
+    """
+    commit, dirty = git_commit(results.layout.root)
+    told = dict(results.comparison_tags)
+    if not dirty and version.tags.get("podium.git_dirty") != "false":
+        told |= {"podium.git_commit": commit, "podium.git_dirty": "false"}
+    return {key: value for key, value in told.items() if version.tags.get(key) != value}
 
 
 def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: Results) -> None:
@@ -190,7 +233,7 @@ def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: R
     for key, value in changed.items():
         client.set_model_version_tag(version.name, version.version, key, value)
     if changed:
-        client.update_model_version(version.name, version.version, description(results))
+        client.update_model_version(version.name, version.version, description(results, str(version.version)))
 
 
 def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: str) -> None:
@@ -200,15 +243,20 @@ def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: st
         known = json.loads(client.get_logged_model(model_id).tags.get(key, "[]"))
     except (ValueError, RecursionError):  # somebody edited it
         known = []
-    versions = [*(known if isinstance(known, list) else []), {"name": name, "version": version}]
-    client.set_logged_model_tags(model_id, {key: json.dumps(versions)})
+    versions, mine = known if isinstance(known, list) else [], {"name": name, "version": version}
+    if mine not in versions:
+        client.set_logged_model_tags(model_id, {key: json.dumps([*versions, mine])})
 
 
 def _create_name(client: "MlflowClient", name: str, results: Results) -> None:
     """Makes the registered model, unless it is there."""
     from mlflow.exceptions import MlflowException
 
-    about = f"Winners of {results.params.experiment}, one version per pair of weights and evidence. Made by Podium."
+    about = (
+        f"Winners of {results.params.experiment}, one version per pair of weights and evidence, made by Podium. "
+        f"`models:/{name}@staging` is the promoted one, `models:/{name}@candidate` the newest winner; each version's "
+        "page says how to load and serve it. `podium history` shows who promoted what."
+    )
     try:
         client.create_registered_model(name, description=about)
     except MlflowException as error:

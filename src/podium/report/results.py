@@ -8,6 +8,7 @@ import logging
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,11 @@ from podium.core.layout import (
     BEST,
     DECISION,
     DVC_LOCK,
+    DVC_YAML,
     LEADERBOARD,
     METRICS,
     MODEL_CARD,
+    PARAMS,
     PREDICTIONS,
     SOURCES,
     VALIDATION,
@@ -41,18 +44,23 @@ _LOG = logging.getLogger(__name__)
 
 JUDGED = (METRICS, VALIDATION, PREDICTIONS)
 """What `evidence_digest` covers; weights and card have the fingerprint, and the golden batch follows from both."""
+_OF_THE_EXPERIMENT = (DVC_LOCK, DVC_YAML, PARAMS, "reports", "src", "stages")
 _MAY_BE_EMPTY = ("val_loss", "val_accuracy")  # of a trial that ended before an epoch
 
 
 @dataclass(frozen=True)
 class ModelResults:
-    """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by."""
+    """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by.
+
+    `times` and `study_times` are what was measured on this machine, in seconds, of the training and of the study.
+    """
 
     name: str
     card: ModelCard
     metrics: Metrics
     tuning: TuningResult
     times: Mapping[str, float]
+    study_times: Mapping[str, float]
     evidence: str
 
 
@@ -81,6 +89,22 @@ class Results:
     def winner(self) -> ModelResults:
         """The model that `decision.json` names."""
         return next(c for c in self.models if c.name == self.decision.winner)
+
+    @property
+    def title(self) -> str:
+        """The experiment and its outcome, in a few words."""
+        return f"{self.params.experiment}: {self.winner.name} {self.winner.metrics.accuracy.value:.1%}"
+
+    @cached_property
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """Images of each class, by split."""
+        from podium.data.manifest import PREPARED_COLUMNS, read_manifest
+
+        table = read_manifest(self.layout.manifest, PREPARED_COLUMNS)
+        return {
+            str(split): {str(label): int(count) for label, count in rows["label"].value_counts(sort=False).items()}
+            for split, rows in table.groupby("split", sort=True)
+        }
 
     @property
     def comparison_tags(self) -> dict[str, str]:
@@ -176,29 +200,40 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 
 def git_commit(root: Path) -> tuple[str, bool]:
-    """The commit checked out, and whether tracked files differ from it.
+    """The commit checked out, and whether what the results came from or led to differs from it.
 
     Returns:
-        40 hex digits and False or True; `none` and True outside a git repository, and where git refuses to read one
-        that another user owns, which is warned of.
+        40 hex digits and False or True: files of the experiment that git does not know yet, such as `dvc.lock`, count
+        too. `none` and True outside a git repository, or where git refuses to look into it, which is warned of.
     """
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=root, capture_output=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        if "safe.directory" in str(getattr(error, "stderr", "")):
-            _LOG.warning(
-                "the commit is not recorded: git does not read %s, which another user owns; allow it with "
-                "git config --global --add safe.directory %s",
-                root,
-                root,
-            )
+        head = _git(root, "rev-parse", "HEAD").strip()
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        unknown = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_OF_THE_EXPERIMENT)
+    except OSError:
         return "none", True
-    return head, bool(changed)
+    except subprocess.CalledProcessError as error:
+        if "safe.directory" in error.stderr:
+            _warn_unsafe(root)
+        return "none", True
+    return head, bool(changed or unknown)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says on stdout."""
+    said = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return said.stdout
+
+
+@cache
+def _warn_unsafe(root: Path) -> None:
+    """Says once why the commit is not known."""
+    _LOG.warning(
+        "the commit is not recorded: git does not read %s, which another user owns; allow it with "
+        "git config --global --add safe.directory %s",
+        root,
+        root,
+    )
 
 
 def _read_model(layout: Layout, name: str) -> ModelResults:
@@ -215,7 +250,15 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
         layout.validation_report,
         layout.evaluation(name) / PREDICTIONS,
     )
-    return ModelResults(name, card, metrics, tuning, read_times(layout, card.fingerprint), evidence_digest(judged))
+    return ModelResults(
+        name=name,
+        card=card,
+        metrics=metrics,
+        tuning=tuning,
+        times=read_times(layout, card.fingerprint),
+        study_times=read_times(layout, tuning.fingerprint),
+        evidence=evidence_digest(judged),
+    )
 
 
 def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> str:

@@ -1,5 +1,6 @@
 """Stage compare: leaderboard.json, decision.json, what is printed, and what is refused."""
 
+import json
 import subprocess
 import sys
 
@@ -71,6 +72,20 @@ def test_clearly_better_model_wins(layout, capsys):
     out = capsys.readouterr().out
     assert "95.0%" in out
     assert "good wins" in out
+
+
+def test_dvc_compares_a_few_numbers(layout):
+    add_model(layout, "good", range(2))
+    add_model(layout, "bad", range(10, 30))
+    compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02))
+    row = results(layout)[0].rows[0]
+    assert json.loads((layout.comparison / "metrics.json").read_text()) == {
+        "winner": "good",
+        "accuracy": 0.95,
+        "macro_f1": row.macro_f1.value,
+        "loss": row.loss,
+        "models": {"good": 0.95, "bad": 0.5},
+    }
 
 
 def test_too_few_images_to_tell_leave_it_undecided_and_the_higher_leads(layout, capsys):

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import socket
@@ -8,19 +9,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
+from podium.core.layout import Layout
 from podium.pipeline import compare, publish
 from podium.records.evaluation import Metrics
 from podium.records.training import EpochResult, TrialResult, add_times
-from podium.registry import package, promotion
+from podium.registry import audit, package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
 from podium.report.results import evidence_digest, read_results
+from tests.unit.conftest import CLASSES, Experiment
 from tests.unit.registry.promotions import ignore, lenient
 
 PARENT = "mlflow.parentRunId"
@@ -40,11 +44,12 @@ class Seen:
         return [run for run in self.runs if run.data.tags["podium.kind"] == kind]
 
     def counts(self):
-        kinds = {kind: len(self.of_kind(kind)) for kind in ("experiment", "train", "tune", "trial")}
+        kinds = {kind: len(self.of_kind(kind)) for kind in ("experiment", "train", "tune", "trial", "link")}
         return {**kinds, "models": len(self.models), "versions": len(self.versions)}
 
 
-ALL = {"experiment": 1, "train": 2, "tune": 2, "trial": 4, "models": 2, "versions": 1}
+COMMIT = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"]
+ALL = {"experiment": 1, "train": 2, "tune": 2, "trial": 4, "link": 0, "models": 2, "versions": 1}
 
 
 @pytest.fixture
@@ -121,13 +126,14 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert run.data.params["train.optimizer"] == "adamw"
     assert run.data.params["train.learning_rate"] == "0.002"
     assert run.data.params["train.augment.flip"] == "True"
-    history = seen.client.get_metric_history(run.info.run_id, "val_loss")
+    history = seen.client.get_metric_history(run.info.run_id, "val/loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.3), (2, 0.65), (3, pytest.approx(1.3 / 3))]
-    assert run.data.metrics["test_accuracy"] == winner.metrics.accuracy.value
-    assert {"test_recall/apple", "test_recall/감", "test_recall/_b_pear__b_", "measured/latency"} <= set(
-        run.data.metrics
-    )
-    assert {"test_group_accuracy", "test_group_macro_f1", "test_group_recall/fruit"} <= set(run.data.metrics)
+    assert run.data.metrics["test/accuracy"] == winner.metrics.accuracy.value
+    assert {"test/group_accuracy", "test/group_macro_f1", "measured/latency"} <= set(run.data.metrics)
+    assert {name.split("/")[0] for name in run.data.metrics} == {"val", "train", "schedule", "test", "size", "measured"}
+    classes = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/classes.csv").splitlines()
+    assert classes[0] == "class,precision,recall,f1,support"
+    assert [line.split(",")[0] for line in classes[1:]] == list(winner.metrics.per_class)
     assert [(d.tags[0].value, d.dataset.digest) for d in run.inputs.dataset_inputs][-1] == (
         "test",
         winner.metrics.test_digest[:32],
@@ -141,6 +147,15 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     logged = {item.path for item in seen.client.list_artifacts(parent.info.run_id)}
     assert {"params.yaml", "report.html", "reports"} <= logged
     assert winner.name in parent.data.tags["mlflow.note.content"]
+    assert parent.info.run_name == f"tiny: {winner.name} {winner.metrics.accuracy.value:.1%}"
+    assert parent.data.metrics["test/accuracy"] == winner.metrics.accuracy.value
+    assert len(parent.outputs.model_outputs) == 2
+    for told in (run, parent):
+        test = told.inputs.dataset_inputs[-1].dataset
+        assert json.loads(test.profile) == {"images": 24, "classes": 3, "images_per_class": dict.fromkeys(CLASSES, 8)}
+    (model,) = [m for m in seen.models if m.tags["podium.model"] == winner.name]
+    measured = {m.key: (m.value, m.dataset_name) for m in model.metrics}
+    assert measured["test/accuracy"] == (winner.metrics.accuracy.value, "tiny test")
 
 
 def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(experiment):
@@ -168,12 +183,14 @@ def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(exp
 
 def test_the_registered_version_carries_what_promotion_looks_up(experiment):
     root = experiment.layout.root
-    for command in (
-        ["init", "-q"],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"],
-    ):
+    for command in (["init", "-q"], COMMIT):
         subprocess.run(["git", *command], cwd=root, check=True)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages:\n  train:\n    cmd: x\n", encoding="utf-8")
+    publish.publish_experiment(experiment.layout, experiment.params)
+    (version,) = Seen(experiment).versions
+    assert version.tags["podium.git_dirty"] == "true"  # nothing of it is committed
+    for command in (["add", "-f", "dvc.lock", "params.yaml", "reports"], COMMIT):
+        subprocess.run(["git", *command], cwd=root, check=True)
     publish.publish_experiment(experiment.layout, experiment.params)
     (version,) = Seen(experiment).versions
     out = read_results(*_both(experiment))
@@ -223,11 +240,11 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
     trials = {run.data.tags["podium.trial"]: run for run in seen.of_kind("trial")}
     assert trials["1"].data.tags["podium.ending"] == "pruned"
     assert trials["1"].data.params == {"train.learning_rate": "0.01"}
-    assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val_loss")) == 2
+    assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val/loss")) == 2
     tunes = {run.info.run_id: run for run in seen.of_kind("tune")}
     assert {run.data.tags[PARENT] for run in seen.of_kind("trial")} == set(tunes)
     for run_id, run in tunes.items():
-        assert (run.data.metrics["images_seen"], run.data.metrics["pruned_share"]) == (18, 0.5)
+        assert (run.data.metrics["study/images_seen"], run.data.metrics["study/pruned"]) == (18, 1)
         assert (run.data.params["best/train.learning_rate"], run.data.tags["podium.at_the_edge"]) == ("0.002", "none")
         plots = [plot.path for plot in seen.client.list_artifacts(run_id, "plots")]
         assert plots == ["plots/course.png", "plots/epochs.png", "plots/searched_keys.png"]
@@ -262,7 +279,7 @@ def test_live_runs_are_adopted_and_completed(experiment):
     assert seen.counts() == ALL
     assert live <= {run.info.run_id for run in seen.runs}
     for run in seen.of_kind("train"):
-        assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "val_loss")] == [1, 2, 3]
+        assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "val/loss")] == [1, 2, 3]
         assert run.info.status == "FINISHED"
 
 
@@ -295,13 +312,63 @@ def test_an_upload_that_was_killed_is_gone_on_with(experiment, monkeypatch):
     assert Seen(experiment).counts() == ALL
 
 
+def test_times_in_mlflow_are_those_of_the_work(experiment):
+    out = read_results(*_both(experiment))
+    for number, model in enumerate(out.models):
+        for fingerprint, start in ((model.tuning.fingerprint, 1000), (model.card.fingerprint, 2000)):
+            times = {"started": start + 100.0 * number, "ended": start + 100.0 * number + 60}
+            add_times(experiment.layout, fingerprint, times)
+    publish.publish_experiment(experiment.layout, experiment.params)
+    seen = Seen(experiment)
+    spans = {run.info.run_name: (run.info.start_time, run.info.end_time) for run in seen.runs}
+    for number, model in enumerate(out.models):
+        assert spans[f"{model.name}: study"] == (1_000_000 + 100_000 * number, 1_060_000 + 100_000 * number)
+        assert spans[f"{model.name}: training"] == (2_000_000 + 100_000 * number, 2_060_000 + 100_000 * number)
+    (parent,) = seen.of_kind("experiment")
+    assert (parent.info.start_time, parent.info.end_time) == (1_000_000, 2_160_000)
+
+
+def test_each_state_shows_its_studies_and_training_runs_by_links(experiment):
+    layout, params = experiment.layout, experiment.params
+    publish.publish_experiment(layout, params)
+    first = {run.info.run_id for run in Seen(experiment).runs}
+    compare.compare_models(layout, list(params.models), params.compare.model_copy(update={"significance": 0.04}))
+    publish.publish_experiment(layout, params)
+    seen = Seen(experiment)
+    assert seen.counts() == {**ALL, "experiment": 2, "link": 4}
+    (parent,) = [run for run in seen.of_kind("experiment") if run.info.run_id not in first]
+    links = seen.of_kind("link")
+    names = {f"{model}: {what}" for model in params.models for what in ("study", "training")}
+    assert {run.info.run_name for run in links} == names
+    for link in links:
+        assert link.data.tags[PARENT] == parent.info.run_id
+        full = seen.client.get_run(link.data.tags["podium.run"])
+        assert (link.info.start_time, link.info.end_time) == (full.info.start_time, full.info.end_time)
+        assert full.info.run_id in link.data.tags["mlflow.note.content"]
+        assert link.data.metrics.items() <= full.data.metrics.items() and link.data.metrics
+    publish.publish_experiment(layout, params)
+    assert len(Seen(experiment).runs) == len(seen.runs)
+
+
+@pytest.mark.parametrize("kind", ["train", "tune", "trial"])
+def test_a_run_that_somebody_deleted_is_filled_again(experiment, kind, capsys):
+    publish.publish_experiment(experiment.layout, experiment.params)
+    gone = Seen(experiment).of_kind(kind)[0]
+    stores.open_client(experiment.layout).delete_run(gone.info.run_id)
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert "nothing to do" not in capsys.readouterr().out
+    assert Seen(experiment).counts() == ALL
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert capsys.readouterr().out.endswith("nothing to do\n")
+
+
 def test_a_loser_measured_anew_gets_its_own_runs_and_package_but_no_version(experiment):
     publish.publish_experiment(experiment.layout, experiment.params)
     out = read_results(*_both(experiment))
     (loser,) = [config for config in out.models if config.name != out.winner.name]
     measured_anew(experiment, loser, ece=0.123)
     publish.publish_experiment(experiment.layout, experiment.params)
-    assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 4, "models": 3}
+    assert Seen(experiment).counts() == {**ALL, "experiment": 2, "train": 3, "models": 3, "link": 3}
 
 
 def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experiment):
@@ -341,6 +408,76 @@ def test_other_predictions_alone_are_other_evidence(experiment):
     pq.write_table(pq.read_table(path), path, compression="none")
     publish.publish_experiment(experiment.layout, experiment.params)
     assert candidate(experiment) == "2"
+
+
+@pytest.mark.parametrize("how", ["model deleted", "all collected"])
+def test_a_version_whose_logged_model_is_gone_is_repaired_with_record_and_alias(experiment, how):
+    params = lenient(experiment.params)
+    publish.publish_experiment(experiment.layout, params)
+    promotion.promote(experiment.layout, params, PromotionRequest("candidate", "staging", "first"), ignore)
+    (version,) = Seen(experiment).versions
+    client = stores.open_client(experiment.layout)
+    client.delete_logged_model(version.source.removeprefix("models:/"))
+    if how == "all collected":
+        client.delete_experiment(client.get_experiment_by_name("tiny").experiment_id)
+        uri = stores.tracking_uri(experiment.layout)
+        subprocess.run(["mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri], check=True)
+    publish.publish_experiment(experiment.layout, params)
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    held = seen.client.get_registered_model("podium-tiny")
+    assert {alias: str(number) for alias, number in held.aliases.items()} == {"candidate": "1", "staging": "1"}
+    assert [entry.reason for entry in audit.read_audit(seen.client, "podium-tiny")] == ["first"]
+    mlflow.set_tracking_uri(stores.tracking_uri(experiment.layout))
+    assert mlflow.pyfunc.load_model("models:/podium-tiny@staging").metadata.signature is not None
+    publish.publish_experiment(experiment.layout, params)
+    assert len(Seen(experiment).runs) == len(seen.runs)
+
+
+def test_a_throw_away_workspace_publishes_runs_and_a_version_only_when_asked(experiment, capsys):
+    root = experiment.layout.root / ".dvc" / "tmp" / "exps" / "tmpabc"
+    ignored = shutil.ignore_patterns(".dvc", "mlflow.db*", ".podium")
+    shutil.copytree(experiment.layout.root, root, ignore=ignored)
+    publish.publish_experiment(Layout(root), experiment.params)
+    assert Seen(experiment).counts() == {**ALL, "versions": 0}
+    assert "this workspace will be deleted" in capsys.readouterr().out
+    asked = experiment.params.publish.model_copy(update={"register_queued": True})
+    publish.publish_experiment(Layout(root), experiment.params.model_copy(update={"publish": asked}))
+    assert Seen(experiment).counts() == ALL
+
+
+def test_a_copied_project_writes_into_its_own_folder(experiment, tmp_path_factory, capsys):
+    layout, params = experiment.layout, experiment.params
+    publish.publish_experiment(layout, params)
+    copy = Layout(tmp_path_factory.mktemp("copy") / "of [a] project")
+    shutil.copytree(layout.root, copy.root)
+    before = sorted(layout.root.rglob("*"))
+    measured_anew(Experiment(copy, params), read_results(copy, params).winner, ece=0.123)
+    capsys.readouterr()
+    publish.publish_experiment(copy, params)
+    assert f"copied or moved from {layout.root}" in capsys.readouterr().err
+    assert sorted(layout.root.rglob("*")) == before
+    seen = Seen(Experiment(copy, params))
+    places = [run.info.artifact_uri for run in seen.runs] + [model.artifact_location for model in seen.models]
+    assert {place.startswith(copy.root.as_uri()) for place in places} == {True}
+    assert seen.client.get_model_version_download_uri("podium-tiny", "1").startswith(copy.root.as_uri())
+    assert Seen(experiment).counts() == ALL
+
+
+def test_two_publishes_at_once_leave_what_one_leaves(experiment):
+    stage = [sys.executable, "-m", "stages.publish"]
+    repository = Path(__file__).parents[3]
+    settings = {**os.environ, "PYTHONPATH": f"{repository / 'src'}{os.pathsep}{repository}"}
+    ran = [
+        subprocess.Popen(stage, cwd=experiment.layout.root, env=settings, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in ran] == [("", 0)] * 2
+    seen = Seen(experiment)
+    assert seen.counts() == ALL
+    assert {run.info.status for run in seen.runs} == {"FINISHED"}
+    for run in seen.of_kind("experiment"):
+        assert len(seen.client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
 
 
 @pytest.mark.parametrize(("name", "left"), [("golden.json", None), ("model.json", None), ("metrics.json", b"{")])

@@ -47,6 +47,23 @@ def test_entries_come_back_oldest_first_from_a_real_store(request):
     assert sorted(client.get_registered_model(NAME).tags) == [f"podium.audit.{n:06d}" for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("failed", [[], ["latency", "accuracy"]])
+def test_an_entry_is_a_line_a_person_reads_and_an_artifact_that_tells_all(store, failed):
+    client = audit_client(store)
+    run_id = client.create_run("0").info.run_id
+    client.create_model_version(NAME, source=str(store.root), run_id=run_id)
+    gates = [GateResult(name=name, required="r", observed="o", passed=name not in failed, detail="d")
+             for name in ("accuracy", "latency", "recall")]  # fmt: skip
+    written = entry(1, "1", forced=bool(failed), gates=gates, reason="a | b\u3000c", who="Ada | (x)")
+    audit.append_entry(client, NAME, written, run_id)
+    line = client.get_registered_model(NAME).tags["podium.audit.000001"]
+    assert line.startswith("2024-01-01T00:00:00+00:00 | promote | staging | nobody -> 1 | Ada (x) | ")
+    assert "{" not in line
+    (read,) = audit.read_audit(client, NAME)
+    assert (sorted(read.failed), read.forced, read.reason) == (sorted(failed), bool(failed), written.reason)
+    assert audit.read_audit(client, NAME, gates=True) == [written]
+
+
 def audit_client(layout):
     client = store.open_client(layout)
     client.create_registered_model(NAME)

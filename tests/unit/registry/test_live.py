@@ -56,12 +56,37 @@ def test_a_training_run_shows_each_epoch(store):
         watcher.on_epoch_end(epoch(number), 0.0)
     watcher.on_train_end("finished")
     client, (run,) = runs_of(store, "train")
-    assert run.info.run_name == "train resnet18"
+    assert run.info.run_name == "resnet18: training"
     assert run.info.status == "FINISHED"
     assert run.data.tags["podium.model"] == "resnet18"
     assert run.data.tags["podium.fingerprint"] == "f" * 64
-    for key in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate"):
+    for key in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/learning_rate"):
         assert [m.step for m in client.get_metric_history(run.info.run_id, key)] == [1, 2]
+
+
+def test_live_runs_are_nested_at_once_and_the_page_opens_in_the_view_for_training(store):
+    for kind, model in (("tune", "resnet18"), ("train", "resnet18"), ("train", "convnext")):
+        watcher = live_view(store, kind, model, kind[0] * 63 + model[0])
+        watcher.on_epoch_end(epoch(1), 0.0, None)
+        watcher.on_train_end("finished")
+    client, (parent,) = runs_of(store, "experiment")
+    assert (parent.info.run_name, parent.info.status) == ("sample: under way", "RUNNING")
+    _, runs = runs_of(store, "train")
+    assert {run.data.tags[PARENT] for run in (*runs, *runs_of(store, "tune")[1])} == {parent.info.run_id}
+    experiment = client.get_experiment_by_name("sample")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_run_that_another_workspace_writes_to_is_left_alone(store):
+    client = stores.open_client(store)
+    writer = RunWriter(client, store, "sample")
+    tags = {"podium.kind": "train", "podium.fingerprint": "a" * 64, "podium.workspace": "another"}
+    theirs = writer.create("m: training", tags, "stages/train.py")
+    watcher = live_view(store, "train", "m", "a" * 64)
+    watcher.on_epoch_end(epoch(1), 0.0)
+    watcher.on_train_end("finished")
+    assert client.get_run(theirs).data.metrics == {} and client.get_run(theirs).info.status == "RUNNING"
+    assert len(runs_of(store, "train")[1]) == 2
 
 
 def test_a_study_nests_one_run_per_trial(store):
@@ -73,7 +98,7 @@ def test_a_study_nests_one_run_per_trial(store):
     study.on_train_end("finished")
     _, (parent,) = runs_of(store, "tune")
     _, trials = runs_of(store, "trial")
-    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
+    assert [run.info.run_name for run in trials] == [f"resnet18: trial {n}" for n in range(3)]
     assert {run.data.tags[PARENT] for run in trials} == {parent.info.run_id}
     assert [run.data.tags["podium.ending"] for run in trials] == ["finished", "pruned", "diverged"]
     assert [run.info.status for run in trials] == ["FINISHED", "FINISHED", "FAILED"]
@@ -118,7 +143,7 @@ os.kill(os.getpid(), 9)
     again.on_train_end("finished")
     _, (run,) = runs_of(store, "train")
     assert run.info.run_id == before.info.run_id
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "val_loss")][-2:] == [2, 3]
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")][-2:] == [2, 3]
     assert run.info.status == "FINISHED"
 
 
@@ -129,7 +154,7 @@ def test_repeating_a_finished_stage_changes_nothing_and_another_fingerprint_gets
         watcher.on_train_end("finished")
     client, runs = runs_of(store, "train")
     assert [run.data.tags["podium.fingerprint"][0] for run in runs] == ["a", "b"]
-    assert len(client.get_metric_history(runs[0].info.run_id, "val_loss")) == 1
+    assert len(client.get_metric_history(runs[0].info.run_id, "val/loss")) == 1
 
 
 def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch, capsys, nobody_listens):

@@ -1,5 +1,6 @@
 """Opening the store: what is tried again, and what is said of a store that cannot be opened."""
 
+import shutil
 import socket
 import threading
 import time
@@ -8,7 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 import pytest
 
 from podium.core.errors import TrackingError
+from podium.core.layout import Layout
+from podium.registry import locks
 from podium.registry import store as stores
+from podium.registry.local_store import file_of
+from podium.registry.run_writer import RunWriter
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -103,3 +108,50 @@ def test_a_store_that_cannot_be_opened_is_said_in_one_line_with_a_remedy(store, 
     with pytest.raises(TrackingError, match=message) as caught:
         stores.open_client(store)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_relative_store_is_taken_from_the_root_with_a_notice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert stores.tracking_uri(Layout(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert capsys.readouterr().err == ""
+    monkeypatch.chdir(tmp_path / "below")
+    assert stores.tracking_uri(Layout(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert stores.tracking_uri(Layout(tmp_path)).endswith("mlflow.db")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith(f"is relative: it is taken from the project's root, {tmp_path}/mlflow.db")
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "what?", "a#b c", "100% 과일"])
+def test_a_project_may_lie_below_any_path(tmp_path, empty_store, monkeypatch, name):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    layout = Layout(tmp_path / name)
+    layout.root.mkdir()
+    shutil.copyfile(empty_store, layout.root / "mlflow.db")
+    assert file_of(stores.tracking_uri(layout)) == layout.root / "mlflow.db"
+    client = stores.open_client(layout)
+    run_id = RunWriter(client, layout, "sample").create("r", {}, "stages/train.py")
+    client.log_text(run_id, "x", "note.txt")
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    note = f"{name}/mlruns/sample/{run_id}/artifacts/note.txt"
+    assert made - {f"{name}/.podium/mlflow.db.lock"} == {f"{name}/mlflow.db", note}
+
+
+def test_a_lock_in_the_store_waits_for_its_holder_and_not_for_a_dead_one(store, monkeypatch):
+    client, waited = stores.open_client(store), []
+
+    def pause(seconds):
+        waited.append(seconds)
+        client.delete_registered_model("podium-lock-sample")  # the holder is done
+
+    monkeypatch.setattr(locks.time, "sleep", pause)
+    client.create_registered_model("podium-lock-sample", tags={"podium.until": "9e9"})
+    with locks.lock_in_store(client, "podium-lock-sample", "me") as renew:
+        renew()
+        held = client.get_registered_model("podium-lock-sample")
+        assert held.tags["podium.owner"] == "me" and len(waited) == 1
+    client.create_registered_model("podium-lock-sample", tags={"podium.until": "1.0"})
+    with locks.lock_in_store(client, "podium-lock-sample", "me"):
+        assert len(waited) == 1
+    assert client.search_registered_models() == []
