@@ -1,4 +1,4 @@
-"""Stage code: write down which modules and library versions compute each stage's results."""
+"""Stage code: write down which modules and library versions compute each stage's results, and who teaches whom."""
 
 import sys
 
@@ -8,10 +8,11 @@ from podium.core.layout import Layout
 
 
 def main(params: Params, layout: Layout) -> None:
-    """Writes one small file a stage."""
-    from podium.pipeline.code import write_code
+    """Writes one small file a stage, and one a model."""
+    from podium.pipeline.code import write_code, write_teachers
 
     write_code(layout)
+    write_teachers(layout, params.models, params.distil)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from podium.records.evaluation import Metrics
 CONDITIONS = {
     "image_size": 64,
     "pretraining": "in1k",
+    "distillation": "none",
     "images_seen": 7560,
     "tuning_images": 3780,
     "seed": 0,

@@ -58,6 +58,8 @@ STUDIES = (
     ),
     Said(S, "promote.minimum_accuracy", 0.9, "goal"),
     Said(S, "promote.minimum_macro_f1", 0.9, "goal"),
+    Said(S, "models.resnet18_distilled.distil.teacher", "resnet50", "next: compression"),
+    Said(S, "models.resnet18_distilled.architecture", "torchvision/resnet18", "next: compression"),
     # 36 kinds of fruits and vegetables
     Said(F, "dataset.location", "kritikseth/fruit-and-vegetable-image-recognition", "data"),
     Said(F, "train.learning_rate", 1e-4, "training"),

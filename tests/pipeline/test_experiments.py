@@ -15,7 +15,7 @@ ACCEPTED = {
     "fruits_vegetables": ["pretraining"],
     "resnet_vs_convnext": ["images_seen"],
     "sample": [],
-    "surveillance": [],
+    "surveillance": ["distillation"],
 }
 
 

@@ -10,6 +10,7 @@ from podium.records.training import ModelCard
 TITLES: dict[Condition, str] = {
     "image_size": "image size",
     "pretraining": "pretraining",
+    "distillation": "distillation",
     "images_seen": "planned training images",
     "tuning_images": "tuning budget in images",
     "seed": "seed",
@@ -20,6 +21,7 @@ TITLES: dict[Condition, str] = {
 }
 _DIGEST_SHOWN = 12
 _UNKNOWN = "unknown"
+_NO_TEACHER = "none"
 
 
 def read_conditions(card: ModelCard) -> Conditions:
@@ -36,6 +38,7 @@ def read_conditions(card: ModelCard) -> Conditions:
     return Conditions(
         image_size=card.preprocessing.image_size,
         pretraining=pretrained.pretraining if known else unknown,
+        distillation=_NO_TEACHER if card.distil is None else f"from {card.distil.teacher}",
         images_seen=card.images_seen // card.epochs * card.recipe.epochs,
         tuning_images=card.tuning_images,
         seed=card.seed,
@@ -87,7 +90,7 @@ def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
     return [
         title if condition.endswith("_split") else f"{title} {_format(condition, getattr(values, condition))}"
         for condition, title in TITLES.items()
-        if condition not in different and condition != "processes"  # of interest only where they differ
+        if condition not in (*different, "processes", "distillation")  # these are of interest only where they differ
     ]
 
 

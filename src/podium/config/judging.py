@@ -10,6 +10,7 @@ from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, P
 Condition = Literal[
     "image_size",
     "pretraining",
+    "distillation",
     "images_seen",
     "tuning_images",
     "seed",

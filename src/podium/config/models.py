@@ -7,10 +7,12 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
+from pydantic import model_validator
+
 from podium.config.base import keys_of, options
 from podium.config.network import WeightedNetwork
 from podium.config.problems import nearest
-from podium.config.train import Train
+from podium.config.train import Distil, Train
 from podium.config.tune import Span, Value
 from podium.core.errors import ParamsError
 
@@ -28,19 +30,27 @@ class ModelSection(WeightedNetwork):
 
 
 class ModelConfig(WeightedNetwork):
-    """A model with its complete recipe: what a stage is given."""
+    """A model with its complete recipe, and for a student its teacher: what a stage is given."""
 
     train: Train
+    distil: Distil | None = None
+
+    @model_validator(mode="after")
+    def _teacher_sees_the_images(self) -> Self:
+        if self.distil is not None and self.train.views is not None:
+            raise ValueError("views keeps what frozen layers give, but a teacher has to see the images: set it to null")
+        return self
 
     @classmethod
-    def of(cls, model: ModelSection, common: Train) -> Self:
+    def of(cls, model: ModelSection, common: Train, distil: Distil | None = None) -> Self:
         """A model's section over the common recipe, within the recipe's sections too.
 
         Raises:
             ValidationError: an override is unknown or out of range.
         """
         recipe = Train.model_validate(_merge(common.model_dump(), model.train))
-        return cls.model_validate({**model.model_dump(exclude={"train", "search", "warm_start"}), "train": recipe})
+        own = model.model_dump(exclude={"train", "search", "warm_start"})
+        return cls.model_validate({**own, "train": recipe, "distil": distil})
 
     @classmethod
     def type_at(cls, key: str, section: str) -> Any:

@@ -16,14 +16,14 @@ from podium.config.models import ModelConfig, ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Train
+from podium.config.train import Distil, Train
 from podium.config.tune import Choices, Range, Span, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
 _LOG = logging.getLogger(__name__)
 _MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
-_NOT_SEARCHED = ("architecture", "weights", "train.epochs", "train.views")
+_NOT_SEARCHED = ("architecture", "weights", "distil.teacher", "train.epochs", "train.views")
 
 
 class Params(Section):
@@ -38,12 +38,27 @@ class Params(Section):
     preprocess: Preprocess
     validate_: Validate = Field(alias="validate")
     models: dict[Name, ModelSection] = Field(min_length=1)
+    distil: dict[Name, Distil] = {}
     tune: Tune
     train: Train
     evaluate: Evaluate
     compare: Compare
     publish: Publish
     promote: Promote
+
+    @model_validator(mode="after")
+    def _students_have_teachers(self) -> Self:
+        for student, wish in self.distil.items():
+            if student not in self.models:
+                raise ParamsError(f"distil.{student}: there is no model {student!r}{nearest(student, self.models)}")
+            where, teacher = f"distil.{student}.teacher", wish.teacher
+            if teacher not in self.models:
+                raise ParamsError(f"{where}: there is no model {teacher!r}{nearest(teacher, self.models)}")
+            if teacher == student:
+                raise ParamsError(f"{where}: {student} cannot be its own teacher: name another model")
+            if teacher in self.distil:
+                raise ParamsError(f"{where}: {teacher} is a student itself: name a model that learns from none")
+        return self
 
     @model_validator(mode="after")
     def _model_sections_fit_the_recipe(self) -> Self:
@@ -70,7 +85,7 @@ class Params(Section):
             ParamsError: it is not in `models`, or an override is unknown or out of range.
         """
         try:
-            return ModelConfig.of(self.model(name), self.train)
+            return ModelConfig.of(self.model(name), self.train, self.distil.get(name))
         except ValidationError as error:
             raise ParamsError(first_problem(error, Train, f"models.{name}.train")) from error
 
@@ -204,6 +219,11 @@ def _check_search(section: str, key: str, span: Span, config: ModelConfig) -> No
     if key.startswith(_NOT_SEARCHED):
         raise ParamsError(
             f"{where} cannot be searched: every trial has the same network, weights, views and epochs: remove it"
+        )
+    if key.startswith("distil.") and config.distil is None:
+        raise ParamsError(
+            f"{where} is for students, but a model that it is searched for has no teacher (section distil): "
+            "search it under models.STUDENT.search"
         )
     kind = config.type_at(key, section)
     if isinstance(span, Range):

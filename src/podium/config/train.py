@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium.config.base import Fraction, Number, PositiveFloat, PositiveInt, Section
+from podium.config.base import Fraction, Name, Number, PositiveFloat, PositiveInt, Section
 
 NotNegative = Annotated[Number, Field(ge=0)]
 
@@ -56,6 +56,17 @@ class Loss(Section):
     gamma: NotNegative = 2.0
     alpha: PositiveFloat = 1.0
     group_weight: NotNegative = 0.0
+
+
+class Distil(Section):
+    """How a model learns from another one's answers as well (Hinton et al. 2015): `distil.<student>` of the params.
+
+    `temperature` softens the answers of both; `weight` is the share of the teacher in the loss.
+    """
+
+    teacher: Name
+    temperature: PositiveFloat = 4.0
+    weight: Annotated[Number, Field(gt=0, le=1)] = 0.5
 
 
 class EarlyStopping(Section):

@@ -25,6 +25,8 @@ VALIDATION = "validation.json"
 PASSED = "passed.json"
 PAGE = "index.html"
 LABEL_NOISE = "label_noise.json"
+# code
+DISTIL = "distil.json"
 # tune
 BEST = "best.json"
 TRIALS = "trials.csv"
@@ -106,6 +108,15 @@ class Layout:
     def code(self, stage: str) -> Path:
         """What computes a stage's results: modules with digests, libraries with versions; written by code."""
         return self.root / "artifacts" / "code" / f"{stage}.json"
+
+    @property
+    def teachers(self) -> Path:
+        """A folder a model: `distil.json`, who teaches it (null: nobody), written by code; and what `teacher` names."""
+        return self.root / "artifacts" / "teachers"
+
+    def teacher(self, model: str) -> Path:
+        """The model that a student learns from, as train left it; copied there by teach, for students alone."""
+        return self.teachers / model / "model"
 
     def tuning(self, model: str) -> Path:
         """A model's study: `best.json`, `trials.csv`, `history.csv`; written by tune."""

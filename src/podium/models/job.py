@@ -18,7 +18,7 @@ from podium.config.tune import Value
 from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code
-from podium.core.layout import WEIGHTS, WEIGHTS_CARD, Layout
+from podium.core.layout import MODEL_CARD, WEIGHTS, WEIGHTS_CARD, Layout
 from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit, open_for_fitting
@@ -26,6 +26,7 @@ from podium.models import zoo
 from podium.models.compute import Compute
 from podium.records.base import Triple
 from podium.records.fetch import WeightsRecord
+from podium.records.training import ModelCard
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Job:
         cache: of the frozen blocks.
         pretrained: where the first weights come from; None = they are random.
         pretrained_file: the first weights; None = they are random.
+        teacher: the folder of the model that it learns from too; None = from the labels alone.
+        teacher_card: of that model.
     """
 
     label: str
@@ -72,6 +75,8 @@ class Job:
     cache: ActivationCache
     pretrained: WeightsRecord | None = None
     pretrained_file: Path | None = None
+    teacher: Path | None = None
+    teacher_card: ModelCard | None = None
 
     @property
     def recipe(self) -> Train:
@@ -119,6 +124,7 @@ class Job:
             "model": self.config.model_dump(mode="json"),
             # the digests say all that counts of a file; its source names the hub's commit, which moves on without it
             "pretrained": self.pretrained and self.pretrained.model_dump(mode="json", exclude={"source"}),
+            "teacher": self.teacher_card and self.teacher_card.fingerprint,
             "seed": self.seed,
             "runtime": self.compute.identity,
             "code": stage_code(layout.root, stage).json(),
@@ -147,6 +153,7 @@ def open_job(
     mean, std = zoo.normalisation(config.architecture)
     if pretrained.mean is not None and pretrained.std is not None:
         mean, std = pretrained.mean, pretrained.std
+    teacher = None if config.distil is None else layout.teacher(model)
     # the code of train counts in tune too, so that trials and training share what is kept
     code = stage_code(layout.root, "train").json()
     identity = {"architecture": config.architecture, "runtime": runtime.model_dump(), "code": code}
@@ -162,7 +169,24 @@ def open_job(
         cache=ActivationCache(layout.features(model), resources.cache_gib, identity),
         pretrained=pretrained,
         pretrained_file=None if pretrained.weights == "none" else folder / WEIGHTS,
+        teacher=teacher,
+        teacher_card=None if teacher is None else _read_teacher(teacher, model, config, train),
     )
+
+
+def _read_teacher(folder: Path, model: str, config: ModelConfig, train: PreparedSplit) -> ModelCard:
+    """The card of a student's teacher.
+
+    Raises:
+        DataError: it is missing or damaged.
+        ModelError: it is another model than the params name, or was trained on other images.
+    """
+    card, wanted = ModelCard.read(folder / MODEL_CARD), config.distil and config.distil.teacher
+    if card.model != wanted:
+        raise ModelError(f"{folder} holds {card.model}, but distil.{model}.teacher is {wanted}: run `dvc repro`")
+    if card.data_digests["train"] != train.digest or card.classes != list(train.classes):
+        raise ModelError(f"{folder} was trained on other images than {model} is to learn from: run `dvc repro`")
+    return card
 
 
 def apply_values(config: ModelConfig, values: Mapping[str, Value]) -> ModelConfig:

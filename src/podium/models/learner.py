@@ -22,6 +22,7 @@ from podium.data.randomness import number
 from podium.models import distributed, optimisers
 from podium.models.batch_loader import Batch
 from podium.models.compute import MicroBatchLimit, keep_memory
+from podium.models.distillation import Teacher
 from podium.models.freezing import Plan
 from podium.models.job import Job
 from podium.models.optimisers import Average
@@ -189,6 +190,7 @@ class Learner:
         self._compiled = job.compute.compile(self.plan.trainable)
         monitored = recipe.early_stopping is not None and recipe.early_stopping.monitor == "loss"
         self._figures = 3 if monitored else 2
+        self._teacher = Teacher(job, job.config.distil) if job.config.distil is not None else None
         self._buffers = list(self.plan.trainable.buffers())
         self._buffers_before = [buffer.clone() for buffer in self._buffers]
 
@@ -291,8 +293,12 @@ class Learner:
             with self._ddp.no_sync() if self._ddp is not None and position < len(micro_batches) else nullcontext():
                 logits, *auxiliary = self._outputs(self._compiled, micro_batch.x)
                 losses = self._losses(logits, micro_batch)
+                if self._teacher is not None:
+                    losses = self._teacher.losses(logits, micro_batch.x, losses)
                 for other in auxiliary:
                     losses = losses + AUXILIARY * self._losses(other, micro_batch)
+                if micro_batch.counts is not None:
+                    losses = losses * micro_batch.counts
                 torch.autograd.backward(losses.sum() * (distributed.world_size() / images))  # DDP divides by its size
             right = logits.argmax(1) == micro_batch.labels
             figures += _sums(losses.detach(), right if micro_batch.counts is None else right * micro_batch.counts)
@@ -307,7 +313,7 @@ class Learner:
         losses = self._loss(logits, micro_batch.labels)
         if micro_batch.others is not None and micro_batch.share is not None:
             losses = micro_batch.share * losses + (1 - micro_batch.share) * self._loss(logits, micro_batch.others)
-        return losses if micro_batch.counts is None else losses * micro_batch.counts
+        return losses
 
     def _outputs(self, network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         """Logits, float32, first those of the network and then those of auxiliary classifiers."""

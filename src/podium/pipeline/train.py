@@ -104,6 +104,8 @@ def _write(
         weights_sha256=sha256_file(out / WEIGHTS),
         pretrained=job.pretrained,
         trainable=job.config.trainable,
+        distil=job.config.distil,
+        teacher_fingerprint=job.teacher_card and job.teacher_card.fingerprint,
         recipe=job.recipe,
         learning_rate=job.recipe.learning_rate,
         tuned=tuned.parameters,

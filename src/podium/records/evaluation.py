@@ -49,13 +49,15 @@ class GroupMetrics(Record):
 class Conditions(Record):
     """What a model was trained under; one field for each `Condition` of the params.
 
-    `pretraining` names the images its first weights have seen; `images_seen` is planned (epochs of the recipe times
-    training images), so that early stopping makes no difference; `tuning_images` is the budget of its study;
+    `pretraining` names the images its first weights have seen; `distillation` the model it learned from besides the
+    labels, or `none`; `images_seen` is planned (epochs of the recipe times training images), so that early stopping
+    makes no difference; `tuning_images` is the budget of its study;
     `train_split` and `val_split` are digests.
     """
 
     image_size: int
     pretraining: str
+    distillation: str
     images_seen: int
     tuning_images: int
     seed: int

@@ -15,7 +15,7 @@ from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 from podium.config.base import Split
 from podium.config.network import From, Head, Network
 from podium.config.preprocess import Preprocessing
-from podium.config.train import Train
+from podium.config.train import Distil, Train
 from podium.config.tune import Value
 from podium.core.files import write_json
 from podium.core.layout import Layout
@@ -132,7 +132,8 @@ class ModelCard(ModelFacts):
     """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`.
 
     `recipe` is the one followed, with what was `tuned`. `tuning_images` is the budget of its study. `micro_batch_size`
-    is below the batch where memory was not enough. `cached_prefix`: a frozen prefix was computed once per view.
+    is below the batch where memory was not enough. `distil` and `teacher_fingerprint` name the model a student learned
+    from. `cached_prefix`: a frozen prefix was computed once per view.
     """
 
     attention: Literal["none", "se", "cbam", "self"]
@@ -146,6 +147,8 @@ class ModelCard(ModelFacts):
     weights_sha256: str
     pretrained: WeightsRecord
     trainable: Literal["all", "head", "last_stage"] | From
+    distil: Distil | None = None
+    teacher_fingerprint: str | None = None
     recipe: Train
     tuned: dict[str, Value]
     tuning_images: int

@@ -10,7 +10,7 @@ from podium.analysis.conditions import (
     is_comparable,
     read_conditions,
 )
-from podium.config.train import Train
+from podium.config.train import Distil, Train
 from podium.records.evaluation import Conditions
 from tests.cards import a_card, no_weights
 from tests.measurements import CONDITIONS, some_metrics
@@ -29,6 +29,7 @@ def test_conditions_are_read_from_the_card():
     assert found == Conditions(
         image_size=8,
         pretraining="in1k",
+        distillation="none",
         images_seen=100,
         tuning_images=60,
         seed=7,
@@ -37,6 +38,11 @@ def test_conditions_are_read_from_the_card():
         train_split="a" * 64,
         val_split="b" * 64,
     )
+
+
+def test_a_student_is_known_by_its_teacher():
+    student = a_card(distil=Distil(teacher="large", temperature=2.0))
+    assert read_conditions(student).distillation == "from large"
 
 
 def test_a_training_that_stopped_early_counts_with_the_images_it_might_have_seen():

@@ -102,6 +102,25 @@ MISTAKES = [
     ),
     (set_at("train", "schedule", "cosine_restarts"), ["schedule is cosine_restarts, but cycle_epochs", "set it"]),
     (set_at("models", "resnet18", "init", "xavier"), ["models.resnet18: init is xavier", "for random weights"]),
+    # who learns from whom
+    (set_at("distil", {"resnet8": {"teacher": "resnet18"}}), ["distil.resnet8: there is no model", "'resnet18'?"]),
+    (
+        set_at("distil", {"resnet18": {"teacher": "convnext_ato"}}),
+        ["distil.resnet18.teacher: there is no model 'convnext_ato'", "did you mean 'convnext_atto'?"],
+    ),
+    (set_at("distil", {"resnet18": {"teacher": "resnet18"}}), ["resnet18 cannot be its own teacher"]),
+    (
+        set_at("distil", {"resnet18": {"teacher": "convnext_atto"}, "convnext_atto": {"teacher": "resnet18"}}),
+        ["distil.convnext_atto.teacher: resnet18 is a student itself"],
+    ),
+    (
+        set_at("distil", {"resnet18": {"teacher": "convnext_atto", "weight": 0}}),
+        ["distil.resnet18.weight", "greater than 0"],
+    ),
+    (
+        set_at("tune", "search", {"distil.temperature": {"low": 1, "high": 8}}),
+        ["is for students", "models.STUDENT.search"],
+    ),
     # a range with values that no recipe could take
     (set_at("tune", "search", "train.epochs", {"low": 1, "high": 3}), ["tune.search.train.epochs", "cannot be search"]),
     (set_at("tune", "search", "weights", {"choices": ["none", "a.b"]}), ["tune.search.weights cannot be searched"]),
