@@ -36,12 +36,23 @@ class DagStage:
 
 def list_stages(layout: Layout) -> tuple[DagStage, ...]:
     """All stages in the order of `dvc.yaml`, which is the order data flows; those per model once a model."""
-    models = value_at(read_yaml(layout.params), "models") or {}
+    params = read_yaml(layout.params)
     found = []
     for stage, body in read_yaml(layout.root / DVC_YAML).get("stages", {}).items():
-        per_model = list(models) if "foreach" in body else [None]
-        found += [_stage(stage, body.get("do", body), model) for model in per_model]
+        items: Mapping[str | None, Any] = {None: None}
+        if "foreach" in body:  # `${models}`, or of students `${distil}`
+            items = value_at(params, str(body["foreach"]).strip("${}")) or {}
+        found += [_stage(stage, _with_item(body.get("do", body), item), model) for model, item in items.items()]
     return tuple(found)
+
+
+def _with_item(body: Mapping[str, Any], item: Any) -> Mapping[str, Any]:
+    """A stage's body with the fields of the item that it is for, `${item.teacher}`, filled in."""
+    text = json.dumps(body)
+    for key, value in item.items() if isinstance(item, Mapping) else ():
+        text = text.replace(f"${{item.{key}}}", str(value))
+    filled: dict[str, Any] = json.loads(text)
+    return filled
 
 
 def find_stale(layout: Layout) -> dict[str, str]:
