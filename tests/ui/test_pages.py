@@ -128,7 +128,7 @@ def test_the_report_is_readable_on_a_telephone_and_in_the_dark(browser, finished
     ink, paper = (sum(int(number) for number in re.findall(r"\d+", shade)[:3]) for shade in shades)
     assert (ink > paper) == (scheme == "dark") and abs(ink - paper) > 500
     page.click("nav a[href='#origin']")
-    assert page.evaluate("scrollY") > 0
+    page.wait_for_function("scrollY > 0")  # it scrolls smoothly
     keep(page, f"report_{scheme}_390")
     context.close()
 
