@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from podium.core.errors import DataError
 from podium.data.decode import decode
@@ -51,6 +51,53 @@ CHANGES: dict[str, Change] = {
     "turned by 3 degrees": lambda image: image.rotate(3, Image.Resampling.BICUBIC),
     "watermark": watermarked,
     "WebP": lambda image: encoded(image, "WEBP", 80),
+}
+
+
+def letterboxed(image: Image.Image) -> Image.Image:
+    """In the middle of a black square."""
+    side = max(image.size)
+    return ImageOps.pad(image, (side, side))
+
+
+def captioned(image: Image.Image) -> Image.Image:
+    """Above a white bar of 15 % of the height, with a line of text."""
+    bar = round(image.height * 0.15)
+    out = ImageOps.expand(image, (0, 0, 0, bar), "white")
+    font = ImageFont.load_default(size=max(6, bar // 2))
+    ImageDraw.Draw(out).text((8, image.height + bar // 4), "A photograph of a thing", fill="black", font=font)
+    return out
+
+
+def cut_out(image: Image.Image) -> Image.Image:
+    """Without a grey rectangle of 40 % of the width and height in the middle."""
+    out, (width, height) = image.copy(), image.size
+    ImageDraw.Draw(out).rectangle((width * 0.3, height * 0.3, width * 0.7, height * 0.7), fill=(114, 114, 114))
+    return out
+
+
+SQUARE_SYMMETRIES: dict[str, Change] = {
+    "quarter turn": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "half turn": lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    "three-quarter turn": lambda image: image.transpose(Image.Transpose.ROTATE_270),
+    "upside down": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    "transposed": lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    "transverse": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+}
+LARGE_CHANGES: dict[str, Change] = {
+    **SQUARE_SYMMETRIES,
+    "greyscale": lambda image: image.convert("L").convert("RGB"),
+    "10 % cropped off every side": lambda image: cropped(image, 0.1),
+    "15 % cropped off every side": lambda image: cropped(image, 0.15),
+    "20 % cropped off every side": lambda image: cropped(image, 0.2),
+    "the upper left 70 %": lambda image: image.crop((0, 0, round(image.width * 0.7), round(image.height * 0.7))),
+    "white frame": lambda image: ImageOps.expand(image, round(0.08 * max(image.size)), "white"),
+    "letterbox": letterboxed,
+    "stretched to a square": lambda image: image.resize((max(image.size),) * 2, Image.Resampling.BICUBIC),
+    "turned by 10 degrees": lambda image: image.rotate(10, Image.Resampling.BICUBIC),
+    "turned by 15 degrees": lambda image: image.rotate(15, Image.Resampling.BICUBIC),
+    "caption bar": captioned,
+    "square cut out": cut_out,
 }
 
 

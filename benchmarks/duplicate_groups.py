@@ -3,7 +3,8 @@
 Signatures: real ones of the photographs in $PODIUM_REAL_DATA/flowers-photos.zip, whole and in four tiles, and of copies
 planted of some; the rest is made from those. A made picture has a vector between those of two real pictures, with noise
 (so that the share of pairs worth a look is printed and can be compared with that of the real ones), the thumbnail of
-one of them in another brightness, and corners drawn from ten real pictures with 5 % of the descriptors' bits flipped,
+one of them in another brightness, and keypoints drawn from ten real pictures with the lower bits of the descriptors
+flipped,
 so that verifying costs what it costs for real ones. The signatures lie in a memory-mapped file, as in `preprocess`.
 """
 
@@ -21,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.copies import CHANGES, pictures
-from podium.curation.near_duplicates import grouping
-from podium.curation.near_duplicates.signature import MIRROR, RECORD, SIGNATURE_BYTES, signature
+from podium.curation.near_duplicates import candidates, grouping
+from podium.curation.near_duplicates.signature import RECORD, SIGNATURE_BYTES, VECTOR_TURNS, signature
 
 PLANTED = 1000
 TARGET_SECONDS, TARGET_GB = 300, 3
@@ -95,11 +96,17 @@ def _search(signatures: NDArray[np.uint8]) -> tuple[float, int]:
     for count in (len(signatures) // 2, len(signatures)):
         vectors = signatures[:count].view(RECORD)[:, 0]["vector"].copy()
         began = time.monotonic()
-        pairs = len(grouping.nearest_neighbours(vectors, MIRROR, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT).first)
+        pairs = len(_neighbours(vectors).first)
         seconds = time.monotonic() - began
         rate = seconds / count**2
         print(f"search of {count:,}: {seconds:.1f} s, {rate * 1e9:.2f} ns per n^2, {pairs / count:.2f} pairs a picture")
     return rate, pairs
+
+
+def _neighbours(vectors: NDArray[np.int16]) -> candidates.Pairs:
+    """The search by vectors, of pictures that have keypoints enough."""
+    none = np.zeros(len(vectors), np.bool_)
+    return candidates.nearest_neighbours(vectors, VECTOR_TURNS, none, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT)
 
 
 def _write(file: Path, archive: Path, count: int) -> NDArray[np.int64]:
@@ -114,7 +121,7 @@ def _write(file: Path, archive: Path, count: int) -> NDArray[np.int64]:
     real = np.stack([signature(image) for image in images]).view(RECORD)[:, 0]
     print(f"{len(real)} real signatures, {(time.monotonic() - began) / len(real) * 1e3:.1f} ms each")
     vectors = real["vector"].copy()
-    found = grouping.nearest_neighbours(vectors, MIRROR, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT)
+    found = _neighbours(vectors)
     print(f"search of the real {len(real):,}: {len(found.first) / len(real):.2f} pairs a picture")
     originals = rng.choice(whole, min(PLANTED, whole), replace=False)
     changes = list(CHANGES.values())
@@ -140,14 +147,15 @@ def _made(real: NDArray[np.void], count: int, rng: np.random.Generator) -> NDArr
     vector += rng.normal(0, 0.6, vector.shape) * spread
     made["vector"] = np.round(vector * (2040 / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1)))
     made["thumbnail"] = np.clip(real["thumbnail"][other] * rng.uniform(0.5, 1.2, (count, 1, 1, 1)), 0, 255)
-    places = made["at"].shape[1]
+    mine, theirs = made["keypoints"], real["keypoints"]
+    places = mine["at"].shape[1]
     pools = rng.integers(0, len(real), (count, 10))
     source = np.take_along_axis(pools, rng.integers(0, 10, (count, places)), axis=1)
-    corner = (rng.random((count, places)) * np.maximum(real["corners"][source], 1)).astype(np.int64)
-    for field in ("at", "descriptors", "mirrored"):
-        made[field] = real[field][source, corner]
-    for field in ("descriptors", "mirrored"):
-        made[field] ^= np.packbits(rng.random((count, places, 256), dtype=np.float32) < 0.05, axis=-1)
+    keypoint = (rng.random((count, places)) * np.maximum(theirs["count"][source], 1)).astype(np.int64)
+    mine["count"], mine["at"] = places, theirs["at"][source, keypoint]
+    descriptors = theirs["descriptors"][source, keypoint]
+    low = rng.random((*descriptors.shape, 8), dtype=np.float32) < np.array([0, 0, 0.05, 0.2] * 2)
+    mine["descriptors"] = descriptors ^ np.packbits(low, axis=-1)[..., 0]
     return made
 
 

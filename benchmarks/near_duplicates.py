@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmarks.copies import CHANGES, pictures, watermarked
+from benchmarks.copies import CHANGES, LARGE_CHANGES, captioned, pictures, watermarked
 from podium.curation.decoding import perceptual_hash
 from podium.curation.near_duplicates import grouping
 from podium.curation.near_duplicates.signature import signature
@@ -28,9 +28,14 @@ from podium.data.decode import pixels_sha256
 ROOT = Path(__file__).parents[1]
 SETS = {"flowers": ("flowers-photos.zip", 0), "cifar10": ("cifar10-jpeg.zip", 4000), "sample": ("data/sample.zip", 0)}
 # Joined only through a planted copy, and seen by eye to show the same scene (the same flowers at the same wall, in
-# square and in 4:3 format): no false link, but one that the search of the set alone misses.
-SAME_SCENE = [("flowers/sunflowers/14889392928_9742aed45b_m.jpg", "flowers/sunflowers/15069459615_7e0fd61914_n.jpg")]
-TARGET = 0.99
+# square and in 4:3 format; a rose bush, once from nearer): no false link, but one that the
+# search of the set alone misses.
+SAME_SCENE = [
+    ("flowers/sunflowers/14889392928_9742aed45b_m.jpg", "flowers/sunflowers/15069459615_7e0fd61914_n.jpg"),
+    ("flowers/roses/15674450867_0ced942941_n.jpg", "flowers/roses/15821959372_518b9dcf57_n.jpg"),
+]
+TARGET, TARGET_LARGE = 0.99, 0.95
+HALVES = {"all": slice(None), "first": slice(0, None, 2), "second": slice(1, None, 2)}
 HASH_BITS = 12  # of 64; at more, one in 100,000 pairs of different photographs is linked
 
 
@@ -63,6 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("set", choices=SETS, nargs="?", default="flowers")
     parser.add_argument("--copies", type=int, default=400, help="pictures copied per change")
+    parser.add_argument("--half", choices=HALVES, default="all", help="`second`: pictures that no limit was set by")
     parser.add_argument("--sheet", type=Path, help="PNG file for the contact sheet of what is linked in the set")
     given = parser.parse_args()
     archive = _archive(given.set)
@@ -71,6 +77,7 @@ def main() -> int:
         return 0
     cv2.setNumThreads(1)
     names, images = pictures(archive, SETS[given.set][1])
+    names, images = names[HALVES[given.half]], images[HALVES[given.half]]
     began = time.process_time()
     known = Known(images)
     print(f"{len(images)} pictures, {(time.process_time() - began) / len(images) * 1e3:.1f} ms CPU each")
@@ -78,11 +85,16 @@ def main() -> int:
     alone = known.groups()
     chosen = np.sort(np.random.default_rng(1).choice(len(images), min(given.copies, len(images)), replace=False))
     planted = [_plant(change, chosen, names, images, known) for change in CHANGES]
-    marked = Known([watermarked(image, 0.35, 0.45) for image in images]).groups()
-    same_mark = _merged(_same_scenes(names, alone), marked)
-    _say_merged(names, alone, marked)
-    print(f"the same watermark across the middle of all: {same_mark} false links")
-    recall, false_links = min(p.recall for p in planted), sum(p.false_links for p in planted) + same_mark
+    large = [_plant(change, chosen, names, images, known) for change in LARGE_CHANGES]
+    same_mark = 0
+    for what, mark in {"watermark": lambda image: watermarked(image, 0.35, 0.45), "caption": captioned}.items():
+        marked = Known([mark(image) for image in images]).groups()
+        merged = _merged(_same_scenes(names, alone), marked)
+        _say_merged(names, alone, marked)
+        print(f"the same {what} on all: {merged} links more")
+        same_mark += merged
+    recall, recall_large = min(p.recall for p in planted), min(p.recall for p in large)
+    false_links = sum(p.false_links for p in planted + large) + same_mark
     print(
         json.dumps(
             {
@@ -90,9 +102,9 @@ def main() -> int:
                 "change, and no different scenes are linked",
                 "baseline": f"64-bit perceptual hash within {HASH_BITS} bits: least recall "
                 f"{min(p.by_hash for p in planted):.3f}",
-                "figure": {"least recall": recall, "false links": false_links},
-                "target": f"least recall >= {TARGET}, 0 false links",
-                "holds": recall >= TARGET and false_links == 0,
+                "figure": {"least recall": recall, "of large changes": recall_large, "false links": false_links},
+                "target": f"least recall >= {TARGET}, of large changes >= {TARGET_LARGE}, 0 false links",
+                "holds": recall >= TARGET and recall_large >= TARGET_LARGE and false_links == 0,
                 "unit": "fraction of copies; links",
             }
         )
@@ -112,7 +124,7 @@ def _plant(
     change: str, chosen: NDArray[np.int64], names: list[str], images: list[Image.Image], known: Known
 ) -> Planted:
     """Searches the set with copies of the chosen pictures among it, and prints what came of it."""
-    copies = Known([CHANGES[change](images[at]) for at in chosen])
+    copies = Known([{**CHANGES, **LARGE_CHANGES}[change](images[at]) for at in chosen])
     groups = known.groups(copies)
     found = groups[len(images) :] == groups[chosen]
     near = np.bitwise_count(known.hashes[chosen] ^ copies.hashes) <= HASH_BITS
@@ -160,17 +172,17 @@ def _say_merged(names: list[str], before: NDArray[np.int64], after: NDArray[np.i
 def _list_links(names: list[str], images: list[Image.Image], known: Known, sheet: Path | None) -> None:
     """Says which pictures of the set itself are linked; a person judges whether they show the same scene."""
     links = grouping.group_duplicates(known.sha256, known.signatures).links
-    pairs = sorted(zip(links.first.tolist(), links.second.tolist(), links.mirrored.tolist(), strict=True))
-    for number, (one, other, mirrored) in enumerate(pairs):
-        print(f"link {number}: {names[one]} {names[other]}{' (mirrored)' if mirrored else ''}")
+    pairs = sorted(zip(links.first.tolist(), links.second.tolist(), links.symmetry.tolist(), strict=True))
+    for number, (one, other, symmetry) in enumerate(pairs):
+        print(f"link {number}: {names[one]} {names[other]}{' (mirrored)' if symmetry.bit_count() % 2 else ''}")
     if sheet is None:
         return
     side, across = 150, 4
     canvas = Image.new("RGB", (across * (2 * side + 12), -(-len(pairs) // across) * (side + 16)), "white")
     draw = ImageDraw.Draw(canvas)
-    for number, (one, other, mirrored) in enumerate(pairs):
+    for number, (one, other, symmetry) in enumerate(pairs):
         left, top = number % across * (2 * side + 12), number // across * (side + 16)
-        draw.text((left, top), f"{number}{' mirrored' if mirrored else ''}", fill="black")
+        draw.text((left, top), f"{number}{' mirrored' if symmetry.bit_count() % 2 else ''}", fill="black")
         for place, at in enumerate((one, other)):
             small = images[at].copy()
             small = small.resize((side, side), Image.Resampling.NEAREST) if small.width < side else small

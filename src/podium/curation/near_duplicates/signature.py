@@ -1,9 +1,9 @@
 """What near-duplicate search keeps of a picture, and whether two pictures of which it is kept show the same.
 
 It is a record of fixed size, so that a file of them can be mapped, made of a copy of at most 256 pixels: a vector that
-finds pairs which resemble each other (`grouping`), and keypoints and a thumbnail that verify them. Keypoints that match
-by their ORB descriptors (the ratio test of Lowe, "Distinctive image features from scale-invariant keypoints", IJCV
-2004) vote by RANSAC: many that lie alike, up to shift, turn and scale, show one scene. For pictures with few keypoints
+finds pairs which resemble each other (`candidates`), and keypoints and a thumbnail that verify them. Keypoints that lie
+alike (`keypoints`) show one scene where the thumbnails agree too, laid over each other by the map of the keypoints: the
+same caption or watermark on two scenes brings keypoints, but not the rest. For pictures with few keypoints
 a small crop, turn or shift is undone: two different lemons on white have much in common, but a copy of one of them has,
 laid over its original, nearly the same pixels. So the affine map between two thumbnails is estimated (Evangelidis and
 Psarakis, "Parametric image alignment using enhanced correlation coefficient maximization", IEEE PAMI 2008), and the
@@ -11,7 +11,7 @@ correlation of what lies on each other is the measure.
 """
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
 
 import cv2
 import numpy as np
@@ -19,25 +19,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
+from podium.curation.near_duplicates import keypoints
+
 THUMBNAIL_SIDE = 32
-KEYPOINTS = 128  # with 150, copies of 100 photographs under eleven changes had at least 32 in place
-_SIDE = 256  # pixels of the longer side of the copy in which keypoints are sought
-_LEAST_SIDE = 128  # the keypoints of smaller pictures are those of their blown-up pixels
-_LEAST_BREADTH = 64  # pixels of the shorter side; ORB seeks no keypoints within 31 pixels of an edge
+_SIDE = 256  # pixels of the longer side of the copy of which all is made
 _GRID = 16  # pixels of a side of what the vector is made of
 _MARGIN = 0.05  # of a side: the vector is the mean of the whole picture's and that of its centre
 _BLUR = 0.5  # pixels of the grid
 _LENGTH = 2048  # of a vector; products of two fit in 24 bits, so sums of float32 are exact in any order
 _LEAST_CONTRAST = 1.0  # CIE L*a*b* units; below, a picture is flat and resembles nothing
 
-_ENOUGH_KEYPOINTS = 50  # of both pictures, from which on a "no" counts
-# Of 5,174 pairs of the most alike of 1,250 photographs 36 have 8 or more inliers, and all show the same scene; of
-# different scenes the best has 7.
-_LEAST_INLIERS = 10
-_LEAST_AREA = 3000.0  # pixels^2 of 256 x 256; a line of text across a third of the picture has less
-_RATIO = 0.8
-_TOLERANCE = 4.0  # pixels of 256
-_SCALES = (0.5, 2.0)
+_WINDOW = 5  # pixels of a side of where structures are compared
+_LEAST_DEVIATION = 2.0  # grey levels; below, there is no structure
+_ALIKE = 0.5  # correlation within a window
+_LEAST_COMPARED = 100  # pixels
+_GREY = 2.0  # levels between the channels, on average, below which a thumbnail has no colour
 
 # Measured on 1,798 drawn pictures of 96 px, copies of 100 of them under eleven changes: all copies reach 0.981, or,
 # without the worst cells, 0.99; of 8,000 pairs of different pictures the best has 0.969, and 0.986.
@@ -66,17 +62,32 @@ _down, _across = np.mgrid[0:_GRID, 0:_GRID]
 _LIGHT = (_down + _across > 0) & (_down + _across < 8)  # frequencies kept of L*
 _COLOUR = (_down + _across > 0) & (_down + _across < 5)  # of a* and b*
 _DAMPING = np.exp(-0.5 * (_BLUR * np.pi / _GRID) ** 2 * (_down**2 + _across**2))[..., None]
-MIRROR = np.concatenate([1 - 2 * (_across[kept] % 2) for kept in (_LIGHT, _COLOUR, _COLOUR)]).astype(np.int16)
-"""Factors that turn the vector of a picture into that of its mirror image, shape (D,)."""
+
+SYMMETRIES = range(8)
+"""The ways in which a square lies on itself: 4 exchanges x and y, then 2 flips up and down, 1 left and right."""
+
+
+def _turned_vector(symmetry: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """Which numbers of a vector, and with which sign, make the vector of the turned picture; shape (D,) each."""
+    sign = np.where(symmetry & 1, 1 - 2 * (_across % 2), 1) * np.where(symmetry & 2, 1 - 2 * (_down % 2), 1)
+    orders, signs, before = [], [], 0
+    for kept in (_LIGHT, _COLOUR, _COLOUR):
+        number = np.zeros(kept.shape, np.int64)
+        number[kept] = before + np.arange(np.count_nonzero(kept))
+        orders.append((number.T if symmetry & 4 else number)[kept])
+        signs.append(sign[kept])
+        before += len(orders[-1])
+    return np.concatenate(orders), np.concatenate(signs).astype(np.int16)
+
+
+VECTOR_TURNS = [_turned_vector(symmetry) for symmetry in SYMMETRIES]
+"""By symmetry: the vector of the turned picture is `vector[order] * sign`."""
 
 RECORD = np.dtype(
     [
-        ("vector", "<i2", MIRROR.shape),
+        ("vector", "<i2", VECTOR_TURNS[0][0].shape),
         ("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)),
-        ("keypoints", "<u2"),
-        ("at", "u1", (KEYPOINTS, 2)),  # x, y
-        ("descriptors", "u1", (KEYPOINTS, 32)),
-        ("mirrored", "u1", (KEYPOINTS, 32)),  # descriptors of the same keypoints in the mirror image
+        ("keypoints", keypoints.RECORD),
     ]
 )
 SIGNATURE_BYTES: int = RECORD.itemsize
@@ -105,9 +116,7 @@ def signature(image: Image.Image) -> NDArray[np.uint8]:
     record = np.zeros((), RECORD)
     record["vector"] = _vector(small)
     record["thumbnail"] = np.asarray(small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR))
-    if longest >= _LEAST_SIDE and min(size) >= _LEAST_BREADTH:
-        grey = small.convert("L")
-        _detect_keypoints(grey if grey.size == size else grey.resize(size, Image.Resampling.BILINEAR), record)
+    record["keypoints"] = keypoints.detect(small)
     return np.frombuffer(record.tobytes(), np.uint8)
 
 
@@ -119,7 +128,7 @@ def _vector(image: Image.Image) -> NDArray[np.int16]:
     """
     left, top = image.width * _MARGIN, image.height * _MARGIN
     parts = ((0.0, 0.0, image.width, image.height), (left, top, image.width - left, image.height - top))
-    total = np.zeros(len(MIRROR))
+    total = np.zeros(RECORD["vector"].shape)
     for box in parts:
         grid = image.resize((_GRID, _GRID), Image.Resampling.BOX, box=box)
         lab = cv2.cvtColor(np.asarray(grid, dtype=np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -127,75 +136,55 @@ def _vector(image: Image.Image) -> NDArray[np.int16]:
         part = np.concatenate([waves[..., 0][_LIGHT], waves[..., 1][_COLOUR], waves[..., 2][_COLOUR]])
         length = float(np.linalg.norm(part))
         if length < _LEAST_CONTRAST * _GRID:
-            return np.zeros(len(MIRROR), np.int16)
+            return np.zeros(RECORD["vector"].shape, np.int16)
         total += part / length
     scale = (_LENGTH - 8) / max(float(np.linalg.norm(total)), 1e-6)
     return np.asarray(np.round(total * scale), np.int16)
 
 
-def _detect_keypoints(image: Image.Image, record: NDArray[np.void]) -> None:
-    """Fills in ORB keypoints (Rublee and others, "ORB: an efficient alternative to SIFT or SURF", ICCV 2011).
+def turned(thumbnails: Thumbnail, symmetry: int) -> Thumbnail:
+    """One or many thumbnails, shape (..., S, S, 3), under one of the `SYMMETRIES`."""
+    seen = np.swapaxes(thumbnails, -3, -2) if symmetry & 4 else thumbnails
+    return seen[..., :: -1 if symmetry & 2 else 1, :: -1 if symmetry & 1 else 1, :]
 
-    A descriptor of the mirror image does not follow from that of the picture, so both are kept; the keypoints are
-    sought once.
+
+def share_alike(first: Thumbnail, second: Thumbnail, by: Picture) -> float:
+    """Share of the overlap in which two thumbnails have the same structure, under a map of their keypoints.
+
+    Structure is the third factor of SSIM (Wang and others, "Image quality assessment: from error visibility to
+    structural similarity", IEEE TIP 2004). Pixels around which both are flat do not count; 0 where hardly any do.
+
+    Args:
+        first: uint8, shape (S, S, 3).
+        second: likewise, already mirrored where its keypoints were.
+        by: float32, shape (2, 3), from the first to the second, in `keypoints.SCALE`.
     """
-    grey = np.asarray(image)
-    orb = cv2.ORB.create(nfeatures=KEYPOINTS)
-    keypoints, descriptors = orb.detectAndCompute(grey, None)
-    keypoints = keypoints[:KEYPOINTS]
-    if not keypoints:
-        return
-    count = len(keypoints)
-    reflected = [
-        cv2.KeyPoint(grey.shape[1] - 1 - c.pt[0], c.pt[1], c.size, (180 - c.angle) % 360, c.response, c.octave, number)
-        for number, c in enumerate(keypoints)
-    ]
-    found, mirrored = orb.compute(np.ascontiguousarray(grey[:, ::-1]), reflected)
-    record["keypoints"] = count
-    record["at"][:count] = np.clip(np.round([c.pt for c in keypoints]), 0, 255)
-    record["descriptors"][:count] = descriptors[:count]
-    record["mirrored"][[c.class_id for c in found]] = mirrored
+    side, scale = len(first), len(first) / keypoints.SCALE
+    warp = by.astype(np.float64)
+    warp[:, 2] = warp[:, 2] * scale + warp[:, :2].sum(1) / 2 - 0.5  # between centres of pixels
+    one, other = _grey(np.ascontiguousarray(first)), _grey(np.ascontiguousarray(second))
+    if abs(np.linalg.det(warp[:, :2])) > 1:  # the smaller part is enlarged, never the larger one thinned out
+        one, other, warp = other, one, cv2.invertAffineTransform(warp)
+    a, b = one, cv2.warpAffine(other, warp, (side, side), flags=_WARP, borderMode=cv2.BORDER_REPLICATE)
+    overlap = cv2.warpAffine(np.full((side, side), 255, np.uint8), warp, (side, side), flags=_WARP) == 255
+    overlap = cv2.erode(overlap.astype(np.uint8), np.ones((_WINDOW, _WINDOW), np.uint8), borderValue=0) > 0
+    a, b = (cv2.GaussianBlur(x, (3, 3), 0) for x in (a, b))
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = (cv2.blur(x, (_WINDOW, _WINDOW)) for x in (a, b, a * a, b * b, a * b))
+    variance_a, variance_b, covariance = mean_aa - mean_a**2, mean_bb - mean_b**2, mean_ab - mean_a * mean_b
+    compared = overlap & (np.maximum(variance_a, variance_b) > _LEAST_DEVIATION**2)
+    if np.count_nonzero(compared) < _LEAST_COMPARED:
+        return 0.0
+    structure = covariance / np.sqrt(np.maximum(variance_a, 1) * np.maximum(variance_b, 1))
+    return float((structure[compared] > _ALIKE).mean())
 
 
-class Verdict(Enum):
-    """What keypoints say of two pictures."""
-
-    SAME = "same"
-    DIFFERENT = "different"
-    LOCAL = "local"  # alike in one small place: a single object, or a mark that many pictures carry
-    UNKNOWN = "unknown"  # too few keypoints to tell
-
-
-def match_keypoints(first: NDArray[np.void], second: NDArray[np.void], mirrored: bool) -> Verdict:
-    """Whether the keypoints of one picture are found in the other in the same arrangement.
-
-    Both are a 0-dimensional `RECORD`; `mirrored` compares with the mirror image of the second.
-    """
-    ours, theirs = int(first["keypoints"]), int(second["keypoints"])
-    otherwise = Verdict.DIFFERENT if min(ours, theirs) >= _ENOUGH_KEYPOINTS else Verdict.UNKNOWN
-    if min(ours, theirs) < _LEAST_INLIERS:
-        return otherwise
-    descriptors = second["mirrored" if mirrored else "descriptors"][:theirs]
-    distance, nearest = cv2.batchDistance(
-        first["descriptors"][:ours], descriptors, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2
-    )
-    clear = distance[:, 0] < _RATIO * distance[:, 1]
-    if np.count_nonzero(clear) < _LEAST_INLIERS:
-        return otherwise
-    here = first["at"][:ours][clear].astype(np.float32)
-    there = second["at"][:theirs][nearest[clear, 0]].astype(np.float32)
-    if mirrored:
-        there[:, 0] = 255 - there[:, 0]
-    cv2.setRNGSeed(0)
-    transform, voted = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE)
-    if transform is None:
-        return otherwise
-    inlier = voted[:, 0] == 1
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if np.count_nonzero(inlier) < _LEAST_INLIERS or not _SCALES[0] < scale < _SCALES[1]:
-        return otherwise
-    area = min(cv2.contourArea(cv2.convexHull(points[inlier])) for points in (here, there))
-    return Verdict.SAME if area >= _LEAST_AREA else Verdict.LOCAL
+def in_common_colours(first: Thumbnail, second: Thumbnail) -> tuple[Thumbnail, Thumbnail]:
+    """Pairs of thumbnails, uint8, shape (P, S, S, 3), both without colour where one has none."""
+    spread = [np.ptp(one, axis=-1).mean((1, 2)) if len(one) else np.zeros(0) for one in (first, second)]
+    grey = (np.minimum(*spread) < _GREY)[:, None, None, None]
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    of_first, of_second = (np.round(one @ weights).astype(np.uint8)[..., None] for one in (first, second))
+    return np.where(grey, of_first, first), np.where(grey, of_second, second)
 
 
 @dataclass(frozen=True)

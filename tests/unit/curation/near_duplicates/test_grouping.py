@@ -4,10 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.copies import CHANGES, cropped, encoded, watermarked
+from benchmarks.copies import CHANGES, LARGE_CHANGES, SQUARE_SYMMETRIES, cropped, encoded, watermarked
 from podium.curation.decoding import perceptual_hash
 from podium.curation.near_duplicates import grouping
-from podium.curation.near_duplicates.grouping import nearest_neighbours
 from podium.curation.near_duplicates.signature import SIGNATURE_BYTES, signature
 from podium.data.decode import pixels_sha256
 
@@ -63,6 +62,25 @@ def test_a_changed_copy_is_found_among_others(originals: list[Image.Image], chan
 
     np.testing.assert_array_equal(found.first, [*range(12), *range(12)])
     assert found.kind == [""] * 12 + ["near"] * 12
+
+
+@pytest.mark.parametrize("change", LARGE_CHANGES)
+def test_a_copy_changed_much_is_found_among_detailed_pictures(change: str) -> None:
+    found = find([*PHOTOGRAPHS[:6], *(LARGE_CHANGES[change](image) for image in PHOTOGRAPHS[:6])])
+
+    np.testing.assert_array_equal(found.first, [*range(6), *range(6)])
+
+
+@pytest.mark.parametrize("change", SQUARE_SYMMETRIES)
+def test_a_turned_copy_of_a_smooth_picture_is_found(change: str) -> None:
+    found = find([*LEMONS[:6], *(LARGE_CHANGES[change](image) for image in LEMONS[:6])])
+
+    np.testing.assert_array_equal(found.first, [*range(6), *range(6)])
+
+
+def test_different_pictures_with_the_same_caption_or_frame_are_not_merged() -> None:
+    for change in ("caption bar", "white frame", "square cut out"):
+        assert find([LARGE_CHANGES[change](image) for image in PHOTOGRAPHS]).first.tolist() == [*range(12)]
 
 
 def test_a_copy_changed_in_several_ways_at_once_is_found() -> None:
@@ -159,10 +177,12 @@ def test_links_name_the_pairs_behind_the_groups() -> None:
     links = grouping.group_duplicates(MIXED_SHA256, MIXED_SIGNATURES).links
 
     pairs = {
-        (*sorted((a, b)), m)
-        for a, b, m in zip(links.first.tolist(), links.second.tolist(), links.mirrored.tolist(), strict=True)
+        (*sorted((a, b)), m.bit_count() % 2 == 1)
+        for a, b, m in zip(links.first.tolist(), links.second.tolist(), links.symmetry.tolist(), strict=True)
     }
-    assert pairs == {(0, 12, True), (1, 13, True), (2, 14, True), (6, 15, False), (7, 16, False), (8, 17, False)}
+    expected = {(0, 12, True), (1, 13, True), (2, 14, True), (6, 15, False), (7, 16, False), (8, 17, False)}
+    assert expected <= pairs
+    assert {pair[:2] for pair in pairs} == {pair[:2] for pair in expected}
 
 
 def test_a_signature_is_the_same_bytes_every_time_and_has_the_promised_size() -> None:
@@ -178,55 +198,3 @@ def test_the_hash_does_not_depend_on_the_size_of_a_picture() -> None:
     distance = (perceptual_hash(image) ^ perceptual_hash(image.resize((300, 300)))).bit_count()
 
     assert distance <= 4
-
-
-FACTORS = np.array([1, -1, 1, 1, -1], np.int16)
-
-
-def unit(rng: np.random.Generator, count: int, length: int = 5) -> np.ndarray:
-    vectors = rng.normal(size=(count, length))
-    return np.round(vectors * (2000 / np.linalg.norm(vectors, axis=1, keepdims=True))).astype(np.int16)
-
-
-def by_hand(vectors: np.ndarray, mirror: np.ndarray, count: int, least: int) -> set[tuple[int, int, bool, int]]:
-    wide, pairs = vectors.astype(np.int64), set()
-    for mirrored in (False, True):
-        products = (wide * mirror if mirrored else wide) @ wide.T
-        for row, of_row in enumerate(products):
-            others = [column for column in np.lexsort((np.arange(len(wide)), -of_row)) if column != row]
-            for column in others[:count]:
-                if of_row[column] >= least:
-                    pairs.add((min(row, column), max(row, column), mirrored, int(of_row[column])))
-    return pairs
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.integers(0, 200), st.integers(1, 6), st.sampled_from([1, 1_000_000, 3_000_000]))
-def test_the_pairs_are_those_of_a_full_comparison(seed: int, size: int, count: int, least: int) -> None:
-    rng = np.random.default_rng(seed)
-    vectors = unit(rng, size)
-    if size > 4:
-        vectors[rng.integers(0, size, size // 2)] = vectors[0]  # ties
-
-    found = nearest_neighbours(vectors, FACTORS, count, least)
-
-    rows = zip(
-        found.first.tolist(), found.second.tolist(), found.mirrored.tolist(), found.product.tolist(), strict=True
-    )
-    assert set(rows) == by_hand(vectors, FACTORS, count, least)
-    assert (np.diff(found.product) <= 0).all()
-
-
-@pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])
-def test_planted_neighbours_are_found_across_blocks(size: int) -> None:
-    vectors = unit(np.random.default_rng(0), size, 63)
-    mirror = np.where(np.arange(63) % 3 == 0, -1, 1).astype(np.int16)
-    vectors[size - 1] = vectors[3]
-    vectors[size - 2] = vectors[5] * mirror
-
-    found = nearest_neighbours(vectors, mirror, 5, 3_900_000)
-
-    assert list(zip(found.first, found.second, found.mirrored, strict=True)) == [
-        (3, size - 1, False),
-        (5, size - 2, True),
-    ]
