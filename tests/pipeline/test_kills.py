@@ -11,7 +11,7 @@ import pytest
 
 from tests.kill_chains import build, left_by, run_chain
 
-CHAINS, STOPS = (100, 5) if os.environ.get("PODIUM_LONG") else (1, 3)
+CHAINS, STOPS = (100, 5) if os.environ.get("PODIUM_LONG") else (1, 2)
 
 
 @pytest.fixture(scope="module")
