@@ -11,7 +11,7 @@ from PIL import Image
 
 from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
-from podium.records.fetch import SkippedFile, SourceRecord, Sources
+from podium.records.fetch import SkippedFile, SourceRecord, Sources, TrainedOn
 from podium.sources.source import WHOLE, Box
 
 
@@ -111,3 +111,4 @@ def write_raw(layout: Layout, images: list[RawFile], skipped: Iterable[SkippedFi
         skipped=list(skipped),
     )
     Sources(sources=[source], shared={}).write(layout.raw / "sources.json")
+    TrainedOn(models={}).write(layout.trained_on)

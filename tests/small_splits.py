@@ -39,6 +39,7 @@ def write_split(folder: Path, name: str, count: int, seed: int, per_shard: int =
     index = pd.DataFrame(
         {
             "image_id": [f"{seed:08d}{i:08d}" for i in range(count)],
+            "photo_sha256": [f"{i:08x}{seed:08x}{0:048x}" for i in range(count)],
             "path": [f"{label}/{i}.png" for i, label in enumerate(labels)],
             "label": labels,
             "group": ["fruit"] * count,

@@ -16,6 +16,7 @@ WORK = ".podium"
 MANIFEST = "manifest.parquet"  # preprocess writes one, too
 SOURCES = "sources.json"
 WEIGHTS_CARD = "weights.json"
+TRAINED_ON = "trained_on.json"
 WEIGHTS = "weights.safetensors"  # train writes one, too
 # preprocess
 SPLIT = "split.json"
@@ -66,6 +67,8 @@ class Layout:
         self.raw = artifacts / "raw"
         # fetch: a folder a model: `weights.json`, and `weights.safetensors` where it starts from pretrained weights.
         self.weights = artifacts / "weights"
+        # fetch: the `TrainedOn` of these weights; validate holds it against val and test.
+        self.trained_on = self.weights / TRAINED_ON
         # preprocess: a folder a split, and beside them four files.
         self.prepared = artifacts / "prepared"
         # One row a prepared image, columns `PREPARED_COLUMNS`: the spine of all later stages.

@@ -37,7 +37,7 @@ class SplitRecord(Record):
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """One split, opened. `index` has `image_id path label group` and what the source knew, row i = image i."""
+    """One split. Row i of `index` is image i: `image_id photo_sha256 path label group`, what the source knew."""
 
     name: Split
     classes: tuple[str, ...]
@@ -85,7 +85,7 @@ def finish_split(
         name: train, val or test.
         classes: all classes, sorted, the same for every split.
         preprocessing: how the pixels were made.
-        index: one row an image in the order of the shards; at least `image_id path label group`.
+        index: one row an image in the order of the shards; at least `image_id photo_sha256 path label group`.
     """
     write_parquet(folder / SPLIT_INDEX, index)
     shards = sorted(p.name for p in folder.glob("images-*.npy"))

@@ -1,5 +1,6 @@
-"""Writing tensors so that the same weights are the same bytes. Importing it costs a second (torch)."""
+"""Writing tensors so that the same weights are the same bytes, and their digest. Importing it costs a second."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from podium.core.files import replacing
+from podium.core.errors import DataError, one_line
+from podium.core.files import replacing, sha256_file
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -43,3 +45,39 @@ def save_weights(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> N
         stream.write(len(ordered).to_bytes(8, "little"))
         stream.write(ordered)
         stream.write(memoryview(data)[8 + length :])
+
+
+def sha256_tensors(path: Path) -> str:
+    """sha256 (64 hex digits) of the tensors of a safetensors file: equal for equal weights, whatever its metadata says.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            start = 8 + int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(start - 8, path.stat().st_size)))
+            for name in sorted(header.keys() - {"__metadata__"}):
+                about = header[name]
+                begin, end = about["data_offsets"]
+                digest.update(json.dumps([name, about["dtype"], about["shape"]]).encode())
+                stream.seek(start + begin)
+                digest.update(stream.read(end - begin))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path} is not a readable safetensors file ({one_line(error)}): restore it") from error
+    return digest.hexdigest()
+
+
+def digest_like(path: Path, stated: str) -> str:
+    """The digest of a file's tensors; that of the whole file where it is the one stated, as version 0.1 did.
+
+    A file that is no safetensors file has the digest of its bytes.
+    """
+    whole = sha256_file(path)
+    if whole == stated:
+        return whole
+    try:
+        return sha256_tensors(path)
+    except DataError:
+        return whole

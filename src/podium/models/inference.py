@@ -15,9 +15,9 @@ from torch import nn
 
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError, one_line
-from podium.core.files import sha256_file
 from podium.core.layout import MODEL_CARD, WEIGHTS
 from podium.data.augment.batch import normalise
+from podium.data.tensors import digest_like
 from podium.models import zoo
 from podium.models.compute import Compute, memory_named_in_errors
 from podium.records.training import ModelCard
@@ -83,7 +83,7 @@ def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{path} does not exist: run `dvc checkout` or `dvc repro`")
-    found = sha256_file(path)
+    found = digest_like(path, card.weights_sha256)
     if found != card.weights_sha256:
         raise ModelError(
             f"{path} has sha256 {found}, but model.json says {card.weights_sha256}: the weights are not those that "

@@ -18,9 +18,9 @@ from podium.config.network import WeightedNetwork
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder, sha256_file
-from podium.core.layout import MANIFEST, SOURCES, WEIGHTS, WEIGHTS_CARD, Layout
+from podium.core.layout import MANIFEST, SOURCES, TRAINED_ON, WEIGHTS, WEIGHTS_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
-from podium.records.fetch import WeightsRecord
+from podium.records.fetch import TRAINED_ON_KEY, TrainedOn, WeightsRecord, unpack_digests
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.published import UNKNOWN, check_provenance, choose_weights
@@ -117,16 +117,36 @@ def write_weights(layout: Layout, folder: Path, models: Mapping[str, WeightedNet
     ]
     came = {each.name: get_weights_file(layout, each, fetch) for each in wanted if each.model.weights != "none"}
     _refuse_unpinned([(each, came[each.name]) for each in wanted if each.name in came])
+    trained_on: dict[str, list[str]] = {}
     for each in wanted:
         (folder / each.name).mkdir()
         if each.name in came:
             record = _store(folder / each.name, each, came[each.name], fetch)
+            record, digests = _take_digests(record)
+            trained_on |= {each.name: digests} if digests else {}
         else:
             architecture = each.model.architecture
             record = WeightsRecord(
                 architecture=architecture, weights="none", source="none", licence=UNKNOWN, pretraining="none"
             )
         record.write(folder / each.name / WEIGHTS_CARD)
+    TrainedOn(models=trained_on).write(folder / TRAINED_ON)
+
+
+def _take_digests(record: WeightsRecord) -> tuple[WeightsRecord, list[str]]:
+    """The record without the digests of the photographs that Podium trained the weights on, and these.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    metadata = dict(record.metadata)
+    try:
+        digests = unpack_digests(metadata.pop(TRAINED_ON_KEY, ""))
+    except ValueError as error:
+        raise DataError(
+            f"{record.weights}: its metadata {TRAINED_ON_KEY!r} is damaged ({error}): restore the file as trained"
+        ) from error
+    return record.model_copy(update={"metadata": metadata}), digests
 
 
 def _refuse_unpinned(came: Sequence[tuple[WeightsRequest, WeightsFile]]) -> None:

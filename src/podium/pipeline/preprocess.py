@@ -38,7 +38,7 @@ from podium.records.fetch import SkippedFile, Sources
 from podium.records.profile import Profile
 
 _NAMED = 8  # classes in a message
-_INDEX_COLUMNS = ("image_id", "path", "label", "group")
+_INDEX_COLUMNS = ("image_id", "photo_sha256", "path", "label", "group")
 
 
 def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import nn
 
 from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
-from podium.core.files import replacing_folder, sha256_file
+from podium.core.files import replacing_folder
 from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
-from podium.data.tensors import save_weights
+from podium.data.tensors import save_weights, sha256_tensors
 from podium.models import zoo
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, lock_folder
@@ -21,6 +22,7 @@ from podium.models.distributed import is_main_process, process_group
 from podium.models.engine import FitResult, fit
 from podium.models.freezing import remove_other_entries
 from podium.models.job import Job, apply_values, open_job
+from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
 from podium.records.training import EpochResult, ModelCard, TuningResult, add_times, epoch_columns, write_table
 
 
@@ -78,11 +80,21 @@ class _PrintEpochs(Callback):
         )
 
 
+def _trained_on(job: Job) -> str:
+    """Digests of the photographs that the weights have seen: those trained on, and those of the first weights."""
+    before: list[str] = []
+    if job.pretrained_file is not None:
+        with safe_open(job.pretrained_file, framework="numpy") as first:
+            before = unpack_digests((first.metadata() or {}).get(TRAINED_ON_KEY, ""))
+    return pack_digests([*before, *job.train.index["photo_sha256"]])
+
+
 def _write(
     out: Path, model: str, job: Job, module: nn.Module, fitted: FitResult, *, tuned: TuningResult, fingerprint: str
 ) -> None:
     """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
-    save_weights(out / WEIGHTS, fitted.best, {"fingerprint": fingerprint, "format": "pt"})
+    metadata = {"fingerprint": fingerprint, "format": "pt", TRAINED_ON_KEY: _trained_on(job)}
+    save_weights(out / WEIGHTS, fitted.best, metadata)
     rows = fitted.progress.history
     write_table(out / HISTORY, epoch_columns(rows), (row.model_dump(exclude_none=True) for row in rows))
     epochs = len(fitted.progress.history)
@@ -101,7 +113,7 @@ def _write(
         parameters=zoo.count_parameters(module),
         flops=zoo.flops(module, job.train.preprocessing.image_size),
         weights_bytes=(out / WEIGHTS).stat().st_size,
-        weights_sha256=sha256_file(out / WEIGHTS),
+        weights_sha256=sha256_tensors(out / WEIGHTS),
         pretrained=job.pretrained,
         trainable=job.config.trainable,
         distil=job.config.distil,

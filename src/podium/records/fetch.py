@@ -1,5 +1,8 @@
 """What `fetch` leaves: where images and weights came from."""
 
+import base64
+from collections.abc import Iterable
+
 from podium.records.base import Record
 
 
@@ -73,3 +76,34 @@ class WeightsRecord(Record):
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     metadata: dict[str, str] = {}
+
+
+class TrainedOn(Record):
+    """`artifacts/weights/trained_on.json`: which photographs the weights that a model starts from were trained on.
+
+    By model, the first 16 hex digits of their sha256, sorted; only weights that Podium trained say it.
+    """
+
+    models: dict[str, list[str]]
+
+
+TRAINED_ON_KEY = "trained_on"
+"""Of the metadata of weights that Podium trained; what stands there is made by `pack_digests`."""
+_BYTES = 8  # of a digest
+
+
+def pack_digests(digests: Iterable[str]) -> str:
+    """The first 64 bits of sha256 digests (16 hex digits or more each), once each and sorted, as base64."""
+    return base64.b64encode(b"".join(sorted({bytes.fromhex(digest)[:_BYTES] for digest in digests}))).decode()
+
+
+def unpack_digests(text: str) -> list[str]:
+    """What `pack_digests` packed, 16 hex digits each, sorted.
+
+    Raises:
+        ValueError: the text is not made by it.
+    """
+    data = base64.b64decode(text, validate=True)
+    if len(data) % _BYTES:
+        raise ValueError(f"{len(data)} bytes are no digests of {_BYTES}")
+    return [data[at : at + _BYTES].hex() for at in range(0, len(data), _BYTES)]

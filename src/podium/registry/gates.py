@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, cast
 from podium.config.judging import Promote
 from podium.config.problems import nearest
 from podium.core.errors import DataError, ModelError, ParamsError
-from podium.core.files import sha256_file
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
 
@@ -183,10 +182,12 @@ def comparison(case: Case) -> Verdict:
 
 @gate("The packaged weights are those the tag and the model card speak of.")
 def weights_hash(case: Case) -> Verdict:
-    """The file is hashed; a missing one fails."""
+    """The tensors are hashed; a missing file fails."""
+    from podium.data.tensors import digest_like
+
     candidate = case.candidate
     tag = candidate.tags.get("podium.weights_sha256", "missing")
-    found = sha256_file(candidate.weights) if candidate.weights.is_file() else "missing"
+    found = digest_like(candidate.weights, candidate.card.weights_sha256) if candidate.weights.is_file() else "missing"
     differs = [
         f"{what} says {said[:12]}"
         for what, said in (("the tag", tag), (MODEL_CARD, candidate.card.weights_sha256))

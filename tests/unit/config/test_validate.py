@@ -13,7 +13,7 @@ from podium.core.errors import ParamsError
 SAMPLE = Path(__file__).parents[3] / "experiments" / "sample.yaml"
 CRITICAL = {
     "columns", "classes_in_every_split", "minimum_rows", "image_in_one_split", "duplicates_in_one_split",
-    "photo_in_one_split", "split_group_in_one_split", "share_rejected", "one_label_per_picture",
+    "photo_in_one_split", "split_group_in_one_split", "first_weights_unseen", "share_rejected", "one_label_per_picture",
 }  # fmt: skip
 
 

@@ -1,11 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from podium.data.tensors import save_weights
+from podium.core.errors import DataError
+from podium.core.files import sha256_file
+from podium.data.tensors import digest_like, save_weights, sha256_tensors
 
 # four keys: of 24 orders two processes hardly choose the same by chance
 SCRIPT = """
@@ -35,3 +39,32 @@ def test_memory_layout_and_shared_storage_do_not_matter(tmp_path):
     strided = x.to(memory_format=torch.channels_last)
     save_weights(tmp_path / "b.safetensors", {"y": x.clone(), "x": strided}, {})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_equal_weights_have_equal_digests_whatever_their_file_says(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64)}
+    files = {
+        "same": tensors,
+        "again": dict(reversed(tensors.items())),
+        "value": {**tensors, "b": torch.zeros(2, dtype=torch.int64)},
+        "shape": {**tensors, "a": torch.arange(6.0)},
+        "type": {**tensors, "b": torch.ones(2)},
+        "name": {"a": tensors["a"], "c": tensors["b"]},
+    }
+    digests = {}
+    for number, (name, content) in enumerate(files.items()):
+        save_weights(tmp_path / name, content, {"fingerprint": str(number)})
+        digests[name] = sha256_tensors(tmp_path / name)
+    assert digests.pop("again") == digests["same"]
+    assert len(set(digests.values())) == len(digests)
+    assert len(digests["same"]) == 64
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"not safetensors", b"\x08\0\0\0\0\0\0\0[1, 2, 3", b"\x02\0\0\0\0\0\0\0{", b"\xff" * 40]
+)
+def test_what_is_no_weights_file_has_no_digest_of_tensors(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "w").write_bytes(damage)
+    with pytest.raises(DataError, match="not a readable safetensors file"):
+        sha256_tensors(tmp_path / "w")
+    assert digest_like(tmp_path / "w", "other") == sha256_file(tmp_path / "w")

@@ -7,7 +7,7 @@ from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
-from podium.data.tensors import save_weights
+from podium.data.tensors import save_weights, sha256_tensors
 from podium.models import zoo
 from podium.models.inference import Classifier, load_classifier
 from podium.records.training import ModelCard
@@ -29,7 +29,7 @@ def folder(tmp_path):
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.4),
         head=Head(dropout=0.5),
-        weights_sha256=sha256_file(weights),
+        weights_sha256=sha256_tensors(weights),
         fingerprint="0" * 64,
     ).write(tmp_path / "model.json")
     return tmp_path
@@ -102,7 +102,13 @@ def test_weights_that_are_not_those_of_the_card_are_refused_with_both_digests(fo
     with pytest.raises(ModelError) as caught:
         load_classifier(folder, RUNTIME)
     assert before in str(caught.value)
-    assert sha256_file(folder / "weights.safetensors") in str(caught.value)
+    assert sha256_tensors(folder / "weights.safetensors") in str(caught.value)
+
+
+def test_a_card_of_version_0_1_has_the_digest_of_the_file(folder):
+    card = ModelCard.read(folder / "model.json")
+    card.model_copy(update={"weights_sha256": sha256_file(folder / "weights.safetensors")}).write(folder / "model.json")
+    assert load_classifier(folder, RUNTIME).card.fingerprint == card.fingerprint
 
 
 def test_missing_weights_say_what_to_run(folder):

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.torch import load_file
 
+from podium.config.dataset import Fetch
+from podium.config.models import ModelSection
 from podium.config.network import Network
 from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.data.shards import open_for_testing
-from podium.data.tensors import save_weights
+from podium.data.tensors import save_weights, sha256_tensors
 from podium.models import checkpoint, zoo
 from podium.models.callbacks import Callback
 from podium.models.freezing import Activations
@@ -27,10 +31,13 @@ from podium.models.inference import load_classifier
 from podium.models.learner import Learner
 from podium.models.optimisers import Average
 from podium.pipeline import train
+from podium.pipeline.fetch import write_weights
+from podium.records.base import read_parquet
+from podium.records.fetch import TRAINED_ON_KEY, TrainedOn, WeightsRecord, unpack_digests
 from podium.records.training import EpochResult, ModelCard, read_times
 from tests.cards import no_weights
 from tests.small_jobs import Remembering
-from tests.small_splits import RECIPE, RESOURCES, RUNTIME, a_config, write_project, write_tuned
+from tests.small_splits import RECIPE, RESOURCES, RUNTIME, a_config, write_project, write_split, write_tuned
 
 FILES = ("history.csv", "model.json", "weights.safetensors")
 
@@ -258,7 +265,7 @@ def test_card_history_and_weights_belong_together(tmp_path):
     assert card.groups == dict.fromkeys(card.classes, "fruit")
     assert card.weights_bytes == (folder / "weights.safetensors").stat().st_size
     with safe_open(folder / "weights.safetensors", framework="pt") as stored:
-        assert stored.metadata() == {"format": "pt", "fingerprint": card.fingerprint}
+        assert stored.metadata().items() >= {"format": "pt", "fingerprint": card.fingerprint}.items()
     lines = (folder / "history.csv").read_text().splitlines()
     assert lines[0] == "epoch,step,learning_rate,train_loss,train_accuracy,val_loss,val_accuracy"
     keys = lines[0].split(",")
@@ -374,3 +381,38 @@ def test_each_epoch_prints_one_plain_line_in_a_pipe(tmp_path, capsys):
     assert len(lines) == 3
     assert lines[1].startswith("train small: epoch 2/3  lr ")
     assert lines[1].endswith(" s")
+
+
+def test_weights_know_the_photographs_they_and_their_first_weights_were_trained_on(tmp_path):
+    first, second = write_project(tmp_path / "first"), write_project(tmp_path / "second")
+    fit(first, RECIPE.model_copy(update={"epochs": 1}))
+    weights = first.model("small") / "weights.safetensors"
+    own = ModelSection(
+        architecture="test_resnet",
+        weights=f"file:{weights}",
+        weights_sha256=sha256_file(weights),
+        weights_licence="CC0-1.0",
+    )
+    shutil.rmtree(second.weights / "small")
+    write_weights(second, second.weights, {"small": own}, Fetch())
+
+    photographs = read_parquet(first.prepared / "train" / "index.parquet")["photo_sha256"]
+    assert TrainedOn.read(second.trained_on).models == {"small": sorted(digest[:16] for digest in photographs)}
+    assert TRAINED_ON_KEY not in WeightsRecord.read(second.weights / "small" / "weights.json").metadata
+
+    shutil.rmtree(second.prepared / "train")
+    write_split(second.prepared / "train", "train", 30, seed=9)
+    fit(second, RECIPE.model_copy(update={"epochs": 1}))
+    others = read_parquet(second.prepared / "train" / "index.parquet")["photo_sha256"]
+    with safe_open(second.model("small") / "weights.safetensors", framework="numpy") as written:
+        seen = unpack_digests(written.metadata()[TRAINED_ON_KEY])
+    assert seen == sorted({digest[:16] for digest in (*photographs, *others)})
+
+
+def test_equal_weights_have_an_equal_digest_in_the_card(tmp_path):
+    layout = write_project(tmp_path)
+    fit(layout, RECIPE.model_copy(update={"epochs": 1, "learning_rate": 1e-3}))
+    card = ModelCard.read(layout.model("small") / "model.json")
+    tensors = load_file(layout.model("small") / "weights.safetensors")
+    save_weights(tmp_path / "same", tensors, {"fingerprint": "another"})
+    assert card.weights_sha256 == sha256_tensors(tmp_path / "same")

@@ -52,6 +52,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 def prepared(once: Layout, tmp_path: Path) -> Layout:
     """A copy of them to spoil."""
     shutil.copytree(once.prepared, Layout(tmp_path).prepared)
+    shutil.copytree(once.weights, Layout(tmp_path).weights)
     return Layout(tmp_path)
 
 
@@ -75,7 +76,7 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
     }
     assert LabelNoise.read(prepared.validation / "label_noise.json").images > 0
     out = capsys.readouterr().out
-    assert " of 20 expectations hold: see artifacts/validation/index.html" in out
+    assert " of 21 expectations hold: see artifacts/validation/index.html" in out
     assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out
 
 

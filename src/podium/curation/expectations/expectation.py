@@ -43,6 +43,7 @@ class DatasetFacts:
         quality: flags of doubtful images.
         label_noise: candidates for wrong labels.
         shortcuts: what the probes for them found.
+        trained_on: by model, photographs (16 hex digits of their sha256) that the weights it starts from have seen.
     """
 
     manifest: "pd.DataFrame"
@@ -54,6 +55,7 @@ class DatasetFacts:
     quality: list[QualityFlag] | None = None
     label_noise: LabelNoise | None = None
     shortcuts: Shortcuts | None = None
+    trained_on: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> list[str]:

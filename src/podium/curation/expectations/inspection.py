@@ -18,6 +18,7 @@ from podium.curation.expectations.pixels import image_quality, split_drift
 from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
+from podium.records.fetch import TrainedOn
 from podium.records.profile import MEASURES
 
 
@@ -36,7 +37,8 @@ def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFac
         raise DataError(f"{layout.measures} lacks the column {missing[0]!r}: run `dvc repro -f preprocess`")
     splits = (open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val"))
     size = splits[0].preprocessing.image_size
-    facts = DatasetFacts(manifest, _read_rejected(layout.rejected), size, splits)
+    seen = TrainedOn.read(layout.trained_on).models
+    facts = DatasetFacts(manifest, _read_rejected(layout.rejected), size, splits, trained_on=seen)
     return _with_findings(facts, measures, validate, seed) if sound else facts
 
 
