@@ -14,6 +14,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -105,36 +106,18 @@ def compare_f1(
     Returns:
         The discordant counts, p in (0, 1], and the difference in macro F1, in [-1, 1].
     """
-    classes = 1 + int(max(labels.max(), *(given.max() for given in answers)))
-    cells, counts = np.unique(np.stack([labels, *answers], axis=1), axis=0, return_counts=True)
-    truth, mine, theirs = cells.T
-
-    def scores(weights: NDArray[np.int64], actual: NDArray[np.int64], given: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Macro F1 of each row of weights (B, K) over cells with a true and a given class, shape (B,)."""
-        right = actual == given
-        return macro_f1(
-            sum_by(weights[:, right], actual[right], classes),
-            sum_by(weights, actual, classes),
-            sum_by(weights, given, classes),
-        )
-
-    def difference(weights: NDArray[np.int64]) -> NDArray[np.float64]:
-        return scores(weights, truth, mine) - scores(weights, truth, theirs)
-
-    def after_swaps(swapped: NDArray[np.int64]) -> NDArray[np.float64]:
-        weights, actual = np.hstack([counts - swapped, swapped]), np.hstack([truth, truth])
-        one, other = np.hstack([mine, theirs]), np.hstack([theirs, mine])
-        return scores(weights, actual, one) - scores(weights, actual, other)
-
-    observed = float(difference(counts[None])[0])
-    step = max(1, CELLS_AT_ONCE // len(cells))
+    cells = _Cells.of(labels, answers)
+    observed = float(cells.difference(cells.counts[None])[0])
+    step = max(1, CELLS_AT_ONCE // len(cells.counts))
     generator = generator_of(_SEED, "macro F1")
     at_least = 1
     for start in range(0, RANDOMISATIONS, step):
-        swapped = generator.binomial(counts, 0.5, size=(min(step, RANDOMISATIONS - start), len(cells)))
-        at_least += int((np.abs(after_swaps(swapped)) >= abs(observed) - 1e-12).sum())
+        shape = (min(step, RANDOMISATIONS - start), len(cells.counts))
+        swapped = cells.difference_after_swaps(generator.binomial(cells.counts, 0.5, size=shape))
+        at_least += int((np.abs(swapped) >= abs(observed) - 1e-12).sum())
+    shares = cells.counts / len(labels)
     drawn = [
-        difference(generator.multinomial(len(labels), counts / len(labels), min(step, BOOTSTRAP_SAMPLES - start)))
+        cells.difference(generator.multinomial(len(labels), shares, min(step, BOOTSTRAP_SAMPLES - start)))
         for start in range(0, BOOTSTRAP_SAMPLES, step)
     ]
     low, high = np.quantile(np.concatenate(drawn), [0.05, 0.95])
@@ -146,6 +129,45 @@ def compare_f1(
         high=min(1.0, max(float(high), observed + (of_accuracy.high - of_accuracy.value))),
     )
     return plain.model_copy(update={"p_value": at_least / (RANDOMISATIONS + 1), "difference": bounds})
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Images by true class and the two answers: K different combinations, and how many images each has."""
+
+    classes: int
+    truth: NDArray[np.int64]
+    mine: NDArray[np.int64]
+    theirs: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], answers: tuple[NDArray[np.int64], NDArray[np.int64]]) -> "_Cells":
+        """Of class numbers, each of shape (N,)."""
+        cells, counts = np.unique(np.stack([labels, *answers], axis=1), axis=0, return_counts=True)
+        truth, mine, theirs = cells.T
+        return cls(1 + int(cells.max()), truth, mine, theirs, counts)
+
+    def difference(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Macro F1 of the first less that of the second for each row of weights (B, K), shape (B,)."""
+        return self._f1(weights, self.truth, self.mine) - self._f1(weights, self.truth, self.theirs)
+
+    def difference_after_swaps(self, swapped: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same where the two answers change places in so many images of each cell, (B, K)."""
+        weights, actual = np.hstack([self.counts - swapped, swapped]), np.hstack([self.truth, self.truth])
+        one, other = np.hstack([self.mine, self.theirs]), np.hstack([self.theirs, self.mine])
+        return self._f1(weights, actual, one) - self._f1(weights, actual, other)
+
+    def _f1(
+        self, weights: NDArray[np.int64], actual: NDArray[np.int64], given: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Macro F1 of each row of weights over cells with a true and a given class, shape (B,)."""
+        right = actual == given
+        return macro_f1(
+            sum_by(weights[:, right], actual[right], self.classes),
+            sum_by(weights, actual, self.classes),
+            sum_by(weights, given, self.classes),
+        )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

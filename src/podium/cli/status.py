@@ -76,13 +76,7 @@ def status(as_json: AsJson = False) -> None:
     out.print(f"[bold]In force:[/] {params.experiment} ({like})")
     if stale:
         out.print(f"[bold]Out of date:[/] {escape(describe_stale(stale))}")
-    if board is None:
-        print("No comparison yet: run `dvc repro`.")
-    else:
-        from podium.analysis.leaderboard import leaderboard_table
-
-        out.print(_whose(layout, params, stale))
-        out.print(leaderboard_table(board, decision))
+    _print_board(board, decision, _whose(layout, params, stale) if board else "")
     out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
     if problem:
         out.print(problem, markup=False)
@@ -93,6 +87,18 @@ def status(as_json: AsJson = False) -> None:
     out.print("\n[bold]Next[/]")
     for what, how in steps:
         out.print(f"  {what:<20}{how}", markup=False)
+
+
+def _print_board(board: Leaderboard | None, decision: Decision | None, whose: str) -> None:
+    """The leaderboard and whose it is, or how to get one."""
+    if board is None:
+        print("No comparison yet: run `dvc repro`.")
+        return
+    from podium.analysis.leaderboard import leaderboard_table
+
+    out = console()
+    out.print(whose)
+    out.print(leaderboard_table(board, decision))
 
 
 def _whose(layout: Layout, params: Params, stale: Mapping[str, str]) -> str:

@@ -76,15 +76,13 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
     Args:
         data: the bytes of an image file.
         max_pixels: larger images are refused before their pixels are decoded.
-        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if its longer side keeps this many pixels; None
-            decodes at full size.
+        least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if its longer side keeps this many pixels.
 
     Returns:
         The image, the size of the original, a note, and the profile to apply.
 
     Raises:
-        DataError: empty, truncated, damaged, too large, of an unknown format, or of a kind without a fixed range
-            of values; the message starts with `unreadable: `.
+        DataError: empty, truncated, damaged, too large, of an unknown format, or without a fixed range of values.
     """
     if not data:
         raise DataError("unreadable: the file is empty")

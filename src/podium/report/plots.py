@@ -1,9 +1,7 @@
 """The plots of an evaluation as PNG, with labels that fonts can draw: same numbers and fonts, same bytes.
 
-Figures are made without pyplot and with matplotlib's default settings. DejaVu Sans, which comes with matplotlib, is the
-first font, so plots with European names look the same everywhere; for what it lacks, installed fonts stand behind it,
-and what no font has is transliterated (`sagwa`, `:apple:`). Only labels are changed, never the names in files. Sizes
-grow with the number of classes, so that 2 and 40 classes are both legible.
+Figures are made without pyplot. DejaVu Sans, which comes with matplotlib, is the first font; for what it lacks,
+installed fonts stand behind it, and what no font has is transliterated (`sagwa`, `:apple:`).
 """
 
 import itertools

@@ -167,8 +167,7 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> tup
     `base` is the address of the images, and rows may give whole addresses below it; empty for a folder.
 
     Returns:
-        Its images by key and the rows left out; and each path as it is written, by its normal form, which at an http
-        address ends before `?` and `#`, where secrets may stand.
+        Its images by key and the rows left out; and each path as written, by its normal form (without `?` and `#`).
 
     Raises:
         DataError: it is empty, is no CSV, has another encoding, lacks a column, has several classes a row, or no row
