@@ -178,7 +178,8 @@ def test_the_defaults_of_the_classes_are_what_the_default_experiment_shows():
         for key, default, value in shown
         if value is not Ellipsis
     }
-    assert {key: value for key, _, value in shown if key in plain} == plain
+    own = {key for key, _, value in shown if key in plain and value != plain[key]}
+    assert own == {"compare.accept"}, "which is nothing by default, and the sample is too small to decide"
     assert {key for key, _, value in shown if value is Ellipsis and not key.endswith(".because")} <= {"promote.gates"}
 
 
