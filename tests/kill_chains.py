@@ -21,7 +21,7 @@ import psutil
 from benchmarks.scratch import Scratch, commit, copy_project
 from podium.console.dvc_files import mend
 from podium.core.layout import Layout
-from tests.small_project import GATES, draw_images
+from tests.small_project import GATES, SPLIT_SEED, draw_images
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("stage", "dvc", "group")
@@ -35,7 +35,7 @@ def build(root: Path) -> Scratch:
     project.change_params(
         experiment="killed",
         dataset={"source": "folder", "location": "data/photos", "licence": "CC0-1.0"},
-        preprocess={"image_size": 32},
+        preprocess={"image_size": 32, "split_seed": SPLIT_SEED},
         models={"tiny": {"architecture": "test_resnet"}},
         runtime={"threads": 1},
         tune={"trials": 3, "epochs": 1},

@@ -46,7 +46,7 @@ def test_a_failed_gate_refuses_and_says_by_how_much(finished, promoted):
 def test_status_shows_the_leaderboard_and_what_to_do_next(finished, promoted):
     done = finished.run("podium", "status")
     assert done.returncode == 0, done.stderr
-    for part in ("small_resnet", "small_convnext", "make ui", "reports/report.html", "podium promote"):
+    for part in ("small_resnet", "small_convnext", "make ui", "reports/report.html", "candidate, staging"):
         assert part in done.stdout
 
 

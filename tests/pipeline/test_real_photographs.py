@@ -73,7 +73,7 @@ def lay_out(folder: Path) -> None:
             mine = [name for name in members if plain in Path(name).parent.name][:PER_CLASS]
             for number, member in enumerate(mine):
                 ending = list(FORMATS)[number % len(FORMATS)]
-                inside = folder / unicodedata.normalize("NFD", label) / f"2024 día {number % 3}" / "- raw"
+                inside = folder / unicodedata.normalize("NFD", label) / f"{plain} 2024 día {number % 3}" / "- raw"
                 inside.mkdir(parents=True, exist_ok=True)
                 image = Image.open(io.BytesIO(archive.read(member))).convert("RGB")
                 image.save(inside / f"foto ({number}) {'ñ' * (number % 4)}{ending}", FORMATS[ending])

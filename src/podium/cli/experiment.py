@@ -101,9 +101,10 @@ def with_offline_weights(layout: Layout, text: str, name: str) -> str:
     sections = [_MODELS.search(each) for each in (text, sample.read_text(encoding="utf-8"))]
     named = [_ARCHITECTURE.findall(section[0]) if section else [] for section in sections]
     if sections[0] is None or sections[1] is None or sorted(named[0]) != sorted(named[1]):
+        compared, small = (", ".join(dict.fromkeys(names)) or "nothing" for names in named)
         raise ParamsError(
-            f"experiment {name!r} compares {', '.join(named[0]) or 'nothing'}, but small weights come with Podium for "
-            f"{', '.join(named[1]) or 'nothing'} alone: leave --offline out, or set `weights: none` in params.yaml"
+            f"experiment {name!r} compares {compared}, but small weights come with Podium for {small} alone: leave "
+            "--offline out, or set `weights: none` in params.yaml"
         )
     return text.replace(sections[0][0], sections[1][0])
 

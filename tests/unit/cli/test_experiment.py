@@ -72,4 +72,4 @@ def test_offline_starts_from_the_weights_that_come_with_podium(project, request)
     assert yaml.safe_load(project.params.read_text(encoding="utf-8")) == raw["folder"]
     refused = podium("use", "surveillance", "--offline")
     assert refused.exit_code == 1
-    assert "torchvision/resnet50, but small weights come with Podium for resnet18, convnext_atto" in refused.stderr
+    assert "compares torchvision/resnet18, torchvision/resnet50, but small weights" in refused.stderr

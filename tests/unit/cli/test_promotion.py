@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+import yaml
 
 from podium.config.judging import Compare
 from podium.pipeline import compare
@@ -53,8 +54,11 @@ def test_status_says_that_the_candidate_is_far_worse_than_the_holder(project, ve
 
 def test_status_says_what_is_out_of_date_and_whose_results_are_shown(project, versions):
     (project.root / "dvc.yaml").write_text("stages: {compare: {cmd: x, params: [compare]}}\n")
-    lock = {"publish": {"params": {"params.yaml": {"experiment": "fruits"}}}, "compare": {"cmd": "x", "params": {}}}
-    (project.root / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    lock = {
+        "publish": {"cmd": "x", "params": {"params.yaml": {"experiment": "fruits"}}},
+        "compare": {"cmd": "x", "params": {}},
+    }
+    (project.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     said = " ".join(podium("status").stdout.split())
     assert "Out of date: compare (compare" in said
     assert "The results below are those of experiment fruits; tiny has not run." in said

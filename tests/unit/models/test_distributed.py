@@ -104,8 +104,8 @@ def test_one_process_writes_prints_and_is_watched(two, tmp_path):
         "stages/tune.py",
     }
     told = [line for line in printed.splitlines() if line.startswith(("watched", "train small: epoch"))]
-    assert [line.split(" lr")[0] for line in told] == [
-        line for epoch in (1, 2, 3) for line in (f"train small: epoch {epoch}/3 ", f"watched {epoch}")
+    assert [line.split(", learning rate")[0] for line in told] == [
+        line for epoch in (1, 2, 3) for line in (f"train small: epoch {epoch} of 3", f"watched {epoch}")
     ]
 
 

@@ -379,8 +379,8 @@ def test_each_epoch_prints_one_plain_line_in_a_pipe(tmp_path, capsys):
     fit(write_project(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert lines[1].startswith("train small: epoch 2/3  lr ")
-    assert lines[1].endswith(" s")
+    assert lines[1].startswith("train small: epoch 2 of 3, learning rate ")
+    assert lines[1].endswith(" s)")
 
 
 def test_weights_know_the_photographs_they_and_their_first_weights_were_trained_on(tmp_path):

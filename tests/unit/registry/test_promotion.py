@@ -283,7 +283,7 @@ class FakeClient:
     def get_model_version(self, name, number):
         if number not in self.stages:
             raise MlflowException("gone", RESOURCE_DOES_NOT_EXIST)
-        return SimpleNamespace(version=number)
+        return SimpleNamespace(version=number, run_id=None)
 
     def set_registered_model_tag(self, name, key, value):
         self.tags[key] = value
