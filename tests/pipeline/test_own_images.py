@@ -7,10 +7,10 @@ import re
 import yaml
 
 from benchmarks.scratch import ROOT, copy_project
-from tests.small_project import GATES, draw_images
+from tests.small_project import GATES, SPLIT_SEED, draw_images
 
 TOY = {
-    "preprocess": {"image_size": 32},
+    "preprocess": {"image_size": 32, "split_seed": SPLIT_SEED},
     "tune": {"trials": 1, "epochs": 1},
     "train": {"epochs": 1},
     "evaluate": {"bootstrap_samples": 100},

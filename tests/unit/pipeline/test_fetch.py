@@ -301,7 +301,12 @@ def pretrained(layout: Layout) -> ModelSection:
 def test_weights_are_copied_with_their_papers(layout: Layout) -> None:
     model = pretrained(layout)
     fetch_dataset(layout, dataset(), Fetch(), {"a": model, **NONE})
-    assert sorted(snapshot(layout.weights)) == ["a/weights.json", "a/weights.safetensors", "small/weights.json"]
+    assert sorted(snapshot(layout.weights)) == [
+        "a/weights.json",
+        "a/weights.safetensors",
+        "small/weights.json",
+        "trained_on.json",
+    ]
     assert snapshot(layout.weights)["a/weights.safetensors"] == model.weights_sha256
     assert WeightsRecord.read(layout.weights / "a" / "weights.json") == WeightsRecord(
         architecture="resnet18",

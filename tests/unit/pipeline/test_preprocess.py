@@ -77,7 +77,7 @@ def test_splits_hold_the_pixels_serving_would_see_in_the_order_of_image_ids(tmp_
     ):
         assert split.classes == ("lemon", "orange", "레몬")
         assert split.index["image_id"].is_monotonic_increasing
-        assert list(split.index.columns) == ["image_id", "path", "label", "group", "occlusion"]
+        assert list(split.index.columns) == ["image_id", "photo_sha256", "path", "label", "group", "occlusion"]
         pixels = split.images(np.arange(len(split)))
         for row, path in enumerate(split.index["path"]):
             expected = read_image(by_path[path].data, Preprocessing(image_size=16, pad_value=114, max_pixels=10**6))

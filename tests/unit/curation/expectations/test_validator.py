@@ -101,6 +101,7 @@ def test_every_other_expectation_fails_on_data_made_to_break_it_and_names_images
         image_size=64,
         quality=[QualityFlag(name="dark", sentence="is dark", threshold=0.1, count=300, worst=[dark])],
         label_noise=noise(3),
+        trained_on={"cnn": sorted(set(frame.loc[frame["split"] == "test", "photo_sha256"].str[:16]))},
         shortcuts=shortcuts(probe(0.9, ("b.jpg",)), probe(0.9, ("c.jpg",))),
     )
     strict = Validate.model_validate(
