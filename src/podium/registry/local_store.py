@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-QUIET_SECONDS = 5.0
+QUIET_SECONDS = 15.0
 """How long a file without all tables must not have changed before nobody is taken to be making them (`mlflow ui`)."""
 _POLL_SECONDS = 0.2
 _KEPT = ("runs", "registered_models", "logged_models", "trace_info")  # whose rows people would miss

@@ -167,6 +167,7 @@ def test_a_store_of_a_newer_mlflow_is_left_as_it_is(store):
 def test_one_that_mlflow_is_making_now_is_waited_for(tmp_path, monkeypatch, caplog):
     """As when `mlflow ui` was started by hand beside the first `dvc repro`."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(local_store, "QUIET_SECONDS", 120.0)  # however slow this machine is at the moment
     path = tmp_path / "mlflow.db"
     other = threading.Thread(target=_initialize_tables, args=[create_sqlalchemy_engine(f"sqlite:///{path}")])
     other.start()
