@@ -18,7 +18,7 @@ _IMAGE_FOLDERS: Final = frozenset(("jpegimages", "images", "image", "imgs", "img
 _MASKS: Final = frozenset(("segmentationclass", "segmentationobject", "masks", "labels", "annotations"))
 _MOST_JSON: Final = 20  # files whose first bytes are looked at
 _START: Final = 2**12
-TODO: Final = "write a table with a row a box (dataset.source `csv`, columns.box)"
+REMEDY: Final = "write a table with a row a box (dataset.source `csv`, columns.box)"
 """What to do with boxes."""
 _SHOWN: Final = 2
 
@@ -42,7 +42,7 @@ def refuse_misread(
     if folders_are_clear:
         return
     if labels & _IMAGE_FOLDERS and labels <= _IMAGE_FOLDERS | _MASKS and (found := annotations_in(files)):
-        raise DataError(f"{title} {found}, so its folders are no classes: {TODO}")
+        raise DataError(f"{title} {found}, so its folders are no classes: {REMEDY}")
     _refuse_hierarchy(title, chosen)
 
 

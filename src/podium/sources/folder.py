@@ -12,7 +12,7 @@ from podium.config.dataset import Fetch, FolderDataset, FolderLayout
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.annotations import TODO, annotations_in, refuse_misread
+from podium.sources.annotations import REMEDY, annotations_in, refuse_misread
 from podium.sources.class_folders import arrange
 from podium.sources.locations import leads_out, watched_path
 from podium.sources.names import is_unicode, printable, readings, reason_to_skip
@@ -82,7 +82,7 @@ def read_folder(
     except DataError as error:
         if not (form := annotations_in(found.files)):
             raise
-        raise DataError(f"{error}; {title} {form}: {TODO}") from error
+        raise DataError(f"{error}; {title} {form}: {REMEDY}") from error
     refuse_misread(title, found.files, arranged.images, folders_are_clear=layout != "auto")
     return FileSource(Listing(name, sha256, arranged.images, arranged.skipped, arranged.notes), found.files)
 
