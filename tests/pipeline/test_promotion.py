@@ -81,7 +81,7 @@ def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
         (alone,) = json.loads(said.stdout)["predictions"]
         assert alone["label"] == first["label"]
         assert alone["score"] == pytest.approx(first["score"], abs=1e-5)  # a batch of one adds in another order
-    code = USE_IN_PYTHON.format(name="small")
+    code = USE_IN_PYTHON.format(model="models:/small@staging")
     done = finished.run("python", "-c", code)
     assert done.returncode == 0, done.stderr
     assert first["label"] in done.stdout

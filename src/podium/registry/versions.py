@@ -176,13 +176,15 @@ def version_tags(results: Results) -> dict[str, str]:
 
 def description(results: Results, version: str) -> str:
     """The version's card, in Markdown: what it is, how good, on which data, and how to load and serve it."""
+    from podium.report.html import USE_CURL, USE_IN_PYTHON, USE_SERVER
+
     best, m = results.winner, results.winner.metrics
     place = "provisional leader" if results.decision.outcome == "undecided" else "winner"
     how = " ".join([verdict(results.decision), *describe_differences(results.decision.differences)])
-    name, classes = results.params.publish.registered_model, best.card.classes
+    model, classes = f"models:/{results.params.publish.registered_model}/{version}", best.card.classes
     licences = ", ".join(sorted({source.licence or "not stated" for source in results.sources.sources})) or "not stated"
     return f"""\
-**{best.card.architecture}**, {place} of experiment {results.params.experiment} over {len(results.models)} model(s): \
+**{best.card.architecture}**, {place} of experiment {results.params.experiment}: \
 right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.accuracy.low:.1%} to \
 {m.accuracy.high:.1%}), macro F1 {m.macro_f1.value:.3f}. {how}
 
@@ -194,22 +196,19 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 | parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
 | licence of the images | {licences} |
 
-Load it:
+In the project's folder, in Python:
 
 ```python
-import base64, mlflow, pandas as pd
-
-model = mlflow.pyfunc.load_model("models:/{name}/{version}")
-image = base64.b64encode(open("photo.jpg", "rb").read()).decode()
-print(model.predict(pd.DataFrame({{"image": [image]}})))
+{USE_IN_PYTHON.format(model=model)}
 ```
 
-Serve it:
+Or over HTTP; the second command goes into another terminal:
 
 ```sh
-mlflow models serve -m models:/{name}/{version} --env-manager local -p 5001
-echo "{{\\"inputs\\": {{\\"image\\": [\\"$(base64 < photo.jpg | tr -d '\\n')\\"]}}}}" |
-  curl -H 'Content-Type: application/json' -d @- http://127.0.0.1:5001/invocations
+{USE_SERVER.format(model=model)}
+```
+```sh
+{USE_CURL}
 ```
 """
 

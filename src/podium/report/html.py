@@ -60,12 +60,12 @@ import base64, pathlib
 import mlflow, pandas
 
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
-model = mlflow.pyfunc.load_model("models:/{name}@staging")
+model = mlflow.pyfunc.load_model("{model}")
 photograph = base64.b64encode(pathlib.Path("photo.jpg").read_bytes()).decode()
 print(model.predict(pandas.DataFrame({{"image": [photograph]}})))"""
 USE_SERVER = """\
 export MLFLOW_TRACKING_URI=sqlite:///mlflow.db
-mlflow models serve -m models:/{name}@staging --env-manager local --port 5001"""
+mlflow models serve -m {model} --env-manager local --port 5001"""
 USE_CURL = """\
 (printf '{"dataframe_split": {"columns": ["image"], "data": [["'; base64 < photo.jpg | tr -d '\\n'; printf '"]]}}') |
   curl -s -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:5001/invocations"""
@@ -205,14 +205,15 @@ def _view(results: Results) -> dict[str, Any]:
     absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
+    staged = f"models:/{results.params.publish.registered_model}@staging"
     return {
         "mark": _MARK.format(results.files),
         "results": results,
         "best": results.winner,
         "plainly": describe_verdict(results),
         "made": describe_making(results),
-        "use_python": USE_IN_PYTHON.format(name=results.params.publish.registered_model),
-        "use_serve": USE_SERVER.format(name=results.params.publish.registered_model),
+        "use_python": USE_IN_PYTHON.format(model=staged),
+        "use_serve": USE_SERVER.format(model=staged),
         "use_curl": USE_CURL,
         "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,

@@ -195,7 +195,7 @@ def test_the_page_says_how_the_model_is_used(experiment, html):
 def test_the_readme_shows_the_same_way_to_use_it():
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for example in (report.USE_IN_PYTHON, report.USE_SERVER):
-        assert example.format(name="podium-sample") in readme
+        assert example.format(model="models:/podium-sample@staging") in readme
     assert report.USE_CURL in readme
 
 
