@@ -35,6 +35,7 @@ DVC = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]
 def restored():
     """Signals as they were: a stage that was stopped leaves them as the system has them."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may begin with it ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
