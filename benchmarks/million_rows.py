@@ -71,6 +71,7 @@ def make(folder: Path, rows: int) -> None:
             "box_right": 1.0,
             "box_bottom": 1.0,
             "sha256": [f"{ids[number]}{digits[number, 1]:048x}" for number in first],
+            "prepared_sha256": "",
             "phash": [f"{digit:016x}" for digit in digits[:, 1]],
             "width": rng.integers(60, 4000, rows),
             "height": rng.integers(60, 3000, rows),
@@ -104,6 +105,7 @@ def validate(folder: Path) -> float:
     from podium.curation.expectations import validator
     from podium.curation.expectations.expectation import DatasetFacts
     from podium.curation.expectations.manifest_rows import broken_rows
+    from podium.curation.shard_check import ShardCheck
 
     start = time.perf_counter()
     params = Validate()
@@ -118,6 +120,7 @@ def validate(folder: Path) -> float:
         measures=measures,
         drift=findings.compare_splits(measures, 0.1, 0.01),
         quality=findings.flag_images(measures, manifest, dark=0.08, blurred=15.0, uniform=0.03, aspect=4.0),
+        shards=ShardCheck(),
     )
     results = {result.id: result for result in validator.check(facts, params)}
     seconds = time.perf_counter() - start

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from podium.curation.expectations.expectation import NOBODY, DatasetFacts, Figures, Offending
+from podium.curation.shard_check import ShardCheck
 from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.profile import MEASURES, LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row
@@ -31,6 +32,7 @@ def manifest(rows: int = 4) -> pd.DataFrame:
                         "split": split,
                         "source_split": "",
                         "sha256": f"sha {key}",
+                        "prepared_sha256": "",
                         "phash": "0" * 16,
                         "width": 40,
                         "height": 32,
@@ -112,6 +114,7 @@ def facts(frame: pd.DataFrame | None = None, rejected: int = 0, **changes: Any) 
         "quality": [QualityFlag(name="dark", sentence="is dark", threshold=0.1, count=0, worst=[])],
         "label_noise": noise(),
         "shortcuts": shortcuts(),
+        "shards": ShardCheck(),
     }
     return DatasetFacts(**{**sound, **changes})
 

@@ -8,6 +8,7 @@ import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,7 @@ def _prepare(layout: Layout, params: Params) -> None:
     prepared = raw.drop(columns="shard").assign(
         source_split=raw["split"],
         sha256=[r.sha256 for r in read],
+        prepared_sha256=[sha256(r.pixels).hexdigest() for r in read],
         phash="0" * 16,
         width=48,
         height=40,

@@ -125,7 +125,7 @@ def random_position(image_id: str, seed: int, room: tuple[int, int]) -> tuple[in
     return across * (room[0] + 1) >> 64, down * (room[1] + 1) >> 64
 
 
-def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None) -> None:
+def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None) -> list[str]:
     """Pastes images into their squares and writes them to `images-00000.npy`, ...
 
     Args:
@@ -133,18 +133,22 @@ def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, 
         images: columns `image_id row content_width content_height fill`, in the order of the split.
         arrays: their pixels.
         seed: of random positions; None puts every image in the middle.
+
+    Returns:
+        sha256 of the pixels of each square, in the order of the split.
     """
-    per_shard = images_per_shard(arrays.image_size)
+    per_shard, digests = images_per_shard(arrays.image_size), list[str]()
     with ThreadPoolExecutor(_THREADS) as threads:
         for number, start in enumerate(range(0, len(images), per_shard)):
             some = images.iloc[start : start + per_shard]
-            _write_shard(folder / f"images-{number:05d}.npy", some, arrays, seed, threads)
+            digests += _write_shard(folder / f"images-{number:05d}.npy", some, arrays, seed, threads)
+    return digests
 
 
 def _write_shard(
     file: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None, threads: ThreadPoolExecutor
-) -> None:
-    """Writes one shard, a few squares at a time."""
+) -> list[str]:
+    """Writes one shard, a few squares at a time; gives the digest of each."""
     pixels, side = arrays.pixels.read(), arrays.image_size
     columns = images[["image_id", "row", "content_width", "content_height", "fill"]]
     rows = list(columns.itertuples(index=False, name=None))
@@ -153,7 +157,7 @@ def _write_shard(
         np.lib.format.write_array_header_1_0(stream, header)
         begin = stream.tell()
 
-        def write(first: int) -> None:
+        def write(first: int) -> list[str]:
             """Pastes and writes up to `_AT_ONCE` images, from number `first` on."""
             some = rows[first : first + _AT_ONCE]
             block = np.empty((len(some), side, side, 3), np.uint8)
@@ -163,6 +167,10 @@ def _write_shard(
                 left, top = (room[0] // 2, room[1] // 2) if seed is None else random_position(image_id, seed, room)
                 paste(ResizedImage(content, np.array(fill, np.uint8)), square, left, top)
             _write_at(stream.fileno(), block, begin + first * side * side * 3)
+            return [hashlib.sha256(square.data).hexdigest() for square in block]
 
-        for _ in threads.map(write, range(0, len(rows), _AT_ONCE)):
+        digests: list[str] = []
+        for some in threads.map(write, range(0, len(rows), _AT_ONCE)):
+            digests += some
             release_pages(pixels)
+    return digests

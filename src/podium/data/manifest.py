@@ -44,6 +44,7 @@ PREPARED_COLUMNS: dict[str, str] = {
         ("keep_together", "licence", "box_left", "box_top", "box_right", "box_bottom"), "as in the raw manifest"
     ),
     "sha256": "of the decoded RGB pixels (of a large JPEG, at the reduced size it is decoded at), 64 hex digits",
+    "prepared_sha256": "of the prepared pixels as they lie in the shard of the split, 64 hex digits",
     "phash": "64-bit perceptual hash, 16 hex digits",
     "width": "pixels of the original after EXIF orientation; of the box, for a crop",
     "height": "pixels of the original after EXIF orientation; of the box, for a crop",

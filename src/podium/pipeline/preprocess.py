@@ -77,7 +77,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
-                write_shards(folder, part, arrays, position_seed)
+                images.loc[part.index, "prepared_sha256"] = write_shards(folder, part, arrays, position_seed)
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
                 finish_split(folder, split, profile.classes, preprocessing, index)
     write_manifest(layout.manifest, images.drop(columns=["shard", *WORKING_COLUMNS]), PREPARED_COLUMNS)

@@ -14,6 +14,7 @@ SAMPLE = Path(__file__).parents[3] / "experiments" / "sample.yaml"
 CRITICAL = {
     "columns", "classes_in_every_split", "minimum_rows", "image_in_one_split", "duplicates_in_one_split",
     "photo_in_one_split", "split_group_in_one_split", "first_weights_unseen", "share_rejected", "one_label_per_picture",
+    "manifest_is_true", "near_copies_in_one_split",
 }  # fmt: skip
 
 

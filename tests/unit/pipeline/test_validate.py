@@ -1,8 +1,11 @@
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -76,7 +79,7 @@ def test_sound_data_passes_and_says_so(prepared: Layout, capsys: pytest.CaptureF
     }
     assert LabelNoise.read(prepared.validation / "label_noise.json").images > 0
     out = capsys.readouterr().out
-    assert " of 21 expectations hold: see artifacts/validation/index.html" in out
+    assert " of 23 expectations hold: see artifacts/validation/index.html" in out
     assert "validate: 1 file of the source was skipped, see artifacts/prepared/rejected.csv\n" in out
 
 
@@ -91,11 +94,74 @@ def test_a_critical_failure_writes_the_reports_and_names_expectation_value_image
     assert message.startswith("expectation duplicates_in_one_split fails: expected 0 groups in two splits, observed 1")
     assert "(lemon/5.png, lemon/copy.png)" in message or "(lemon/copy.png, lemon/5.png)" in message
     assert "run `dvc repro -f preprocess`" in message
-    assert "(3 more in artifacts/validation/index.html)" in message  # the same pixels, bytes and split group, too
+    assert "(5 more in artifacts/validation/index.html)" in message  # the same pixels, bytes, split group; the shards (2)
     assert "\n" not in message
     assert not ValidationReport.read(prepared.validation_report).passed
     assert not (prepared.validation / "passed.json").exists()
     assert "The data failed validation" in (prepared.validation / "index.html").read_text(encoding="utf-8")
+
+
+def move_one_row(layout: Layout) -> list[str]:
+    """The manifest says train of an image that lies in test, in every column that groups are judged by."""
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    row = manifest.index[manifest["split"] == "test"][0]
+    manifest.loc[row, "split"] = "train"
+    write_manifest(layout.manifest, manifest, PREPARED_COLUMNS)
+    return [manifest.loc[row, "path"]]
+
+
+def swap_pixels(layout: Layout) -> list[str]:
+    """Two images of train change places in the shard."""
+    shard = layout.prepared / "train" / "images-00000.npy"
+    images = np.load(shard)
+    images[[0, 1]] = images[[1, 0]]
+    np.save(shard, images)
+    return pd.read_parquet(layout.prepared / "train" / "index.parquet")["path"][:2].tolist()
+
+
+def plant_near_copy(layout: Layout) -> list[str]:
+    """An image of train lies in val, too, turned and a little brighter, and the manifest knows its digest."""
+    images = {split: np.load(layout.prepared / split / "images-00000.npy") for split in ("train", "val")}
+    images["val"][0] = np.rot90(np.minimum(images["train"][0], 250)) + 3
+    np.save(layout.prepared / "val" / "images-00000.npy", images["val"])
+    index = {split: pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("train", "val")}
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    digest = hashlib.sha256(np.ascontiguousarray(images["val"][0])).hexdigest()
+    manifest.loc[manifest["image_id"] == index["val"]["image_id"][0], "prepared_sha256"] = digest
+    write_manifest(layout.manifest, manifest, PREPARED_COLUMNS)
+    return [index["train"]["path"][0], index["val"]["path"][0]]
+
+
+def forget_a_group(layout: Layout) -> list[str]:
+    """A copy is said to stand alone."""
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    row = manifest.index[manifest["path"] == "lemon/copy.png"][0]
+    manifest.loc[row, ["duplicate_group", "split_group"]] = manifest.loc[row, "image_id"]
+    manifest.loc[manifest["path"] == "lemon/5.png", "split_group"] = "0" * 16
+    write_manifest(layout.manifest, manifest, PREPARED_COLUMNS)
+    return ["lemon/5.png"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "id"),
+    [
+        (move_one_row, "manifest_is_true"),
+        (swap_pixels, "manifest_is_true"),
+        (forget_a_group, "manifest_is_true"),
+        (plant_near_copy, "near_copies_in_one_split"),
+    ],
+)
+def test_what_was_changed_behind_the_manifest_or_in_it_fails_with_the_paths(
+    prepared: Layout, spoil: Callable[[Layout], list[str]], id: str
+) -> None:
+    paths = spoil(prepared)
+
+    with pytest.raises(ValidationFailed):
+        run(prepared)
+
+    report = ValidationReport.read(prepared.validation_report)
+    failed = {result.id: result.offending for result in report.results if not result.success}
+    assert set(paths) <= set(failed[id])
 
 
 def test_a_warning_is_reported_and_stops_nothing(prepared: Layout, capsys: pytest.CaptureFixture[str]) -> None:

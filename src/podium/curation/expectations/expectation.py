@@ -20,6 +20,7 @@ from podium.records.validate import MeasureDrift
 if TYPE_CHECKING:
     import pandas as pd
 
+    from podium.curation.shard_check import ShardCheck
     from podium.data.shards import PreparedSplit
 
 Settings = TypeVar("Settings", bound=ExpectationSettings)
@@ -44,6 +45,7 @@ class DatasetFacts:
         label_noise: candidates for wrong labels.
         shortcuts: what the probes for them found.
         trained_on: by model, photographs (16 hex digits of their sha256) that the weights it starts from have seen.
+        shards: what the shards of train and val say, read anew.
     """
 
     manifest: "pd.DataFrame"
@@ -56,6 +58,7 @@ class DatasetFacts:
     label_noise: LabelNoise | None = None
     shortcuts: Shortcuts | None = None
     trained_on: Mapping[str, list[str]] = field(default_factory=dict)
+    shards: "ShardCheck | None" = None
 
     @property
     def unreadable(self) -> list[str]:

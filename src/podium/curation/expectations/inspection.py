@@ -1,4 +1,5 @@
-"""What validate looks at: what `preprocess` left is read, train is compared with test, train and val are probed.
+"""What validate looks at: what `preprocess` left is read, train is compared with test, train and val are probed and
+held against the manifest.
 
 Rule: of the test split only the manifest and the measures are looked at. A manifest with holes is neither compared nor
 probed. Heavy libraries are imported once everything was found.
@@ -57,6 +58,7 @@ def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Valida
     from podium.curation.findings import compare_splits, flag_images, probe_shortcuts
     from podium.curation.label_noise import find_label_noise
     from podium.curation.linear_probe import draw_images
+    from podium.curation.shard_check import check_shards
 
     probes, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
     drawn = draw_images(
@@ -76,4 +78,5 @@ def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Valida
         ),
         label_noise=find_label_noise(drawn, folds=probes.folds, seed=seed),
         shortcuts=probe_shortcuts(drawn, folds=probes.folds, seed=seed),
+        shards=check_shards(facts.manifest, facts.splits),
     )
