@@ -94,7 +94,7 @@ def test_a_critical_failure_writes_the_reports_and_names_expectation_value_image
     assert message.startswith("expectation duplicates_in_one_split fails: expected 0 groups in two splits, observed 1")
     assert "(lemon/5.png, lemon/copy.png)" in message or "(lemon/copy.png, lemon/5.png)" in message
     assert "run `dvc repro -f preprocess`" in message
-    assert "(5 more in artifacts/validation/index.html)" in message  # the same pixels, bytes, split group; the shards (2)
+    assert "(5 more in artifacts/validation/index.html)" in message  # pixels, bytes, split group, shards (2)
     assert "\n" not in message
     assert not ValidationReport.read(prepared.validation_report).passed
     assert not (prepared.validation / "passed.json").exists()
