@@ -8,6 +8,7 @@ from podium.config.validate import Validate
 from podium.curation import findings
 from podium.curation.expectations import validator
 from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
+from podium.curation.shard_check import ShardCheck
 from podium.records.profile import FlaggedImage, QualityFlag
 from podium.records.validate import ExpectationResult
 from tests.dataset_facts import facts, manifest, measures, noise, probe, shortcuts
@@ -101,6 +102,7 @@ def test_every_other_expectation_fails_on_data_made_to_break_it_and_names_images
         image_size=64,
         quality=[QualityFlag(name="dark", sentence="is dark", threshold=0.1, count=300, worst=[dark])],
         label_noise=noise(3),
+        shards=ShardCheck(other_pixels=["a.jpg"], near_copies=[("a.jpg", "b.jpg")]),
         trained_on={"cnn": sorted(set(frame.loc[frame["split"] == "test", "photo_sha256"].str[:16]))},
         shortcuts=shortcuts(probe(0.9, ("b.jpg",)), probe(0.9, ("c.jpg",))),
     )
