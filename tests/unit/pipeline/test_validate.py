@@ -47,7 +47,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     ]
     write_raw(layout, [*files(["lemon", "<b>귤</b>"], 18), *extra], [SkippedFile(path="a.txt", reason="not an image")])
     # with this seed every class has at least three images in every split
-    preprocess.preprocess_dataset(layout, Preprocess(image_size=16, split_seed=12), seed=0, workers=0)
+    preprocess.preprocess_dataset(layout, Preprocess(image_size=32, split_seed=12), seed=0, workers=0)
     return layout
 
 

@@ -3,6 +3,6 @@
 A module that declares some is imported here, and nowhere else has to know of it.
 """
 
-from podium.curation.expectations import first_weights, labels, manifest_rows, pixels, shards
+from podium.curation.expectations import labels, leakage, manifest_rows, pixels
 
-__all__ = ["first_weights", "labels", "manifest_rows", "pixels", "shards"]
+__all__ = ["labels", "leakage", "manifest_rows", "pixels"]

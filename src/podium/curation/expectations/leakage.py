@@ -1,4 +1,7 @@
-"""What the shards say, held against the manifest: suite `leakage`, derived anew (`curation/shard_check`)."""
+"""What has been seen before: by weights that models start from, and by `validate` in the shards; suite `leakage`.
+
+The other expectations of that suite take the manifest's word (`manifest_rows`).
+"""
 
 from typing import TYPE_CHECKING
 
@@ -8,18 +11,37 @@ from podium.curation.expectations.expectation import CannotCheck, DatasetFacts, 
 if TYPE_CHECKING:
     from podium.curation.shard_check import ShardCheck
 
+_DIGITS = 16  # of a digest
 _TOLD = 3  # pairs
 
 
-def _checked(facts: DatasetFacts) -> "ShardCheck":
-    """What was found.
-
-    Raises:
-        CannotCheck: the shards were not read.
-    """
-    if facts.shards is None:
-        raise CannotCheck("the shards of train and val were not read")
-    return facts.shards
+@expectation(
+    Critical(),
+    suite="leakage",
+    sentence="No model starts from weights that were trained on images of val or test",
+    why="Own weights of an earlier split remember its training images; where those are tested now, memory is measured.",
+    expected="0 images of val and test seen",
+    remedy="use the preprocess.split_seed and the images these weights were trained with, or other weights",
+)
+def first_weights_unseen(facts: DatasetFacts, _: Critical) -> Figures:
+    """Images of val and test that weights trained by Podium have seen, or that belong to the group of such an image."""
+    images = facts.columns("photo_sha256", "split", "split_group")
+    held_out, photographs = images["split"].isin(["val", "test"]), images["photo_sha256"].str[:_DIGITS]
+    seen = {
+        model: held_out & images["split_group"].isin(images.loc[photographs.isin(digests), "split_group"])
+        for model, digests in facts.trained_on.items()
+    }
+    counts = {model: int(rows.sum()) for model, rows in seen.items()}
+    some = held_out & False
+    for rows in seen.values():
+        some |= rows
+    told = ", ".join(f"{count} by the weights of {model}" for model, count in counts.items() if count)
+    return Figures(
+        values={f"images seen by the weights of {model}": count for model, count in counts.items()} or {"images": 0},
+        most=0,
+        observed=told or f"0 seen by the own weights of {len(counts)} models",
+        images=facts.paths(some),
+    )
 
 
 @expectation(
@@ -51,7 +73,7 @@ def manifest_is_true(facts: DatasetFacts, _: Critical) -> Figures:
     Critical(),
     suite="leakage",
     sentence="No image of val looks like one of train by a second measure, and no prepared pixels are in two splits",
-    why="The search that forms groups can miss a copy; small grey pictures and SSIM look again, without its help.",
+    why="The search that forms groups can miss a copy; the detail of small grey pictures is compared without its help.",
     expected="0 pairs of near copies in train and val, of a sample of val; 0 images with the same pixels in two splits",
     remedy="look at the pairs; where they are copies, join them with dataset.keep_together or delete one",
 )
@@ -60,10 +82,22 @@ def near_copies_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
     found = _checked(facts)
     pairs = [f"{one} and {other}" for one, other in found.near_copies]
     more = f" and {len(pairs) - _TOLD} more" if pairs[_TOLD:] else ""
-    told = f": {'; '.join(pairs[:_TOLD])}{more}" if pairs else f" ({found.compared} images of val compared)"
+    plain = f", {found.without_detail} too small or too plain for it" if found.without_detail else ""
+    told = f": {'; '.join(pairs[:_TOLD])}{more}" if pairs else f" ({found.compared} images of val compared{plain})"
     return Figures(
         values={"pairs of near copies": len(pairs), "images with the same prepared pixels": len(found.same_pixels)},
         most=0,
         observed=f"{len(pairs)} pairs{told}; {len(found.same_pixels)} images with the same pixels in two splits",
         images=offending([*found.same_pixels, *(path for pair in found.near_copies for path in pair)]),
     )
+
+
+def _checked(facts: DatasetFacts) -> "ShardCheck":
+    """What was found.
+
+    Raises:
+        CannotCheck: the shards were not read.
+    """
+    if facts.shards is None:
+        raise CannotCheck("the shards of train and val were not read")
+    return facts.shards

@@ -1,5 +1,5 @@
 from podium.config.validate import Validate
-from podium.curation.expectations.first_weights import first_weights_unseen
+from podium.curation.expectations.leakage import first_weights_unseen
 from tests.dataset_facts import facts, judged, manifest
 
 
