@@ -130,7 +130,7 @@ def podium(raw: Path, images: list[RawImage], work: Path, features: bool) -> tup
             began, untimed = time.perf_counter(), len(readings) + len(batch)
     decoding = (time.perf_counter() - began) * len(images) / (len(images) - untimed)
     began = time.perf_counter()
-    write_shards(work, pd.DataFrame(readings).assign(image_id=""), arrays, None)
+    write_shards(work, pd.DataFrame(readings).assign(image_id="", label=""), arrays, None)
     writing = time.perf_counter() - began
     for path in work.glob("images-*.npy"):
         path.unlink()
@@ -172,7 +172,7 @@ def profile(raw: Path, images: list[RawImage], paths: list[str], work: Path) -> 
         timed("store", lambda piece: arrays.pixels.write(*piece), enumerate(one.pixels for one in contents))
         shapes = [(n, *c.pixels.shape[:2], tuple(c.fill.tolist())) for n, c in enumerate(contents)]
         readings = [Reading(n, content_height=h, content_width=w, fill=fill) for n, h, w, fill in shapes]
-        tables = [pd.DataFrame(readings).assign(image_id="")]
+        tables = [pd.DataFrame(readings).assign(image_id="", label="")]
         timed("place and write", lambda table: write_shards(work, table, arrays, None), tables)
         timed("imread", lambda path: imread(path).size, paths[:: 4 * TIMES_OVER])
         small = timed("INTER_AREA", resized, map(imread, paths[:: 4 * TIMES_OVER]))

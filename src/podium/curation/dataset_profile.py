@@ -5,6 +5,7 @@ are rounded to six significant digits, so that the file stays small and reads we
 """
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -14,7 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.base import SPLITS, Split
-from podium.records.profile import HISTOGRAMS, MEASURES, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
+from podium.records.profile import (
+    CHANNELS,
+    HISTOGRAMS,
+    MEASURES,
+    DuplicateGroup,
+    DuplicateMember,
+    Part,
+    Profile,
+    Spread,
+    Unusual,
+)
 
 MOST_UNUSUAL = 18
 
@@ -22,7 +33,17 @@ _BINS = 20
 _LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add to a distance
 
 
-def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Series, rejected: pd.DataFrame) -> Profile:
+Levels = Mapping[str, NDArray[np.float64]]
+"""By class: sums over images of the shares of pixels by channel and level (`temporary_arrays.WrittenSplit`)."""
+
+
+def describe(
+    manifest: pd.DataFrame,
+    measures: pd.DataFrame,
+    naive_split: pd.Series,
+    rejected: pd.DataFrame,
+    levels: Mapping[Split, Levels] | None = None,
+) -> Profile:
     """Profiles a prepared dataset.
 
     Args:
@@ -30,6 +51,7 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
         measures: `image_id` and a column per key of `MEASURES`; the same images, in any order.
         naive_split: the split each image would have if duplicates were not grouped, same index as `manifest`.
         rejected: columns `path label reason kind`.
+        levels: by split; none leaves the histograms of the channels out.
 
     Returns:
         The profile; the same for the same rows in any order.
@@ -40,7 +62,8 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
     cells = _cells(images)
     kinds = Counter(rejected["kind"])
     mean, std = _channel_statistics(images[images["split"] == "train"])
-    parts = {split: _part(images[images["split"] == split]) for split in SPLITS}
+    by_split: dict[Split, Levels] = dict(levels or {})
+    parts = {split: _part(images[images["split"] == split], by_split.get(split, {}).values()) for split in SPLITS}
     torn, naive_test, twins = _naive_leak(images)
     return Profile(
         images=len(images),
@@ -67,7 +90,10 @@ def describe(manifest: pd.DataFrame, measures: pd.DataFrame, naive_split: pd.Ser
         channel_mean=mean,
         channel_std=std,
         splits=parts,
-        by_class={str(label): _part(of) for label, of in images.groupby("label", sort=True)},
+        by_class={
+            str(label): _part(of, [sums[str(label)] for sums in by_split.values() if str(label) in sums])
+            for label, of in images.groupby("label", sort=True)
+        },
         by_source={str(source): _part(of) for source, of in images.groupby("source", sort=True)},
         unusual=_unusual(images),
     )
@@ -95,14 +121,19 @@ def _notes(column: pd.Series) -> dict[str, int]:
     return _count_values(several.str.split(", ").explode())
 
 
-def _part(images: pd.DataFrame) -> Part:
-    """Numbers about some of the images: sizes in pixels, measures, histograms."""
+def _part(images: pd.DataFrame, levels: Collection[NDArray[np.float64]] = ()) -> Part:
+    """Numbers about some of the images: sizes in pixels, measures, histograms; `levels` are sums over all of them."""
+    total = np.sum(list(levels), axis=0) if levels else ()
     sides = images[["width", "height"]].assign(shorter_side=images[["width", "height"]].min(axis=1))
     return Part(
         images=len(images),
         sizes=_spreads(sides),
         measures=_spreads(images[list(MEASURES)]),
         histograms={name: _histogram(images[name], end) for name, end in HISTOGRAMS.items()},
+        levels={
+            name: [_significant(share) for share in shares / len(images)]
+            for name, shares in zip(CHANNELS, total, strict=False)
+        },
     )
 
 
@@ -129,9 +160,8 @@ def _channel_statistics(train: pd.DataFrame) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of red, green and blue; the variance of all is the mean of E[x²] less the mean²."""
     if train.empty:
         return [], []
-    names = ("red", "green", "blue")
-    means = train[[f"{name}_mean" for name in names]].to_numpy(np.float64)
-    stds = train[[f"{name}_std" for name in names]].to_numpy(np.float64)
+    means = train[[f"{name}_mean" for name in CHANNELS]].to_numpy(np.float64)
+    stds = train[[f"{name}_std" for name in CHANNELS]].to_numpy(np.float64)
     mean = means.mean(axis=0)
     variance = (means**2 + stds**2).mean(axis=0) - mean**2
     return [_significant(v) for v in mean], [_significant(v) for v in np.sqrt(np.maximum(variance, 0))]

@@ -10,12 +10,14 @@ import hashlib
 import math
 import mmap
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.signature import SIGNATURE_BYTES
 from podium.data.preprocess import ResizedImage, paste
 from podium.data.shards import images_per_shard
+from podium.records.profile import CHANNELS, LEVEL_BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,30 +128,44 @@ def random_position(image_id: str, seed: int, room: tuple[int, int]) -> tuple[in
     return across * (room[0] + 1) >> 64, down * (room[1] + 1) >> 64
 
 
-def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None) -> list[str]:
+@dataclass(frozen=True)
+class WrittenSplit:
+    """What was seen of the pixels of a split as they were written.
+
+    Attributes:
+        sha256: of each square, in the order of the split.
+        levels: by label, the sum over its images of the shares of pixels by level, float64, shape (3, LEVEL_BINS).
+    """
+
+    sha256: list[str]
+    levels: dict[str, NDArray[np.float64]]
+
+
+def write_shards(folder: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None) -> WrittenSplit:
     """Pastes images into their squares and writes them to `images-00000.npy`, ...
 
     Args:
         folder: the split's.
-        images: columns `image_id row content_width content_height fill`, in the order of the split.
+        images: columns `image_id label row content_width content_height fill`, in the order of the split.
         arrays: their pixels.
         seed: of random positions; None puts every image in the middle.
-
-    Returns:
-        sha256 of the pixels of each square, in the order of the split.
     """
-    per_shard, digests = images_per_shard(arrays.image_size), list[str]()
+    per_shard = images_per_shard(arrays.image_size)
+    written = WrittenSplit([], {label: np.zeros((len(CHANNELS), LEVEL_BINS)) for label in images["label"].unique()})
     with ThreadPoolExecutor(_THREADS) as threads:
         for number, start in enumerate(range(0, len(images), per_shard)):
             some = images.iloc[start : start + per_shard]
-            digests += _write_shard(folder / f"images-{number:05d}.npy", some, arrays, seed, threads)
-    return digests
+            done = _write_shard(folder / f"images-{number:05d}.npy", some, arrays, seed, threads)
+            for label, (digest, levels) in zip(some["label"], done, strict=True):
+                written.sha256.append(digest)
+                written.levels[label] += levels
+    return written
 
 
 def _write_shard(
     file: Path, images: "pd.DataFrame", arrays: TemporaryArrays, seed: int | None, threads: ThreadPoolExecutor
-) -> list[str]:
-    """Writes one shard, a few squares at a time; gives the digest of each."""
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Writes one shard, a few squares at a time; gives the digest and the levels of each."""
     pixels, side = arrays.pixels.read(), arrays.image_size
     columns = images[["image_id", "row", "content_width", "content_height", "fill"]]
     rows = list(columns.itertuples(index=False, name=None))
@@ -157,20 +174,25 @@ def _write_shard(
         np.lib.format.write_array_header_1_0(stream, header)
         begin = stream.tell()
 
-        def write(first: int) -> list[str]:
+        def write(first: int) -> list[tuple[str, NDArray[np.float64]]]:
             """Pastes and writes up to `_AT_ONCE` images, from number `first` on."""
             some = rows[first : first + _AT_ONCE]
-            block = np.empty((len(some), side, side, 3), np.uint8)
+            block, levels = np.empty((len(some), side, side, 3), np.uint8), []
             for square, (image_id, row, width, height, fill) in zip(block, some, strict=True):
                 content = pixels[row, : height * width * 3].reshape(height, width, 3)
                 room = (side - width, side - height)
                 left, top = (room[0] // 2, room[1] // 2) if seed is None else random_position(image_id, seed, room)
                 paste(ResizedImage(content, np.array(fill, np.uint8)), square, left, top)
+                levels.append(count_levels(content))
             _write_at(stream.fileno(), block, begin + first * side * side * 3)
-            return [hashlib.sha256(square.data).hexdigest() for square in block]
+            return [(hashlib.sha256(square.data).hexdigest(), of) for square, of in zip(block, levels, strict=True)]
 
-        digests: list[str] = []
-        for some in threads.map(write, range(0, len(rows), _AT_ONCE)):
-            digests += some
+        for done in threads.map(write, range(0, len(rows), _AT_ONCE)):
+            yield from done
             release_pages(pixels)
-    return digests
+
+
+def count_levels(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Shares of the pixels in bins of equal width of the levels 0..255, by channel: shape (3, LEVEL_BINS)."""
+    counts = [cv2.calcHist([pixels], [channel], None, [LEVEL_BINS], [0, 256]).ravel() for channel in range(3)]
+    return np.asarray(np.stack(counts) / (pixels.shape[0] * pixels.shape[1]), np.float64)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from podium.config.base import SPLITS
 from podium.config.preprocess import Preprocess, Preprocessing
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
@@ -71,15 +72,16 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         images, rejected = _leave_out(images, assigned.left_out, rejected)
         _require_every_class(raw, images, rejected)
         measures = _measures_table(images, arrays)
-        profile = describe(images, measures, _draw_alone(images, preprocess), rejected)
-        extras = sorted(set(raw.columns) - set(RAW_COLUMNS))
-        for split in profile.per_split:
+        extras, classes, levels = sorted(set(raw.columns) - set(RAW_COLUMNS)), sorted(images["label"].unique()), {}
+        for split in SPLITS:
             position_seed = seed if split == "train" and preprocess.train_placement == "random" else None
             with replacing_folder(layout.prepared / split) as folder:
                 part = images[images["split"] == split]
-                images.loc[part.index, "prepared_sha256"] = write_shards(folder, part, arrays, position_seed)
+                written = write_shards(folder, part, arrays, position_seed)
+                images.loc[part.index, "prepared_sha256"], levels[split] = written.sha256, written.levels
                 index = part.loc[:, [*_INDEX_COLUMNS, *extras]]
-                finish_split(folder, split, profile.classes, preprocessing, index)
+                finish_split(folder, split, classes, preprocessing, index)
+        profile = describe(images, measures, _draw_alone(images, preprocess), rejected, levels)
     write_manifest(layout.manifest, images.drop(columns=["shard", *WORKING_COLUMNS]), PREPARED_COLUMNS)
     write_parquet(layout.measures, measures)
     with replacing(layout.rejected) as temporary:

@@ -40,6 +40,8 @@ MEASURES: dict[str, str] = {
 """What is measured of every image's content (at the prepared size, without padding), in order, and what it means."""
 HISTOGRAMS = {"brightness": 1.0, "contrast": 0.5}
 """Measures with a histogram of twenty bins, and where the last bin ends; the first starts at 0."""
+CHANNELS = ("red", "green", "blue")
+LEVEL_BINS = 64  # equal parts of the levels 0..255
 
 
 class DuplicateMember(Record):
@@ -81,13 +83,15 @@ class Part(Record):
     """Some of the images: a split, a class or a source.
 
     `sizes` has width, height and shorter side of the originals in pixels, `measures` the keys of `MEASURES`,
-    `histograms` those of `HISTOGRAMS`: images by bin.
+    `histograms` those of `HISTOGRAMS`: images by bin. `levels` has the `CHANNELS`, for splits and classes: the share of
+    the content's pixels in each of `LEVEL_BINS` bins of the levels 0..255, each image counting the same.
     """
 
     images: int
     sizes: dict[str, Spread]
     measures: dict[str, Spread]
     histograms: dict[str, list[int]]
+    levels: dict[str, list[float]] = {}
 
 
 class Unusual(Record):

@@ -2,7 +2,7 @@
 
 import base64
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 
@@ -37,6 +37,15 @@ def rendered(
 def inlined(data: bytes, kind: Literal["png", "jpeg"]) -> str:
     """A picture as the address of an `<img>`."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def curve(shares: Sequence[float], times: float = 4.0) -> str:
+    """A histogram as the points of a line in a drawing of 256 x 100.
+
+    Its top is `times` times an even spread; what is more ends there.
+    """
+    width, top = 256 / len(shares), times / len(shares)
+    return " ".join(f"{(at + 0.5) * width:g},{100 - 100 * min(s / top, 1):.1f}" for at, s in enumerate(shares))
 
 
 def latin(text: str) -> str:

@@ -32,7 +32,7 @@ from podium.records.profile import (
     Unusual,
 )
 from podium.records.validate import ValidationReport
-from podium.report.pages import inlined, rendered, with_latin
+from podium.report.pages import curve, inlined, rendered, with_latin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,6 +167,7 @@ def render_validation(
     filters: dict[str, Callable[..., str]] = {
         "with_latin": with_latin,
         "count": "{:,}".format,
+        "curve": curve,
         "number": _number,
         "percent": "{:.1%}".format,
     }

@@ -7,7 +7,7 @@ import pytest
 from podium.curation.dataset_profile import MOST_UNUSUAL, describe, robust_deviations
 from podium.curation.measures import NAMES, measure
 from podium.data.manifest import image_id
-from podium.records.profile import MEASURES, Profile
+from podium.records.profile import LEVEL_BINS, MEASURES, Profile
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(60, 200, (40, 16, 16, 3), dtype=np.uint8)
@@ -61,6 +61,22 @@ def test_counts_add_up_over_splits_classes_sources_and_licences() -> None:
     assert found.per_licence == {"CC-BY-4.0": 10, "CC0-1.0": 30}
     assert found.notes == {"EXIF orientation 6": 1, "first of several frames": 1}
     assert all(sum(counts) == part.images for part in found.splits.values() for counts in part.histograms.values())
+
+
+def test_levels_of_splits_and_classes_are_shares_in_which_each_image_counts_the_same() -> None:
+    manifest, measures = dataset()
+    sums = {}
+    for split, of in manifest.groupby("split"):
+        sums[split] = {
+            label: np.full((3, LEVEL_BINS), rows / LEVEL_BINS) for label, rows in of["label"].value_counts().items()
+        }
+
+    found = describe(manifest, measures, manifest["split"], rejected(), sums)
+
+    for part in (*found.splits.values(), *found.by_class.values()):
+        assert list(part.levels) == ["red", "green", "blue"]
+        assert part.levels["red"] == [1 / LEVEL_BINS] * LEVEL_BINS
+    assert all(part.levels == {} for part in found.by_source.values())
 
 
 def test_what_was_left_out_is_counted_by_its_kind() -> None:

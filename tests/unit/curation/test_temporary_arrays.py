@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +18,10 @@ def write(folder: Path, sizes: list[tuple[int, int]], seed: int | None) -> np.nd
     arrays.allocate()
     images = pd.DataFrame(sizes, columns=["content_height", "content_width"])
     images = images.assign(
-        image_id=[f"{n:016x}" for n in images.index], row=images.index[::-1], fill=[(100, 100, 100)] * len(images)
+        image_id=[f"{n:016x}" for n in images.index],
+        label="lemon",
+        row=images.index[::-1],
+        fill=[(100, 100, 100)] * len(images),
     )
     for number, (height, width) in enumerate(sizes):
         row = len(sizes) - 1 - number
@@ -69,3 +73,23 @@ def test_places_are_even() -> None:
 
     assert {place[0] for place in counts} == {0, 1, 2, 3}
     assert min(counts.values()) > 900
+
+
+def test_digests_and_levels_are_of_what_was_written_and_padding_does_not_count(tmp_path: Path) -> None:
+    arrays = TemporaryArrays(tmp_path, 3, SIDE)
+    arrays.allocate()
+    for row, colour in enumerate([(0, 100, 255), (0, 100, 255), (7, 8, 9)]):
+        arrays.pixels.write(row, np.full((4, SIDE, 3), colour, np.uint8))
+    images = pd.DataFrame({"label": ["lemon", "plum", "lemon"], "image_id": ["a", "b", "c"], "row": range(3)})
+    images = images.assign(content_height=4, content_width=SIDE, fill=[(114, 114, 114)] * 3)
+
+    written = write_shards(tmp_path, images, arrays, None)
+
+    squares = np.load(tmp_path / "images-00000.npy")
+    assert written.sha256 == [hashlib.sha256(square.tobytes()).hexdigest() for square in squares]
+    assert {label: levels.sum(axis=1).tolist() for label, levels in written.levels.items()} == {
+        "lemon": [2.0] * 3,
+        "plum": [1.0] * 3,
+    }
+    assert [levels.nonzero()[0].tolist() for levels in written.levels["plum"]] == [[0], [25], [63]]  # bins of 4 levels
+    assert [levels.nonzero()[0].tolist() for levels in written.levels["lemon"]] == [[0, 1], [2, 25], [2, 63]]

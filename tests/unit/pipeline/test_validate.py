@@ -240,6 +240,7 @@ def test_the_page_needs_nothing_else_shows_every_part_and_escapes_names(prepared
         "unreadable: ",
         "lemon/copy.png",
         "a.txt",
+        "Intensity by channel",
         sha256_file(prepared.manifest),
         *(entry.sentence for entry in EXPECTATIONS.values()),
     ):
