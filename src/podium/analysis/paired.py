@@ -16,12 +16,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.analysis.statistics import CELLS_AT_ONCE, generator_of, macro_f1, sum_by
+from podium.config.judging import Metric
 from podium.records.evaluation import Interval, Outcome, PairedTest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Z = NormalDist().inv_cdf(0.95)
 """Of each of the two one-sided tests, and so of a 90 % interval."""
@@ -29,6 +34,26 @@ RANDOMISATIONS = 9_999
 BOOTSTRAP_SAMPLES = 2_000
 _SEED = 0  # of a test: its p must not depend on the experiment's seed
 _MOST_IMAGES = 10**9
+
+
+def compare_answers(
+    first: str, second: str, answers: tuple["pd.DataFrame", "pd.DataFrame"], metric: Metric
+) -> PairedTest:
+    """Two models by the answers that were stored of them.
+
+    Args:
+        first: name of a model.
+        second: name of another.
+        answers: of the first and of the second, columns `label predicted`, one row an image, the same in both.
+        metric: what the test is of.
+    """
+    mine, theirs = answers
+    columns = (mine["label"], mine["predicted"], theirs["predicted"])
+    number = {name: code for code, name in enumerate(sorted({name for column in columns for name in column}))}
+    labels, one, other = (column.map(number).to_numpy(dtype=np.int64) for column in columns)
+    if metric == "accuracy":
+        return mcnemar(first, second, one == labels, other == labels)
+    return compare_f1(first, second, labels, (one, other))
 
 
 def mcnemar(first: str, second: str, first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> PairedTest:

@@ -19,6 +19,7 @@ from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
 from podium.records.evaluation import Decision, Leaderboard
 
 if TYPE_CHECKING:
+    from podium.registry.holder import Versus
     from podium.registry.read_only import RegisteredModel
 
 _TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
@@ -54,6 +55,7 @@ def status(as_json: AsJson = False) -> None:
     except TrackingError as error:
         registered, problem = None, str(error)
     versions = _versions(registered)
+    against = _against_holder(layout, params, registered, board, decision)
     steps, warnings = _advise(layout, params, registered, stale)
     if as_json:
         print_json(
@@ -63,6 +65,7 @@ def status(as_json: AsJson = False) -> None:
                 "stale": stale,
                 "leaderboard": board.model_dump(mode="json") if board else None,
                 "decision": decision.model_dump(mode="json") if decision else None,
+                "against_holder": against.model_dump(mode="json") if against else None,
                 "registered_model": params.publish.registered_model,
                 "versions": [asdict(version) for version in versions],
                 "registry_problem": problem,
@@ -82,6 +85,8 @@ def status(as_json: AsJson = False) -> None:
         out.print(problem, markup=False)
     else:
         _print_versions(versions)
+    if against:
+        out.print(f"\n[bold]Against the version in use:[/] {escape(against.said)}")
     for warning in warnings:
         out.print(f"\n[bold]Note:[/] {escape(warning)}")
     out.print("\n[bold]Next[/]")
@@ -125,8 +130,8 @@ def _advise(
     if registered is None or CANDIDATE not in registered.aliases:
         return steps or [("run the experiment", "dvc repro")], warnings
     from podium.registry.gates import foresee
+    from podium.registry.holder import describe_fall
     from podium.registry.promotion import describe_refusal
-    from podium.registry.read_only import describe_fall
 
     number = registered.aliases[CANDIDATE]
     tags = next((version.tags for version in registered.versions if version.version == number), {})
@@ -175,6 +180,21 @@ def _registered(layout: Layout, params: Params) -> "RegisteredModel | None":
     from podium.registry.read_only import find_registered
 
     return find_registered(layout, params.publish.registered_model)
+
+
+def _against_holder(
+    layout: Layout,
+    params: Params,
+    registered: "RegisteredModel | None",
+    board: Leaderboard | None,
+    decision: Decision | None,
+) -> "Versus | None":
+    """The winner against the version at `staging`; None where one of the two is not there."""
+    from podium.registry.holder import compare_with_holder
+
+    if board is None or decision is None:
+        return None
+    return compare_with_holder(layout, registered, board, decision.winner, params.compare)
 
 
 def _versions(registered: "RegisteredModel | None") -> list[_Version]:

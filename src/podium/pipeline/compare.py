@@ -7,11 +7,9 @@ import shutil
 from collections.abc import Sequence
 from itertools import combinations
 
-import numpy as np
-
 from podium.analysis.decision import decide
 from podium.analysis.leaderboard import leaderboard_table, rank
-from podium.analysis.paired import compare_f1, mcnemar
+from podium.analysis.paired import compare_answers
 from podium.analysis.predictions import read_answers
 from podium.config.judging import Compare, Metric
 from podium.console.terminal import console
@@ -75,14 +73,7 @@ def _test_pairs(layout: Layout, models: Sequence[str], metric: Metric) -> list[P
                 f"{models[0]} and {model} did not answer the same images (predictions.parquet): run `dvc repro` to "
                 "evaluate both on the present test split"
             )
-    names = sorted({name for given in answers for column in ("label", "predicted") for name in given[column]})
-    number = {name: code for code, name in enumerate(names)}
-    labels = answers[0]["label"].map(number).to_numpy(dtype=np.int64)
-    predicted = [given["predicted"].map(number).to_numpy(dtype=np.int64) for given in answers]
-    tests = []
-    for (first, mine), (second, theirs) in combinations(zip(models, predicted, strict=True), 2):
-        if metric == "accuracy":
-            tests.append(mcnemar(first, second, mine == labels, theirs == labels))
-        else:
-            tests.append(compare_f1(first, second, labels, (mine, theirs)))
-    return tests
+    return [
+        compare_answers(first, second, (mine, theirs), metric)
+        for (first, mine), (second, theirs) in combinations(zip(models, answers, strict=True), 2)
+    ]

@@ -7,8 +7,9 @@ local store is asked with SQL, a server with three requests.
 from collections.abc import Callable
 
 from podium.config.params import Params
+from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.registry import locks, package, read_only, runs, store, study_runs, versions
+from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
 from podium.report import html
 from podium.report.results import Results, read_results
@@ -23,8 +24,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
     results = read_results(layout, params)
-    if not html.is_current(layout.report, results.files):
-        html.write_report(results)
+    _write_report(results)
     uri = store.tracking_uri(layout)
     registers = layout.root == layout.main_root or params.publish.register_queued
     if read_only.is_published(layout, results, registers):
@@ -39,6 +39,31 @@ def publish_experiment(layout: Layout, params: Params) -> None:
                     _publish(writer, results, registers, renew)
                     return
     _say_nothing_to_do(uri, results)
+
+
+def _write_report(results: Results) -> None:
+    """Renders the report, unless it is up to date; MLflow is asked which version is in use.
+
+    Raises:
+        TrackingError: MLflow does not answer; the report is written without.
+    """
+    against, problem = "", None
+    try:
+        name = results.params.publish.registered_model
+        against = _against_holder(results, read_only.find_registered(results.layout, name, store.PAUSES))
+    except TrackingError as error:
+        problem = error
+    if not html.is_current(results, against):
+        html.write_report(results, against)
+    if problem is not None:
+        raise problem
+
+
+def _against_holder(results: Results, registered: read_only.RegisteredModel | None) -> str:
+    """The winner against the version at `staging`, in a sentence."""
+    name, rules = results.winner.name, results.params.compare
+    versus = holder.compare_with_holder(results.layout, registered, results.leaderboard, name, rules)
+    return versus.said if versus else f"nothing is at {holder.HOLDER} yet."
 
 
 def _is_published(writer: RunWriter, results: Results, registers: bool) -> bool:
@@ -76,7 +101,9 @@ def _publish(writer: RunWriter, results: Results, registers: bool, renew: Callab
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     registered = read_only.find_registered(results.layout, params.publish.registered_model)
-    if registered and (fall := read_only.describe_fall(registered)):
+    if against := _against_holder(results, registered):
+        print(against)
+    if registered and (fall := holder.describe_fall(registered)):
         print(f"warning: {fall}", flush=True)
     uri = store.tracking_uri(results.layout)
     server = "make ui, http://127.0.0.1:5000" if store.is_local(uri) else store.public_uri(uri).rstrip("/")

@@ -5,7 +5,7 @@ not the ones this module knows, are asked through MLflow, which gives the same a
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from podium.registry.evidence import CANDIDATE
 from podium.report.results import ModelResults, Results, git_commit
 
 _BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
-_FAR = 0.05
 _WORKSPACE = "default"
+_MODELS = "models:/"
 _LOGGED = (
     "SELECT tags.tag_value FROM logged_model_tags AS tags JOIN logged_models ON logged_models.model_id = tags.model_id "
     "WHERE tags.tag_key = 'podium.evidence' AND logged_models.lifecycle_stage = 'active'"
@@ -44,8 +44,13 @@ class RegisteredModel:
     versions: tuple[Version, ...]
 
 
-def find_registered(layout: Layout, name: str) -> RegisteredModel | None:
+def find_registered(layout: Layout, name: str, pauses: Sequence[float] = ()) -> RegisteredModel | None:
     """The registered model of a name; None where nothing is registered under it, or no store was made yet.
+
+    Args:
+        layout: the project's paths.
+        name: in the registry.
+        pauses: seconds to wait before each further try to reach a server.
 
     Raises:
         TrackingError: the store does not answer.
@@ -60,34 +65,20 @@ def find_registered(layout: Layout, name: str) -> RegisteredModel | None:
                 return _registered(database, name)
         except sqlite3.Error:
             pass  # other tables than these, or no database: MLflow knows, or says what is wrong
-    return _ask_mlflow(layout, uri, name)
+    return _ask_mlflow(layout, uri, name, pauses)
 
 
-def describe_fall(model: RegisteredModel, alias: str = "staging") -> str | None:
-    """A sentence where `candidate` is far worse than the version that holds an alias; None where it is not.
-
-    Far is more than `_FAR` of test accuracy; where the two were tested on different images, the sentence says so.
-    """
-    by_number = {version.version: version for version in model.versions}
-    candidate, holder = (by_number.get(model.aliases.get(name, "")) for name in (CANDIDATE, alias))
-    if candidate is None or holder is None:
+def package_of(layout: Layout, version: Version) -> str | None:
+    """Where a local store keeps the package of a version; None where that is not known."""
+    uri = store.tracking_uri(layout)
+    if not store.is_local(uri):
         return None
-    rates = [_accuracy(version) for version in (candidate, holder)]
-    if None in rates or not float(rates[1] or 0) - float(rates[0] or 0) > _FAR:
-        return None
-    digests = {version.tags.get("podium.test_digest") for version in (candidate, holder)}
-    other = " (on other test images)" if len(digests) > 1 else ""
-    return (
-        f"candidate is version {candidate.version} with accuracy {rates[0]:.1%}, far below the "
-        f"{rates[1]:.1%} of version {holder.version}, which holds {alias}{other}"
-    )
-
-
-def _accuracy(version: Version) -> float | None:
-    """Test accuracy as the version's tag says it; None where it has none."""
+    if not version.source.startswith(_MODELS):
+        return version.source
     try:
-        return float(version.tags["podium.accuracy"])
-    except (KeyError, ValueError):
+        with _reading(_file_of(uri)) as database:
+            return _place(database, version)
+    except sqlite3.Error:
         return None
 
 
@@ -149,13 +140,13 @@ def _registered(database: sqlite3.Connection, name: str) -> RegisteredModel | No
     )
 
 
-def _ask_mlflow(layout: Layout, uri: str, name: str) -> RegisteredModel | None:
+def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = ()) -> RegisteredModel | None:
     """The same from a server."""
     from mlflow.exceptions import MlflowException
 
     from podium.registry.versions import Registry
 
-    registry = Registry(store.open_client(layout), uri, name)
+    registry = Registry(store.open_client(layout, pauses), uri, name)
     with store.translate_errors(uri):
         try:
             model = registry.client.get_registered_model(name)
@@ -223,11 +214,17 @@ def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
         return False
     if same[-1].tags.get("podium.git_dirty") != "false" and not git_commit(results.layout.root)[1]:
         return False  # what was published before it was committed is committed now, and the version is to say so
+    place = _place(database, same[-1])
+    return place is not None and is_whole(place, winner)
+
+
+def _place(database: sqlite3.Connection, version: Version) -> str | None:
+    """Where the logged model of a version lies; None where somebody deleted it."""
     found = database.execute(
         "SELECT artifact_location FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'",
-        (same[-1].source.removeprefix("models:/"),),
+        (version.source.removeprefix(_MODELS),),
     ).fetchone()
-    return found is not None and is_whole(str(found[0]), winner)
+    return None if found is None else str(found[0])
 
 
 def _same(version: Version, winner: ModelResults) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
-from podium.core.files import write_text
+from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
     CONFUSION,
     CONFUSION_MATRIX,
@@ -74,21 +74,26 @@ _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
 
 
-def is_current(path: Path, files: str) -> bool:
-    """Whether the report at `path` was rendered from files of this digest."""
+def is_current(results: Results, against: str = "") -> bool:
+    """Whether the report on disk was rendered from these files, and says this of the version in use."""
+    path = results.layout.report
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return _MARK.format(files).encode() in stream.read(_HEAD_BYTES)
+        return _mark(results, against).encode() in stream.read(_HEAD_BYTES)
 
 
-def write_report(results: Results) -> None:
-    """Renders the page to `reports/report.html`, whole or not at all."""
-    write_text(results.layout.report, render_report(results))
+def write_report(results: Results, against: str = "") -> None:
+    """Renders the page to `reports/report.html`, whole or not at all; the arguments are those of `render_report`."""
+    write_text(results.layout.report, render_report(results, against))
 
 
-def render_report(results: Results) -> str:
+def render_report(results: Results, against: str = "") -> str:
     """The page as HTML.
+
+    Args:
+        results: what the files say.
+        against: the winner against the version in use, a sentence; empty where that is not known.
 
     Returns:
         One self-contained document: it names no other resource.
@@ -96,7 +101,7 @@ def render_report(results: Results) -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results))
+    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results, against))
 
 
 def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
@@ -193,7 +198,12 @@ def _describe_machine(with_gpu: bool) -> str:
     return f"{gpu}{os.cpu_count()} x {name}, {platform.system()}"
 
 
-def _view(results: Results) -> dict[str, Any]:
+def _mark(results: Results, against: str) -> str:
+    """What the page was rendered from, as an element of its head."""
+    return _MARK.format(sha256_text(f"{results.files} {against}"))
+
+
+def _view(results: Results, against: str) -> dict[str, Any]:
     """Everything the template names."""
     from podium.analysis.predictions import SLICES
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
@@ -207,7 +217,8 @@ def _view(results: Results) -> dict[str, Any]:
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
     return {
-        "mark": _MARK.format(results.files),
+        "mark": _mark(results, against),
+        "against": against,
         "results": results,
         "best": results.winner,
         "plainly": describe_verdict(results),

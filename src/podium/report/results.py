@@ -143,8 +143,7 @@ def read_results(layout: Layout, params: Params) -> Results:
     code = sha256_tree(
         [
             *Path(__file__).parent.glob("*.*"),
-            package / "analysis" / "conditions.py",
-            package / "analysis" / "leaderboard.py",
+            *(package / "analysis" / f"{name}.py" for name in ("conditions", "decision", "leaderboard")),
         ],
         package,
     )

@@ -52,6 +52,18 @@ def test_status_says_that_the_candidate_is_far_worse_than_the_holder(project, ve
     assert "candidate is version 2 with accuracy 31.1%, far below the 90.0% of version 1, which holds staging" in said
 
 
+def test_status_compares_the_winner_with_the_holder_of_staging(project, versions):
+    assert "in use" not in podium("status").stdout
+    assert json.loads(podium("status", "--json").stdout)["against_holder"] is None
+    client = client_of(project)
+    client.set_registered_model_alias(NAME, "staging", "1")
+    client.set_model_version_tag(NAME, "1", "podium.fingerprint", "another")
+    said = " ".join(podium("status").stdout.split())
+    assert "Against the version in use: It is undecided whether" in said
+    found = json.loads(podium("status", "--json").stdout)["against_holder"]
+    assert (found["version"], found["comparison"]["outcome"]) == ("1", "undecided")
+
+
 def test_status_says_what_is_out_of_date_and_whose_results_are_shown(project, versions):
     (project.root / "dvc.yaml").write_text("stages: {compare: {cmd: x, params: [compare]}}\n")
     lock = {

@@ -401,6 +401,29 @@ def test_new_evidence_of_the_promoted_weights_can_be_promoted(experiment):
     assert (moved.from_version, moved.to_version) == ("1", "2")
 
 
+def test_report_and_publish_say_how_the_winner_stands_to_the_holder_of_staging(experiment, capsys):
+    layout, params = experiment.layout, lenient(experiment.params)
+    publish.publish_experiment(layout, params)
+    page = layout.report.read_text(encoding="utf-8")
+    assert "nothing is at staging yet." in page
+    promotion.promote(layout, params, PromotionRequest("candidate", "staging", "first"), ignore)
+    out = read_results(*_both(experiment))
+    capsys.readouterr()
+    publish.publish_experiment(layout, params)  # nothing to do, but the report tells of now
+    assert f"{out.winner.name} is version 1 at staging" in layout.report.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.endswith("nothing to do\n")
+    (other,) = [config for config in out.models if config.name != out.winner.name]
+    decided = {**out.decision.model_dump(), "winner": other.name, "fingerprint": other.card.fingerprint}
+    write_json(layout.comparison / "decision.json", decided)
+    stores.open_client(layout).set_model_version_tag("podium-tiny", "1", "podium.accuracy", "1.0")
+    publish.publish_experiment(layout, params)
+    told = capsys.readouterr().out
+    verdict = f"is better than version 1 at staging ({out.winner.name}): accuracy "
+    assert f"It is undecided whether {other.name} {verdict}" in told
+    assert "warning: candidate is version 2 with accuracy" in told
+    assert f"{other.name} {verdict}" in layout.report.read_text(encoding="utf-8")
+
+
 def test_other_predictions_alone_are_other_evidence(experiment):
     publish.publish_experiment(experiment.layout, experiment.params)
     winner = read_results(*_both(experiment)).winner

@@ -168,10 +168,11 @@ def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(exper
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
     outcome = read_results(experiment.layout, experiment.params)
     report.write_report(outcome)
-    assert report.is_current(experiment.layout.report, outcome.files)
+    assert report.is_current(outcome)
+    assert not report.is_current(outcome, "it is worse than version 1")
     add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
     later = read_results(experiment.layout, experiment.params)
-    assert not report.is_current(experiment.layout.report, later.files)
+    assert not report.is_current(later)
     assert later.state == outcome.state
     assert "7.34 ms" in Page(report.render_report(later)).said()
 

@@ -1,0 +1,223 @@
+"""The winner against the version that holds `staging`: the three outcomes of `compare`, or why there is none.
+
+Both models' stored predictions are compared, image by image. What was found is kept in `.podium/versus/`, since asking
+again takes longer than all else that `podium status` does.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from podium.analysis.decision import METRIC_TITLES, round_up
+from podium.config.judging import Compare
+from podium.core.errors import DataError, TrackingError, one_line
+from podium.core.files import canonical_json, sha256_file, sha256_text
+from podium.core.layout import PREDICTIONS, Layout
+from podium.records.base import Record
+from podium.records.evaluation import Comparison, Leaderboard
+from podium.registry import store
+from podium.registry.evidence import CANDIDATE
+from podium.registry.read_only import RegisteredModel, Version, package_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOLDER = "staging"
+_FAR = 0.05
+
+
+class Versus(Record):
+    """What is said of the winner and the holder of `staging`.
+
+    `comparison` is of the winner (`first`) and the holder (`second`); None where they are the same model or were not
+    tested on the same images. `said` is the sentence for people.
+    """
+
+    version: str
+    comparison: Comparison | None
+    said: str
+
+
+def compare_with_holder(
+    layout: Layout, registered: RegisteredModel | None, board: Leaderboard, winner: str, rules: Compare
+) -> Versus | None:
+    """The winner of the comparison on disk against the version that holds `staging`.
+
+    Args:
+        layout: the project's paths; the winner's predictions are read from `artifacts/evaluation`.
+        registered: what the store holds under the experiment's name.
+        board: the leaderboard the winner stands on.
+        winner: its name there.
+        rules: the metric, and what counts as a difference.
+
+    Returns:
+        The verdict, or why there is none; None where nothing is at `staging`.
+    """
+    holder = version_at(registered, HOLDER)
+    if registered is None or holder is None:
+        return None
+    row = next(row for row in board.rows if row.model == winner)
+    model = holder.tags.get("podium.model", "model unknown")
+    called = f"version {holder.version} at {HOLDER} ({model})"
+    if holder.tags.get("podium.fingerprint") == row.fingerprint:
+        return Versus(version=holder.version, comparison=None, said=f"{winner} is {called} itself.")
+    mine = layout.evaluation(winner) / PREDICTIONS
+    if not mine.is_file():
+        said = f"{winner} cannot be compared with {called}: its predictions are not here; run `dvc repro`."
+        return Versus(version=holder.version, comparison=None, said=said)
+    paired = Path(__file__).parents[1] / "analysis" / "paired.py"
+    told = [
+        holder.version,
+        dict(holder.tags),
+        winner,
+        rules.model_dump(),
+        *map(sha256_file, (mine, paired, Path(__file__))),
+    ]
+    kept = layout.work / "versus" / f"{sha256_text(canonical_json(told))}.json"
+    try:
+        return Versus.read(kept)
+    except DataError:
+        pass  # not compared yet, or somebody changed it
+    try:
+        answers = _read_answers(layout, registered.name, holder, mine)
+    except (DataError, TrackingError) as error:
+        said = f"{winner} cannot be compared with {called}, whose predictions cannot be read: {error}"
+        return Versus(version=holder.version, comparison=None, said=said)
+    if answers[0][["image_id", "label"]].equals(answers[1][["image_id", "label"]]):
+        comparison, said = _compare(winner, called, answers, rules, getattr(row, rules.metric).value)
+        found = Versus(version=holder.version, comparison=comparison, said=said)
+    else:
+        found = Versus(version=holder.version, comparison=None, said=_other_images(winner, called, answers))
+    found.write(kept)
+    return found
+
+
+def version_at(registered: RegisteredModel | None, alias: str) -> Version | None:
+    """The version that holds an alias; None where there is none."""
+    if registered is None:
+        return None
+    return next((v for v in registered.versions if v.version == registered.aliases.get(alias)), None)
+
+
+def describe_fall(model: RegisteredModel, alias: str = HOLDER) -> str | None:
+    """A sentence where `candidate` is far worse than the version that holds an alias; None where it is not.
+
+    Far is more than `_FAR` of test accuracy; where the two were tested on different images, the sentence says so.
+    """
+    candidate, holder = (version_at(model, name) for name in (CANDIDATE, alias))
+    if candidate is None or holder is None:
+        return None
+    rates = [_accuracy(version) for version in (candidate, holder)]
+    if None in rates or not float(rates[1] or 0) - float(rates[0] or 0) > _FAR:
+        return None
+    digests = {version.tags.get("podium.test_digest") for version in (candidate, holder)}
+    other = " (on other test images)" if len(digests) > 1 else ""
+    return (
+        f"candidate is version {candidate.version} with accuracy {rates[0]:.1%}, far below the "
+        f"{rates[1]:.1%} of version {holder.version}, which holds {alias}{other}"
+    )
+
+
+def _accuracy(version: Version) -> float | None:
+    """Test accuracy as the version's tag says it; None where it has none."""
+    try:
+        return float(version.tags["podium.accuracy"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _read_answers(layout: Layout, name: str, holder: Version, mine: Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """What the winner and the holder answered.
+
+    Raises:
+        DataError: a file is missing or damaged.
+        TrackingError: the holder's package cannot be had.
+    """
+    from podium.analysis.predictions import read_answers
+
+    with TemporaryDirectory(prefix="podium-holder-") as temporary:
+        return read_answers(mine), read_answers(_predictions_of(layout, name, holder, Path(temporary)))
+
+
+def _predictions_of(layout: Layout, name: str, version: Version, folder: Path) -> Path:
+    """The stored predictions of a version, put into `folder` where they have to be fetched."""
+    place = package_of(layout, version)
+    if place is not None and urlsplit(place).scheme in ("", "file"):
+        return Path(url2pathname(urlsplit(place).path)) / "artifacts" / PREDICTIONS
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    uri = store.tracking_uri(layout)
+    address = f"models:/{name}/{version.version}/artifacts/{PREDICTIONS}"
+    try:
+        found = mlflow.artifacts.download_artifacts(
+            artifact_uri=address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+        )
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"its package cannot be fetched ({one_line(error)})") from error
+    return Path(found)
+
+
+def _compare(
+    winner: str, holder: str, answers: tuple["pd.DataFrame", "pd.DataFrame"], rules: Compare, rate: float
+) -> tuple[Comparison, str]:
+    """The winner against a holder on the same images.
+
+    Args:
+        winner: name of the winning model.
+        holder: what to call the other one.
+        answers: of the winner and of the holder, columns `image_id label predicted`, one row an image, sorted by id,
+            the same images and labels in both.
+        rules: the metric, and what counts as a difference.
+        rate: the metric on these images, a fraction in [0, 1].
+
+    Returns:
+        The comparison, p as it is since two models are compared, and its sentence.
+    """
+    from podium.analysis.paired import compare_answers, images_to_decide, judge
+
+    images = len(answers[0])
+    test = compare_answers(winner, holder, answers, rules.metric)
+    outcome = judge(test, test.p_value, rules.significance, rules.margin)
+    needed = None
+    if outcome == "undecided":
+        needed = images_to_decide(test, images, rules.significance, rules.margin, rules.metric == "accuracy")
+    found = Comparison(**test.model_dump(), adjusted_p=test.p_value, outcome=outcome, images_needed=needed)
+    return found, _describe(found, rules, images, rate)
+
+
+def _other_images(winner: str, holder: str, answers: tuple["pd.DataFrame", "pd.DataFrame"]) -> str:
+    """Why two models that were tested on other images, or under other labels, are not compared."""
+    mine, theirs = answers
+    both = mine.merge(theirs, on=["image_id", "label"])
+    return (
+        f"{winner} cannot be compared with {holder}: the two were tested on other images ({len(mine):,} and "
+        f"{len(theirs):,}, of which {len(both):,} are the same under the same label). `podium "
+        f"promote candidate --check` asks the holder about the present ones."
+    )
+
+
+def _describe(found: Comparison, rules: Compare, images: int, rate: float) -> str:
+    """The verdict with what it rests on, in one paragraph."""
+    title, difference = METRIC_TITLES[rules.metric], found.difference
+    interval = f"{100 * difference.low:.1f} to {100 * difference.high:.1f} points"
+    sides = (
+        f"{title} {rate:.1%} against {rate - difference.value:.1%} on the same {images:,} test images, "
+        f"of which only {found.first} names {found.only_first_right:,} rightly and only the other "
+        f"{found.only_second_right:,}"
+    )
+    if found.outcome == "better":
+        verb = "better" if difference.value > 0 else "worse"
+        return f"{found.first} is {verb} than {found.second}: {sides} (p = {found.p_value:.2g})."
+    if found.outcome == "equivalent":
+        return (
+            f"{found.first} is equivalent to {found.second}: {sides}; the 90 % interval of the difference, {interval}, "
+            f"lies within ±{100 * rules.margin:.3g} points."
+        )
+    needed = f"about {round_up(found.images_needed or 0):,} would decide it"
+    return (
+        f"It is undecided whether {found.first} is better than {found.second}: {sides} (p = {found.p_value:.2g}, 90 % "
+        f"interval of the difference {interval}); {needed}."
+    )
