@@ -4,7 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,8 @@ from podium.core.layout import Layout
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,63}")
 _NAMED = 3  # links spelt out
+_BLOCK = 1 << 20  # bytes copied at once
+_MANY = 5_000  # files from which on packing is proposed
 
 
 def init(
@@ -27,9 +30,13 @@ def init(
     name: Annotated[
         str | None, typer.Option("--name", help="Of the experiment and below data/; that of the folder by default.")
     ] = None,
+    *,
     licence: Annotated[str, typer.Option("--licence", help="Of the images, such as CC-BY-4.0.")] = "unknown",
     offline: Annotated[
         bool, typer.Option("--offline", help="Start from the small weights in data/ instead of ImageNet's.")
+    ] = False,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="Pack a folder of many files into one zip, which DVC handles in a moment.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite edits of params.yaml that are kept nowhere.")
@@ -43,22 +50,29 @@ def init(
     template = layout.root / "experiments" / "folder.yaml"
     if not template.is_file():
         raise DataError(f"{template} does not exist: restore it with `git checkout experiments/folder.yaml`")
-    place = _check(layout, source, chosen, kept)
+    place = _check(layout, source, chosen, kept, pack)
     text = _experiment(template.read_text(encoding="utf-8"), layout, place, chosen, licence)
     text = with_offline_weights(layout, text, "folder") if offline else text
     refuse_lost_edits(layout, force)
     _bring_sample(layout)
-    files = _copy(source, place)
+    files = _copy(source, place, pack)
     _dvc(layout, "add", "--quiet", "data")
     write_text(kept, text)
     write_text(layout.params, text)
+    _print_next(layout, place, chosen, files, licence_known=licence != "unknown", pinned=offline)
+
+
+def _print_next(layout: Layout, place: Path, chosen: str, files: int, *, licence_known: bool, pinned: bool) -> None:
+    """What was done, and what is left for the user to do."""
     where = place.relative_to(layout.root).as_posix()
     print(f"{where}: {files:,} files, pinned by data.dvc")
+    if place.is_dir() and files >= _MANY:
+        print("DVC looks at every file each time it runs: with --pack it would be one")
     print(f"{chosen} is in force (experiments/{chosen}.yaml)")
-    if licence == "unknown":
+    if not licence_known:
         print("The licence of your images is `unknown`: write it to dataset.licence in params.yaml")
     print("Next: dvc repro")
-    if not offline:
+    if not pinned:
         print("The published weights are not pinned yet: the first run stops and names their digests to write down.")
     print(f'Keep it: git add data.dvc params.yaml experiments/{chosen}.yaml && git commit -m "{chosen}"')
 
@@ -84,7 +98,7 @@ def _archive(source: Path) -> str | None:
     return next((suffix for suffix in sorted(_ARCHIVES, key=len, reverse=True) if lower.endswith(suffix)), None)
 
 
-def _check(layout: Layout, source: Path, name: str, kept: Path) -> Path:
+def _check(layout: Layout, source: Path, name: str, kept: Path, pack: bool) -> Path:
     """Where the images go; refuses what would lose something.
 
     Raises:
@@ -104,9 +118,11 @@ def _check(layout: Layout, source: Path, name: str, kept: Path) -> Path:
             f"{layout.root} is in no git repository, which DVC needs: clone the project with git, or run "
             "`git init && git add -A && git commit -m start` there first"
         )
+    if pack and (source.is_file() or source.is_relative_to(layout.data)):
+        raise UsageError("--pack is for a folder outside of data/: leave it out")
     if source.parent == layout.data:
         return source
-    place = layout.data / f"{name}{_archive(source) or ''}"
+    place = layout.data / f"{name}{'.zip' if pack else _archive(source) or ''}"
     if place.exists():
         raise UsageError(f"data/{place.name} is there already: give another --name, or remove it")
     return place
@@ -151,8 +167,10 @@ def _bring_sample(layout: Layout) -> None:
         _dvc(layout, "pull", "--quiet", "data.dvc")
 
 
-def _copy(source: Path, place: Path) -> int:
-    """Copies a file, or a folder without its links, which may lead anywhere; what lies in its place stays.
+def _copy(source: Path, place: Path, pack: bool) -> int:
+    """Copies a file, or copies or packs a folder without its links, which may lead anywhere.
+
+    What lies in its place already stays.
 
     Returns:
         How many files there are.
@@ -169,6 +187,9 @@ def _copy(source: Path, place: Path) -> int:
         print(f"warning: {len(links)} links are left out ({told}{more}): copy what they lead to", file=sys.stderr)
     if source == place:
         return len(files)
+    if pack:
+        _pack(source, files, place)
+        return len(files)
     with replacing_folder(place) as temporary, show_progress("copy", len(files)) as advance:
         for file in files:
             target = temporary / file.relative_to(source)
@@ -176,6 +197,21 @@ def _copy(source: Path, place: Path) -> int:
             shutil.copyfile(file, target)
             advance(1)
     return len(files)
+
+
+def _pack(source: Path, files: Sequence[Path], place: Path) -> None:
+    """Packs files as they are (images are compressed already); the same files give the same bytes."""
+    with (
+        replacing(place) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        show_progress("pack", len(files)) as advance,
+    ):
+        for file in files:
+            about = zipfile.ZipInfo(file.relative_to(source).as_posix())
+            about.file_size = file.stat().st_size  # tells whether the member needs the form for more than 4 GiB
+            with file.open("rb") as stream, archive.open(about, "w") as member:
+                shutil.copyfileobj(stream, member, _BLOCK)
+            advance(1)
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path]]:

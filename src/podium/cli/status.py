@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from podium.registry.read_only import RegisteredModel
 
 _TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
+_SHOWN = 30  # models of one set of test images
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -41,14 +42,26 @@ class _Version:
     fingerprint: str
 
 
-def status(as_json: AsJson = False) -> None:
+def status(
+    as_json: AsJson = False,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show the models of all experiments, by the images they were tested on.")
+    ] = False,
+) -> None:
     """Show the experiment in force, what is out of date, the leaderboard, the registered versions, and what is next."""
     layout = project()
+    if every:
+        _print_all(layout, as_json)
+    else:
+        _print_in_force(layout, as_json)
+
+
+def _print_in_force(layout: Layout, as_json: bool) -> None:
+    """All about the experiment in force."""
     mend(layout)
     params = load(layout.params)
-    leaderboard, verdict = layout.comparison / LEADERBOARD, layout.comparison / DECISION
-    board = Leaderboard.read(leaderboard) if leaderboard.is_file() else None
-    decision = Decision.read(verdict) if verdict.is_file() else None
+    board, decision = _comparison(layout)
     kept, stale = experiment_in_force(layout), find_stale(layout)
     try:
         registered, problem = _registered(layout, params), None
@@ -85,13 +98,62 @@ def status(as_json: AsJson = False) -> None:
         out.print(problem, markup=False)
     else:
         _print_versions(versions)
-    if against:
-        out.print(f"\n[bold]Against the version in use:[/] {escape(against.said)}")
-    for warning in warnings:
-        out.print(f"\n[bold]Note:[/] {escape(warning)}")
+    told = [("Against the version in use", against.said)] if against else []
+    for heading, text in [*told, *(("Note", warning) for warning in warnings)]:
+        out.print(f"\n[bold]{heading}:[/] {escape(text)}")
+    _print_steps(steps)
+
+
+def _comparison(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
+    """What the last comparison left; None where there was none."""
+    board, decision = layout.comparison / LEADERBOARD, layout.comparison / DECISION
+    return (
+        Leaderboard.read(board) if board.is_file() else None,
+        Decision.read(decision) if decision.is_file() else None,
+    )
+
+
+def _print_steps(steps: list[tuple[str, str]]) -> None:
+    """What to do next, each with its command."""
+    out = console()
     out.print("\n[bold]Next[/]")
     for what, how in steps:
         out.print(f"  {what:<20}{how}", markup=False)
+
+
+def _print_all(layout: Layout, as_json: bool) -> None:
+    """The models of all experiments in MLflow: a leaderboard for each set of test images, the newest set first."""
+    from podium.analysis.statistics import percent
+    from podium.registry.read_only import TrainedModel, find_trained
+
+    trained, unknown = find_trained(layout)
+    sets: dict[str, list[TrainedModel]] = {}
+    for one in sorted(trained, key=lambda one: -one.started):
+        sets.setdefault(one.test_images, [])
+    for one in trained:
+        sets[one.test_images].append(one)
+    if as_json:
+        print_json([asdict(one) for models in sets.values() for one in models])
+        return
+    if not trained:
+        print("No experiment is in MLflow yet: run `dvc repro`.")
+    for models in sets.values():
+        shown = table(
+            "#", "model", "experiment", "accuracy [95 %]", "commit", right=("#",), fold=("model", "experiment")
+        )
+        shown.title = f"{models[0].images:,} test images, best accuracy first"
+        shown.title_justify = "left"
+        for place, one in enumerate(models[:_SHOWN], start=1):
+            commit = one.commit[:8] + ("" if one.committed or one.commit == "none" else ", uncommitted")
+            add_row(shown, str(place), one.model, one.experiment, percent(one.accuracy), commit)
+        console().print(shown)
+        if len(models) > _SHOWN:
+            print(f"and {len(models) - _SHOWN} more: podium status --all --json")
+        print()
+    if len(sets) > 1:
+        print("Accuracies on different test images cannot be compared.")
+    if unknown:
+        print(f"{unknown} runs do not say what they were tested on: their stage was interrupted, or they are older.")
 
 
 def _print_board(board: Leaderboard | None, decision: Decision | None, whose: str) -> None:
@@ -122,7 +184,7 @@ def _advise(
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """What to do next, each with its command, and what a person should know first."""
     steps = [("rebuild the results", "dvc repro")] if stale else []
-    steps += [("open MLflow", "make ui")] if registered else []
+    steps += [("open MLflow", "make ui"), ("all experiments", "podium status --all")] if registered else []
     steps += [("read the report", Layout(Path()).report.as_posix())] if layout.report.is_file() else []
     warnings = [] if stale else _tracked_files_differ(layout)
     from podium.registry.evidence import CANDIDATE

@@ -14,7 +14,7 @@ from podium.analysis.predictions import read_answers
 from podium.config.judging import Compare, Metric
 from podium.console.terminal import console
 from podium.core.errors import DataError
-from podium.core.files import replacing_folder
+from podium.core.files import replacing_folder, write_json
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, PREDICTIONS, Layout
 from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest, Summary, round_floats
 from podium.records.validate import ValidationReport
@@ -37,20 +37,14 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / LEADERBOARD)
         round_floats(decision).write(folder / DECISION)
-        _summary(leaderboard, decision).write(folder / METRICS)
+        write_json(folder / METRICS, _summary(leaderboard, decision).model_dump(exclude_none=True))
     console().print(leaderboard_table(leaderboard, decision))
 
 
 def _summary(leaderboard: Leaderboard, decision: Decision) -> Summary:
     """What DVC shows of the comparison."""
-    (won,) = [row for row in leaderboard.rows if row.model == decision.winner]
-    return Summary(
-        winner=won.model,
-        accuracy=won.accuracy.value,
-        macro_f1=won.macro_f1.value,
-        loss=won.loss,
-        models={row.model: row.accuracy.value for row in leaderboard.rows},
-    )
+    rates = {row.model: getattr(row, leaderboard.metric).value for row in leaderboard.rows}
+    return Summary(winner=decision.winner, each=rates, **{leaderboard.metric: rates[decision.winner]})
 
 
 def _remove_others(layout: Layout, models: list[str]) -> None:

@@ -53,8 +53,9 @@ def _write_report(results: Results) -> None:
         against = _against_holder(results, read_only.find_registered(results.layout, name, store.PAUSES))
     except TrackingError as error:
         problem = error
-    if not html.is_current(results, against):
-        html.write_report(results, against)
+    registered = html.Registered(store.told_uri(results.layout), against)
+    if not html.is_current(results, registered):
+        html.write_report(results, registered)
     if problem is not None:
         raise problem
 

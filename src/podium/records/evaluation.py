@@ -189,14 +189,13 @@ class Decision(Record):
 class Summary(Record):
     """`reports/comparison/metrics.json`: the few numbers that `dvc metrics` and `dvc exp show` compare.
 
-    The winner's accuracy, macro F1 and loss, and the accuracy of each model.
+    The metric that decides, of the winner under its own name and of each model; the other one is left out.
     """
 
     winner: str
-    accuracy: float
-    macro_f1: float
-    loss: float
-    models: dict[str, float]
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    each: dict[str, float]
 
 
 def round_floats(record: _Record) -> _Record:

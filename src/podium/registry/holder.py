@@ -67,15 +67,7 @@ def compare_with_holder(
     if not mine.is_file():
         said = f"{winner} cannot be compared with {called}: its predictions are not here; run `dvc repro`."
         return Versus(version=holder.version, comparison=None, said=said)
-    paired = Path(__file__).parents[1] / "analysis" / "paired.py"
-    told = [
-        holder.version,
-        dict(holder.tags),
-        winner,
-        rules.model_dump(),
-        *map(sha256_file, (mine, paired, Path(__file__))),
-    ]
-    kept = layout.work / "versus" / f"{sha256_text(canonical_json(told))}.json"
+    kept = _kept_at(layout, holder, winner, rules)
     try:
         return Versus.read(kept)
     except DataError:
@@ -92,6 +84,14 @@ def compare_with_holder(
         found = Versus(version=holder.version, comparison=None, said=_other_images(winner, called, answers))
     found.write(kept)
     return found
+
+
+def _kept_at(layout: Layout, holder: Version, winner: str, rules: Compare) -> Path:
+    """Where the verdict is kept: a name for all it follows from, this code included."""
+    here = Path(__file__)
+    files = [layout.evaluation(winner) / PREDICTIONS, here.parents[1] / "analysis" / "paired.py", here]
+    told = [holder.version, dict(holder.tags), winner, rules.model_dump(), *map(sha256_file, files)]
+    return layout.work / "versus" / f"{sha256_text(canonical_json(told))}.json"
 
 
 def version_at(registered: RegisteredModel | None, alias: str) -> Version | None:

@@ -24,14 +24,10 @@ PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
 OPEN = "open"  # the state of an experiment's run that is not published yet
 EPOCH_METRICS = {
-    "val/accuracy": "val_accuracy",
-    "val/loss": "val_loss",
-    "val/objective": "val_objective",
-    "train/accuracy": "train_accuracy",
-    "train/loss": "train_loss",
-    "schedule/learning_rate": "learning_rate",
+    f"epoch/{name}": name
+    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_objective", "learning_rate")
 }
-"""Field of an epoch's result by MLflow's name, whose first part is a section of charts."""
+"""Field of an epoch's result by MLflow's name, whose first part is a section of charts; MLflow sorts them by name."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's own examples set
 _BATCH = 1000  # metrics that MLflow takes in one request
 
@@ -67,18 +63,8 @@ class RunWriter:
         return self._search({PARENT: parent})
 
     def _search(self, tags: Mapping[str, str]) -> "list[Run]":
-        """All runs with these tags, oldest first."""
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found: list[Run] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment], wanted, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
-            )
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+        """All runs of the experiment with these tags, oldest first."""
+        return search_runs(self.client, self.experiment, tags)
 
     def create(self, name: str, tags: Mapping[str, str], source: str, start: int | None = None) -> str:
         """Starts a run that shows who made it and from what, as MLflow's own API would.
@@ -164,7 +150,7 @@ class RunWriter:
 
     def epochs_of(self, run_id: str) -> set[int]:
         """The epochs that a run has already."""
-        return {metric.step for metric in self.client.get_metric_history(run_id, "val/loss")}
+        return {metric.step for metric in self.client.get_metric_history(run_id, "epoch/val_loss")}
 
     def log_epochs(self, run_id: str, rows: Sequence[EpochResult], when: int | None = None) -> None:
         """Logs one value per metric and epoch, in as few requests as MLflow takes.
@@ -185,6 +171,21 @@ class RunWriter:
         ]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+
+def search_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> "list[Run]":
+    """All runs of an experiment (MLflow's id) with these tags that nobody deleted, oldest first."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment], wanted, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+        )
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def run_tags(kind: str, model: str, fingerprint: str) -> dict[str, str]:

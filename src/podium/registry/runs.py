@@ -25,7 +25,7 @@ from podium.registry.run_links import (
     milliseconds,
 )
 from podium.registry.run_writer import NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
-from podium.report.results import ModelResults, Results, read_table
+from podium.report.results import ModelResults, Results, commit_tags, read_table
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -96,11 +96,12 @@ def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None")
             **results.comparison_tags,
             "podium.validation_passed": str(results.validation.passed).lower(),
             "podium.dvc_lock_sha256": results.dvc_lock,
+            **commit_tags(results.layout.root, run.data.tags),
             NOTE: note(results),
         },
     )
     writer.client.update_run(run_id, name=results.title)
-    writer.log_metrics(run_id, _main_numbers(best), changed=True)
+    writer.log_metrics(run_id, _main_numbers(best, "winner"), changed=True)
     log_datasets(writer, run, results, best)
     _write_experiment_files(writer, results, run_id)
     return run_id
@@ -153,7 +154,8 @@ def finish_model_run(
     measured = Measured(model_id, _dataset_name(results, "test"), model.metrics.test_digest[:_DIGEST_LENGTH])
     writer.log_metrics(run_id, metrics_of(model), of=measured)
     run = writer.client.get_run(run_id)
-    writer.set_tags(run, {_EVIDENCE: model.evidence, COMPLETE: model.evidence})
+    known = {"podium.test_images": results.test_images, **commit_tags(results.layout.root, run.data.tags)}
+    writer.set_tags(run, {**known, _EVIDENCE: model.evidence, COMPLETE: model.evidence})
     if run.data.tags.get(PARENT) != parent:
         link_below(writer, parent, run, model.name, _main_numbers(model))
     delete_doubles(writer, run)
@@ -218,10 +220,11 @@ def log_datasets(writer: RunWriter, run: "Run", results: Results, model: ModelRe
     writer.client.log_inputs(run.info.run_id, inputs)
 
 
-def _main_numbers(model: ModelResults) -> dict[str, float]:
-    """What is compared first, by MLflow's name."""
+def _main_numbers(model: ModelResults, section: str = "test") -> dict[str, float]:
+    """What is compared first, by MLflow's name; a section of its own where the run is not that of the model alone."""
     m = model.metrics
-    return {"test/accuracy": m.accuracy.value, "test/macro_f1": m.macro_f1.value, "test/loss": m.loss}
+    numbers = {"accuracy": m.accuracy.value, "macro_f1": m.macro_f1.value, "loss": m.loss}
+    return {f"{section}/{name}": value for name, value in numbers.items()}
 
 
 def _dataset_name(results: Results, split: str) -> str:

@@ -161,6 +161,12 @@ def public_uri(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def told_uri(layout: Layout) -> str:
+    """The store as a person would write it in the project's folder, without a password."""
+    uri = tracking_uri(layout)
+    return f"{_LOCAL}{MLFLOW_DB}" if uri == local_uri(layout.main_root / MLFLOW_DB) else public_uri(uri)
+
+
 def _settle() -> None:
     """Settings that MLflow reads when it is imported; what the user has set stays."""
     silence_telemetry()

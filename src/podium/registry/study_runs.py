@@ -56,8 +56,8 @@ def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_i
 def _study_metrics(result: TuningResult) -> dict[str, float]:
     """What is a number about the study, by the name MLflow shows; what it chose are parameters."""
     return {
-        "val/loss": result.val_loss,
-        "val/accuracy": result.val_accuracy,
+        "epoch/val_loss": result.val_loss,
+        "epoch/val_accuracy": result.val_accuracy,
         "study/trials": float(result.trials),
         "study/pruned": float(result.pruned),
         "study/images_budget": float(result.images_budget),

@@ -16,7 +16,7 @@ from podium.core.layout import Layout
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
 from podium.registry.package import identity_tags, is_whole, same_tags, send_package
-from podium.report.results import Results, git_commit
+from podium.report.results import Results, commit_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -155,7 +155,6 @@ def register(client: "MlflowClient", results: Results, model_id: str) -> tuple[s
 def version_tags(results: Results) -> dict[str, str]:
     """What lineage and promotion look up on a version."""
     best = results.winner
-    commit, dirty = git_commit(results.layout.root)
     relaxed = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
     return {
         **identity_tags(best),
@@ -163,8 +162,7 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.data_digest": results.validation.manifest_sha256,
         "podium.test_digest": best.metrics.test_digest,
         "podium.validation_passed": str(results.validation.passed).lower(),
-        "podium.git_commit": commit,
-        "podium.git_dirty": str(dirty).lower(),
+        **commit_tags(results.layout.root, {}),
         "podium.dvc_lock_sha256": results.dvc_lock,
         "podium.state": results.state,
         "podium.accuracy": repr(best.metrics.accuracy.value),
@@ -181,6 +179,7 @@ def description(results: Results, version: str) -> str:
     best, m = results.winner, results.winner.metrics
     place = "provisional leader" if results.decision.outcome == "undecided" else "winner"
     how = " ".join([verdict(results.decision), *describe_differences(results.decision.differences)])
+    uri = store.told_uri(results.layout)
     model, classes = f"models:/{results.params.publish.registered_model}/{version}", best.card.classes
     licences = ", ".join(sorted({source.licence or "not stated" for source in results.sources.sources})) or "not stated"
     return f"""\
@@ -199,13 +198,13 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 In the project's folder, in Python:
 
 ```python
-{USE_IN_PYTHON.format(model=model)}
+{USE_IN_PYTHON.format(model=model, uri=uri)}
 ```
 
 Or over HTTP; the second command goes into another terminal:
 
 ```sh
-{USE_SERVER.format(model=model)}
+{USE_SERVER.format(model=model, uri=uri)}
 ```
 ```sh
 {USE_CURL}
@@ -214,15 +213,8 @@ Or over HTTP; the second command goes into another terminal:
 
 
 def _changed_tags(version: "ModelVersion", results: Results) -> dict[str, str]:
-    """Tags about the comparison that the version lacks, or has with another value; and the commit, once there is one.
-
-    A version is registered before its results can be committed. When they have been, the commit is the one that holds
-    them; later commits change nothing.
-    """
-    commit, dirty = git_commit(results.layout.root)
-    told = dict(results.comparison_tags)
-    if not dirty and version.tags.get("podium.git_dirty") != "false":
-        told |= {"podium.git_commit": commit, "podium.git_dirty": "false"}
+    """Tags about the comparison that the version lacks or has with another value; the commit, once there is one."""
+    told = {**results.comparison_tags, **commit_tags(results.layout.root, version.tags)}
     return {key: value for key, value in told.items() if version.tags.get(key) != value}
 
 

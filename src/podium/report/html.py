@@ -7,6 +7,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +60,12 @@ USE_IN_PYTHON = """\
 import base64, pathlib
 import mlflow, pandas
 
-mlflow.set_tracking_uri("sqlite:///mlflow.db")
+mlflow.set_tracking_uri("{uri}")
 model = mlflow.pyfunc.load_model("{model}")
 photograph = base64.b64encode(pathlib.Path("photo.jpg").read_bytes()).decode()
 print(model.predict(pandas.DataFrame({{"image": [photograph]}})))"""
 USE_SERVER = """\
-export MLFLOW_TRACKING_URI=sqlite:///mlflow.db
+export MLFLOW_TRACKING_URI={uri}
 mlflow models serve -m {model} --env-manager local --port 5001"""
 USE_CURL = """\
 (printf '{"dataframe_split": {"columns": ["image"], "data": [["'; base64 < photo.jpg | tr -d '\\n'; printf '"]]}}') |
@@ -74,26 +75,39 @@ _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
 
 
-def is_current(results: Results, against: str = "") -> bool:
-    """Whether the report on disk was rendered from these files, and says this of the version in use."""
+@dataclass(frozen=True)
+class Registered:
+    """What the page says of the registry.
+
+    Attributes:
+        uri: where it is, as a person would write it from the project's folder.
+        against: the winner against the version in use, a sentence; empty where that is not known.
+    """
+
+    uri: str = "sqlite:///mlflow.db"
+    against: str = ""
+
+
+def is_current(results: Results, registered: Registered = Registered()) -> bool:
+    """Whether the report on disk was rendered from these files and says this of the registry."""
     path = results.layout.report
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return _mark(results, against).encode() in stream.read(_HEAD_BYTES)
+        return _mark(results, registered).encode() in stream.read(_HEAD_BYTES)
 
 
-def write_report(results: Results, against: str = "") -> None:
+def write_report(results: Results, registered: Registered = Registered()) -> None:
     """Renders the page to `reports/report.html`, whole or not at all; the arguments are those of `render_report`."""
-    write_text(results.layout.report, render_report(results, against))
+    write_text(results.layout.report, render_report(results, registered))
 
 
-def render_report(results: Results, against: str = "") -> str:
+def render_report(results: Results, registered: Registered = Registered()) -> str:
     """The page as HTML.
 
     Args:
         results: what the files say.
-        against: the winner against the version in use, a sentence; empty where that is not known.
+        registered: what is known of the registry.
 
     Returns:
         One self-contained document: it names no other resource.
@@ -101,7 +115,7 @@ def render_report(results: Results, against: str = "") -> str:
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results, against))
+    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results, registered))
 
 
 def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
@@ -198,12 +212,12 @@ def _describe_machine(with_gpu: bool) -> str:
     return f"{gpu}{os.cpu_count()} x {name}, {platform.system()}"
 
 
-def _mark(results: Results, against: str) -> str:
+def _mark(results: Results, registered: Registered) -> str:
     """What the page was rendered from, as an element of its head."""
-    return _MARK.format(sha256_text(f"{results.files} {against}"))
+    return _MARK.format(sha256_text(f"{results.files} {registered}"))
 
 
-def _view(results: Results, against: str) -> dict[str, Any]:
+def _view(results: Results, registered: Registered) -> dict[str, Any]:
     """Everything the template names."""
     from podium.analysis.predictions import SLICES
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
@@ -217,14 +231,14 @@ def _view(results: Results, against: str) -> dict[str, Any]:
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
     return {
-        "mark": _mark(results, against),
-        "against": against,
+        "mark": _mark(results, registered),
+        "against": registered.against,
         "results": results,
         "best": results.winner,
         "plainly": describe_verdict(results),
         "made": describe_making(results),
-        "use_python": USE_IN_PYTHON.format(model=staged),
-        "use_serve": USE_SERVER.format(model=staged),
+        "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
+        "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
         "use_curl": USE_CURL,
         "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,

@@ -106,6 +106,15 @@ class Results:
             for split, rows in table.groupby("split", sort=True)
         }
 
+    @cached_property
+    def test_images(self) -> str:
+        """How many photographs all models were tested on, and a digest of these and their labels."""
+        from podium.analysis.predictions import read_answers
+
+        table = read_answers(self.layout.evaluation(self.winner.name) / PREDICTIONS)
+        named = table[["image_id", "label"]].to_numpy().tolist()
+        return f"{len(named)} {sha256_text(canonical_json(named))[:16]}"
+
     @property
     def comparison_tags(self) -> dict[str, str]:
         """What MLflow's tags say of the comparison: its outcome, whether it was fair, and where the models differed."""
@@ -216,6 +225,27 @@ def git_commit(root: Path) -> tuple[str, bool]:
             _warn_unsafe(root)
         return "none", True
     return head, bool(changed or unknown)
+
+
+def commit_tags(root: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's tags are to say of the commit.
+
+    Results are published before they can be committed. When they have been, the commit is the one that holds them;
+    later commits change nothing.
+
+    Args:
+        root: of the project.
+        known: the tags so far.
+
+    Returns:
+        The tags to set; none where those there are stay.
+    """
+    if known.get("podium.git_dirty") == "false":
+        return {}
+    commit, dirty = git_commit(root)
+    if dirty and "podium.git_commit" in known:
+        return {}
+    return {"podium.git_commit": commit, "podium.git_dirty": str(dirty).lower()}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from podium.config.params import load
 from podium.core.layout import Layout
+from podium.sources.datasets import open_dataset
 from tests.unit.cli.calls import one_line, podium
 
 GIT = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -71,6 +72,27 @@ def test_an_archive_a_name_a_licence_and_no_network(clone, tmp_path):
     assert "licence" not in result.stdout
 
 
+def test_a_folder_of_many_files_is_packed_into_one(clone, tmp_path):
+    many = tmp_path / "many"
+    for label in ("cat", "\uac1c"):
+        (many / label).mkdir(parents=True)
+        for number in range(200):
+            (many / label / f"{number}.jpg").write_bytes(b"%d of %s" % (number, label.encode()))
+    (many / "cat" / "secret.jpg").symlink_to(clone.root / "params.yaml")
+    result = podium("init", str(many), "--pack")
+    assert result.exit_code == 0, result.stderr
+    assert "data/many.zip: 400 files, pinned by data.dvc" in result.stdout
+    assert "1 links are left out (cat/secret.jpg)" in result.stderr
+    assert pinned(clone)["nfiles"] == 1
+    params = load(clone.params)
+    assert (params.dataset.source, params.dataset.location) == ("archive", "data/many.zip")
+    with zipfile.ZipFile(clone.data / "many.zip") as archive:
+        assert len(archive.namelist()) == 400
+        assert archive.read("\uac1c/7.jpg") == (many / "\uac1c" / "7.jpg").read_bytes()
+    (part,) = open_dataset(clone, params.dataset, params.fetch)
+    assert {image.label for image in part.images} == {"cat", "\uac1c"}
+
+
 def test_images_already_below_data_stay_where_they_are(clone, tmp_path):
     shutil.copytree(tmp_path / "My photos", clone.data / "mine")
     assert podium("init", "data/mine").exit_code == 0
@@ -84,6 +106,8 @@ REFUSED = {
     "an empty folder": (["../empty"], "holds no file"),
     "the project": ([".."], "holds this project"),
     "a name": (["../My photos", "--name", "a b"], "cannot name an experiment"),
+    "packing a file": (["params.yaml", "--pack"], "is no folder and no archive"),
+    "packing what lies in its place": (["data/taken", "--pack"], "--pack is for a folder outside of data/"),
     "a taken name": (["../My photos", "--name", "sample"], "experiments/sample.yaml is there already"),
     "a taken place": (["../My photos", "--name", "taken"], "data/taken is there already"),
 }

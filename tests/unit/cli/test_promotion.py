@@ -8,6 +8,8 @@ import yaml
 
 from podium.config.judging import Compare
 from podium.pipeline import compare
+from podium.pipeline.publish import publish_experiment
+from podium.registry.run_writer import search_runs
 from tests.unit.cli.calls import change_gates, one_line, podium
 from tests.unit.registry.promotions import NAME, client_of
 
@@ -50,6 +52,40 @@ def test_status_says_that_the_candidate_is_far_worse_than_the_holder(project, ve
     client.set_model_version_tag(NAME, "2", "podium.accuracy", "0.311")
     said = " ".join(podium("status").stdout.split())
     assert "candidate is version 2 with accuracy 31.1%, far below the 90.0% of version 1, which holds staging" in said
+
+
+def test_status_all_shows_a_second_experiment_beside_the_first(project, experiment):
+    root = project.root
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    assert "No experiment is in MLflow yet" in podium("status", "--all").stdout
+    for step in (["init", "-q"], ["add", "params.yaml", "dvc.yaml", "reports"], ["commit", "-q", "-m", "mine"]):
+        subprocess.run([*git, *step], cwd=root, check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+    publish_experiment(project, experiment.params)
+    publish_experiment(project, experiment.params.model_copy(update={"experiment": "second"}))
+    said = podium("status", "--all")
+    assert said.exit_code == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[0].strip() == "24 test images, best accuracy first"
+    rows = [line.split() for line in lines if head[:8] in line]
+    assert {(row[1], row[2]) for row in rows} == {
+        (model, of) for model in experiment.params.models for of in ("tiny", "second")
+    }
+    assert [row[0] for row in rows] == ["1", "2", "3", "4"]
+    rates = [float(row[3].rstrip("%")) for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    assert "podium status --all" in podium("status").stdout
+    client = client_of(project)
+    (run,) = search_runs(client, "1", {"podium.kind": "train", "podium.model": "tiny_resnet"})
+    client.set_tag(run.info.run_id, "podium.test_images", "9 other")
+    (other,) = search_runs(client, "1", {"podium.kind": "train", "podium.model": "tiny_convnext"})
+    client.delete_tag(other.info.run_id, "podium.test_images")
+    said = podium("status", "--all").stdout
+    assert "9 test images, best accuracy first" in said
+    assert "Accuracies on different test images cannot be compared." in said
+    assert "1 runs do not say what they were tested on" in said
+    told = json.loads(podium("status", "--all", "--json").stdout)
+    assert {(one["experiment"], one["images"]) for one in told} == {("tiny", 9), ("second", 24)}
 
 
 def test_status_compares_the_winner_with_the_holder_of_staging(project, versions):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from podium.analysis.predictions import sort_predictions, write_predictions
 from podium.config.judging import Compare
@@ -78,14 +79,35 @@ def test_dvc_compares_a_few_numbers(layout):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30))
     compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02))
-    row = results(layout)[0].rows[0]
-    assert json.loads((layout.comparison / "metrics.json").read_text()) == {
-        "winner": "good",
-        "accuracy": 0.95,
-        "macro_f1": row.macro_f1.value,
-        "loss": row.loss,
-        "models": {"good": 0.95, "bad": 0.5},
-    }
+    metrics = layout.comparison / "metrics.json"
+    models = {"good": 0.95, "bad": 0.5}
+    assert json.loads(metrics.read_text()) == {"winner": "good", "accuracy": 0.95, "each": models}
+    add_model(layout, "good", range(2), f1=0.5)
+    add_model(layout, "bad", range(10, 30), f1=0.9)
+    compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02, metric="macro_f1"))
+    models = {"good": 0.5, "bad": 0.9}
+    assert json.loads(metrics.read_text()) == {"winner": "bad", "macro_f1": 0.9, "each": models}
+
+
+def test_dvc_shows_the_default_experiment_within_100_columns(tmp_path, request):
+    root = tmp_path / "project"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    dag = yaml.safe_load((request.config.rootpath / "dvc.yaml").read_text(encoding="utf-8"))
+    metrics = dag["stages"]["compare"]["metrics"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": {"cmd": "x", "metrics": metrics}}}))
+    layout = Layout(root)
+    ValidationReport(passed=True, manifest_sha256="0" * 64, images=9, rejected=0, results=[]).write(
+        layout.validation_report
+    )
+    for name, wrong in (("resnet18", range(7)), ("convnext_atto", range(3))):
+        add_model(layout, name, wrong)
+    compare.compare_models(layout, ["resnet18", "convnext_atto"], Compare(margin=0.02))
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "metrics", "show"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    assert "0.925" in shown
+    assert max(map(len, shown.splitlines())) < 100
 
 
 def test_too_few_images_to_tell_leave_it_undecided_and_the_higher_leads(layout, capsys):

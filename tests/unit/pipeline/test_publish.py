@@ -1,3 +1,4 @@
+import html
 import json
 import os
 import shutil
@@ -126,11 +127,11 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert run.data.params["train.optimizer"] == "adamw"
     assert run.data.params["train.learning_rate"] == "0.002"
     assert run.data.params["train.augment.flip"] == "True"
-    history = seen.client.get_metric_history(run.info.run_id, "val/loss")
+    history = seen.client.get_metric_history(run.info.run_id, "epoch/val_loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.3), (2, 0.65), (3, pytest.approx(1.3 / 3))]
     assert run.data.metrics["test/accuracy"] == winner.metrics.accuracy.value
     assert {"test/group_accuracy", "test/group_macro_f1", "measured/latency"} <= set(run.data.metrics)
-    assert {name.split("/")[0] for name in run.data.metrics} == {"val", "train", "schedule", "test", "size", "measured"}
+    assert {name.split("/")[0] for name in run.data.metrics} == {"epoch", "test", "size", "measured"}
     classes = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/classes.csv").splitlines()
     assert classes[0] == "class,precision,recall,f1,support"
     assert [line.split(",")[0] for line in classes[1:]] == list(winner.metrics.per_class)
@@ -148,7 +149,7 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert {"params.yaml", "report.html", "reports"} <= logged
     assert winner.name in parent.data.tags["mlflow.note.content"]
     assert parent.info.run_name == f"tiny: {winner.name} {winner.metrics.accuracy.value:.1%}"
-    assert parent.data.metrics["test/accuracy"] == winner.metrics.accuracy.value
+    assert parent.data.metrics["winner/accuracy"] == winner.metrics.accuracy.value
     assert len(parent.outputs.model_outputs) == 2
     for told in (run, parent):
         test = told.inputs.dataset_inputs[-1].dataset
@@ -179,6 +180,21 @@ def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(exp
             assert (tags["podium.comparable"], tags["podium.differences"]) == (comparable, differences)
         assert note in parent.data.tags["mlflow.note.content"]
         assert note in version.description
+
+
+def test_report_and_card_name_the_store_that_is_in_use(experiment, monkeypatch, tmp_path_factory):
+    layout = experiment.layout
+    publish.publish_experiment(layout, experiment.params)
+    for said in (Seen(experiment).versions[0].description, html.unescape(layout.report.read_text(encoding="utf-8"))):
+        assert 'set_tracking_uri("sqlite:///mlflow.db")' in said
+    elsewhere = f"sqlite:///{tmp_path_factory.mktemp('team')}/team.db"
+    shutil.copyfile(layout.root / "mlflow.db", elsewhere.removeprefix("sqlite:///"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    stores.open_client(layout).delete_model_version("podium-tiny", "1")
+    publish.publish_experiment(layout, experiment.params)
+    for said in (Seen(experiment).versions[0].description, html.unescape(layout.report.read_text(encoding="utf-8"))):
+        assert f'set_tracking_uri("{elsewhere}")' in said
+        assert f"export MLFLOW_TRACKING_URI={elsewhere}\n" in said
 
 
 def test_the_registered_version_carries_what_promotion_looks_up(experiment):
@@ -240,7 +256,7 @@ def test_wiping_the_store_and_publishing_again_restores_everything(experiment, e
     trials = {run.data.tags["podium.trial"]: run for run in seen.of_kind("trial")}
     assert trials["1"].data.tags["podium.ending"] == "pruned"
     assert trials["1"].data.params == {"train.learning_rate": "0.01"}
-    assert len(seen.client.get_metric_history(trials["0"].info.run_id, "val/loss")) == 2
+    assert len(seen.client.get_metric_history(trials["0"].info.run_id, "epoch/val_loss")) == 2
     tunes = {run.info.run_id: run for run in seen.of_kind("tune")}
     assert {run.data.tags[PARENT] for run in seen.of_kind("trial")} == set(tunes)
     for run_id, run in tunes.items():
@@ -279,7 +295,7 @@ def test_live_runs_are_adopted_and_completed(experiment):
     assert seen.counts() == ALL
     assert live <= {run.info.run_id for run in seen.runs}
     for run in seen.of_kind("train"):
-        assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "val/loss")] == [1, 2, 3]
+        assert [m.step for m in seen.client.get_metric_history(run.info.run_id, "epoch/val_loss")] == [1, 2, 3]
         assert run.info.status == "FINISHED"
 
 
@@ -500,7 +516,7 @@ def test_two_publishes_at_once_leave_what_one_leaves(experiment):
     assert seen.counts() == ALL
     assert {run.info.status for run in seen.runs} == {"FINISHED"}
     for run in seen.of_kind("experiment"):
-        assert len(seen.client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
+        assert len(seen.client.get_metric_history(run.info.run_id, "winner/accuracy")) == 1
 
 
 @pytest.mark.parametrize(("name", "left"), [("golden.json", None), ("model.json", None), ("metrics.json", b"{")])

@@ -29,6 +29,7 @@ def epoch(number):
         train_accuracy=0.5,
         val_loss=2 / number,
         val_accuracy=0.4,
+        val_objective=3 / number,
     )
 
 
@@ -60,7 +61,9 @@ def test_a_training_run_shows_each_epoch(store):
     assert run.info.status == "FINISHED"
     assert run.data.tags["podium.model"] == "resnet18"
     assert run.data.tags["podium.fingerprint"] == "f" * 64
-    for key in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/learning_rate"):
+    names = ("learning_rate", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "val_objective")
+    assert set(run.data.metrics) == {f"epoch/{name}" for name in names}  # MLflow sorts sections, and curves come first
+    for key in run.data.metrics:
         assert [m.step for m in client.get_metric_history(run.info.run_id, key)] == [1, 2]
 
 
@@ -143,7 +146,7 @@ os.kill(os.getpid(), 9)
     again.on_train_end("finished")
     _, (run,) = runs_of(store, "train")
     assert run.info.run_id == before.info.run_id
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")][-2:] == [2, 3]
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/val_loss")][-2:] == [2, 3]
     assert run.info.status == "FINISHED"
 
 
@@ -154,7 +157,7 @@ def test_repeating_a_finished_stage_changes_nothing_and_another_fingerprint_gets
         watcher.on_train_end("finished")
     client, runs = runs_of(store, "train")
     assert [run.data.tags["podium.fingerprint"][0] for run in runs] == ["a", "b"]
-    assert len(client.get_metric_history(runs[0].info.run_id, "val/loss")) == 1
+    assert len(client.get_metric_history(runs[0].info.run_id, "epoch/val_loss")) == 1
 
 
 def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch, capsys, nobody_listens):

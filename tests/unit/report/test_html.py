@@ -169,7 +169,7 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     outcome = read_results(experiment.layout, experiment.params)
     report.write_report(outcome)
     assert report.is_current(outcome)
-    assert not report.is_current(outcome, "it is worse than version 1")
+    assert not report.is_current(outcome, report.Registered(against="it is worse than version 1"))
     add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
     later = read_results(experiment.layout, experiment.params)
     assert not report.is_current(later)
@@ -196,7 +196,7 @@ def test_the_page_says_how_the_model_is_used(experiment, html):
 def test_the_readme_shows_the_same_way_to_use_it():
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     for example in (report.USE_IN_PYTHON, report.USE_SERVER):
-        assert example.format(model="models:/podium-sample@staging") in readme
+        assert example.format(model="models:/podium-sample@staging", uri=report.Registered.uri) in readme
     assert report.USE_CURL in readme
 
 
