@@ -133,7 +133,7 @@ def _print_all(layout: Layout, as_json: bool) -> None:
     for one in trained:
         sets[one.test_images].append(one)
     if as_json:
-        print_json([asdict(one) for models in sets.values() for one in models])
+        print_json([one.model_dump(mode="json") for models in sets.values() for one in models])
         return
     if not trained:
         print("No experiment is in MLflow yet: run `dvc repro`.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from podium.core.layout import Layout
+from podium.records.base import Record
 from podium.records.evaluation import Interval
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
@@ -50,8 +51,7 @@ class RegisteredModel:
     versions: tuple[Version, ...]
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(Record):
     """A model that was trained and tested under one of the experiments in the store.
 
     `images` and `test_images` are how many photographs it was tested on, and a digest of these and their labels.
