@@ -55,7 +55,8 @@ FREE_PORT := import socket, sys; \
   print(next(p for p in range(int(sys.argv[1]), 65536) if socket.socket().connect_ex(("127.0.0.1", p))))
 ui: install  ## the MLflow UI on http://127.0.0.1:5000, or the next free port (PORT=... to begin elsewhere)
 	@port=$$($(BIN)/python -c '$(FREE_PORT)' $(PORT)); \
-	echo "MLflow: http://127.0.0.1:$$port  (ready in half a minute; Ctrl-C ends it)"; \
+	echo "MLflow: http://127.0.0.1:$$port/#/experiments?workflowType=machine_learning  (ready in half a minute; Ctrl-C ends it)"; \
+	echo "An experiment opens in the view for agents: choose 'Model training' at the top left"; \
 	$(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 \
 	  --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $$port
 

@@ -29,3 +29,12 @@ def test_every_make_target_a_document_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         assert set(re.findall(r"`make ([a-z]+)", document.read_text())) <= targets, document.name
+
+
+def test_every_address_of_mlflow_opens_in_the_view_for_training():
+    """MLflow 3.17 opens in its view for agents otherwise, whatever the experiment's kind."""
+    texts = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
+    links = [line for text in texts for line in text.read_text(encoding="utf-8").splitlines() if "#/" in line]
+    assert len(links) >= 2
+    assert [link for link in links if "?workflowType=machine_learning" not in link] == []
+    assert "?workflowType=machine_learning" in (ROOT / "README.md").read_text(encoding="utf-8")

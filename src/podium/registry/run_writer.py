@@ -24,8 +24,8 @@ PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
 OPEN = "open"  # the state of an experiment's run that is not published yet
 EPOCH_METRICS = {
-    f"epoch/{name}": name
-    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_objective", "learning_rate")
+    **{f"epoch/{x}": x for x in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_objective")},
+    "schedule/learning_rate": "learning_rate",
 }
 """Field of an epoch's result by MLflow's name, whose first part is a section of charts; MLflow sorts them by name."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's own examples set

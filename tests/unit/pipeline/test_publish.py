@@ -131,7 +131,7 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert [(m.step, m.value) for m in history] == [(1, 1.3), (2, 0.65), (3, pytest.approx(1.3 / 3))]
     assert run.data.metrics["test/accuracy"] == winner.metrics.accuracy.value
     assert {"test/group_accuracy", "test/group_macro_f1", "measured/latency"} <= set(run.data.metrics)
-    assert {name.split("/")[0] for name in run.data.metrics} == {"epoch", "test", "size", "measured"}
+    assert {name.split("/")[0] for name in run.data.metrics} == {"epoch", "schedule", "test", "size", "measured"}
     classes = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/classes.csv").splitlines()
     assert classes[0] == "class,precision,recall,f1,support"
     assert [line.split(",")[0] for line in classes[1:]] == list(winner.metrics.per_class)
