@@ -8,7 +8,7 @@ import mlflow
 import pytest
 import requests
 
-from podium.report.html import USE_CURL, USE_IN_PYTHON
+from podium.report.html import USE_CURL, USE_IN_PYTHON, Registered
 from tests.servers import serving
 
 
@@ -81,7 +81,7 @@ def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
         (alone,) = json.loads(said.stdout)["predictions"]
         assert alone["label"] == first["label"]
         assert alone["score"] == pytest.approx(first["score"], abs=1e-5)  # a batch of one adds in another order
-    code = USE_IN_PYTHON.format(model="models:/small@staging")
+    code = USE_IN_PYTHON.format(model="models:/small@staging", uri=Registered.uri)
     done = finished.run("python", "-c", code)
     assert done.returncode == 0, done.stderr
     assert first["label"] in done.stdout
