@@ -50,9 +50,10 @@ test: lint  ## lint, then the whole test suite
 coverage: $(VENV)/.installed-dev  ## the tests once more, counting the lines they reach; a report, no gate
 	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
-# The first port from $(PORT) on that nobody listens at; one worker, and none of the services for jobs of language models
-FREE_PORT := import socket, sys; \
-  print(next(p for p in range(int(sys.argv[1]), 65536) if socket.socket().connect_ex(("127.0.0.1", p))))
+# The first port from $(PORT) on that nobody listens at and that browsers open; one worker, and none of the services for
+# jobs of language models
+FREE_PORT := import socket, sys; refused = {5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080}; \
+  print(next(p for p in range(int(sys.argv[1]), 65536) if p not in refused and socket.socket().connect_ex(("127.0.0.1", p))))
 ui: install  ## the MLflow UI on http://127.0.0.1:5000, or the next free port (PORT=... to begin elsewhere)
 	@port=$$($(BIN)/python -c '$(FREE_PORT)' $(PORT)); \
 	echo "MLflow: http://127.0.0.1:$$port/#/experiments?workflowType=machine_learning  (ready in half a minute; Ctrl-C ends it)"; \

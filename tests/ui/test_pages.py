@@ -143,6 +143,7 @@ def test_the_report_opens_offline_with_every_picture(page, finished):
     broken = [i for i in range(pictures.count()) if pictures.nth(i).evaluate("image => image.naturalWidth") == 0]
     assert broken == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert len(re.findall(rb"/Type\s*/Page[^s]", page.pdf())) <= 9  # in print
     keep(page, "report")
 
 

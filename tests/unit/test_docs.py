@@ -1,6 +1,9 @@
 """What the documents name exists: files, modules, and the commands of `make`."""
 
 import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,24 @@ def test_every_make_target_a_document_names_exists() -> None:
         assert set(re.findall(r"`make ([a-z]+)", document.read_text())) <= targets, document.name
 
 
-def test_every_address_of_mlflow_opens_in_the_view_for_training():
+def test_make_ui_takes_a_free_port_that_browsers_open_and_starts_one_worker() -> None:
+    text = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    code = next(line.partition(" := ")[2] for line in text.splitlines() if line.startswith("FREE_PORT"))
+
+    def port(first: int) -> int:
+        return int(subprocess.check_output([sys.executable, "-c", code, str(first)]))
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        taken = busy.getsockname()[1]
+        assert port(taken) > taken
+    assert port(5060) > 5061  # which Chrome and Firefox refuse
+    recipe = next(line for line in text.splitlines() if "mlflow ui" in line)
+    assert "--workers 1 " in recipe and "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in recipe
+
+
+def test_every_address_of_mlflow_opens_in_the_view_for_training() -> None:
     """MLflow 3.17 opens in its view for agents otherwise, whatever the experiment's kind."""
     texts = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]
     links = [line for text in texts for line in text.read_text(encoding="utf-8").splitlines() if "#/" in line]

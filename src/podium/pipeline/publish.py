@@ -37,6 +37,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
             with locks.publish_lock(client, uri, params.experiment) as renew:
                 if not _is_published(writer, results, registers):  # by another process, meanwhile
                     _publish(writer, results, registers, renew)
+                    _write_report(results)  # of a store that was made or mended only now, it may say more
                     return
     _say_nothing_to_do(uri, results)
 

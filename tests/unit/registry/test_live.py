@@ -67,6 +67,19 @@ def test_a_training_run_shows_each_epoch(store):
         assert [m.step for m in client.get_metric_history(run.info.run_id, key)] == [1, 2]
 
 
+def test_the_machine_is_watched_while_a_stage_runs(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    watcher = live_view(store, "train", "resnet18", "f" * 64)
+    seen = set()
+    for _ in range(600):
+        if runs := runs_of(store, "train")[1]:
+            seen = {key for key in runs[0].data.metrics if key.startswith("system/")}
+        if seen:
+            break
+    watcher.on_train_end("finished")
+    assert "system/cpu_utilization_percentage" in seen
+
+
 def test_live_runs_are_nested_at_once_and_the_page_opens_in_the_view_for_training(store):
     for kind, model in (("tune", "resnet18"), ("train", "resnet18"), ("train", "convnext")):
         watcher = live_view(store, kind, model, kind[0] * 63 + model[0])
