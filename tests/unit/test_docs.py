@@ -1,6 +1,8 @@
 """What the documents name exists: files, modules, and the commands of `make`."""
 
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +34,17 @@ def test_every_make_target_a_document_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         assert set(re.findall(r"`make ([a-z]+)", document.read_text())) <= targets, document.name
+
+
+def test_make_repro_outside_of_git_says_what_to_do(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed").touch()
+    alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    done = subprocess.run(["make", "repro"], cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is in no git repository, which DVC needs: clone it with git, or run: git init" in done.stderr
 
 
 def test_make_ui_takes_a_free_port_that_browsers_open_and_starts_one_worker() -> None:

@@ -112,8 +112,8 @@ def describe_fall(model: RegisteredModel, alias: str = HOLDER) -> str | None:
     rates = [_accuracy(version) for version in (candidate, holder)]
     if None in rates or not float(rates[1] or 0) - float(rates[0] or 0) > _FAR:
         return None
-    digests = {version.tags.get("podium.test_digest") for version in (candidate, holder)}
-    other = " (on other test images)" if len(digests) > 1 else ""
+    tested = {version.tags.get("podium.test_images", "unknown") for version in (candidate, holder)}
+    other = " (on other test images)" if len(tested) > 1 else ""
     return (
         f"candidate is version {candidate.version} with accuracy {rates[0]:.1%}, far below the "
         f"{rates[1]:.1%} of version {holder.version}, which holds {alias}{other}"

@@ -161,6 +161,7 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.weights_sha256": best.card.weights_sha256,
         "podium.data_digest": results.validation.manifest_sha256,
         "podium.test_digest": best.metrics.test_digest,
+        "podium.test_images": results.test_images,
         "podium.validation_passed": str(results.validation.passed).lower(),
         **commit_tags(results.layout.root, {}),
         "podium.dvc_lock_sha256": results.dvc_lock,

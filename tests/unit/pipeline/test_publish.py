@@ -218,6 +218,7 @@ def test_the_registered_version_carries_what_promotion_looks_up(experiment):
         "podium.weights_sha256": out.winner.card.weights_sha256,
         "podium.data_digest": out.validation.manifest_sha256,
         "podium.test_digest": out.winner.metrics.test_digest,
+        "podium.test_images": out.test_images,
         "podium.validation_passed": "true",
         "podium.git_commit": head.strip(),
         "podium.git_dirty": "false",

@@ -99,7 +99,7 @@ def test_nothing_at_staging_is_nothing_to_compare_with(tmp_path):
 def test_a_candidate_far_below_the_holder_is_told():
     def fall(*rates):
         versions = [
-            Version(str(number), "x", {"podium.accuracy": rate, "podium.test_digest": digest})
+            Version(str(number), "x", {"podium.accuracy": rate, "podium.test_images": digest})
             for number, (rate, digest) in enumerate(rates, start=1)
         ]
         return describe_fall(RegisteredModel("name", {}, {"staging": "1", "candidate": "2"}, tuple(versions)))
