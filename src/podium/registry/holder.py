@@ -205,8 +205,8 @@ def _describe(found: Comparison, rules: Compare, images: int, rate: float) -> st
     interval = f"{100 * difference.low:.1f} to {100 * difference.high:.1f} points"
     sides = (
         f"{title} {rate:.1%} against {rate - difference.value:.1%} on the same {images:,} test images, "
-        f"of which only {found.first} names {found.only_first_right:,} rightly and only the other "
-        f"{found.only_second_right:,}"
+        f"{found.only_first_right:,} of which {found.first} alone names rightly and {found.only_second_right:,} the "
+        "other alone"
     )
     if found.outcome == "better":
         verb = "better" if difference.value > 0 else "worse"

@@ -4,7 +4,9 @@ Each pair of weights and evidence is registered once if it won. New test images,
 a new version of the same weights.
 """
 
+import html
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -190,11 +192,11 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 
 | | |
 |---|---|
-| classes | {len(classes)}: {", ".join(classes[:_LISTED])}{", ..." if len(classes) > _LISTED else ""} |
+| classes | {len(classes)}: {", ".join(map(_plain, classes[:_LISTED]))}{", ..." if len(classes) > _LISTED else ""} |
 | input | one image file, base64; resized to {best.card.preprocessing.image_size} px |
 | starts from | {best.card.pretrained.weights} |
 | parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
-| licence of the images | {licences} |
+| licence of the images | {_plain(licences)} |
 
 In the project's folder, in Python:
 
@@ -211,6 +213,11 @@ Or over HTTP; the second command goes into another terminal:
 {USE_CURL}
 ```
 """
+
+
+def _plain(text: str) -> str:
+    """A text from people as a cell of a Markdown table shows it: as it is, never as markup."""
+    return re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", html.escape(text, quote=False))
 
 
 def _changed_tags(version: "ModelVersion", results: Results) -> dict[str, str]:

@@ -3,7 +3,8 @@
 import pytest
 
 from podium.core.errors import TrackingError
-from podium.registry.versions import open_registry
+from podium.registry.versions import description, open_registry
+from podium.report.results import read_results
 from tests.unit.registry.promotions import client_of
 
 
@@ -48,3 +49,8 @@ def test_a_missing_candidate_is_told(three):
 def test_a_deleted_version_is_no_version(three):
     three.client.delete_model_version(three.name, "2")
     assert three.version("2") is None
+
+
+def test_a_class_is_named_on_the_card_as_it_is_and_never_as_markup(experiment):
+    card = description(read_results(experiment.layout, experiment.params), "1")
+    assert "| classes | 3: &lt;b&gt;pear&lt;/b&gt;, apple, \uac10 |" in card
