@@ -119,15 +119,42 @@ def propose_seed(images: pd.DataFrame, preprocess: Preprocess) -> tuple[list[str
     now = short(preprocess.split_seed)
     if not now.any():
         return [], None
-    first = preprocess.split_seed + 1
-    seeds = range(first, first + min(_SEEDS_TRIED, _ROWS_TRIED // len(images) + 1))
-    better = next((seed for seed in seeds if not short(seed).any()), None)
+    better = next((seed for seed in _other_seeds(images, preprocess) if not short(seed).any()), None)
     return [str(label) for label in dataset.labels[now]], better
+
+
+def propose_seed_for(minimum: int, images: pd.DataFrame, preprocess: Preprocess) -> tuple[int, int]:
+    """A seed with which the smallest class has many images in every split.
+
+    Args:
+        minimum: images that are enough.
+        images: as `assign_splits` takes them.
+        preprocess: as there.
+
+    Returns:
+        The first seed after `split_seed` that gives every class so many images in every split, or the best of the next
+        few hundred; and how many it gives at least.
+    """
+    dataset = _Dataset.of(images, preprocess)
+    best = (preprocess.split_seed, 0)
+    for seed in _other_seeds(images, preprocess):
+        least = int(dataset.count(dataset.draw(dataset.position(seed))).min())
+        if least > best[1]:
+            best = (seed, least)
+        if least >= minimum:
+            break
+    return best
+
+
+def _other_seeds(images: pd.DataFrame, preprocess: Preprocess) -> range:
+    """Seeds to try, fewer for many images."""
+    first = preprocess.split_seed + 1
+    return range(first, first + min(_SEEDS_TRIED, _ROWS_TRIED // len(images) + 1))
 
 
 @dataclass(frozen=True)
 class _Dataset:
-    """What a draw is made of: codes per row (`group`, `given`, `open`, `state`, `published`), and per group.
+    """What a draw is made of: codes per row (`group`, `label`, `given`, `open`, `state`, `published`), and per group.
 
     `given` is -1 where the source gives no split, `open` the splits a row may go to, as bits; of a group, those that
     all of its rows may go to. `state` are 64 bits of what a row draws with. `published` marks the rows of groups whose
@@ -135,6 +162,7 @@ class _Dataset:
     """
 
     group: Integers
+    label: Integers
     given: Integers
     open: Integers
     state: NDArray[np.uint64]
@@ -160,6 +188,7 @@ class _Dataset:
         np.bitwise_and.at(open_of, group, open_)
         return cls(
             group=group,
+            label=np.asarray(label, np.int64),
             given=given,
             open=open_,
             state=_states(images["keep_together"].where(images["keep_together"] != "", images["photo_sha256"])),
@@ -193,15 +222,19 @@ class _Dataset:
         several = self.open_of & (self.open_of - 1) > 0
         return np.asarray(several[:, None] & (self.open_of[:, None] >> np.arange(3) & 1 > 0))
 
+    def count(self, split: Integers) -> Integers:
+        """Images by class and split, shape (classes, 3)."""
+        cells = np.bincount(self.label * 3 + split[self.group], minlength=3 * len(self.labels))
+        return cells.reshape(-1, 3)
+
     def falls_short(self, split: Integers) -> NDArray[np.bool_]:
         """Whether a class has less than half of its share of a split that was drawn, and should have more than one."""
-        found, expected = np.zeros((2, len(self.labels), 3))
-        np.add.at(found, (self.label_of, split), self.size_of)
+        expected = np.zeros((len(self.labels), 3))
         shares = self.drawn * self.fractions
         np.add.at(
             expected, self.label_of, shares / np.maximum(shares.sum(axis=1), 1e-9)[:, None] * self.size_of[:, None]
         )
-        return np.asarray((np.maximum(found, 1) < expected / 2 - 1e-6).any(axis=1))
+        return np.asarray((np.maximum(self.count(split), 1) < expected / 2 - 1e-6).any(axis=1))
 
 
 def _open_splits(sources: pd.Series, given: Integers) -> Integers:

@@ -86,7 +86,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
     write_parquet(layout.measures, measures)
     with replacing(layout.rejected) as temporary:
         rejected.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8", quoting=csv.QUOTE_NONNUMERIC)
-    profile.write(layout.profile)
+    profile.model_copy(update={"preprocess": preprocess}).write(layout.profile)
     _print_summary(profile)
 
 

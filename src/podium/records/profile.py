@@ -3,6 +3,7 @@
 from typing import Literal
 
 from podium.config.base import Split
+from podium.config.preprocess import Preprocess
 from podium.records.base import Record
 
 SPECTRUM_BANDS = 8
@@ -111,14 +112,15 @@ class Unusual(Record):
 class Profile(Record):
     """`artifacts/prepared/profile.json`: what preprocess found. Numbers are images unless a name says otherwise.
 
-    `rejected` are images that could not be read, `too_small` boxes below the least size, `left_out` copies of held-out
-    images (`preprocess.duplicates`), `skipped` files of the source
+    `preprocess` is the section it was made with. `rejected` are images that could not be read, `too_small` boxes below
+    the least size, `left_out` copies of held-out images (`preprocess.duplicates`), `skipped` files of the source
     that are no images to use. `channel_mean` and `channel_std` (red, green, blue, 0..1) are of the content of train
     images, each image counting the same: offered for normalisation. Had images been drawn one by one,
     `naive_groups_torn` groups of images that belong together (duplicates, crops of one photograph) would have been on
     two sides, and `naive_test_twins` of `naive_test_images` test images would have had one of their group in train.
     """
 
+    preprocess: Preprocess | None = None
     images: int
     rejected: int
     too_small: int

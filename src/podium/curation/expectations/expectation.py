@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from podium.config.base import Severity
+from podium.config.preprocess import Preprocess
 from podium.config.problems import nearest
 from podium.config.validate import ExpectationSettings, Validate, register
 from podium.core.errors import DataError, UsageError
@@ -46,6 +47,7 @@ class DatasetFacts:
         shortcuts: what the probes for them found.
         trained_on: by model, photographs (16 hex digits of their sha256) that the weights it starts from have seen.
         shards: what the shards of train and val say, read anew.
+        preprocess: the section that images were split by; None where that is not known.
     """
 
     manifest: "pd.DataFrame"
@@ -59,6 +61,7 @@ class DatasetFacts:
     shortcuts: Shortcuts | None = None
     trained_on: Mapping[str, list[str]] = field(default_factory=dict)
     shards: "ShardCheck | None" = None
+    preprocess: Preprocess | None = None
 
     @property
     def unreadable(self) -> list[str]:

@@ -20,7 +20,7 @@ from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
 from podium.records.fetch import TrainedOn
-from podium.records.profile import MEASURES
+from podium.records.profile import MEASURES, Profile
 
 
 def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFacts:
@@ -39,7 +39,8 @@ def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFac
     splits = (open_for_fitting(layout.prepared, "train"), open_for_fitting(layout.prepared, "val"))
     size = splits[0].preprocessing.image_size
     seen = TrainedOn.read(layout.trained_on).models
-    facts = DatasetFacts(manifest, _read_rejected(layout.rejected), size, splits, trained_on=seen)
+    how = Profile.read(layout.profile).preprocess
+    facts = DatasetFacts(manifest, _read_rejected(layout.rejected), size, splits, trained_on=seen, preprocess=how)
     return _with_findings(facts, measures, validate, seed) if sound else facts
 
 

@@ -1,7 +1,4 @@
-"""What has been seen before: by weights that models start from, and by `validate` in the shards; suite `leakage`.
-
-The other expectations of that suite take the manifest's word (`manifest_rows`).
-"""
+"""What is in two splits, by the manifest and by the shards, or was seen by weights before: suite `leakage`."""
 
 from typing import TYPE_CHECKING
 
@@ -41,6 +38,83 @@ def first_weights_unseen(facts: DatasetFacts, _: Critical) -> Figures:
         most=0,
         observed=told or f"0 seen by the own weights of {len(counts)} models",
         images=facts.paths(some),
+    )
+
+
+@expectation(
+    Critical(),
+    suite="leakage",
+    sentence="No picture (the same pixels) is in two splits",
+    why="A test picture that was trained on measures memory, and makes every model look better than it is.",
+    expected="0 pictures in two splits",
+    remedy="run `dvc repro -f preprocess`, which keeps copies of a picture on one side",
+)
+def image_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
+    """Pictures (by the digest of their pixels) in two or more splits."""
+    return _count_straddling(facts, sha256="pictures")
+
+
+@expectation(
+    Critical(),
+    suite="leakage",
+    sentence="No group of duplicates is in two splits",
+    why="A resized, cropped or flipped copy of a train picture is as good as the picture itself.",
+    expected="0 groups in two splits",
+    remedy="run `dvc repro -f preprocess`, which keeps duplicates on one side",
+)
+def duplicates_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
+    """Groups of duplicates in two or more splits."""
+    return _count_straddling(facts, duplicate_group="groups")
+
+
+@expectation(
+    Critical(),
+    suite="leakage",
+    sentence="No photograph has crops in two splits",
+    why="Two crops of one photograph share its light, its background and its camera: the second one is no news.",
+    expected="0 photographs in two splits",
+    remedy="run `dvc repro -f preprocess`, which keeps the crops of a photograph on one side",
+)
+def photo_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
+    """Photographs with crops in two or more splits, by their name and by the bytes of their file."""
+    return _count_straddling(facts, photo_id="photographs", photo_sha256="files with the same bytes")
+
+
+@expectation(
+    Critical(),
+    suite="leakage",
+    sentence="No group of images that belong together is in two splits",
+    why="Crops and copies form chains (a copy of the photograph of another crop); a chain must not straddle.",
+    expected="0 groups in two splits",
+    remedy="run `dvc repro -f preprocess`, which keeps such groups on one side",
+)
+def split_group_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
+    """Groups of images that belong together (duplicates, crops, chains of both) in two or more splits."""
+    return _count_straddling(facts, split_group="groups")
+
+
+def _count_straddling(facts: DatasetFacts, **words: str) -> Figures:
+    """How many values of each column are in two or more splits; given is what the columns name."""
+    import numpy as np
+    import pandas as pd
+
+    counts: dict[str, int] = {}
+    there = pd.Series(False, index=facts.manifest.index)
+    for column, word in words.items():
+        images = facts.columns(column, "split")
+        codes, keys = pd.factorize(images[column])  # -1 where missing, which suite `schema` names
+        sides, _ = pd.factorize(images["split"])
+        known = (codes >= 0) & (sides >= 0)
+        pairs = np.unique(codes[known] * (sides.max() + 1) + sides[known]) // (sides.max() + 1)
+        straddling = np.bincount(pairs, minlength=len(keys)) > 1
+        counts[f"{word} in two or more splits"] = int(straddling.sum())
+        there |= known & straddling[codes]
+    broken = [of for of, count in counts.items() if count]
+    return Figures(
+        values=counts,
+        most=0,
+        observed=", ".join(f"{counts[of]} {of}" for of in broken or counts),
+        images=facts.paths(there),
     )
 
 

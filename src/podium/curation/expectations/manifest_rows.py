@@ -1,4 +1,4 @@
-"""What the manifest says: suites `schema`, `reading`, `sizes`, `licences`, `splits`, `leakage` and `balance`."""
+"""What the manifest says: suites `schema`, `reading`, `sizes`, `licences`, `splits` and `balance`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -202,7 +202,7 @@ def classes_in_every_split(facts: DatasetFacts, _: Critical) -> Figures:
     sentence="Every class has enough images in every split",
     why="The recall of a class measured on five images is a lottery: one image more or less moves it by 20 points.",
     expected="at least {minimum} images per class and split",
-    remedy="add images of the class, remove it, draw with the preprocess.split_seed that preprocess named, or lower "
+    remedy="draw with that preprocess.split_seed, add images of the class, remove it, or lower "
     "validate.minimum_rows.minimum and say because",
 )
 def minimum_rows(facts: DatasetFacts, settings: MinimumRows) -> Figures:
@@ -211,13 +211,32 @@ def minimum_rows(facts: DatasetFacts, settings: MinimumRows) -> Figures:
     images = facts.columns("label", "split")
     sizes = images.groupby(["label", "split"], observed=True)["label"].transform("size")
     count, label, split = min((count, *cell) for cell, count in cells.items())
-    small = sum(count < settings.minimum for count in cells.values())
+    small = [f"{label} in {split} {n}" for (label, split), n in cells.items() if n < settings.minimum]
+    told = f"; {len(small)} of {len(cells)} below" + (f": {_some(small, ', ')}" if small[1:] else "")
     return Figures(
         values=_named(cells),
         least=settings.minimum,
-        observed=f"smallest: {count} ({label} in {split})" + (f"; {small} of {len(cells)} below" if small else ""),
+        observed=f"smallest: {count} ({label} in {split})"
+        + (told + _hint(facts, settings.minimum, count) if small else ""),
         images=facts.paths((sizes < settings.minimum) & images["split"].isin(SPLITS)),
     )
+
+
+def _hint(facts: DatasetFacts, minimum: int, smallest: int) -> str:
+    """Which seed gives every class so many images in every split, or the most of them."""
+    if facts.preprocess is None:
+        return ""
+    from podium.curation.splits import propose_seed_for
+
+    images = facts.columns(
+        *("image_id", "source", "label", "source_split", "split_group", "photo_sha256", "keep_together")
+    )
+    seed, most = propose_seed_for(minimum, images, facts.preprocess)
+    if most >= minimum:
+        return f"; preprocess.split_seed: {seed} gives all of them {minimum}"
+    if most > smallest:
+        return f"; none of the split_seeds tried does, but preprocess.split_seed: {seed} gives all of them {most}"
+    return "; no preprocess.split_seed that was tried gives more"
 
 
 def _count_cells(facts: DatasetFacts) -> dict[tuple[str, str], int]:
@@ -230,83 +249,6 @@ def _count_cells(facts: DatasetFacts) -> dict[tuple[str, str], int]:
 
 def _named(cells: dict[tuple[str, str], int]) -> dict[str, float]:
     return {f"{label!r} in {split}": count for (label, split), count in cells.items()}
-
-
-@expectation(
-    Critical(),
-    suite="leakage",
-    sentence="No picture (the same pixels) is in two splits",
-    why="A test picture that was trained on measures memory, and makes every model look better than it is.",
-    expected="0 pictures in two splits",
-    remedy="run `dvc repro -f preprocess`, which keeps copies of a picture on one side",
-)
-def image_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
-    """Pictures (by the digest of their pixels) in two or more splits."""
-    return _count_straddling(facts, sha256="pictures")
-
-
-@expectation(
-    Critical(),
-    suite="leakage",
-    sentence="No group of duplicates is in two splits",
-    why="A resized, cropped or flipped copy of a train picture is as good as the picture itself.",
-    expected="0 groups in two splits",
-    remedy="run `dvc repro -f preprocess`, which keeps duplicates on one side",
-)
-def duplicates_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
-    """Groups of duplicates in two or more splits."""
-    return _count_straddling(facts, duplicate_group="groups")
-
-
-@expectation(
-    Critical(),
-    suite="leakage",
-    sentence="No photograph has crops in two splits",
-    why="Two crops of one photograph share its light, its background and its camera: the second one is no news.",
-    expected="0 photographs in two splits",
-    remedy="run `dvc repro -f preprocess`, which keeps the crops of a photograph on one side",
-)
-def photo_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
-    """Photographs with crops in two or more splits, by their name and by the bytes of their file."""
-    return _count_straddling(facts, photo_id="photographs", photo_sha256="files with the same bytes")
-
-
-@expectation(
-    Critical(),
-    suite="leakage",
-    sentence="No group of images that belong together is in two splits",
-    why="Crops and copies form chains (a copy of the photograph of another crop); a chain must not straddle.",
-    expected="0 groups in two splits",
-    remedy="run `dvc repro -f preprocess`, which keeps such groups on one side",
-)
-def split_group_in_one_split(facts: DatasetFacts, _: Critical) -> Figures:
-    """Groups of images that belong together (duplicates, crops, chains of both) in two or more splits."""
-    return _count_straddling(facts, split_group="groups")
-
-
-def _count_straddling(facts: DatasetFacts, **words: str) -> Figures:
-    """How many values of each column are in two or more splits; given is what the columns name."""
-    import numpy as np
-    import pandas as pd
-
-    counts: dict[str, int] = {}
-    there = pd.Series(False, index=facts.manifest.index)
-    for column, word in words.items():
-        images = facts.columns(column, "split")
-        codes, keys = pd.factorize(images[column])  # -1 where missing, which suite `schema` names
-        sides, _ = pd.factorize(images["split"])
-        known = (codes >= 0) & (sides >= 0)
-        pairs = np.unique(codes[known] * (sides.max() + 1) + sides[known]) // (sides.max() + 1)
-        straddling = np.bincount(pairs, minlength=len(keys)) > 1
-        counts[f"{word} in two or more splits"] = int(straddling.sum())
-        there |= known & straddling[codes]
-    broken = [of for of, count in counts.items() if count]
-    return Figures(
-        values=counts,
-        most=0,
-        observed=", ".join(f"{counts[of]} {of}" for of in broken or counts),
-        images=facts.paths(there),
-    )
 
 
 @expectation(

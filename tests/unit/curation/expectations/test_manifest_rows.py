@@ -1,12 +1,13 @@
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from podium.config.preprocess import Preprocess
 from podium.config.validate import MaximumShare, Validate
 from podium.curation.expectations import manifest_rows
 from podium.curation.expectations.expectation import NOBODY, CannotCheck
 from podium.curation.expectations.manifest_rows import ImageSide, MinimumRows, Ratio, ShareRejected
-from tests.dataset_facts import facts, judged, manifest
+from podium.curation.splits import assign_splits
+from tests.dataset_facts import LABELS, facts, judged, manifest
 
 SIZES_PARAMS = Validate(image_side=ImageSide(minimum=32), training_resolution=MaximumShare(maximum=0.1))
 
@@ -117,56 +118,40 @@ def test_cells_with_too_few_images_are_counted_and_their_images_named():
     assert images.paths == ["lemon/train2.jpg", "lemon/train3.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "minimum", "told"),
+    [
+        (12, 5, "; preprocess.split_seed: 35 gives all of them 5"),
+        (12, 9, "; none of the split_seeds tried does, but preprocess.split_seed: "),
+    ],
+)
+def test_a_small_set_is_told_every_class_and_the_seed_that_helps(rows: int, minimum: int, told: str):
+    frame = manifest(rows)
+    drawn = frame.assign(split=assign_splits(frame, Preprocess(image_size=8)).split)
+    settings = Validate(minimum_rows=MinimumRows(minimum=minimum))
+
+    _, observed, _ = judged(manifest_rows.minimum_rows(facts(drawn, preprocess=Preprocess(image_size=8)), settings))
+
+    assert told in observed
+    assert minimum == 5 or all(f"{label} in val" in observed and f"{label} in test" in observed for label in LABELS[:2])
+    seed = int(observed.split("split_seed: ")[1].split()[0])
+    cells = pd.crosstab(frame["label"], assign_splits(frame, Preprocess(image_size=8, split_seed=seed)).split)
+    assert cells.to_numpy().min() == int(observed.rsplit(" ", 1)[1])
+
+
+def test_splits_that_the_source_gives_leave_no_seed_to_draw_with():
+    frame = manifest(4).assign(source_split=lambda images: images["split"])
+
+    _, observed, _ = judged(manifest_rows.minimum_rows(facts(frame, preprocess=Preprocess(image_size=8)), Validate()))
+
+    assert observed.endswith("; no preprocess.split_seed that was tried gives more")
+
+
 def test_an_empty_cell_counts_as_too_small():
     frame = manifest()
     frame = frame[(frame["label"] != "귤") | (frame["split"] != "val")]
 
     assert judged(manifest_rows.minimum_rows(facts(frame), SPLITS_PARAMS))[1] == "smallest: 0 (귤 in val); 1 of 9 below"
-
-
-LEAKAGE_CHECKS = {
-    "sha256": (manifest_rows.image_in_one_split, "1 pictures in two or more splits"),
-    "duplicate_group": (manifest_rows.duplicates_in_one_split, "1 groups in two or more splits"),
-    "photo_id": (manifest_rows.photo_in_one_split, "1 photographs in two or more splits"),
-    "photo_sha256": (manifest_rows.photo_in_one_split, "1 files with the same bytes in two or more splits"),
-    "split_group": (manifest_rows.split_group_in_one_split, "1 groups in two or more splits"),
-}
-
-
-@pytest.mark.parametrize("column", LEAKAGE_CHECKS)
-def test_a_key_on_two_sides_is_told_with_all_its_images(column):
-    check, told = LEAKAGE_CHECKS[column]
-    frame = manifest()
-    frame.loc[[1, 4], column] = frame.loc[0, column]  # row 4 is in val; row 1, in train, would be allowed alone
-
-    broken, observed, images = judged(check(facts(frame), Validate()))
-
-    assert broken
-    assert observed == told
-    assert images.paths == ["lemon/train0.jpg", "lemon/train1.jpg", "lemon/val0.jpg"]
-
-
-@pytest.mark.parametrize("column", LEAKAGE_CHECKS)
-def test_the_same_key_twice_on_one_side_is_fine(column):
-    frame = manifest()
-    frame.loc[1, column] = frame.loc[0, column]
-
-    assert judged(LEAKAGE_CHECKS[column][0](facts(frame), Validate()))[0] == []
-
-
-@given(keys=st.lists(st.one_of(st.none(), st.integers(0, 12)), min_size=36, max_size=36))
-def test_named_are_exactly_the_images_whose_key_is_on_two_sides(keys):
-    frame = manifest().astype({"photo_id": object})
-    frame["photo_id"] = [None if key is None else f"p{key}" for key in keys]
-    if frame["photo_id"].isna().all():
-        return
-    sides = frame.groupby("photo_id")["split"].nunique()
-    there = frame["photo_id"].map(sides).fillna(0) > 1
-
-    _, observed, images = judged(manifest_rows.photo_in_one_split(facts(frame), Validate()))
-
-    assert observed.startswith(f"{(sides > 1).sum()} photographs in two or more splits")
-    assert images.paths == sorted(frame.loc[there, "path"])
 
 
 BALANCE_PARAMS = Validate(class_balance=Ratio(maximum=2.0), source_balance=Ratio(maximum=1.5))
