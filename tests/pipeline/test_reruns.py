@@ -33,7 +33,7 @@ TABLE = [
     ("report/html.py", ""),
     ("sources/folder.py", "fetch"),
     ("weights/published.py", "fetch"),
-    ("curation/splits.py", "preprocess"),
+    ("curation/splits.py", "preprocess validate"),  # which derives the splits anew
     ("curation/findings.py", "validate"),
     ("data/decode.py", "preprocess"),
     ("data/augment/batch.py", "tune train evaluate"),
