@@ -168,14 +168,18 @@ def _print_board(board: Leaderboard | None, decision: Decision | None, whose: st
     out.print(leaderboard_table(board, decision))
 
 
-def _whose(layout: Layout, params: Params, stale: Mapping[str, str]) -> str:
-    """Which experiment the leaderboard on disk is of, where that is not the one in force; a line in rich's markup."""
+def _other_experiment(layout: Layout, params: Params) -> str | None:
+    """The experiment that the results on disk are of, where that is not the one in force."""
     locked = value_at(read_yaml(layout.root / DVC_LOCK), "stages.publish.params")
     held = locked.get(layout.params.name, {}) if isinstance(locked, Mapping) else {}
     name = held.get("experiment")
-    if name and name != params.experiment:
-        of = escape(str(name))
-        return f"\nThe results below are those of experiment [bold]{of}[/]; {params.experiment} has not run."
+    return str(name) if name and name != params.experiment else None
+
+
+def _whose(layout: Layout, params: Params, stale: Mapping[str, str]) -> str:
+    """Which experiment the leaderboard on disk is of, where that is not the one in force; a line in rich's markup."""
+    if (name := _other_experiment(layout, params)) is not None:
+        return f"\nThe results below are those of experiment [bold]{escape(name)}[/]; {params.experiment} has not run."
     return "\nThe results below are those of the last run, before what changed since." if stale else ""
 
 
@@ -251,10 +255,10 @@ def _against_holder(
     board: Leaderboard | None,
     decision: Decision | None,
 ) -> "Versus | None":
-    """The winner against the version at `staging`; None where one of the two is not there."""
+    """The winner against the version at `staging`; None where one of the two is not there or of another experiment."""
     from podium.registry.holder import compare_with_holder
 
-    if board is None or decision is None:
+    if board is None or decision is None or _other_experiment(layout, params) is not None:
         return None
     return compare_with_holder(layout, registered, board, decision.winner, params.compare)
 

@@ -54,11 +54,16 @@ def compare_with_holder(
 
     Returns:
         The verdict, or why there is none; None where nothing is at `staging`.
+
+    Raises:
+        DataError: the winner is not on the leaderboard.
     """
     holder = version_at(registered, HOLDER)
     if registered is None or holder is None:
         return None
-    row = next(row for row in board.rows if row.model == winner)
+    row = next((row for row in board.rows if row.model == winner), None)
+    if row is None:
+        raise DataError(f"{winner} is not on the leaderboard it is said to lead: run `dvc repro compare`")
     model = holder.tags.get("podium.model", "model unknown")
     called = f"version {holder.version} at {HOLDER} ({model})"
     if holder.tags.get("podium.fingerprint") == row.fingerprint:

@@ -98,6 +98,9 @@ def test_status_compares_the_winner_with_the_holder_of_staging(project, versions
     assert "Against the version in use: It is undecided whether" in said
     found = json.loads(podium("status", "--json").stdout)["against_holder"]
     assert (found["version"], found["comparison"]["outcome"]) == ("1", "undecided")
+    lock = {"publish": {"cmd": "x", "params": {"params.yaml": {"experiment": "fruits"}}}}
+    (project.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    assert "in use" not in podium("status").stdout  # the leaderboard on disk is of another experiment
 
 
 def test_status_says_what_is_out_of_date_and_whose_results_are_shown(project, versions):
