@@ -14,8 +14,10 @@ from PIL import Image, ImageChops
 from tests.data.colour_profiles import display_p3, grey, ink
 from tests.data.image_files import (
     BLUE,
+    DISPLAY_P3,
     HEIGHT,
     RED,
+    SRGB,
     WHITE,
     WIDTH,
     animation,
@@ -36,6 +38,7 @@ from tests.data.image_files import (
     transparent_palette,
     wide_gamut,
     with_gamma,
+    with_primaries,
     without_adobe_marker,
     ycck,
 )
@@ -261,6 +264,24 @@ READABLE = [
         (241, 0, 0),
         (24, 24, 230),
         "colour profile to sRGB",
+    ),
+    Readable(
+        "PNG with the primaries of Display P3 (cHRM, gAMA)",
+        "the chunks say what a profile would",
+        lambda: with_primaries(DISPLAY_P3),
+        PURE_RED,
+        PURE_BLUE,
+        "colour profile to sRGB",
+    ),
+    *(
+        Readable(f"PNG with cHRM, {what}", why, make, (234, 51, 35), (0, 0, 245), tolerance=1)
+        for what, why, make in (
+            ("of sRGB", "what most programs write", lambda: with_primaries(SRGB)),
+            ("and sRGB", "sRGB outranks cHRM", lambda: with_primaries(DISPLAY_P3, says_srgb=True)),
+            ("alone", "without gAMA it counts for nothing, as in browsers", lambda: with_primaries(DISPLAY_P3, 0)),
+            ("of zeros", "damaged", lambda: with_primaries((0.0,) * 8)),
+            ("of one colour", "no triangle", lambda: with_primaries((0.3127, 0.329) + (0.4, 0.3) * 3)),
+        )
     ),
     Readable(
         "RGBA",

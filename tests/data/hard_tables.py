@@ -149,6 +149,7 @@ HARD_TABLES = [
         for name, table, label in (
             ("bars", b"path,label\na.jpg,cat|dog\nb.jpg,cat\n", "cat|dog"),
             ("semicolons", b"path,label\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,dog\n", "cat;dog"),
+            ("spaces", b"path,label\na.jpg,cat dog\nb.jpg,cat\nc.jpg,dog\n", "cat dog"),
             ("commas", b'path,label\na.jpg,"cat, dog"\nb.jpg,cat\nc.jpg,dog\n', "cat, dog"),
             ("lists", b"path,label\na.jpg,\"['cat', 'dog']\"\nb.jpg,['cat']\n", "['cat', 'dog']"),
         )

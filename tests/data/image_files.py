@@ -134,6 +134,21 @@ def deep_tiff(bits: int, *, stored: int = 16, tags: dict[int, int] | None = None
     return b"II*\0" + struct.pack("<I", places + 8) + body + depths + table + bytes(4)
 
 
+SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+DISPLAY_P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+
+
+def with_primaries(primaries: tuple[float, ...], gamma: float = 1 / 2.2, *, says_srgb: bool = False) -> bytes:
+    """The picture of `wide_gamut` in a PNG with these x and y of white, red, green and blue (cHRM), and a gamma."""
+    pixels = np.asarray(Image.open(io.BytesIO(wide_gamut(b""))).convert("RGB"))
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    chunks = {b"sRGB": b"\0"} if says_srgb else {}
+    chunks[b"cHRM"] = struct.pack(">8I", *(round(value * 100_000) for value in primaries))
+    if gamma:
+        chunks[b"gAMA"] = struct.pack(">I", round(gamma * 100_000))
+    return png_of(struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0), zlib.compress(rows), chunks)
+
+
 def with_gamma(gamma: float, *, stated: float = 0, says_srgb: bool = False, profile: bytes = b"") -> bytes:
     """The scene in a PNG whose samples are light ** gamma, as chunk gAMA says unless another one is `stated`."""
     light = (np.asarray(scene()) / 255) ** 2.2

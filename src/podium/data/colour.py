@@ -1,9 +1,10 @@
-"""From the colours an image file means to sRGB: ICC profiles of RGB, ink and grey, and the gamma of a PNG.
+"""From the colours an image file means to sRGB: ICC profiles of RGB, ink and grey, gamma and primaries of a PNG.
 
 sRGB is what screens and pretrained weights expect: phones write Display P3, whose values read as sRGB are up to 74 of
 255 levels off. A profile of RGB values is applied after resizing, to fewer pixels; ink, grey and gamma at once.
 """
 
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -22,6 +23,11 @@ _CUBE_SIDES: Final = {"RGB": 9, "CMYK": 5, "L": 256}  # of the cube of colours a
 _SPACES: Final = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}  # Pillow's mode for a profile's colour space
 _DISPLAY_GAMMA: Final = 2.2
 _INSIGNIFICANT: Final = 0.05  # libpng's PNG_GAMMA_THRESHOLD: a smaller difference is not corrected
+_SRGB: Final = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white and the primaries (IEC 61966-2-1)
+_SAME_PRIMARIES: Final = 0.01
+_LEAST_GAMMA: Final = 1 / 255  # that an ICC curve can hold
+_D50: Final = np.array([0.9642, 1.0, 0.8249])
+_BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def profile_note(profile: bytes) -> str:
@@ -100,6 +106,45 @@ def gamma_to_srgb(image: Image.Image, gamma: object) -> tuple[Image.Image, str]:
         return image, ""
     shown = np.linspace(0, 1, 256) ** (1 / (gamma * _DISPLAY_GAMMA))
     return image.point((255 * shown).round().astype(int).tolist() * 3), f"gamma {gamma:g} to sRGB"
+
+
+def profile_of_primaries(primaries: object, gamma: object) -> bytes:
+    """The ICC profile of the primaries and the gamma that a PNG states (chunks cHRM and gAMA).
+
+    Adapted to D50 by the matrix of Bradford, as ICC.1:2022, annex E, asks. As in browsers, primaries count beside a
+    gamma only.
+
+    Args:
+        primaries: x and y of white, red, green and blue; anything else counts as none.
+        gamma: of the file, a number above 0.
+
+    Returns:
+        The profile; no bytes where the primaries are those of sRGB, or none.
+    """
+    if not isinstance(primaries, tuple) or not isinstance(gamma, float | int) or not _LEAST_GAMMA <= gamma <= 100:
+        return b""
+    x, y = np.reshape(primaries, (4, 2)).T
+    if y.min() <= 0 or np.abs(np.subtract(primaries, _SRGB)).max() <= _SAME_PRIMARIES:
+        return b""
+    white, *columns = np.stack([x / y, np.ones(4), (1 - x - y) / y], axis=1)
+    matrix = np.transpose(columns)
+    if abs(np.linalg.det(matrix)) < _SAME_PRIMARIES:
+        return b""
+    adapted = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / (_BRADFORD @ white)) @ _BRADFORD @ matrix
+    xyz = [
+        b"XYZ " + bytes(4) + struct.pack(">3i", *np.rint(c * 65536).astype(int))
+        for c in [_D50, *(adapted * np.linalg.solve(matrix, white)).T]
+    ]
+    curve = b"curv" + bytes(4) + struct.pack(">IHxx", 1, round(256 / gamma))
+    tags = dict(zip((b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ"), xyz, strict=True)) | dict.fromkeys(
+        (b"rTRC", b"gTRC", b"bTRC"), curve
+    )
+    at, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    header = struct.pack(">I4xI12s12x4s28x", at + len(body), 0x02400000, b"mntrRGB XYZ ", b"acsp") + xyz[0][8:]
+    return header.ljust(128, b"\0") + table + body
 
 
 @dataclass(frozen=True)

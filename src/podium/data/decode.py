@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from podium.core.errors import DataError, one_line
-from podium.data.colour import PROFILE_CONVERTED, gamma_to_srgb, grey_to_srgb, ink_to_srgb, profile_note
+from podium.data.colour import (
+    PROFILE_CONVERTED,
+    gamma_to_srgb,
+    grey_to_srgb,
+    ink_to_srgb,
+    profile_note,
+    profile_of_primaries,
+)
 from podium.data.file_kinds import HEIF_EXTRA, is_heif, recognise, register_heif
 from podium.data.jpeg import find_damage
 
@@ -69,9 +76,9 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> DecodedIma
 
     Animated and multi-page files give their first frame, transparency is laid on white, EXIF orientation is applied.
     A colour profile of RGB values is handed on: `resize` applies it to fewer pixels; one of ink or grey, and the gamma
-    of a PNG, are applied here. 16-bit values keep their upper 8 bits, counted from the bits that are in use: the fewest
-    of 8, 10, 12, 14 and 16 that hold the largest value, but not fewer than the file declares (sBIT of a PNG,
-    MaxSampleValue or 12 BitsPerSample of a TIFF).
+    of a PNG without other primaries, are applied here. 16-bit values keep their upper 8 bits, counted from the bits
+    that are in use: the fewest of 8, 10, 12, 14 and 16 that hold the largest value, but not fewer than the file
+    declares (sBIT of a PNG, MaxSampleValue or 12 BitsPerSample of a TIFF).
 
     Args:
         data: the bytes of an image file.
@@ -274,6 +281,8 @@ def _to_rgb(image: Image.Image, opened: Image.Image) -> tuple[Image.Image, list[
     made, notes = _on_white(image)
     if opened.mode not in _RGB:
         profile = b""
+    elif not profile and "srgb" not in opened.info:
+        profile = profile_of_primaries(opened.info.get("chromaticity"), opened.info.get("gamma"))
     said = profile_note(profile)
     if not profile and "srgb" not in opened.info:
         made, said = gamma_to_srgb(made, opened.info.get("gamma"))

@@ -10,9 +10,11 @@ from typing import Final
 
 from PIL import Image
 
+from podium.data.file_kinds import HEIF_EXTRA, is_heif, register_heif
 from podium.sources.source import WHOLE, Box, Unusable
 
 _ORIENTATION: Final = 0x0112  # EXIF tag
+_BRAND_ENDS: Final = 12  # bytes of a file that tell HEIC
 _ON_ITS_SIDE: Final = (5, 6, 7, 8)
 # What Pillow was seen to raise on damaged headers; preprocess decodes the same file and says what is wrong.
 _HEADER_ERRORS: Final = (
@@ -33,8 +35,11 @@ def read_upright_size(file: Path) -> tuple[int, int]:
     """Width and height of a photograph in pixels, after EXIF orientation.
 
     Raises:
-        Unusable: there is no telling.
+        Unusable: there is no telling, or it is HEIC and the extra is missing.
     """
+    with file.open("rb") as stream:
+        if is_heif(stream.read(_BRAND_ENDS)) and not register_heif():
+            raise Unusable(HEIF_EXTRA)
     header = _header(file)
     if header is None:
         raise Unusable("its size cannot be read, and its box is in pixels: is it a photograph?")

@@ -94,7 +94,7 @@ class TableForm:
         if given:
             self._refuse_one_hot()
         for label in sorted(given):
-            if _is_list(label) or any(_is_combined(label, separator, given) for separator in "|;,"):
+            if _is_list(label) or any(_is_combined(label, separator, given) for separator in "|;, "):
                 raise DataError(
                     f"{self._name}: label {label!r} looks like several classes of one image (multi-label), of which "
                     "Podium compares none: keep one class a row, or name it in dataset.labels if it is one class"

@@ -174,6 +174,13 @@ def test_a_warning_is_reported_and_stops_nothing(prepared: Layout, capsys: pytes
     assert (prepared.validation / "passed.json").exists()
 
 
+def test_a_small_set_is_told_the_seed_that_helps(prepared: Layout) -> None:
+    with pytest.raises(
+        ValidationFailed, match=r"minimum_rows fails: .*; \d of 6 below.*preprocess.split_seed: \d+ gives"
+    ):
+        run(prepared, minimum_rows={"minimum": 4, "because": "the test is small"})
+
+
 def test_severity_decides_what_stops(prepared: Layout) -> None:
     with pytest.raises(ValidationFailed, match="image_side fails: expected at least 500 pixels, observed smallest: 32"):
         run(prepared, image_side={"minimum": 500, "severity": "critical"})

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 from podium.config.dataset import CsvDataset, Dataset, Fetch
 from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
+from podium.data.decode import decode
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import WHOLE, Box, SourceImage
 from podium.sources.table import TableSource, open_table, read_rows
@@ -246,6 +248,34 @@ def test_a_box_in_pixels_is_of_the_photograph_as_it_is_decoded(layout: Layout, k
     images, skipped = ready(source)
     assert {image.label: image.box for image in images} == {"x": WHOLE, "y": Box(0, 0, 0.25, 0.25)}
     assert not skipped
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_box_in_pixels_on_heic_is_of_the_photograph_as_it_is_decoded(layout: Layout, orientation: int) -> None:
+    from pillow_heif import from_pillow
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lay(layout, "path,label,l,t,r,b\na.heic,x,0,0,32,64\nb.jpg,y,0,0,10,5\n", "b.jpg")
+    upright = Image.new("RGB", (64, 32) if orientation == 6 else (32, 64), "red")
+    from_pillow(upright).save(layout.data / "a.heic", exif=exif.tobytes())
+    decoded = decode((layout.data / "a.heic").read_bytes(), 10**6)
+    assert (decoded.width, decoded.height) == (32, 64)
+
+    images, skipped = ready(open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH))
+
+    assert {image.label: image.box for image in images} == {"x": WHOLE, "y": Box(0, 0, 0.25, 0.25)}
+    assert not skipped
+
+
+def test_a_box_in_pixels_on_heic_needs_the_extra(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(layout, "path,label,l,t,r,b\na.heic,x,0,0,32,64\nb.jpg,y,0,0,10,5\n", "b.jpg")
+    (layout.data / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+
+    _, skipped = ready(open_table(layout, section(columns={"box": BOX}, box_units="pixels"), FETCH))
+
+    assert skipped["a.heic"].startswith("HEIC, which needs the extra `heif`: pip install")
 
 
 def test_boxes_in_pixels_that_turn_out_to_be_the_same_follow_the_rule_of_rows(layout: Layout) -> None:
