@@ -1,4 +1,4 @@
-"""Stage code: write down which modules and library versions compute each stage's results, and who teaches whom."""
+"""Stage code: write down what computes each stage's results and who teaches whom; clear away models that left."""
 
 import sys
 
@@ -9,10 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Writes one small file a stage, and one a model."""
-    from podium.pipeline.code import write_code, write_teachers
+    from podium.pipeline.code import write_code
 
-    write_code(layout)
-    write_teachers(layout, params.models, params.distil)
+    write_code(layout, params.models, params.distil)
 
 
 if __name__ == "__main__":

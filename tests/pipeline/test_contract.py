@@ -18,7 +18,7 @@ from podium.pipeline.code import STAGES as CODE_STAGES
 
 ROOT = Path(__file__).parents[2]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-COPIES = {"teach"}  # copies a folder: no script, no module, no params
+COPIES = {"distil", "teach"}  # copy a file or a folder: no script, no module, no params
 STAGES = [stage for stage in DVC if stage not in COPIES]
 
 
@@ -131,7 +131,10 @@ def test_a_student_s_stages_wait_for_its_teacher_and_read_its_params_from_where_
     for stage in ("tune", "train"):
         assert "artifacts/teachers/${key}" in body(stage)["deps"]
     assert body("teach")["deps"] == ["artifacts/models/${item.teacher}"]
-    assert body("teach")["outs"] == [Layout(Path()).teacher("${key}").as_posix()]
+    teacher = Layout(Path()).teacher("${key}")
+    assert body("teach")["outs"] == [teacher.as_posix()]
+    assert body("distil")["deps"] == [Layout(Path()).distil("${key}").as_posix()]
+    assert body("distil")["outs"] == [(teacher.parent / "distil.json").as_posix()]
 
 
 def test_dvc_yaml_can_be_read_in_one_go():

@@ -32,7 +32,7 @@ def test_a_student_waits_for_its_teacher_and_reruns_when_either_changes(tmp_path
     project.change_params(
         distil={"student": {**wish, "temperature": 4.0}}, compare={"accept": {"distillation": "a test"}}
     )
-    assert ran("compare") == ["code", "tune@student", "train@student", "evaluate@student", "compare"]
+    assert ran("compare") == ["code", "distil@student", "tune@student", "train@student", "evaluate@student", "compare"]
     assert card("student")["distil"]["temperature"] == 4.0
     assert json.loads(project.read("reports/comparison/decision.json"))["comparable"]
 
@@ -43,5 +43,5 @@ def test_a_student_waits_for_its_teacher_and_reruns_when_either_changes(tmp_path
     assert card("student")["teacher_fingerprint"] == card("teacher")["fingerprint"]
 
     project.replace_params(distil={})
-    assert set(ran("train@student")) == {"code", "tune@student", "train@student"}
+    assert set(ran("train@student")) == {"code", "distil@student", "tune@student", "train@student"}
     assert card("student")["distil"] is None

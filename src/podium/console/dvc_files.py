@@ -6,6 +6,7 @@ that no command of DVC reads. So each stage keeps a copy as it starts: what DVC 
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,15 +17,17 @@ from typing import Any
 
 import yaml
 
+from podium.console.dag import list_stages, read_yaml
 from podium.console.stopping import runs_dvc
 from podium.core.errors import DataError
-from podium.core.files import replacing, write_json
+from podium.core.files import replacing, write_json, write_text
 from podium.core.layout import DVC_LOCK, Layout
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast
 _WAIT_SECONDS = 5.0  # DVC holds its lock for a second or two at a time, never while a stage runs
 _DEPTH = 50
 _PIECES = {"deps": "path", "outs": "path"}
+_ENTRY = re.compile(r"  (\S.*):$")  # how a stage's entry begins
 
 
 def keep_lock(layout: Layout) -> None:
@@ -88,6 +91,27 @@ def mend(layout: Layout) -> None:
     """`repair`, told on standard error."""
     for sentence in repair(layout):
         print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+
+def forget_stages(layout: Layout) -> None:
+    """Takes out of `dvc.lock` what `dvc.yaml` with the present params does not have; DVC itself leaves it for ever.
+
+    Raises:
+        DataError: DVC is at work.
+    """
+    lock, known = layout.root / DVC_LOCK, {stage.name for stage in list_stages(layout)}
+    if set(read_yaml(lock).get("stages", {})) <= known:
+        return
+    with _alone(layout):
+        kept, name = [], ""
+        for line in lock.read_text(encoding="utf-8").splitlines(keepends=True):
+            if entry := _ENTRY.match(line):
+                name = str(yaml.load(entry[1], _LOADER))  # noqa: S506  # a safe loader
+            elif not line.startswith(" "):
+                name = ""
+            if not name or name in known:
+                kept.append(line)
+        write_text(lock, "".join(kept))
 
 
 def _repair_lock(layout: Layout) -> list[str]:

@@ -197,10 +197,7 @@ def _body(layout: Layout, stage: str) -> dict[str, Any]:
 
 
 def _digest(layout: Layout, path: str) -> str:
-    """Of a file its sha256; of a folder what `dvc.lock` and `.dvc` files say of it and of what lies in it.
-
-    Files in a folder that no stage made as a whole count with their sha256.
-    """
+    """Of a file its sha256; of a folder what `dvc.lock` and `.dvc` files say of it and of what lies in it."""
     place = layout.root / path
     if place.is_file():
         return sha256_file(place)
@@ -209,6 +206,4 @@ def _digest(layout: Layout, path: str) -> str:
         return sha256_file(pin)
     stages = read_yaml(layout.root / DVC_LOCK).get("stages", {}).values()
     outs = [out for stage in stages for out in stage.get("outs", []) if f"{out['path']}/".startswith(f"{path}/")]
-    whole = any(path == out["path"] for out in outs)
-    beside = [] if whole or not place.is_dir() else [sha256_file(file) for file in place.iterdir() if file.is_file()]
-    return " ".join(sorted([*(str(out.get("md5")) for out in outs), *beside]))
+    return " ".join(sorted(str(out.get("md5")) for out in outs))

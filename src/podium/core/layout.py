@@ -26,8 +26,6 @@ VALIDATION = "validation.json"
 PASSED = "passed.json"
 PAGE = "index.html"
 LABEL_NOISE = "label_noise.json"
-# code
-DISTIL = "distil.json"
 # tune
 BEST = "best.json"
 TRIALS = "trials.csv"
@@ -112,14 +110,13 @@ class Layout:
         """What computes a stage's results: modules with digests, libraries with versions; written by code."""
         return self.root / "artifacts" / "code" / f"{stage}.json"
 
-    @property
-    def teachers(self) -> Path:
-        """A folder a model: `distil.json`, who teaches it (null: nobody), written by code; and what `teacher` names."""
-        return self.root / "artifacts" / "teachers"
+    def distil(self, model: str) -> Path:
+        """Who teaches a model (null: nobody); written by code, copied beside `teacher(model)` by DVC."""
+        return self.root / "artifacts" / "code" / "distil" / f"{model}.json"
 
     def teacher(self, model: str) -> Path:
         """The model that a student learns from, as train left it; copied there by teach, for students alone."""
-        return self.teachers / model / "model"
+        return self.root / "artifacts" / "teachers" / model / "model"
 
     def tuning(self, model: str) -> Path:
         """A model's study: `best.json`, `trials.csv`, `history.csv`; written by tune."""

@@ -9,37 +9,50 @@ import shutil
 from collections.abc import Collection, Mapping
 
 from podium.config.train import Distil
+from podium.console.dvc_files import forget_stages
 from podium.core.files import write_json
 from podium.core.identity import keep_readings, stage_code
-from podium.core.layout import DISTIL, Layout
+from podium.core.layout import Layout
 
 STAGES = ("fetch", "preprocess", "validate", "tune", "train", "evaluate", "compare")
 """All but `publish`, which looks each time whether there is something to do."""
 
 
-def write_code(layout: Layout) -> None:
-    """Writes `artifacts/code/<stage>.json` for every stage: modules with digests, libraries with versions.
+def write_code(layout: Layout, models: Collection[str], distil: Mapping[str, Distil]) -> None:
+    """Writes what DVC cannot see by itself to `artifacts/code/`, and takes away what models left that are gone.
+
+    A file a stage: modules with digests, libraries with versions. A file a model: who teaches it, null where nobody
+    does. DVC knows no dependency that only some of the models have, so all have a folder below `artifacts/teachers/`
+    with a copy of that file, and a student's holds its teacher's model too: its tune and train wait for it.
 
     Raises:
-        DataError: a stage's script is missing.
+        DataError: a stage's script is missing, or another DVC is at work.
     """
+    _remove_leftovers(layout, models, distil)
+    forget_stages(layout)
     for stage in STAGES:
         write_json(layout.code(stage), stage_code(layout.root, stage).json())
+    for model in models:
+        wish = distil.get(model)
+        write_json(layout.distil(model), wish and wish.model_dump(mode="json"))
+        layout.teacher(model).parent.mkdir(parents=True, exist_ok=True)
     keep_readings(layout.root)
 
 
-def write_teachers(layout: Layout, models: Collection[str], distil: Mapping[str, Distil]) -> None:
-    """Writes who teaches each model to `artifacts/teachers/<model>/distil.json`: null where nobody does.
+def _remove_leftovers(layout: Layout, models: Collection[str], students: Collection[str]) -> None:
+    """Removes results of models that left `params.yaml`, and says so.
 
-    DVC knows no dependency that only some of the models have. So all have this folder as one, and a student's holds the
-    teacher's model too, which the stage `teach` copies there: its tune and train wait for it and run again with it.
+    DVC hashes a folder of several models as a whole, so they would change what a stage is said to have read.
     """
-    for left in layout.teachers.iterdir() if layout.teachers.is_dir() else ():
-        if left.name not in models:
-            shutil.rmtree(left)
-        elif left.name not in distil:
-            shutil.rmtree(layout.teacher(left.name), ignore_errors=True)
-    for model in models:
-        (layout.teachers / model).mkdir(parents=True, exist_ok=True)
-        wish = distil.get(model)
-        write_json(layout.teachers / model / DISTIL, wish and wish.model_dump(mode="json"))
+    places = (layout.tuning, layout.model, layout.evaluation, layout.evaluation_report)
+    folders = [*(place("any").parent for place in places), layout.teacher("any").parents[1]]
+    found = [entry for folder in folders for entry in folder.glob("[!.]*") if entry.is_dir() and not entry.is_symlink()]
+    old = [entry for entry in found if entry.name not in models]
+    untaught = [layout.teacher(model) for model in models if model not in students and layout.teacher(model).exists()]
+    for entry in (*old, *untaught):
+        shutil.rmtree(entry)
+    for file in layout.distil("any").parent.glob("*.json"):
+        if file.stem not in models:
+            file.unlink()
+    for name in sorted({entry.name for entry in old}):
+        print(f"code: removed results of {name}, which is no longer in params.yaml", flush=True)

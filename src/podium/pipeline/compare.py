@@ -3,7 +3,6 @@
 Reads the files of the evaluations only; starts without torch.
 """
 
-import shutil
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -23,14 +22,11 @@ from podium.records.validate import ValidationReport
 def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     """Writes `leaderboard.json`, `decision.json` and for DVC `metrics.json`, and prints the first two.
 
-    Results of other models are removed: DVC hashes all that lies beside the present models' once this stage has ended.
-
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
     """
     metrics = [Metrics.read(layout.evaluation_report(model) / METRICS) for model in models]
     validation = ValidationReport.read(layout.validation_report)
-    _remove_others(layout, models)
     leaderboard = round_floats(rank(metrics, compare.metric, compare.accept))
     tests = _test_pairs(layout, [row.model for row in leaderboard.rows], compare.metric)
     decision = decide(leaderboard, tests, compare, validation.passed)
@@ -45,17 +41,6 @@ def _summary(leaderboard: Leaderboard, decision: Decision) -> Summary:
     """What DVC shows of the comparison."""
     rates = {row.model: getattr(row, leaderboard.metric).value for row in leaderboard.rows}
     return Summary(winner=decision.winner, each=rates, **{leaderboard.metric: rates[decision.winner]})
-
-
-def _remove_others(layout: Layout, models: list[str]) -> None:
-    """Removes the results of models that are no longer in params.yaml, and says so."""
-    folders = [place(models[0]).parent for place in (layout.evaluation_report, layout.evaluation)]
-    found = [entry for folder in folders for entry in folder.glob("[!.]*") if entry.is_dir() and not entry.is_symlink()]
-    old = [entry for entry in found if entry.name not in models]
-    for entry in old:
-        shutil.rmtree(entry)
-    for name in sorted({entry.name for entry in old}):
-        print(f"compare: removed results of {name}, which is no longer in params.yaml", flush=True)
 
 
 def _test_pairs(layout: Layout, models: Sequence[str], metric: Metric) -> list[PairedTest]:

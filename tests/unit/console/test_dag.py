@@ -20,6 +20,7 @@ stages:
   train:
     foreach: ${models}
     do: {cmd: x, deps: [artifacts/code/train.json, raw], params: [train, "models.${key}"], outs: ["models/${key}"]}
+  copy: {foreach: "${models}", do: {cmd: cp, outs: ["copies/${key}"], always_changed: true}}
   compare: {cmd: x, deps: [artifacts/code/compare.json, models], metrics: [board.json: {cache: false}]}
   publish: {cmd: x, deps: [board.json], always_changed: true}
 """
@@ -57,6 +58,9 @@ def layout(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
     for name in ("raw", "models/a", "models/b", "board.json"):
         (tmp_path / name).mkdir(parents=True)
+    for stage in ("code", "fetch", "train", "compare", "publish"):
+        (tmp_path / "stages").mkdir(exist_ok=True)
+        (tmp_path / "stages" / f"{stage}.py").touch()
     return Layout(tmp_path)
 
 

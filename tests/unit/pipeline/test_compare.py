@@ -185,23 +185,6 @@ def test_order_of_the_models_and_a_second_run_change_no_byte(layout):
     assert {p.name: p.read_bytes() for p in layout.comparison.iterdir()} == first
 
 
-def test_results_of_models_left_out_of_params_are_not_ranked_and_go(layout, capsys):
-    add_model(layout, "a", range(2))
-    add_model(layout, "old", range(0))
-    compare.compare_models(layout, ["a"], Compare(margin=0.02))
-    assert [row.model for row in results(layout)[0].rows] == ["a"]
-    assert "compare: removed results of old, which is no longer in params.yaml\n" in capsys.readouterr().out
-    for kept in (layout.evaluation("a"), layout.evaluation_report("a")):
-        assert [entry.name for entry in kept.parent.iterdir()] == ["a"]
-
-
-def test_nothing_is_removed_when_an_evaluation_is_missing(layout):
-    add_model(layout, "old", range(0))
-    with pytest.raises(DataError, match="does not exist"):
-        compare.compare_models(layout, ["a"], Compare(margin=0.02))
-    assert layout.evaluation("old").is_dir() and layout.evaluation_report("old").is_dir()
-
-
 @pytest.mark.parametrize(
     ("difference", "said"),
     [({"digest": "e"}, "different test splits"), ({"first_image": 1}, "did not answer the same images")],
