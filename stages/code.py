@@ -9,8 +9,9 @@ from podium.core.layout import Layout
 
 def main(params: Params, layout: Layout) -> None:
     """Writes one small file a stage, and one a model."""
-    from podium.pipeline.code import write_code
+    from podium.pipeline.code import check_networks, write_code
 
+    check_networks(layout, params.models, params.preprocess.image_size)
     write_code(layout, params.models, params.distil)
 
 

@@ -23,7 +23,7 @@ from podium.console.dag import list_stages, read_yaml, value_at
 from podium.core.layout import Layout
 _, _, module, *rest = sys.argv
 if module == "stages.code":
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+    os.execv(os.environ["WARM"], [os.environ["WARM"], *sys.argv[1:]])
 layout, name = Layout(pathlib.Path.cwd()), "@".join([module.removeprefix("stages."), *rest[1:]])
 (stage,) = [each for each in list_stages(layout) if each.name == name]
 params = {key: value_at(read_yaml(layout.params), key) for key in stage.params}
@@ -56,7 +56,7 @@ WALK: list[tuple[dict[str, object], dict[str, object]]] = [
 
 
 @pytest.fixture
-def repro(tmp_path: Path) -> Callable[..., list[str]]:
+def repro(tmp_path: Path, warm_path: str) -> Callable[..., list[str]]:
     """Sets models and students, rebuilds, and gives the names of the stages that ran."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -66,7 +66,8 @@ def repro(tmp_path: Path) -> Callable[..., list[str]]:
     def run(project: Scratch, models: dict[str, object], distil: dict[str, object]) -> list[str]:
         project.replace_params(models=models, distil=distil)
         path = f"{python.parent}:{project.environment['PATH']}"
-        done = project.run("dvc", "repro", PATH=path, PYTHONPATH=str(project.root / "src"))
+        warm = f"{warm_path.partition(':')[0]}/python"
+        done = project.run("dvc", "repro", PATH=path, PYTHONPATH=str(project.root / "src"), WARM=warm)
         assert done.returncode == 0, done.stdout + done.stderr
         return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
 

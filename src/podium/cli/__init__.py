@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from podium import __version__
 from podium.console.logs import set_up_logging
-from podium.console.process import operating_system_said, silence_telemetry, use_utf8
+from podium.console.process import operating_system_said, run_own_package, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 
@@ -137,6 +137,7 @@ def _imported(name: str) -> Any:
 
 def main() -> None:
     """Entry point of the `podium` command."""
+    run_own_package()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a class name the terminal cannot show is no reason to fail

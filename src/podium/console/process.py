@@ -7,6 +7,7 @@ from pathlib import Path
 
 from podium.core.errors import DataError, told
 from podium.core.files import raise_if_full
+from podium.core.layout import find_root
 
 
 def silence_telemetry() -> None:
@@ -31,6 +32,23 @@ def use_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def run_own_package() -> None:
+    """Starts the command once more with the package of the project it is given in, where another one was imported.
+
+    The environment may hold the package of another checkout; what it says of this project could be wrong.
+    """
+    root = find_root(Path.cwd())
+    source = root and root / "src"
+    if source is None or not (source / "podium" / "__init__.py").is_file():
+        return
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if Path(__file__).resolve().is_relative_to(source.resolve()) or given[0] == str(source):
+        return
+    paths = os.pathsep.join(filter(None, (str(source), *given)))
+    again = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, again, {**os.environ, "PYTHONPATH": paths})  # noqa: S606  # this very command
 
 
 def operating_system_said(error: OSError) -> int:

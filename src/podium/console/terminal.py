@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from podium.core.errors import DataError
-from podium.core.layout import DVC_YAML, PARAMS, Layout
+from podium.core.layout import Layout, find_root
 
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 PIPE_WIDTH = 110  # columns where there is no terminal to ask
@@ -31,11 +31,12 @@ def project() -> Layout:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / PARAMS).is_file() and (folder / DVC_YAML).is_file():
-            return Layout(folder)
-    raise DataError(f"{here} is in no project: change into a folder with params.yaml and dvc.yaml, or below one")
+    root = find_root(Path.cwd())
+    if root is None:
+        raise DataError(
+            f"{Path.cwd()} is in no project: change into a folder with params.yaml and dvc.yaml, or below one"
+        )
+    return Layout(root)
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:

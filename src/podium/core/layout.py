@@ -51,6 +51,11 @@ DECISION = "decision.json"
 GOLDEN = "golden.json"
 
 
+def find_root(here: Path) -> Path | None:
+    """The root of the project around a folder: the nearest one with `params.yaml` and `dvc.yaml`; None for none."""
+    return next((f for f in (here, *here.parents) if (f / PARAMS).is_file() and (f / DVC_YAML).is_file()), None)
+
+
 class Layout:
     """Paths below one project root (absolute)."""
 
@@ -100,6 +105,11 @@ class Layout:
     def durations(self) -> Path:
         """Seconds each stage took when it last ran to its end here (JSON): says how long is left, decides nothing."""
         return self.work / "durations.json"
+
+    @property
+    def fitting(self) -> Path:
+        """Digests of networks and the images' size that were found to fit; decides nothing but what is built again."""
+        return self.work / "fitting.txt"
 
     @property
     def readings(self) -> Path:

@@ -8,14 +8,39 @@ that use it, and DVC sees that as a changed dependency.
 import shutil
 from collections.abc import Collection, Mapping
 
+from podium.config.network import Network
 from podium.config.train import Distil
 from podium.console.dvc_files import forget_stages
-from podium.core.files import write_json
-from podium.core.identity import keep_readings, stage_code
+from podium.core.files import write_json, write_text
+from podium.core.identity import fingerprint, keep_readings, library_versions, stage_code
 from podium.core.layout import Layout
 
 STAGES = ("fetch", "preprocess", "validate", "tune", "train", "evaluate", "compare")
 """All but `publish`, which looks each time whether there is something to do."""
+
+
+def check_networks(layout: Layout, models: Mapping[str, Network], side: int) -> None:
+    """Refuses networks that cannot be built for the images' size, before anything is downloaded or computed.
+
+    What was found to fit is kept in `.podium/`, so that nothing is built, and torch not imported, for it again.
+
+    Raises:
+        ModelError: one cannot be, or is not known.
+    """
+    fields, given = set(Network.model_fields), {"side": side, **library_versions()}
+    wanted = {
+        fingerprint({**given, "network": model.model_dump(mode="json", include=fields)}): model
+        for model in models.values()
+    }
+    kept = layout.fitting.read_text(encoding="utf-8").split() if layout.fitting.is_file() else []
+    new = [model for key, model in wanted.items() if key not in kept]
+    if not new:
+        return
+    from podium.models import zoo
+
+    for model in new:
+        zoo.check_size(model, side)
+    write_text(layout.fitting, "\n".join(wanted))
 
 
 def write_code(layout: Layout, models: Collection[str], distil: Mapping[str, Distil]) -> None:

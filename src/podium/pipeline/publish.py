@@ -14,6 +14,8 @@ from podium.registry.run_writer import RunWriter, page
 from podium.report import html
 from podium.report.results import Results, read_results
 
+_NAMED = 3  # killed runs
+
 
 def publish_experiment(layout: Layout, params: Params) -> None:
     """Publishes the experiment; a second call changes nothing.
@@ -34,9 +36,9 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     with store.translate_errors(uri):
         writer = RunWriter(client, layout, params.experiment)
         if not _is_published(writer, results, registers):
-            with locks.publish_lock(client, uri, params.experiment) as renew:
+            with locks.exclusive(client, uri, f"podium-lock-{params.experiment}") as check:
                 if not _is_published(writer, results, registers):  # by another process, meanwhile
-                    _publish(writer, results, registers, renew)
+                    _publish(writer, results, registers, check)
                     _write_report(results)  # of a store that was made or mended only now, it may say more
                     return
     _say_nothing_to_do(uri, results)
@@ -75,16 +77,18 @@ def _is_published(writer: RunWriter, results: Results, registers: bool) -> bool:
         return False
     if not package.are_logged(writer.client, writer.experiment, results):
         return False
+    if writer.find_killed() or package.find_unfinished(writer.client, writer.experiment):
+        return False
     return not registers or versions.is_registered(writer.client, results)
 
 
-def _publish(writer: RunWriter, results: Results, registers: bool, renew: Callable[[], None]) -> None:
-    """Writes what is missing; `renew` shows whoever waits for the lock that this process is alive."""
+def _publish(writer: RunWriter, results: Results, registers: bool, check: Callable[[], None]) -> None:
+    """Writes what is missing; `check` refuses to go on where the lock was lost."""
     client, params = writer.client, results.params
     parent_id = runs.write_experiment_run(writer, results, runs.find_experiment_run(writer, results))
     logged = {}
     for model in results.models:
-        renew()
+        check()
         study_runs.write_study_run(writer, results, model, parent_id)
         run_id = runs.write_model_run(writer, results, model, parent_id)
         model_id = package.log_model(client, writer.experiment, results, model, run_id)
@@ -92,14 +96,15 @@ def _publish(writer: RunWriter, results: Results, registers: bool, renew: Callab
         package.show_in_run(client, parent_id, model_id)
         logged[model.name] = model_id
     if not registers:
-        runs.finish_experiment_run(writer, parent_id, results)
+        _finish(writer, results, parent_id)
         print(
             f"published the runs of {results.winner.name} and what it met, and no version: this workspace will be "
             "deleted (-S publish.register_queued=true registers all the same); the report is in MLflow's run"
         )
         return
+    check()
     number, new = versions.register(client, results, logged[results.winner.name])
-    runs.finish_experiment_run(writer, parent_id, results)
+    _finish(writer, results, parent_id)
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")
     registered = read_only.find_registered(results.layout, params.publish.registered_model)
@@ -116,6 +121,21 @@ def _publish(writer: RunWriter, results: Results, registers: bool, renew: Callab
         ("what the gates say", "podium promote candidate --check"),
     ):
         print(f"  {what:<20}{how}")
+
+
+def _finish(writer: RunWriter, results: Results, parent: str) -> None:
+    """Ends the experiment's run, and what kills left that nobody goes on with: a study whose params changed, say."""
+    runs.finish_experiment_run(writer, parent, results)
+    killed, unfinished = writer.find_killed(), package.find_unfinished(writer.client, writer.experiment)
+    for run in killed:
+        writer.finish(run.info.run_id, None, "KILLED")
+    for logged in unfinished:
+        writer.client.delete_logged_model(logged.model_id)
+    if killed:
+        names = ", ".join(str(run.info.run_name) for run in killed[:_NAMED])
+        print(f"{len(killed)} runs of stages that were killed were marked as such: {names}")
+    if unfinished:
+        print(f"{len(unfinished)} models whose upload was killed were deleted")
 
 
 def _say_nothing_to_do(uri: str, results: Results) -> None:

@@ -90,6 +90,12 @@ def are_logged(client: "MlflowClient", experiment: str, results: Results) -> boo
     )
 
 
+def find_unfinished(client: "MlflowClient", experiment: str) -> "list[LoggedModel]":
+    """Logged models of Podium whose upload was killed; to be asked by who alone publishes to the experiment."""
+    known = client.search_logged_models([experiment])
+    return [logged for logged in known if str(logged.status) == _PENDING and "podium.fingerprint" in logged.tags]
+
+
 def is_ready(logged: "LoggedModel") -> bool:
     """Whether its files are complete."""
     return str(logged.status) == _READY

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
-from podium.core.files import sha256_text
 from podium.core.layout import Layout
 from podium.registry import audit, locks, store
 from podium.registry.audit import STAGES, AuditEntry
@@ -201,25 +200,20 @@ def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
 
 @contextmanager
 def promotion_lock(registry: Registry) -> Iterator[None]:
-    """Lets one promotion of a registered model run at a time; the lock dies with its process.
+    """Lets one promotion of a registered model run at a time; the lock does not outlive its process for long.
 
     Raises:
-        PromotionRefused: another one is running.
+        PromotionRefused: another one is running, in a local store; one on a server is waited for.
     """
-    folder = locks.lock_folder(registry.uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    key = sha256_text(f"{registry.uri}\0{registry.name}")[:16]
-    lock = FileLock(folder / f"promote-{key}.lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise PromotionRefused(
-            f"another promotion of {registry.name} is running: wait for it, see `podium history`, then try again"
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            lock = locks.exclusive(registry.client, registry.uri, f"podium-promotion-{registry.name}", waits=False)
+            stack.enter_context(lock)
+        except Timeout as error:
+            raise PromotionRefused(
+                f"another promotion of {registry.name} is running: wait for it, see `podium history`, then try again"
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -> Evidence | str | None:

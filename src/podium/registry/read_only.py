@@ -17,7 +17,7 @@ from podium.records.base import Record
 from podium.records.evaluation import Interval
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
-from podium.registry.run_writer import search_runs
+from podium.registry.run_writer import search_runs, workspace_of
 from podium.report.results import ModelResults, Results, git_commit
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ _MODELS = "models:/"
 _LOGGED = (
     "SELECT tags.tag_value FROM logged_model_tags AS tags JOIN logged_models ON logged_models.model_id = tags.model_id "
     "WHERE tags.tag_key = 'podium.evidence' AND logged_models.lifecycle_stage = 'active'"
+)
+_UNFINISHED = (
+    "SELECT 1 FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid WHERE runs.lifecycle_stage = 'active' "
+    "AND runs.status = 'RUNNING' AND tags.key = 'podium.workspace' AND tags.value = :workspace UNION "
+    "SELECT 1 FROM logged_models JOIN experiments ON experiments.experiment_id = logged_models.experiment_id "
+    "JOIN logged_model_tags AS tags ON tags.model_id = logged_models.model_id AND tags.tag_key = 'podium.fingerprint' "
+    "WHERE logged_models.status = 1 AND logged_models.lifecycle_stage = 'active' AND experiments.name = :experiment"
 )
 
 
@@ -82,7 +89,7 @@ def find_trained(layout: Layout) -> tuple[list[TrainedModel], int]:
     client = store.open_client(layout)
     with store.translate_errors(uri):
         names = {found.experiment_id: found.name for found in client.search_experiments()}
-        found = [run for key in names for run in search_runs(client, key, {"podium.kind": "train"})]
+        found = search_runs(client, list(names), {"podium.kind": "train"})
     known = [run for run in found if {"podium.test_images", "podium.git_commit"} <= run.data.tags.keys()]
     trained = [_trained(run, names[run.info.experiment_id]) for run in known]
     return sorted(trained, key=lambda one: (-one.accuracy.value, one.started)), len(found) - len(known)
@@ -224,7 +231,10 @@ def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = (
 
 
 def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:
-    """Whether the experiment's run is complete, and below it no run of a model, a study or a trial is missing."""
+    """Whether the experiment's run is complete, no run below it is missing, and no kill left anything unfinished."""
+    mine = {"workspace": workspace_of(results.layout), "experiment": results.params.experiment}
+    if database.execute(_UNFINISHED, mine).fetchone():
+        return False
     runs = _tags_of_runs(database, results.params.experiment)
     parents = [run for run in runs if _is(run, kind="experiment", state=results.state, complete=results.files)]
     if not parents:

@@ -28,6 +28,7 @@ EPOCH_METRICS = {
     "schedule/learning_rate": "learning_rate",
 }
 """Field of an epoch's result by MLflow's name, whose first part is a section of charts; MLflow sorts them by name."""
+_WORKSPACE = "podium.workspace"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's own examples set
 _BATCH = 1000  # metrics that MLflow takes in one request
 
@@ -47,7 +48,7 @@ class RunWriter:
     def __init__(self, client: "MlflowClient", layout: Layout, name: str) -> None:
         """Makes the experiment on first use, and restores it when somebody deleted it."""
         self.client, self.name = client, name
-        self.workspace = sha256_text(f"{platform.node()}\0{layout.root}")[:16]
+        self.workspace = workspace_of(layout)
         self.experiment = _experiment_id(client, layout, name)
 
     def find(self, **tags: str) -> "list[Run]":
@@ -58,13 +59,22 @@ class RunWriter:
         """
         return self._search({f"podium.{name}": value for name, value in tags.items()})
 
+    def find_killed(self) -> "list[Run]":
+        """Runs of stages of this workspace that began and did not end, of all experiments.
+
+        While `publish` is at work no other stage of its workspace is.
+        """
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        begun = search_runs(self.client, experiments, {_WORKSPACE: self.workspace})
+        return [run for run in begun if run.info.status == "RUNNING"]
+
     def children(self, parent: str) -> "list[Run]":
         """The runs nested below another one, oldest first."""
         return self._search({PARENT: parent})
 
     def _search(self, tags: Mapping[str, str]) -> "list[Run]":
         """All runs of the experiment with these tags, oldest first."""
-        return search_runs(self.client, self.experiment, tags)
+        return search_runs(self.client, [self.experiment], tags)
 
     def create(self, name: str, tags: Mapping[str, str], source: str, start: int | None = None) -> str:
         """Starts a run that shows who made it and from what, as MLflow's own API would.
@@ -105,7 +115,7 @@ class RunWriter:
         if found:
             return str(found[0].info.run_id)
         outer = outer_run()
-        tags = {"podium.kind": "experiment", "podium.state": OPEN, "podium.workspace": self.workspace}
+        tags = {"podium.kind": "experiment", "podium.state": OPEN, _WORKSPACE: self.workspace}
         return self.create(f"{self.name}: under way", {**tags, **({PARENT: outer} if outer else {})}, DVC_YAML)
 
     def open_trial(self, parent: str, model: str, fingerprint: str, number: int) -> tuple[str, bool]:
@@ -118,7 +128,8 @@ class RunWriter:
         if found:
             return str(found[0].info.run_id), False
         start = self.client.get_run(parent).info
-        tags = {**run_tags("trial", model, fingerprint), "podium.trial": str(number), PARENT: parent}
+        own = {"podium.trial": str(number), PARENT: parent, _WORKSPACE: self.workspace}
+        tags = {**run_tags("trial", model, fingerprint), **own}
         began = start.start_time if start.end_time else None  # one that is told afterwards lay within its study
         return self.create(f"{model}: trial {number}", tags, "stages/tune.py", began), True
 
@@ -173,19 +184,24 @@ class RunWriter:
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 
-def search_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> "list[Run]":
-    """All runs of an experiment (MLflow's id) with these tags that nobody deleted, oldest first."""
+def search_runs(client: "MlflowClient", experiments: Sequence[str], tags: Mapping[str, str]) -> "list[Run]":
+    """All runs of experiments (MLflow's ids) with these tags that nobody deleted, oldest first."""
     wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     found: list[Run] = []
     token = None
     while True:
         page = client.search_runs(
-            [experiment], wanted, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
+            list(experiments), wanted, order_by=["attributes.start_time ASC"], max_results=1000, page_token=token
         )
         found.extend(page)
         token = page.token
         if not token:
             return found
+
+
+def workspace_of(layout: Layout) -> str:
+    """Names this folder on this machine; live runs carry it (tag `podium.workspace`)."""
+    return sha256_text(f"{platform.node()}\0{layout.root}")[:16]
 
 
 def run_tags(kind: str, model: str, fingerprint: str) -> dict[str, str]:

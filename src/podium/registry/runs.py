@@ -112,9 +112,6 @@ def finish_experiment_run(writer: RunWriter, run_id: str, results: Results) -> N
     ends = [child.info.end_time for child in writer.children(run_id) if child.info.end_time]
     writer.finish(run_id, max(ends, default=None))
     writer.client.set_tag(run_id, COMPLETE, results.files)
-    for run in writer.find(workspace=writer.workspace):  # of stages that were killed and never given again
-        if run.info.status == "RUNNING":
-            writer.finish(run.info.run_id, None, "KILLED")
 
 
 def write_model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> str:

@@ -17,8 +17,7 @@ from urllib.parse import unquote, urlsplit
 from podium.console.process import silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, Layout
-from podium.registry.local_store import complete_store, file_of
-from podium.registry.relocation import mend_places
+from podium.registry.local_store import complete_store, file_of, mend_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

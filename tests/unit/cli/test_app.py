@@ -94,3 +94,19 @@ def test_every_command_has_help_with_an_example_and_exit_codes(command):
     assert result.exit_code == 0
     assert f"Example: podium {command}" in result.stdout
     assert "Exit codes: 0 done" in result.stdout
+
+
+def test_in_a_project_with_a_package_of_its_own_that_one_runs(tmp_path):
+    """Also below its root, and where another checkout is the one that the environment knows."""
+    own = tmp_path / "src" / "podium"
+    (own / "cli").mkdir(parents=True)
+    (own / "__init__.py").touch()
+    (own / "cli" / "__init__.py").write_text("import sys\ndef main(): print('own', sys.argv[1:])\n")
+    (own / "__main__.py").write_text("from podium.cli import main\nmain()\n")
+    (tmp_path / "params.yaml").touch()
+    (tmp_path / "dvc.yaml").touch()
+    below = tmp_path / "data"
+    below.mkdir()
+    for folder in (tmp_path, below):
+        done = run(folder, "status", "--json")
+        assert (done.stdout, done.stderr) == ("own ['status', '--json']\n", "")

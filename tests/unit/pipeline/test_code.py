@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from podium.config.network import Network
 from podium.config.train import Distil
+from podium.core.errors import ModelError
 from podium.core.layout import Layout
 from podium.pipeline import code
-from podium.pipeline.code import write_code
+from podium.pipeline.code import check_networks, write_code
 
 LOCK = """\
 schema: '2.0'
@@ -65,3 +67,19 @@ def test_who_teaches_whom_is_a_file_a_model(layout):
     assert json.loads(layout.distil("old").read_text()) is None
     write_code(layout, ["new"], {})
     assert not layout.distil("old").exists() and not layout.teacher("new").exists()
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused_before_all_else_with_sizes_that_do(layout):
+    fits, other = (Network(architecture=name) for name in ("test_resnet", "test_vit"))
+    check_networks(layout, {"a": fits}, 50)
+    with pytest.raises(ModelError, match=r"^test_vit: .* 50 px .*; it takes 32, 48, 64$"):
+        check_networks(layout, {"a": fits, "b": other}, 50)
+
+
+def test_what_fits_is_not_built_again(layout, monkeypatch):
+    models = {"a": Network(architecture="test_vit")}
+    check_networks(layout, models, 64)
+    monkeypatch.setattr("podium.models.zoo.check_size", None)
+    check_networks(layout, {"renamed": models["a"]}, 64)
+    with pytest.raises(TypeError):
+        check_networks(layout, models, 96)

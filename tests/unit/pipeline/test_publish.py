@@ -24,6 +24,7 @@ from podium.registry import audit, package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
+from podium.registry.run_writer import RunWriter, run_tags
 from podium.report.results import evidence_digest, read_results
 from tests.unit.conftest import CLASSES, Experiment
 from tests.unit.registry.promotions import ignore, lenient
@@ -327,6 +328,39 @@ def test_an_upload_that_was_killed_is_gone_on_with(experiment, monkeypatch):
     publish.publish_experiment(experiment.layout, experiment.params)
     assert statuses(experiment) == ["READY", "READY"]
     assert Seen(experiment).counts() == ALL
+
+
+def test_what_a_kill_left_is_ended_though_the_experiment_is_another_one_now(experiment, capsys):
+    """A study and an upload killed with -9, then other params: nobody goes on with them."""
+    layout, params = experiment.layout, experiment.params
+    publish.publish_experiment(layout, params)
+    client = stores.open_client(layout)
+    for name in (params.experiment, "another"):
+        writer = RunWriter(client, layout, name)
+        study = {**run_tags("tune", "gone", "f" * 64), "podium.workspace": writer.workspace}
+        run_id = writer.create("gone: study", {**study, PARENT: writer.open_experiment()}, "stages/tune.py")
+        writer.open_trial(run_id, "gone", "f" * 64, 0)
+    tags = {"podium.fingerprint": "f" * 64, "podium.evidence": "e" * 64}
+    experiment_id = client.get_experiment_by_name(params.experiment).experiment_id
+    client.create_logged_model(experiment_id, name="gone", tags=tags)
+    theirs = client.create_logged_model(experiment_id, name="theirs").model_id  # no model of Podium
+    elsewhere = client.create_run(experiment_id, tags={**study, "podium.workspace": "another"}).info.run_id
+    capsys.readouterr()
+    publish.publish_experiment(layout, params)
+    said = capsys.readouterr().out
+    assert "runs of stages that were killed were marked as such: gone: study" in said
+    assert "1 models whose upload was killed were deleted" in said
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    assert {run.info.status for run in client.search_runs(everywhere) if run.info.run_id != elsewhere} == {
+        "FINISHED",
+        "KILLED",
+    }
+    assert client.get_run(elsewhere).info.status == "RUNNING"
+    seen = Seen(experiment)
+    assert {model.name for model in seen.models} == {*params.models, "theirs"}
+    client.delete_logged_model(theirs)
+    publish.publish_experiment(layout, params)
+    assert capsys.readouterr().out.endswith("nothing to do\n")
 
 
 def test_times_in_mlflow_are_those_of_the_work(experiment):

@@ -10,7 +10,6 @@ import pytest
 
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.registry import locks
 from podium.registry import store as stores
 from podium.registry.local_store import file_of
 from podium.registry.run_writer import RunWriter
@@ -136,22 +135,3 @@ def test_a_project_may_lie_below_any_path(tmp_path, empty_store, monkeypatch, na
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     note = f"{name}/mlruns/sample/{run_id}/artifacts/note.txt"
     assert made - {f"{name}/.podium/mlflow.db.lock"} == {f"{name}/mlflow.db", note}
-
-
-def test_a_lock_in_the_store_waits_for_its_holder_and_not_for_a_dead_one(store, monkeypatch):
-    client, waited = stores.open_client(store), []
-
-    def pause(seconds):
-        waited.append(seconds)
-        client.delete_registered_model("podium-lock-sample")  # the holder is done
-
-    monkeypatch.setattr(locks.time, "sleep", pause)
-    client.create_registered_model("podium-lock-sample", tags={"podium.until": "9e9"})
-    with locks.lock_in_store(client, "podium-lock-sample", "me") as renew:
-        renew()
-        held = client.get_registered_model("podium-lock-sample")
-        assert held.tags["podium.owner"] == "me" and len(waited) == 1
-    client.create_registered_model("podium-lock-sample", tags={"podium.until": "1.0"})
-    with locks.lock_in_store(client, "podium-lock-sample", "me"):
-        assert len(waited) == 1
-    assert client.search_registered_models() == []

@@ -290,16 +290,41 @@ def flops(module: nn.Module, image_size: int) -> int:
     return int(counter.get_total_flops())
 
 
+_SIDES = (32, 48, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512)
+
+
+def check_size(network: Network, side: int) -> None:
+    """Refuses a size of images that a network cannot take; it is built without numbers, which takes a moment.
+
+    Raises:
+        ModelError: it cannot; usual sizes next to it that it takes are named. Or there is no such architecture.
+    """
+    family(network.architecture)
+    if error := _refusal(network, side):
+        taken = [other for other in sorted(_SIDES, key=lambda s: abs(s - side)) if not _refusal(network, other)][:3]
+        sizes = f"; it takes {', '.join(map(str, sorted(taken)))}" if taken else ""
+        raise ModelError(f"{network.architecture}: {error}{sizes}")
+
+
+def _refusal(network: Network, side: int) -> str:
+    """Why a network does not take a size; empty where it does, or needs numbers to be built: then tune will say."""
+    try:
+        with torch.device("meta"):
+            flops(create(network, 2, 0, side), side)
+    except (ModelError, RuntimeError) as error:
+        return "" if "meta" in str(error).casefold() else one_line(error)
+    return ""
+
+
 CLASSES = 1000
 """ImageNet's, with which architectures are usually quoted."""
 
 
 @dataclass(frozen=True)
 class ArchitectureCost:
-    """What an architecture costs with its own head and 1000 classes.
+    """What it costs with its own head and 1000 classes, auxiliary classifiers among the parameters.
 
-    `parameters` includes auxiliary classifiers. `flops` are those of one image of `image_size` pixels a side, forward,
-    2 per multiply-add.
+    `flops` are those of one image of `image_size` pixels a side, forward, 2 per multiply-add.
     """
 
     architecture: str
@@ -309,13 +334,8 @@ class ArchitectureCost:
 
 
 def figures(architecture: str) -> ArchitectureCost:
-    """Builds an architecture without its weights' values and counts.
-
-    Raises:
-        ModelError: there is no such architecture.
-    """
-    side = image_size(architecture)
-    module = build_on_meta(architecture)
+    """Builds an architecture without its weights' values and counts; a `ModelError` where there is none."""
+    side, module = image_size(architecture), build_on_meta(architecture)
     return ArchitectureCost(architecture, side, count_parameters(module), flops(module, side))
 
 

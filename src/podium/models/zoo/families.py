@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any
 
 from torch import nn
 
@@ -184,14 +185,12 @@ class _Timm(Family):
         return bool(timm.is_model(name))
 
     def whole(self, name: str, classes: int, dropout: float, side: int) -> nn.Module:
-        module: nn.Module = timm.create_model(
-            name, pretrained=False, num_classes=classes, drop_rate=dropout, **self._size(name, side)
-        )
+        module: nn.Module = self._built(name, side, num_classes=classes, drop_rate=dropout)
         return module
 
     def features(self, name: str, side: int) -> nn.Module:
         """By timm's own `reset_classifier`; of VGG the two large layers behind the feature map go as well."""
-        module = timm.create_model(name, pretrained=False, **self._size(name, side))
+        module = self._built(name, side)
         if isinstance(module, timm.models.vgg.VGG):
             module.pre_logits = nn.Identity()
         try:
@@ -209,9 +208,22 @@ class _Timm(Family):
         known = timm.get_pretrained_cfg(name)
         return known is not None and bool(known.fixed_input_size)
 
-    def _size(self, name: str, side: int) -> dict[str, int]:
-        """What timm is told of those that take one size, where it is not the usual one."""
-        return {"img_size": side} if self.takes_one_size(name) and side != self.image_size(name) else {}
+    def _built(self, name: str, side: int, **settings: float) -> Any:
+        """As timm builds it; those that take one size are told which, where it is not the usual one.
+
+        Raises:
+            ModelError: timm has no such network for that size.
+        """
+        other = self.takes_one_size(name) and side != self.image_size(name)
+        try:
+            return timm.create_model(name, pretrained=False, **({"img_size": side} if other else {}), **settings)
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if not other:
+                raise
+            raise ModelError(
+                f"timm cannot build {name} for images of {side} px ({one_line(error)}): change preprocess.image_size "
+                "or the architecture"
+            ) from error
 
     def image_size(self, name: str) -> int:
         """Of timm's default weights, where it lists any."""
