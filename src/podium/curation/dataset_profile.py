@@ -32,9 +32,8 @@ MOST_UNUSUAL = 18
 _BINS = 20
 _LARGEST_DEVIATION = 10.0  # robust standard deviations that one measure can add to a distance
 
-
-Levels = Mapping[str, NDArray[np.float64]]
-"""By class: sums over images of the shares of pixels by channel and level (`temporary_arrays.WrittenSplit`)."""
+Levels = Mapping[Split, Mapping[str, NDArray[np.float64]]]
+"""By split and class: sums over images of the shares of pixels by channel and level (`temporary_arrays`)."""
 
 
 def describe(
@@ -42,9 +41,9 @@ def describe(
     measures: pd.DataFrame,
     naive_split: pd.Series,
     rejected: pd.DataFrame,
-    levels: Mapping[Split, Levels] | None = None,
+    levels: Levels | None = None,
 ) -> Profile:
-    """Profiles a prepared dataset.
+    """Profiles a prepared dataset, the same for the same rows in any order.
 
     Args:
         manifest: the prepared manifest, one row an image.
@@ -52,19 +51,11 @@ def describe(
         naive_split: the split each image would have if duplicates were not grouped, same index as `manifest`.
         rejected: columns `path label reason kind`.
         levels: by split; none leaves the histograms of the channels out.
-
-    Returns:
-        The profile; the same for the same rows in any order.
     """
-    images = manifest.assign(naive_split=naive_split).sort_values("image_id")
-    images = images.merge(measures[["image_id", *MEASURES]], on="image_id", validate="one_to_one")
-    groups = _duplicate_groups(images)
-    cells = _cells(images)
-    kinds = Counter(rejected["kind"])
-    mean, std = _channel_statistics(images[images["split"] == "train"])
-    by_split: dict[Split, Levels] = dict(levels or {})
-    parts = {split: _part(images[images["split"] == split], by_split.get(split, {}).values()) for split in SPLITS}
-    torn, naive_test, twins = _naive_leak(images)
+    images = _joined(manifest.assign(naive_split=naive_split), measures)
+    groups, cells = _duplicate_groups(images), _cells(images)
+    kinds, (mean, std) = Counter(rejected["kind"]), _channel_statistics(images[images["split"] == "train"])
+    (parts, by_class), (torn, naive_test, twins) = _parts(images, levels or {}), _naive_leak(images)
     return Profile(
         images=len(images),
         rejected=kinds["unreadable"],
@@ -90,13 +81,16 @@ def describe(
         channel_mean=mean,
         channel_std=std,
         splits=parts,
-        by_class={
-            str(label): _part(of, [sums[str(label)] for sums in by_split.values() if str(label) in sums])
-            for label, of in images.groupby("label", sort=True)
-        },
+        by_class=by_class,
         by_source={str(source): _part(of) for source, of in images.groupby("source", sort=True)},
         unusual=_unusual(images),
     )
+
+
+def _joined(manifest: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+    """Images with their measures, by `image_id`."""
+    one_each = manifest.merge(measures[["image_id", *MEASURES]], on="image_id", validate="one_to_one")
+    return one_each.sort_values("image_id", ignore_index=True)
 
 
 def _significant(value: float) -> float:
@@ -119,6 +113,16 @@ def _notes(column: pd.Series) -> dict[str, int]:
     """Images per note; a file can have several."""
     several = column[column != ""].str.replace(r"^first of \d+", "first of several", regex=True)
     return _count_values(several.str.split(", ").explode())
+
+
+def _parts(images: pd.DataFrame, levels: Levels) -> tuple[dict[Split, Part], dict[str, Part]]:
+    """Numbers by split and by class."""
+    of_split = {split: _part(images[images["split"] == split], levels.get(split, {}).values()) for split in SPLITS}
+    of_class = {
+        str(label): _part(of, [sums[str(label)] for sums in levels.values() if str(label) in sums])
+        for label, of in images.groupby("label", sort=True)
+    }
+    return of_split, of_class
 
 
 def _part(images: pd.DataFrame, levels: Collection[NDArray[np.float64]] = ()) -> Part:

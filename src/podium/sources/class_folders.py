@@ -269,6 +269,8 @@ class _Reader:
             for folder in classes:
                 if looks_like_split(folder_name(folder)) and self.tree.inhabited(folder):
                     self._refuse(f"folder {folder!r} looks like a split, but none that is known", folder, "train")
+                if self.layout == "auto" and len({split_word(name) for name in self._names_in(folder)} - {None}) > 1:
+                    self._refuse(f"{folder!r} holds folders of splits, but not every class does", folder, LEFT_OUT)
             self._refuse_repeated(self._top)
             return False
         for label in classes:
@@ -311,10 +313,7 @@ class _Reader:
             )
 
     def _refuse(self, said: str, folder: str, proposed: str) -> None:
-        """Refuses to guess.
-
-        Raises a `DataError` that names `dataset.layout`.
-        """
+        """Refuses to guess: raises a `DataError` that names `dataset.layout`."""
         raise DataError(
             f"{self.source}: {said}: say what it is with `dataset.layout: {{{folder_name(folder)}: {proposed}}}` "
             f"(train, val, test or {LEFT_OUT}), or with `dataset.layout: classes` where the folders here are classes"

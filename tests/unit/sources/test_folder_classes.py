@@ -302,6 +302,11 @@ REFUSED = {
         [],
         "set dataset.layout to `classes` where",
     ),
+    "splits below one class only": (
+        ["a/train/1.jpg", "a/test/2.jpg", "b/1.jpg"],
+        [],
+        "'a' holds folders of splits, but not every class does",
+    ),
     "an unknown split below every class": (
         ["a/train/1.jpg", "a/test/2.jpg", "a/more/3.jpg", "b/train/1.jpg", "b/test/2.jpg"],
         [],
