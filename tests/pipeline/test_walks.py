@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.scratch import Scratch, commit, copy_project
+from benchmarks.scratch import ROOT, Scratch, commit, copy_project
 from podium.console.dag import list_stages
 from podium.core.layout import Layout
 
@@ -98,3 +98,16 @@ def test_a_walk_through_other_models_ends_as_it_began_and_a_pull_brings_all(tmp_
     project.check("dvc", "checkout")  # what `dvc pull` does once it has the bytes
     assert set(json.loads(project.check("dvc", "status", "--json"))) == {"code", "publish"}  # which always run
     assert repro(project, *FIRST) == ["code", "publish"]
+
+
+def test_a_stage_runs_the_code_of_its_own_project_whichever_the_environment_holds(tmp_path):
+    """Of a second clone, and of the copy that an experiment of DVC works in: results are fingerprinted with it."""
+    project = copy_project(tmp_path / "clone")
+    (project.root / "data" / "a.txt").write_text("a")
+    commit(project)
+    module = project.root / "src/podium/pipeline/code.py"
+    module.write_text(f"{module.read_text(encoding='utf-8')}\nprint('edited in the clone', flush=True)\n", "utf-8")
+    for command in (("dvc", "repro", "code"), ("dvc", "exp", "run", "--temp", "-f", "code")):
+        done = project.run(*command, PYTHONPATH=str(ROOT / "src"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "edited in the clone" in done.stdout, command
