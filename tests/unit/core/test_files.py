@@ -43,6 +43,24 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["new"]
 
 
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    """The bytes are on the disk before they get their name, and so is the name before anybody goes on."""
+    steps, sync, replace = [], os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(("sync", os.fstat(handle).st_ino)), sync(handle)))
+    monkeypatch.setattr(
+        Path, "replace", lambda old, new: (steps.append(("name", old.stat().st_ino)), replace(old, new))
+    )
+    path, folder = tmp_path / "a.txt", tmp_path.stat().st_ino
+    files.write_text(path, "new")
+    number = path.stat().st_ino
+    assert steps == [("sync", number), ("name", number), ("sync", folder)]
+    steps.clear()
+    with files.replacing_folder(tmp_path / "out") as out:
+        (out / "a.txt").write_text("new")
+    inside, whole = (tmp_path / "out" / "a.txt").stat().st_ino, (tmp_path / "out").stat().st_ino
+    assert steps == [("sync", inside), ("sync", whole), ("name", whole), ("sync", folder)]
+
+
 @pytest.mark.parametrize("writing", [files.replacing, files.replacing_folder])
 def test_a_full_disk_is_one_line_with_a_remedy(tmp_path, writing):
     with pytest.raises(DataError, match="no space left.*free some space") as caught, writing(tmp_path / "out"):
