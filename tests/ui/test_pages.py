@@ -77,7 +77,7 @@ def test_the_experiment_lists_its_runs(page, mlflow_pages, store):
     experiment = store.get_experiment_by_name("small")
     page.goto(f"{mlflow_pages}/{run_writer.page(experiment.experiment_id)}")
     accuracy = winner_run(store).data.metrics["test/accuracy"]
-    page.get_by_text(f"small: {winner_run(store).data.tags['podium.model']} {accuracy:.1%}").first.wait_for()
+    page.get_by_text(f"{accuracy:.1%} {winner_run(store).data.tags['podium.model']}").first.wait_for()
     assert "Agent versions" not in page.inner_text("body")
     keep(page, "experiment")
 

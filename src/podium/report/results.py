@@ -92,8 +92,8 @@ class Results:
 
     @property
     def title(self) -> str:
-        """The experiment and its outcome, in a few words."""
-        return f"{self.params.experiment}: {self.winner.name} {self.winner.metrics.accuracy.value:.1%}"
+        """The outcome in a few words, the number first: MLflow's table of runs shows some fifteen letters of a name."""
+        return f"{self.winner.metrics.accuracy.value:.1%} {self.winner.name}"
 
     @cached_property
     def class_counts(self) -> dict[str, dict[str, int]]:

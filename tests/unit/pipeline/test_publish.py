@@ -149,7 +149,7 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     logged = {item.path for item in seen.client.list_artifacts(parent.info.run_id)}
     assert {"params.yaml", "report.html", "reports"} <= logged
     assert winner.name in parent.data.tags["mlflow.note.content"]
-    assert parent.info.run_name == f"tiny: {winner.name} {winner.metrics.accuracy.value:.1%}"
+    assert parent.info.run_name == f"{winner.metrics.accuracy.value:.1%} {winner.name}"
     assert parent.data.metrics["winner/accuracy"] == winner.metrics.accuracy.value
     assert len(parent.outputs.model_outputs) == 2
     for told in (run, parent):
