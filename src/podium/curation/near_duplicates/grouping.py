@@ -24,6 +24,7 @@ from podium.curation.near_duplicates.signature import (
     SYMMETRIES,
     VECTOR_TURNS,
     InitialWarp,
+    Thumbnail,
     align,
     in_common_colours,
     initial_warps,
@@ -39,6 +40,9 @@ LEAST_PRODUCT = 3_120_000
 _VERIFIED_AT_ONCE = 4096  # pairs
 _READ_AT_ONCE = 4096  # signatures
 _ENOUGH_KEYPOINTS = 80  # of both pictures, from which on a "no" counts
+# Below, a picture is sought by its vector in all eight orientations, else upright and mirrored: of 300 pictures of 32
+# pixels with 20 keypoints or more, all turned copies share buckets of keypoints with their originals.
+_FEW_KEYPOINTS = 30
 _LEAST_AREA = 0.02  # of the picture that keypoints which lie alike span
 # Of the overlap. Copies have 0.99 or more, scenes with the same caption at most 0.74 with at most 14 keypoints; a
 # square cut out of a copy leaves 0.69 and many keypoints.
@@ -121,7 +125,7 @@ def _candidates(records: NDArray[np.void], signatures: NDArray[np.uint8], places
     for start in range(0, count, _READ_AT_ONCE):
         some = slice(start, start + _READ_AT_ONCE)
         read = records[places[some]]
-        vectors[some], few[some] = read["vector"], read["keypoints"]["count"] < _ENOUGH_KEYPOINTS
+        vectors[some], few[some] = read["vector"], read["keypoints"]["count"] < _FEW_KEYPOINTS
         hashes.add(start, read["keypoints"])
         release_pages(signatures)
     shared = hashes.pairs()
@@ -144,22 +148,32 @@ def _match(first: NDArray[np.void], second: NDArray[np.void], symmetry: int) -> 
 
 
 def _show_the_same(records: NDArray[np.void], pairs: Pairs, pool: ThreadPoolExecutor) -> NDArray[np.bool_]:
-    """Which of some pairs show the same picture: keypoints first, thumbnails where those cannot tell."""
-    rows = list(zip(pairs.first, pairs.second, pairs.symmetry.tolist(), strict=True))
-    verdicts = list(pool.map(lambda row: _match(records[row[0]], records[row[1]], row[2]), rows))
-    same = np.array([verdict is True for verdict in verdicts], dtype=np.bool_)
-    left = np.nonzero([verdict is None for verdict in verdicts])[0]
-    here, there = records["thumbnail"][pairs.first[left]], records["thumbnail"][pairs.second[left]]
-    for symmetry in SYMMETRIES:
-        these = pairs.symmetry[left] == symmetry
-        there[these] = turned(there[these], symmetry)
-    here, there = in_common_colours(here, there)
+    """Which of some pairs show the same picture: keypoints first, thumbnails where those cannot tell.
+
+    Pairs that resemble each other by their vectors alone are first asked whether the thumbnails do: of small pictures,
+    whose vectors are all alike, hardly any does.
+    """
+    same = np.zeros(len(pairs.first), np.bool_)
+    here, there = _thumbnails(records, pairs)
     start = initial_warps(here, there)
-    worth = np.nonzero(start != InitialWarp.NONE)[0]
-    found = pool.map(align, here[worth], there[worth], start[worth].tolist())
-    for at, one in zip(left[worth], found, strict=True):
-        same[at] = one.same_picture
+    looked_at = np.flatnonzero((pairs.likeness < LEAST_PRODUCT) | (start != InitialWarp.NONE))
+    rows = zip(pairs.first[looked_at], pairs.second[looked_at], pairs.symmetry[looked_at].tolist(), strict=True)
+    verdicts = list(pool.map(lambda row: _match(records[row[0]], records[row[1]], row[2]), rows))
+    same[looked_at] = [verdict is True for verdict in verdicts]
+    unsure = np.array([verdict is None for verdict in verdicts], np.bool_)
+    left = looked_at[unsure & (start[looked_at] != InitialWarp.NONE)]
+    found = pool.map(align, here[left], there[left], start[left].tolist())
+    same[left] = [one.same_picture for one in found]
     return same
+
+
+def _thumbnails(records: NDArray[np.void], pairs: Pairs) -> tuple[Thumbnail, Thumbnail]:
+    """Those of both pictures of some pairs, the second turned, both without colour where one has none."""
+    here, there = records["thumbnail"][pairs.first], records["thumbnail"][pairs.second]
+    for symmetry in SYMMETRIES:
+        these = pairs.symmetry == symmetry
+        there[these] = turned(there[these], symmetry)
+    return in_common_colours(here, there)
 
 
 def _merge_groups(group: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
