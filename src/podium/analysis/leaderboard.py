@@ -95,6 +95,54 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
     return table
 
 
+def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | None] | None = None) -> "Table":
+    """How sure the models are, and how rightly, for a terminal of 80 columns or more.
+
+    Args:
+        leaderboard: best first.
+        seconds: measured for one image, by model; a model without has a dash.
+
+    Returns:
+        A rich table; confidences are calibrated.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    first = leaderboard.rows[0]
+    table = Table(
+        title="How sure they are, and how rightly",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    table.add_column("model", overflow="fold", min_width=10)
+    low = f"answers\nbelow {first.low_confidence_threshold:.0%}"
+    names = ("ms an\nimage", "mean con-\nfidence", "where\nright", "where\nwrong", low, "cali-\nbration\nerror")
+    for name in (*names, "AURC", "answered\nwhen it\nabstains", "of these\nwrong"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in leaderboard.rows:
+        known, found = (seconds or {}).get(row.model), row.abstention
+        table.add_row(
+            escape(row.model),
+            "-" if known is None else f"{1000 * known:.3g}",
+            *map(_share, (row.mean_confidence, row.mean_confidence_correct, row.mean_confidence_wrong)),
+            f"{row.low_confidence_count:,}",
+            _share(row.ece),
+            f"{row.aurc:.3f}",
+            _share(found.coverage.value),
+            _share(found.risk.value if found.risk else None),
+        )
+    return table
+
+
+def _share(rate: float | None) -> str:
+    """A fraction in percent; a dash where there is none."""
+    return "-" if rate is None else f"{rate:.1%}"
+
+
 def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
     """A model's numbers as the table shows them, those of added metrics last."""
     return (
@@ -116,13 +164,10 @@ def _row(place: int, entry: Metrics) -> LeaderboardRow:
 
     added = entry.model_extra or {}
     return LeaderboardRow(
-        **entry.facts,
+        **entry.model_dump(include=set(LeaderboardRow.model_fields)),
         **{name: value for name, value in added.items() if name in METRICS and METRICS[name].on_leaderboard},
         rank=place,
-        accuracy=entry.accuracy,
-        macro_f1=entry.macro_f1,
         group_accuracy=entry.groups.accuracy if entry.groups else None,
-        loss=entry.loss,
     )
 
 

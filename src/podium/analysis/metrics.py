@@ -7,14 +7,27 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.analysis.calibration import (
+    Reliability,
+    area_under_risk_coverage,
+    calibrate,
+    choose_threshold,
+    classwise_error,
+    fit_temperature,
+    measure_abstention,
+    measure_sets,
+    reliability,
+    reliability_by_mass,
+    set_limits,
+)
 from podium.analysis.conditions import read_conditions
 from podium.analysis.predictions import Predictions, predict_groups, slice_masks
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, reliability
+from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
 from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics, SliceMetrics
@@ -36,8 +49,15 @@ class MeanScores(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a metric is measured on: the answers on the test split and the `evaluate` section."""
+    """What a metric is measured on: the answers on the test split and the `evaluate` section.
 
+    Attributes:
+        raw: as the model gives them.
+        predictions: calibrated.
+        settings: how to measure.
+    """
+
+    raw: Predictions
     predictions: Predictions
     settings: Evaluate
 
@@ -131,8 +151,46 @@ def weighted_f1(answers: Answers) -> float:
     higher_is_better=False,
 )
 def loss(answers: Answers) -> float:
-    """Without label smoothing or weights, whatever was minimised."""
+    """Without label smoothing or weights, whatever was minimised; of the probabilities as the model gives them."""
+    return log_loss(answers.raw.labels, answers.raw.probabilities)
+
+
+@metric("`loss` of the calibrated probabilities; nats, [0, 15.94]", higher_is_better=False)
+def calibrated_loss(answers: Answers) -> float:
+    """The negative log likelihood a user of the probabilities pays."""
     return log_loss(answers.predictions.labels, answers.predictions.probabilities)
+
+
+@metric("mean of the sum over classes of (p(c) - [y = c])²; [0, 2]", higher_is_better=False)
+def brier_score(answers: Answers) -> float:
+    """Over all classes (Brier, Monthly Weather Review 78(1), 1950)."""
+    probabilities = answers.predictions.probabilities.astype(np.float64)
+    truth = np.arange(len(probabilities)), answers.predictions.labels
+    squares = (probabilities**2).sum(axis=1) - 2 * probabilities[truth] + 1
+    return _mean(squares) or 0.0
+
+
+@metric("mean of the recalls of the classes that are in the test split; [0, 1]")
+def balanced_accuracy(answers: Answers) -> float:
+    """scikit-learn's `balanced_accuracy_score`."""
+    present = [of_class.recall for of_class in answers.per_class.values() if of_class.support]
+    return float(np.mean(present))
+
+
+@metric("mean over classes of the area under the ROC curve of p(c), c against the rest; [0, 1]")
+def macro_auroc(answers: Answers) -> float | None:
+    """scikit-learn's `roc_auc_score`, one against the rest; of classes that some images have and others have not."""
+    from sklearn.metrics import roc_auc_score
+
+    return _one_against_rest(answers.predictions, roc_auc_score)
+
+
+@metric("mean over classes of the average precision of p(c), c against the rest; [0, 1]")
+def macro_auprc(answers: Answers) -> float | None:
+    """scikit-learn's `average_precision_score`; of classes that some images have and others have not."""
+    from sklearn.metrics import average_precision_score
+
+    return _one_against_rest(answers.predictions, average_precision_score)
 
 
 @metric("images whose y is among the `top_k` most probable classes / N; [`accuracy`, 1]")
@@ -171,12 +229,45 @@ def low_confidence_count(answers: Answers) -> int:
 )
 def ece(answers: Answers) -> float:
     """The expected calibration error over `calibration_bins` bins of equal width."""
-    predictions = answers.predictions
-    found = reliability(predictions.confidence, predictions.correct, answers.settings.calibration_bins)
-    return found.expected_calibration_error
+    return _reliability(answers.predictions, answers.settings).expected_calibration_error
 
 
-def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
+@metric("`ece` of the probabilities as the model gives them; [0, 1]", higher_is_better=False)
+def ece_uncalibrated(answers: Answers) -> float:
+    """What the temperature is there to lower."""
+    return _reliability(answers.raw, answers.settings).expected_calibration_error
+
+
+@metric("`ece` over bins of as many images each; [0, 1]", higher_is_better=False)
+def ece_equal_mass(answers: Answers) -> float:
+    """Over `calibration_bins` bins, fewer where many confidences are equal."""
+    p = answers.predictions
+    return reliability_by_mass(p.confidence, p.correct, answers.settings.calibration_bins).expected_calibration_error
+
+
+@metric(
+    "root mean square gap over bins of as many images each, less what chance makes of it; [0, 1]",
+    higher_is_better=False,
+)
+def calibration_error_debiased(answers: Answers) -> float | None:
+    """Near 0 for a calibrated model however few the images are."""
+    p = answers.predictions
+    return reliability_by_mass(p.confidence, p.correct, answers.settings.calibration_bins).debiased_error
+
+
+@metric("mean over classes of the `ece` of p(c) as a forecast of y = c; [0, 1]", higher_is_better=False)
+def classwise_ece(answers: Answers) -> float:
+    """Every class's probability counts, not that of the answer alone."""
+    return classwise_error(answers.predictions, answers.settings.calibration_bins)
+
+
+@metric("mean over coverages of the share of wrong answers among the surest; [0, 1]", higher_is_better=False)
+def aurc(answers: Answers) -> float:
+    """The area under the risk-coverage curve."""
+    return area_under_risk_coverage(answers.predictions.confidence, answers.predictions.correct)
+
+
+def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> float:
     """Mean negative log likelihood of the true classes.
 
     Args:
@@ -191,7 +282,7 @@ def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> f
     return float(-np.log(np.sort(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))).mean())
 
 
-def accuracy_of_first(labels: NDArray[np.int64], probabilities: NDArray[np.float32], k: int) -> float:
+def accuracy_of_first(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]], k: int) -> float:
     """Share of images whose true class is among the k most probable ones.
 
     Args:
@@ -289,12 +380,14 @@ def measure(
     Returns:
         The document `metrics.json` holds; the order of the images changes nothing.
     """
-    samples, answers = settings.bootstrap_samples, Answers(test, settings)
+    temperature = fit_temperature(validation)
+    calibrated, known = calibrate(test, temperature), calibrate(validation, temperature)
+    samples, answers = settings.bootstrap_samples, Answers(test, calibrated, settings)
     accuracy, macro_f1 = bootstrap_confusion(confusion(test.labels, test.predicted, len(test.classes)), samples, seed)
-    groups = predict_groups(test, card.groups)
+    groups = predict_groups(calibrated, card.groups)
     return Metrics(
         **card.facts,
-        **{name: _value(known, answers) for name, known in METRICS.items()},
+        **{name: _value(metric, answers) for name, metric in METRICS.items()},
         conditions=read_conditions(card),
         test_digest=test_digest,
         images=len(test.labels),
@@ -302,6 +395,9 @@ def measure(
         macro_f1=macro_f1,
         top_k=_top_k(answers),
         low_confidence_threshold=settings.low_confidence,
+        temperature=temperature,
+        abstention=measure_abstention(calibrated, choose_threshold(known, settings.abstain), settings.abstain),
+        sets=measure_sets(calibrated, set_limits(known, settings.set_coverage), settings.set_coverage),
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
         per_class=answers.per_class,
@@ -313,6 +409,21 @@ def measure(
 def _top_k(answers: Answers) -> int:
     """`evaluate.top_k`, at most the number of classes."""
     return min(answers.settings.top_k, len(answers.predictions.classes))
+
+
+def _reliability(predictions: Predictions, settings: Evaluate) -> Reliability:
+    """By bins of equal width."""
+    return reliability(predictions.confidence, predictions.correct, settings.calibration_bins)
+
+
+def _one_against_rest(predictions: Predictions, score: Callable[..., float]) -> float | None:
+    """Mean over classes of a score of (y = c, p(c)); None where no class is in some images and not in others."""
+    found = [
+        float(score(predictions.labels == number, predictions.probabilities[:, number]))
+        for number in range(len(predictions.classes))
+        if 0 < np.count_nonzero(predictions.labels == number) < len(predictions.labels)
+    ]
+    return float(np.mean(found)) if found else None
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,13 +33,13 @@ class Predictions:
         classes: C names, sorted.
         index: N rows; `image_id path label` and what the source knew of each image.
         labels: true class numbers, shape (N,), int64.
-        probabilities: shape (N, C), float32, each row sums to 1.
+        probabilities: shape (N, C), each row sums to 1: float32 as a model gives them, float64 calibrated.
     """
 
     classes: tuple[str, ...]
     index: pd.DataFrame
     labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.floating[Any]]
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -65,7 +66,7 @@ class Predictions:
 
 
 def sort_predictions(
-    classes: tuple[str, ...], index: pd.DataFrame, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+    classes: tuple[str, ...], index: pd.DataFrame, labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
 ) -> Predictions:
     """Puts predictions into the one order they are stored in.
 
@@ -140,8 +141,8 @@ def predict_groups(predictions: Predictions, groups: Mapping[str, str]) -> Predi
         groups: group by class; a class that is missing or has none ("") is a group of its own.
 
     Returns:
-        N images over the sorted groups, float32 (summed in float64); None where the groups tell nothing new: no class
-        has one, all classes share one, or each class is one.
+        N images over the sorted groups, summed in float64 and given as they came; None where the groups tell nothing
+        new: no class has one, all classes share one, or each class is one.
     """
     named = {label: groups.get(label, "") for label in predictions.classes}
     of_class = [group or label for label, group in named.items()]
@@ -183,12 +184,14 @@ def slice_masks(index: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return {"clean": ~hard, **masks, "hard": hard}
 
 
-def _sum_groups(probabilities: NDArray[np.float32], number: NDArray[np.int64], groups: int) -> NDArray[np.float32]:
+def _sum_groups(
+    probabilities: NDArray[np.floating[Any]], number: NDArray[np.int64], groups: int
+) -> NDArray[np.floating[Any]]:
     """Probabilities of groups, shape (N, groups)."""
     out = np.zeros((len(probabilities), groups), dtype=np.float64)
     for column, group in enumerate(number):
         out[:, group] += probabilities[:, column]
-    return out.astype(np.float32)
+    return out.astype(probabilities.dtype)
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:

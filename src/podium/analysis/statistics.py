@@ -1,13 +1,13 @@
-"""How sure a number is (intervals), and how rightly sure a model is (calibration).
+"""How sure a number is: intervals.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 """
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from podium.records.evaluation import Interval
 
@@ -105,58 +105,10 @@ def percent(interval: Interval) -> str:
     return f"{interval.value:.1%} [{100 * interval.low:.1f}–{100 * interval.high:.1f}]"
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Confidence and accuracy by confidence bin; bin m of M holds confidences in ((m-1)/M, m/M].
-
-    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 2.
-
-    Attributes:
-        counts: images per bin, shape (M,), int64.
-        confidence: mean confidence per bin, shape (M,); NaN where the bin is empty.
-        accuracy: share of right answers per bin, shape (M,); NaN where the bin is empty.
-    """
-
-    counts: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-
-    @property
-    def edges(self) -> NDArray[np.float64]:
-        """The M + 1 bin edges, from 0 to 1."""
-        return np.linspace(0.0, 1.0, len(self.counts) + 1)
-
-    @property
-    def expected_calibration_error(self) -> float:
-        """ECE = sum over bins of (images in the bin / images) x |accuracy - confidence|, in [0, 1]."""
-        filled = self.counts > 0
-        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
-        return float((self.counts[filled] / self.counts.sum() * gaps).sum())
-
-
-def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_], bins: int) -> Reliability:
-    """Sorts predictions into bins of equal width by confidence.
-
-    Args:
-        confidence: probability of the predicted class, shape (N,), in [0, 1], N > 0.
-        correct: whether the prediction was right, shape (N,).
-        bins: how many bins of equal width, at least 1.
-
-    Returns:
-        Counts, mean confidence and accuracy per bin.
-    """
-    # A confidence of exactly 0 belongs to the first bin, though its lower edge is open.
-    number = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    # Sums over sorted values do not depend on the order of the images.
-    order = np.lexsort((confidence, number))
-    number, confidence, correct = number[order], confidence[order], correct[order]
-    counts = np.bincount(number, minlength=bins).astype(np.int64)
-    divisor = np.where(counts > 0, counts, np.nan)
-    return Reliability(
-        counts=counts,
-        confidence=np.bincount(number, weights=confidence, minlength=bins) / divisor,
-        accuracy=np.bincount(number, weights=correct.astype(np.float64), minlength=bins) / divisor,
-    )
+def wilson(right: int, images: int) -> Interval:
+    """A share with its 95 % score interval (Wilson, JASA 22, 1927): never of no width, however few images there are."""
+    bounds = binomtest(right, images).proportion_ci(LEVEL, method="wilson")
+    return Interval(value=right / images, low=float(bounds.low), high=float(bounds.high))
 
 
 def generator_of(seed: int, name: str) -> np.random.Generator:

@@ -17,6 +17,7 @@ from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import TrackingError
 from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
 from podium.records.evaluation import Decision, Leaderboard
+from podium.records.training import read_times
 
 if TYPE_CHECKING:
     from podium.registry.holder import Versus
@@ -92,7 +93,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
     out.print(f"[bold]In force:[/] {params.experiment} ({like})")
     if stale:
         out.print(f"[bold]Out of date:[/] {escape(describe_stale(stale))}")
-    _print_board(board, decision, _whose(layout, params, stale) if board else "")
+    _print_board(layout, board, decision, _whose(layout, params, stale) if board else "")
     out.print(f"\n[bold]Registered as {params.publish.registered_model}[/]")
     if problem:
         out.print(problem, markup=False)
@@ -156,16 +157,18 @@ def _print_all(layout: Layout, as_json: bool) -> None:
         print(f"{unknown} runs do not say what they were tested on: their stage was interrupted, or they are older.")
 
 
-def _print_board(board: Leaderboard | None, decision: Decision | None, whose: str) -> None:
+def _print_board(layout: Layout, board: Leaderboard | None, decision: Decision | None, whose: str) -> None:
     """The leaderboard and whose it is, or how to get one."""
     if board is None:
         print("No comparison yet: run `dvc repro`.")
         return
-    from podium.analysis.leaderboard import leaderboard_table
+    from podium.analysis.leaderboard import confidence_table, leaderboard_table
 
     out = console()
     out.print(whose)
     out.print(leaderboard_table(board, decision))
+    times = {row.model: read_times(layout, row.fingerprint).get("latency_p50_seconds") for row in board.rows}
+    out.print(confidence_table(board, times))
 
 
 def _other_experiment(layout: Layout, params: Params) -> str | None:

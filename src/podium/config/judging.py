@@ -1,9 +1,9 @@
 """Params sections `evaluate`, `compare`, `publish` and `promote`: how models are measured, chosen and let through."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Whole
 
@@ -36,13 +36,29 @@ def _with_reasons(given: object) -> object:
     return given
 
 
+class Abstain(Section):
+    """When a model gives no answer: the share of wrong answers that is bearable, or of images that need an answer."""
+
+    risk: Fraction | None = None
+    coverage: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        """A threshold follows from one of them."""
+        if (self.risk is None) == (self.coverage is None):
+            raise ValueError("abstain names either the risk or the coverage that is wanted: abstain: {risk: 0.05}")
+        return self
+
+
 class Evaluate(Section):
-    """What is measured on the test split."""
+    """What is measured on the test split; temperature, threshold and sets are chosen on the validation split."""
 
     batch_size: PositiveInt = 64
     top_k: PositiveInt = 3
     low_confidence: Fraction = 0.5
     calibration_bins: PositiveInt = 15
+    abstain: Abstain = Abstain(risk=0.05)
+    set_coverage: Annotated[Number, Field(gt=0, lt=1)] = 0.9
     bootstrap_samples: PositiveInt = 2000
     mistakes: Annotated[Whole, Field(ge=0)] = 24
 

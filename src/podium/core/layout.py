@@ -43,6 +43,8 @@ LEARNING_CURVES = "learning_curves.png"
 CONFUSION_MATRIX = "confusion_matrix.png"
 PER_CLASS_ACCURACY = "per_class_accuracy.png"
 RELIABILITY = "reliability.png"
+RISK_COVERAGE = "risk_coverage.png"
+CLASSIFICATION_REPORT = "classification_report.txt"
 SLICE_ACCURACY = "slices.png"
 # compare
 LEADERBOARD = "leaderboard.json"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from podium.analysis.decision import decide
-from podium.analysis.leaderboard import leaderboard_table, rank
+from podium.analysis.leaderboard import confidence_table, leaderboard_table, rank
 from podium.analysis.paired import compare_answers
 from podium.analysis.predictions import read_answers
 from podium.config.judging import Compare, Metric
@@ -35,6 +35,7 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
         round_floats(decision).write(folder / DECISION)
         write_json(folder / METRICS, _summary(leaderboard, decision).model_dump(exclude_none=True))
     console().print(leaderboard_table(leaderboard, decision))
+    console().print(confidence_table(leaderboard))
 
 
 def _summary(leaderboard: Leaderboard, decision: Decision) -> Summary:

@@ -1,10 +1,9 @@
 """Stage evaluate@m: open the test split once and measure one trained model on it.
 
-The only stage that opens the test split. Measured times go to `.podium/times`, never into a result.
+The only stage that opens the test split.
 """
 
 import shutil
-import time
 import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from podium.config.runtime import Runtime
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
 from podium.core.layout import (
+    CLASSIFICATION_REPORT,
     CONFUSION,
     CONFUSION_MATRIX,
     HISTORY,
@@ -30,19 +30,17 @@ from podium.core.layout import (
     PER_CLASS_ACCURACY,
     PREDICTIONS,
     RELIABILITY,
+    RISK_COVERAGE,
     SLICE_ACCURACY,
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.evaluation import Metrics, round_floats
-from podium.records.training import EPOCH_COLUMNS, ModelCard, add_times
+from podium.records.training import EPOCH_COLUMNS, ModelCard
 
 if TYPE_CHECKING:
     from podium.models.inference import Classifier
 
-WARM_UPS = 3
-TIMED_IMAGES = 30
-TIMED_SECONDS = 5.0  # a slow model, or a busy machine, is timed on fewer images
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
 SIDE = 256  # pixels a picture of a mistake is enlarged to, at least
 _PART_BYTES = 60  # of each of the three parts of its name, in UTF-8: three parts fit every file system's 255
@@ -62,10 +60,10 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
     validation = open_for_fitting(layout.prepared, "val")
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, validation)
-    on_validation, _ = _predict(classifier, validation, evaluate.batch_size)
+    on_validation = _predict(classifier, validation, evaluate.batch_size)
     test = open_for_testing(layout.prepared)
     _check_data(classifier, test)
-    predictions, batched_seconds = _predict(classifier, test, evaluate.batch_size)
+    predictions = _predict(classifier, test, evaluate.batch_size)
     metrics = round_floats(
         measure(
             classifier.card,
@@ -79,16 +77,12 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
     history = layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
         write_predictions(folder / PREDICTIONS, predictions)
+        (folder / CLASSIFICATION_REPORT).write_text(classification_report(predictions), encoding="utf-8")
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
     _write_report(layout.evaluation_report(model), metrics, predictions, history)
-    seconds = {
-        "latency_batch_1_seconds": _seconds_for_one(classifier, test),
-        "latency_batched_seconds_per_image": batched_seconds / len(test),
-    }
-    add_times(layout, classifier.card.fingerprint, seconds)
-    _print_summary(metrics, seconds["latency_batch_1_seconds"])
+    _print_summary(metrics)
 
 
 def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
@@ -96,6 +90,21 @@ def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
     wrong = np.flatnonzero(~predictions.correct)
     order = np.argsort(-predictions.confidence[wrong], kind="stable")
     return wrong[order][:count].astype(np.int64)
+
+
+def classification_report(predictions: Predictions) -> str:
+    """scikit-learn's table of precision, recall and F1 by class with both means, as the literature prints it."""
+    from sklearn.metrics import classification_report as report
+
+    text: str = report(
+        predictions.labels,
+        predictions.predicted,
+        labels=np.arange(len(predictions.classes)),
+        target_names=predictions.classes,
+        digits=3,
+        zero_division=0,
+    )
+    return text
 
 
 def mistake_table(predictions: Predictions, rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -150,47 +159,33 @@ def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
         )
 
 
-def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) -> tuple[Predictions, float]:
-    """Predictions on a whole split, and the seconds the model took (reading not counted)."""
+def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) -> Predictions:
+    """Predictions on a whole split."""
     step = batch_size * _BATCHES_AT_ONCE
     parts: list[NDArray[np.float32]] = []
-    seconds = 0.0
     for start in range(0, len(split), step):
         images = split.images(np.arange(start, min(start + step, len(split)), dtype=np.int64))
-        begun = time.perf_counter()
         parts.append(classifier.probabilities(images, batch_size))
-        seconds += time.perf_counter() - begun
     probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
-    return sort_predictions(split.classes, split.index, split.labels, probabilities), seconds
-
-
-def _seconds_for_one(classifier: "Classifier", split: PreparedSplit) -> float:
-    """Median seconds of one image at a time, after a warm-up; of fewer than `TIMED_IMAGES` where these take long."""
-    images = split.images(np.arange(min(TIMED_IMAGES, len(split)), dtype=np.int64))
-    for number in range(WARM_UPS):
-        classifier.probabilities(images[number % len(images)][None], 1)
-    seconds: list[float] = []
-    for image in images:
-        begun = time.perf_counter()
-        classifier.probabilities(image[None], 1)
-        seconds.append(time.perf_counter() - begun)
-        if sum(seconds) > TIMED_SECONDS:
-            break
-    return float(np.median(seconds))
+    return sort_predictions(split.classes, split.index, split.labels, probabilities)
 
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
-    from podium.analysis.statistics import confusion, percent, reliability
+    from podium.analysis.calibration import calibrate, reliability, risk_coverage
+    from podium.analysis.statistics import confusion, percent
     from podium.report import plots
+    from podium.report.labels import make_labels
 
-    labels = plots.make_labels(predictions.classes)
+    labels = make_labels(predictions.classes)
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
     title = f"{metrics.model}: confusion, accuracy {percent(metrics.accuracy)}"
     plots.confusion_matrix(folder / CONFUSION_MATRIX, counts, labels, title)
     plots.per_class_accuracy(folder / PER_CLASS_ACCURACY, metrics, labels)
-    found = reliability(predictions.confidence, predictions.correct, bins)
-    plots.reliability_diagram(folder / RELIABILITY, found, metrics.model)
+    calibrated = calibrate(predictions, metrics.temperature)
+    raw, found = (reliability(some.confidence, some.correct, bins) for some in (predictions, calibrated))
+    plots.reliability_diagram(folder / RELIABILITY, raw, found, metrics)
+    plots.risk_coverage(folder / RISK_COVERAGE, *risk_coverage(calibrated.confidence, calibrated.correct), metrics)
     if metrics.slices:
         plots.slice_accuracy(folder / SLICE_ACCURACY, metrics)
 
@@ -230,13 +225,13 @@ def _write_report(folder: Path, metrics: Metrics, predictions: Predictions, hist
         shutil.copyfile(history, out / HISTORY)
 
 
-def _print_summary(metrics: Metrics, seconds_for_one: float) -> None:
+def _print_summary(metrics: Metrics) -> None:
     """One line with what a person wants to know at once."""
     from podium.analysis.statistics import percent
 
     print(
         f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "
-        f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, {1000 * seconds_for_one:.1f} ms an image"
+        f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, calibration error {metrics.ece:.1%}"
     )
 
 

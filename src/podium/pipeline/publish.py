@@ -1,14 +1,18 @@
 """Stage publish: render the report, bring MLflow in line with the files, register the winner once.
 
-The files are the truth. Whatever MLflow lacks is rebuilt from them without training; what it holds is left alone. A
-local store is asked with SQL, a server with three requests.
+It first measures what the models cost to run on this machine, once. The files are the truth: whatever MLflow lacks is
+rebuilt from them without training; what it holds is left alone. A local store is asked with SQL, a server with three
+requests.
 """
 
 from collections.abc import Callable
 
+import numpy as np
+
 from podium.config.params import Params
 from podium.core.errors import TrackingError
-from podium.core.layout import Layout
+from podium.core.layout import MODEL_CARD, Layout
+from podium.records.training import ModelCard, add_times, read_times
 from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
 from podium.report import html
@@ -25,6 +29,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         ModelError: the packaged model would not predict what its evaluation says.
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
+    _measure_costs(layout, params)
     results = read_results(layout, params)
     _write_report(results)
     uri = store.tracking_uri(layout)
@@ -42,6 +47,22 @@ def publish_experiment(layout: Layout, params: Params) -> None:
                     _write_report(results)  # of a store that was made or mended only now, it may say more
                     return
     _say_nothing_to_do(uri, results)
+
+
+def _measure_costs(layout: Layout, params: Params) -> None:
+    """Notes what the models cost to run, on validation images, unless all of them were measured here before."""
+    cards = {name: ModelCard.read(layout.model(name) / MODEL_CARD) for name in params.models}
+    if all("images_per_second" in read_times(layout, card.fingerprint) for card in cards.values()):
+        return
+    from podium.data.shards import open_for_fitting
+    from podium.models.cost import measure_costs
+    from podium.models.inference import load_classifier
+
+    validation, size = open_for_fitting(layout.prepared, "val"), params.evaluate.batch_size
+    images = validation.images(np.arange(min(size, len(validation)), dtype=np.int64))
+    costs = measure_costs([load_classifier(layout.model(name), params.runtime) for name in cards], images, size)
+    for card, cost in zip(cards.values(), costs, strict=True):
+        add_times(layout, card.fingerprint, cost.measured)
 
 
 def _write_report(results: Results) -> None:

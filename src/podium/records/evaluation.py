@@ -46,6 +46,34 @@ class GroupMetrics(Record):
     per_group: dict[str, ClassMetrics]
 
 
+class Abstention(Record):
+    """Answers below `threshold` of confidence are not given; it was chosen on the validation split for the target.
+
+    `coverage` is the share of test images that are answered, `risk` the share of these answered wrongly, None where
+    none is; both with a 95 % Wilson interval.
+    """
+
+    target_risk: float | None
+    target_coverage: float | None
+    threshold: float
+    coverage: Interval
+    risk: Interval | None
+
+
+class PredictionSets(Record):
+    """Sets of classes, each holding the truth of `target_coverage` of the images of every class.
+
+    A class is in an image's set where its probability reaches its limit, chosen on the validation split. `coverage` is
+    the share of test images whose set holds the truth, with a 95 % Wilson interval, and `per_class` that of each class.
+    """
+
+    target_coverage: float
+    limits: dict[str, float]
+    coverage: Interval
+    mean_size: float
+    per_class: dict[str, float]
+
+
 class Conditions(Record):
     """What a model was trained under; one field for each `Condition` of the params.
 
@@ -70,7 +98,8 @@ class Conditions(Record):
 class Metrics(ModelFacts):
     """`reports/evaluation/<model>/metrics.json`: the test split, once.
 
-    `groups` is None where there are no coarse classes to tell apart. A metric that is no field here (see
+    Confidences are calibrated: at `temperature`, which was chosen on the validation split. `groups` is None where there
+    are no coarse classes to tell apart. A metric that is no field here (see
     `analysis.metrics`) stands beside the others under its own name.
     """
 
@@ -96,6 +125,10 @@ class Metrics(ModelFacts):
     low_confidence_threshold: float
     low_confidence_count: int
     ece: float
+    aurc: float
+    temperature: float
+    abstention: Abstention
+    sets: PredictionSets
     val_accuracy: float
     val_loss: float
     per_class: dict[str, ClassMetrics]
@@ -126,6 +159,15 @@ class LeaderboardRow(ModelFacts):
     macro_f1: Interval
     group_accuracy: Interval | None
     loss: float
+    images: int
+    mean_confidence: float
+    mean_confidence_correct: float | None
+    mean_confidence_wrong: float | None
+    low_confidence_threshold: float
+    low_confidence_count: int
+    ece: float
+    aurc: float
+    abstention: Abstention
 
 
 class Leaderboard(Record):

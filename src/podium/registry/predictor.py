@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
+from podium.analysis.calibration import at_temperature
 from podium.analysis.paired import mcnemar
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
@@ -26,7 +27,7 @@ from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file, read_image
 from podium.data.steps import region_of
 from podium.models.inference import Classifier, load_classifier
-from podium.records.evaluation import PairedTest
+from podium.records.evaluation import Metrics, PairedTest
 from podium.records.training import ModelCard
 from podium.registry.evidence import Evidence, GoldenBatch
 
@@ -48,6 +49,7 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
         """
         folder = Path(context.artifacts["weights"]).parent
         self._classifier = load_classifier(folder, serving_runtime(folder))
+        self._temperature = Metrics.read(Path(context.artifacts["metrics"])).temperature
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -60,14 +62,14 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
             params: the model takes none.
 
         Returns:
-            N rows of doubles: `label`, `score` (its probability) and `p_<class>` for every class.
+            N rows: `label`, and as doubles `score` (its probability) and `p_<class>` for every class; calibrated.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, a row holds no readable image.
         """
         try:
             images = [_image_bytes(value, row) for row, value in enumerate(model_input[COLUMN])]
-            probabilities = predict_bytes(self._classifier, images).astype(np.float64)
+            probabilities = at_temperature(predict_bytes(self._classifier, images), self._temperature)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         classes = self._classifier.card.classes
@@ -89,7 +91,7 @@ def serving_runtime(folder: Path) -> Runtime:
 
 
 def predict_bytes(classifier: Classifier, images: Sequence[bytes]) -> NDArray[np.float32]:
-    """Class probabilities of image files; serving, the golden batch and the promotion gates all predict through it.
+    """Class probabilities of image files as the model gives them; serving, golden batch and gates predict through it.
 
     Args:
         classifier: a loaded model.

@@ -15,7 +15,7 @@ from podium.config.train import Augment
 if TYPE_CHECKING:
     from podium.data.augment.parameters import Augmentation
     from podium.data.shards import PreparedSplit
-    from podium.report.plots import Labels
+    from podium.report.labels import Labels
 
 VERSIONS = 8
 _MEAN = (0.485, 0.456, 0.406)  # of what is erased
@@ -118,7 +118,7 @@ def write_sheet(path: Path, sheet: Sheet, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from podium.report.plots import make_labels
+    from podium.report.labels import make_labels
 
     labels = make_labels(sorted(set(sheet.labels)))
     images = _at_a_legible_size(sheet.pixels)

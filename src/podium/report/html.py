@@ -3,12 +3,9 @@
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped.
 """
 
-import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,31 +19,44 @@ from podium.core.layout import (
     MISTAKE_PICTURES,
     MISTAKES,
     RELIABILITY,
+    RISK_COVERAGE,
 )
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
-from podium.records.training import read_times
 from podium.records.validate import ExpectationResult
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
+from podium.report.sentences import (
+    between,
+    compact,
+    count,
+    describe_making,
+    describe_verdict,
+    findings,
+    milliseconds,
+    number,
+    share,
+    size,
+)
 from podium.report.studies import inlined_plots, read_study, setting_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     LEARNING_CURVES: "Learning curves",
     CONFUSION_MATRIX: "Confusion matrix",
     RELIABILITY: "Calibration",
+    RISK_COVERAGE: "Risk and coverage",
 }
 REJECTED_SHOWN = 12
 TRIALS_SHOWN = 8  # of each study
-GROUPS_SHOWN = 4  # in a sentence
 SECTIONS = {
     "before": "Before you use it",
     "use": "How to use it",
     "leaderboard": "Leaderboard",
+    "sure": "How sure it is",
     "hard": "Where it is hard",
     "coarse": "Coarse classes",
     "classes": "Class by class",
@@ -116,100 +126,6 @@ def render_report(results: Results, registered: Registered = Registered()) -> st
         DataError: a file of an earlier stage is missing.
     """
     return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results, registered))
-
-
-def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
-    """What somebody who wants to use the winner should know, in sentences.
-
-    Args:
-        results: what the files say.
-        confusion: columns `actual predicted`, one row a test image.
-    """
-    m = results.winner.metrics
-    weakest = min(m.per_class, key=lambda label: (m.per_class[label].recall, label))
-    recall, support = m.per_class[weakest].recall, m.per_class[weakest].support
-    said = [f"Its weakest class is {weakest}: {share(recall)} of {support} images are named rightly."]
-    wrong = confusion[confusion["actual"] != confusion["predicted"]]
-    pairs = Counter(zip(wrong["actual"], wrong["predicted"], strict=True))
-    if pairs:
-        (actual, predicted), times = min(pairs.items(), key=lambda item: (-item[1], item[0]))
-        said.append(
-            f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}."
-        )
-    if m.groups is not None:
-        groups = list(m.groups.per_group)
-        which = ", ".join(groups) if len(groups) <= GROUPS_SHOWN else f"one of {len(groups)}"
-        said.append(f"It names the coarse class ({which}) rightly in {share(m.groups.accuracy.value)} of cases.")
-    if "clean" in m.slices and "hard" in m.slices:
-        clean, hard = m.slices["clean"], m.slices["hard"]
-        said.append(
-            f"Clean images are named rightly in {share(clean.accuracy.value)} of {clean.images} cases, hard ones "
-            f"(occluded, busy, rotated or with several objects) in {share(hard.accuracy.value)} of {hard.images}."
-        )
-    said.append(
-        f"Its stated confidence is off by {share(m.ece)} on average; {m.low_confidence_count} of {m.images} answers "
-        f"come with less than {m.low_confidence_threshold:.0%} confidence and deserve a second look."
-    )
-    return said
-
-
-def describe_verdict(results: Results) -> str:
-    """What the comparison says, for whoever knows no statistics; the reason in full is `decision.reason`."""
-    decision, images = results.decision, count(results.leaderboard.images)
-    rates = {m.name: share(getattr(m.metrics, results.leaderboard.metric).value) for m in results.models}
-    named = {
-        outcome: [f"{c.second} ({rates[c.second]})" for c in decision.comparisons if c.outcome == outcome]
-        for outcome in ("undecided", "equivalent")
-    }
-    if decision.outcome == "alone":
-        return "There was no other model to compare it with."
-    best = decision.comparisons[0].first
-    if decision.outcome == "undecided":
-        needed = max(c.images_needed or 0 for c in decision.comparisons)
-        until = f"may be used until then, because {decision.accepted_because}"
-        return (
-            f"{best} ({rates[best]}) is ahead of {' and '.join(named['undecided'])}, but on {images} test images that "
-            f"may be chance: about {count(round_up(needed))} would tell. {decision.winner} leads provisionally and "
-            f"{until if decision.accepted_because else 'is not to be used before that'}."
-        )
-    if decision.outcome == "equivalent":
-        others = [f"{best} ({rates[best]})", *named["equivalent"]]
-        equals = [told for told in others if not told.startswith(f"{decision.winner} (")]
-        return f"It is as good as {' and '.join(equals)}, within the margin fixed beforehand, and no dearer to run."
-    return "It is better than every other model, by more than chance explains."
-
-
-def describe_making(results: Results) -> str:
-    """When, how long and on what the models were tuned and trained; empty where this machine did not do it."""
-    spans = []
-    for model in results.models:
-        for fingerprint in (model.tuning.fingerprint, model.card.fingerprint):
-            times = read_times(results.layout, fingerprint)
-            if {"started", "ended"} <= times.keys():
-                spans.append((times["started"], times["ended"]))
-    if not spans:
-        return ""
-    ended = datetime.fromtimestamp(max(end for _, end in spans), UTC)
-    seconds = sum(end - begin for begin, end in spans)
-    return (
-        f"Made on {ended.day} {ended:%B %Y at %H:%M} UTC. Studies and training took {duration(seconds)} on "
-        f"{_describe_machine(results.winner.card.runtime['device'] == 'cuda')}."
-    )
-
-
-def _describe_machine(with_gpu: bool) -> str:
-    """The processor by its name, how many there are, and the operating system."""
-    name = platform.processor() or platform.machine()
-    known = Path("/proc/cpuinfo")
-    if known.is_file():
-        lines = known.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    gpu = ""
-    if with_gpu:
-        import torch
-
-        gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
-    return f"{gpu}{os.cpu_count()} x {name}, {platform.system()}"
 
 
 def _mark(results: Results, registered: Registered) -> str:
@@ -290,52 +206,6 @@ def _verdict(result: ExpectationResult) -> str:
 def _inline(path: Path) -> str:
     """A PNG as an address that holds the picture itself."""
     return inlined(path.read_bytes(), "png")
-
-
-def share(rate: float) -> str:
-    """A fraction for people: `91.2%`."""
-    return f"{rate:.1%}"
-
-
-def between(interval: Interval) -> str:
-    """The bounds of an interval: `88.0 to 94.1%`."""
-    return f"{100 * interval.low:.1f} to {interval.high:.1%}"
-
-
-def count(number: float) -> str:
-    """A whole number with thin spaces between thousands."""
-    return f"{int(number):,}".replace(",", "\u202f")
-
-
-def compact(number: float) -> str:
-    """Three digits and a unit: `11.2 M`, `0.61 G`."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {unit}"
-    return f"{number:.3g}"
-
-
-def size(number: float) -> str:
-    """Bytes for people, in powers of ten."""
-    return f"{compact(number)}B" if number >= 1e3 else f"{number:.0f} B"
-
-
-def milliseconds(seconds: float) -> str:
-    """A short time: `7.4 ms`, `2.06 s`."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-
-
-def duration(seconds: float) -> str:
-    """A long time: `45 seconds`, `7 minutes`, `2 h 5 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} seconds"
-    minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def number(value: float) -> str:
-    """A number as a person would write it: three significant digits at most."""
-    return f"{value:.3g}"
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

@@ -6,10 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    brier_score_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
+from torchmetrics.functional.classification import multiclass_auroc, multiclass_average_precision
 
 from podium.analysis.leaderboard import leaderboard_table, rank
 from podium.analysis.metrics import (
@@ -50,15 +58,26 @@ def random_predictions(seed, images=40):
 
 def test_four_images_by_hand():
     test = predictions([0, 0, 1, 2], [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.4, 0.4], [0.5, 0.1, 0.4]])
+    answers = Answers(test, test, Evaluate(top_k=2, low_confidence=0.5, calibration_bins=1))
+    values = {name: known.compute(answers) for name, known in METRICS.items()}
+    assert values["mean_confidence"] == pytest.approx((0.8 + 0.6 + 0.4 + 0.5) / 4)
+    assert values["mean_confidence_correct"] == pytest.approx(0.6)
+    assert values["mean_confidence_wrong"] == pytest.approx(0.55)
+    assert values["low_confidence_count"] == 1  # 0.5 itself is not below 0.5
+    assert values["ece"] == values["ece_uncalibrated"] == pytest.approx(0.575 - 0.5)
+    # squares of (p - [y = c]): 0.04 + 0.01 + 0.01, 0.49 + 0.36 + 0.01, 0.04 + 0.36 + 0.16, 0.25 + 0.01 + 0.36
+    assert values["brier_score"] == pytest.approx((0.06 + 0.86 + 0.56 + 0.62) / 4)
+    assert values["balanced_accuracy"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    # in order, of apples 0.8 0.3 | 0.2 0.5: 3 of 4; of bananas 0.4 | 0.1 0.6 0.1: 2 of 3; of cherries 0.4 | 0.1 0.1 0.4
+    assert values["macro_auroc"] == pytest.approx((3 / 4 + 2 / 3 + 2.5 / 3) / 3)
+    # 1 / 2 at the first apple and 1 / 2 x 2 / 3 at the second; banana is second; cherry shares the first place
+    assert values["macro_auprc"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2 + 1 / 2) / 3)
+    # surest first: right, wrong, wrong, right
+    assert values["aurc"] == pytest.approx((0 + 1 / 2 + 2 / 3 + 2 / 4) / 4)
     metrics = measured(test, top_k=2, low_confidence=0.5, calibration_bins=1)
     assert metrics.accuracy.value == 0.5
     assert metrics.loss == pytest.approx(-np.log([0.8, 0.3, 0.4, 0.4]).mean(), abs=1e-6)
     assert metrics.top_k_accuracy == 1.0
-    assert metrics.mean_confidence == pytest.approx((0.8 + 0.6 + 0.4 + 0.5) / 4)
-    assert metrics.mean_confidence_correct == pytest.approx(0.6)
-    assert metrics.mean_confidence_wrong == pytest.approx(0.55)
-    assert metrics.low_confidence_count == 1  # 0.5 itself is not below 0.5
-    assert metrics.ece == pytest.approx(0.575 - 0.5)
     assert metrics.per_class["apple"].model_dump() == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert metrics.per_class["cherry"].f1 == 0
     assert metrics.macro_f1.value == pytest.approx((0.5 + 2 / 3 + 0) / 3)
@@ -144,7 +163,8 @@ def test_every_metric_is_documented():
 def test_without_mistakes_there_is_no_confidence_on_mistakes():
     metrics = measured(predictions([0], [[1, 0, 0]]))
     assert metrics.mean_confidence_wrong is None
-    assert metrics.mean_confidence_correct == 1
+    assert metrics.mean_confidence_correct == metrics.mean_confidence
+    assert metrics.model_extra["macro_auroc"] is None  # no image that is no apple
 
 
 def test_top_k_is_never_more_than_the_classes():
@@ -162,6 +182,41 @@ def test_loss_and_top_k_are_sklearns(seed):
     for k in (1, 2):
         expected = top_k_accuracy_score(labels, probabilities, k=k, labels=[0, 1, 2])
         assert accuracy_of_first(labels, probabilities, k) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_over_all_thresholds_are_sklearns_and_torchmetrics(seed):
+    labels, probabilities = random_predictions(seed)
+    answers = Answers(predictions(labels, probabilities), predictions(labels, probabilities), Evaluate())
+    values = {name: METRICS[name].compute(answers) for name in ("macro_auroc", "macro_auprc", "balanced_accuracy")}
+    given_ = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    assert values["macro_auroc"] == pytest.approx(float(multiclass_auroc(*given_, 3)), abs=1e-6)
+    assert values["macro_auprc"] == pytest.approx(float(multiclass_average_precision(*given_, 3)), abs=1e-6)
+    assert values["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(labels, probabilities.argmax(axis=1)), abs=1e-12
+    )
+    brier = METRICS["brier_score"].compute(answers)
+    exact = probabilities / probabilities.astype(float).sum(axis=1, keepdims=True)
+    assert brier == pytest.approx(brier_score_loss(labels, exact, labels=[0, 1, 2]), abs=1e-6)
+
+
+def test_confidences_are_those_at_the_temperature_chosen_on_validation_and_the_answers_stay():
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 3, 400), rng.normal(0, 1, (400, 3))
+    logits[np.arange(400), labels] += 1
+    sharp = softmax(4 * logits, axis=1)  # four times too sure
+    metrics = measure(
+        CARD,
+        test=predictions(labels[200:], sharp[200:]),
+        validation=predictions(labels[:200], sharp[:200]),
+        test_digest="d",
+        settings=Evaluate(),
+        seed=0,
+    )
+    assert metrics.temperature == pytest.approx(4, rel=0.35)
+    assert metrics.ece < metrics.model_extra["ece_uncalibrated"] / 2
+    assert metrics.model_extra["calibrated_loss"] < metrics.loss
+    assert metrics.accuracy.value == pytest.approx((sharp[200:].argmax(axis=1) == labels[200:]).mean())
 
 
 def test_loss_of_an_impossible_truth_is_finite():

@@ -1,4 +1,4 @@
-"""Intervals and calibration, against hand-computed values, sklearn and scipy."""
+"""Intervals, against hand-computed values, sklearn and scipy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, reliability
+from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, wilson
 
 ANSWERS = st.integers(2, 6).flatmap(
     lambda classes: st.integers(1, 40).flatmap(
@@ -79,37 +79,8 @@ def test_rate_interval_is_that_of_the_binomial_distribution():
     assert interval.high == pytest.approx(binom.ppf(0.975, 100, 0.8) / 100, abs=0.011)
 
 
-def test_error_of_two_bins_by_hand():
-    confidence = np.array([0.5, 0.4, 0.9, 1.0])
-    correct = np.array([True, False, True, False])
-    found = reliability(confidence, correct, 2)
-    assert found.counts.tolist() == [2, 2]  # (0, 0.5] holds its upper edge
-    assert found.confidence == pytest.approx([0.45, 0.95])
-    assert found.accuracy == pytest.approx([0.5, 0.5])
-    assert found.expected_calibration_error == pytest.approx(0.5 * 0.05 + 0.5 * 0.45)
-
-
-def test_sure_and_right_is_perfectly_calibrated_and_sure_and_wrong_is_not_at_all():
-    sure = np.ones(4)
-    assert reliability(sure, np.ones(4, bool), 15).expected_calibration_error == 0
-    assert reliability(sure, np.zeros(4, bool), 15).expected_calibration_error == 1
-
-
-def test_empty_bins_are_not_a_number_and_do_not_count():
-    found = reliability(np.array([0.05]), np.array([True]), 10)
-    assert np.isnan(found.accuracy[1:]).all()
-    assert found.expected_calibration_error == pytest.approx(0.95)
-
-
-@given(
-    arrays(np.float64, 30, elements=st.floats(0, 1)),
-    arrays(np.bool_, 30),
-    st.integers(1, 20),
-    st.permutations(range(30)),
-)
-def test_error_is_a_fraction_and_ignores_the_order_of_images(confidence, correct, bins, order):
-    found = reliability(confidence, correct, bins)
-    assert found.counts.sum() == 30
-    assert 0 <= found.expected_calibration_error <= 1
-    shuffled = reliability(confidence[order], correct[order], bins)
-    assert shuffled.expected_calibration_error == pytest.approx(found.expected_calibration_error, abs=1e-12)
+def test_wilsons_interval_by_hand():
+    # 8 of 10, z = 1.96: centre (8 + z²/2) / (10 + z²), half width z / (10 + z²) * sqrt(8 * 2 / 10 + z²/4)
+    assert wilson(8, 10).model_dump() == pytest.approx({"value": 0.8, "low": 0.4901625, "high": 0.9433178}, abs=1e-6)
+    assert wilson(0, 5).low == 0
+    assert wilson(0, 5).high == pytest.approx(0.4344825, abs=1e-6)

@@ -20,7 +20,7 @@ from podium.core.layout import Layout
 from podium.data.shards import SplitRecord, finish_split
 from podium.pipeline import evaluate
 from podium.records.evaluation import Metrics
-from podium.records.training import ModelCard, read_times
+from podium.records.training import ModelCard
 from tests.cards import a_card
 
 CLASSES = ["lemon", "orange", "사과"]
@@ -150,6 +150,7 @@ def test_every_promised_file_is_written(project):
     run(layout)
     assert sorted(files_of(layout.evaluation_report("m"))) == ["confusion.csv", "history.csv", "metrics.json"]
     assert sorted(files_of(layout.evaluation("m"))) == [
+        "classification_report.txt",
         "confusion_matrix.png",
         "learning_curves.png",
         "mistakes.csv",
@@ -159,6 +160,7 @@ def test_every_promised_file_is_written(project):
         "per_class_accuracy.png",
         "predictions.parquet",
         "reliability.png",
+        "risk_coverage.png",
         "slices.png",
     ]
     assert (layout.evaluation_report("m") / "history.csv").read_text() == HISTORY
@@ -195,21 +197,12 @@ def test_predictions_are_in_the_order_of_image_ids(project):
     assert (worst["label"], worst["predicted"], worst["p_orange"]) == ("lemon", "orange", np.float32(0.85))
 
 
-def test_a_second_run_writes_the_same_bytes_and_only_times_differ(project):
+def test_a_second_run_writes_the_same_bytes(project):
     layout, _ = project
     run(layout)
     first = files_of(layout.evaluation_report("m"), layout.evaluation("m"))
     run(layout)
     assert files_of(layout.evaluation_report("m"), layout.evaluation("m")) == first
-    assert not any(b"latency" in data for data in first.values())
-
-
-def test_measured_times_are_kept_by_fingerprint(project):
-    layout, fake = project
-    run(layout)
-    times = read_times(layout, fake.card.fingerprint)
-    assert set(times) == {"latency_batch_1_seconds", "latency_batched_seconds_per_image"}
-    assert all(0 < seconds < 1 for seconds in times.values())
 
 
 def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):

@@ -10,6 +10,7 @@ from podium.pipeline import compare
 from podium.records.evaluation import Decision, Interval, Metrics
 from podium.records.training import add_times
 from podium.report import html as report
+from podium.report import sentences
 from podium.report.results import read_results
 
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
@@ -125,8 +126,8 @@ def test_coarse_classes_have_a_table_of_their_own(experiment, html):
     said = Page(html).said()
     table = said[said.rindex("Coarse classes") : said.rindex("Class by class")]
     assert all(f"{name} " in table for name in ("fruit", "감나무"))
-    assert report.share(groups.accuracy.value) in table
-    told = f"It names the coarse class (fruit, 감나무) rightly in {report.share(groups.accuracy.value)} of cases."
+    assert sentences.share(groups.accuracy.value) in table
+    told = f"It names the coarse class (fruit, 감나무) rightly in {sentences.share(groups.accuracy.value)} of cases."
     assert told in said[: said.rindex("Leaderboard")]
 
 
@@ -136,7 +137,7 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     best = outcome.winner
     for text in (
         f"{best.name} leads provisionally: it names",
-        report.share(best.metrics.accuracy.value),
+        sentences.share(best.metrics.accuracy.value),
         outcome.decision.reason,
         "CC0-1.0",
         "broken.jpg",
@@ -162,7 +163,7 @@ def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(exper
     assert f"because {experiment.params.compare.accept['undecided']}" in said[: said.index("Accuracy")]
     against = said[said.index("against the others, on the same images") : said.index("The rule, fixed beforehand")]
     assert f"{comparison.second} undecided" in against
-    assert f"about {report.count(round_up(comparison.images_needed))}".replace("\u202f", " ") in against
+    assert f"about {sentences.count(round_up(comparison.images_needed))}".replace("\u202f", " ") in against
 
 
 def test_measured_times_are_shown_and_make_the_page_new(experiment):
@@ -170,7 +171,8 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     report.write_report(outcome)
     assert report.is_current(outcome)
     assert not report.is_current(outcome, report.Registered(against="it is worse than version 1"))
-    add_times(experiment.layout, outcome.winner.card.fingerprint, {"latency_batch_1_seconds": 0.00734})
+    times = {"latency_p50_seconds": 0.00734, "latency_p95_seconds": 0.012}
+    add_times(experiment.layout, outcome.winner.card.fingerprint, times)
     later = read_results(experiment.layout, experiment.params)
     assert not report.is_current(later)
     assert later.state == outcome.state
@@ -237,15 +239,18 @@ def test_the_verdict_is_told_to_those_who_know_no_statistics(decision, told):
         for name, rate in (("a", 0.88), ("b", 0.84))
     ]
     board = SimpleNamespace(metric="accuracy", images=264)
-    assert report.describe_verdict(SimpleNamespace(decision=decision, models=models, leaderboard=board)) == told
+    assert sentences.describe_verdict(SimpleNamespace(decision=decision, models=models, leaderboard=board)) == told
 
 
 def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
-    assert "not measured here" not in Page(html).said()
-    outcome = read_results(experiment.layout, experiment.params)
-    experiment.layout.times(outcome.winner.card.fingerprint).unlink()
+    assert Page(html).said().count("not measured here") == 1 + 2  # at the top, and in the leaderboard of two models
+    for model in read_results(experiment.layout, experiment.params).models:
+        add_times(
+            experiment.layout, model.card.fingerprint, {"latency_p50_seconds": 0.004, "latency_p95_seconds": 0.01}
+        )
     said = Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
-    assert said.count("not measured here") == 2  # at the top and in the leaderboard
+    assert "not measured here" not in said
+    assert "10 ms for the slowest 5%" in said
 
 
 def test_the_same_files_give_the_same_page(experiment, html):
@@ -268,16 +273,16 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (report.share(0.91249), "91.2%"),
-        (report.count(1234567), "1\u202f234\u202f567"),
-        (report.compact(11_181_642), "11.2 M"),
-        (report.compact(610_000_000), "610 M"),
-        (report.size(44_700_000), "44.7 MB"),
-        (report.size(812), "812 B"),
-        (report.milliseconds(0.00734), "7.34 ms"),
-        (report.duration(45), "45 seconds"),
-        (report.duration(430), "7 minutes"),
-        (report.duration(7_500), "2 h 5 min"),
+        (sentences.share(0.91249), "91.2%"),
+        (sentences.count(1234567), "1\u202f234\u202f567"),
+        (sentences.compact(11_181_642), "11.2 M"),
+        (sentences.compact(610_000_000), "610 M"),
+        (sentences.size(44_700_000), "44.7 MB"),
+        (sentences.size(812), "812 B"),
+        (sentences.milliseconds(0.00734), "7.34 ms"),
+        (sentences.duration(45), "45 seconds"),
+        (sentences.duration(430), "7 minutes"),
+        (sentences.duration(7_500), "2 h 5 min"),
     ],
 )
 def test_numbers_are_written_for_people(shown, expected):
