@@ -40,6 +40,7 @@ TABLE = [
     ("data/loader.py", "tune train"),
     ("models/zoo/families.py", "tune train evaluate"),
     ("analysis/metrics.py", "evaluate compare"),
+    ("analysis/calibration.py", "evaluate compare"),
     ("analysis/leaderboard.py", "compare"),
     ("pipeline/train.py", "train"),
     ("pipeline/publish.py", ""),

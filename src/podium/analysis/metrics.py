@@ -1,13 +1,12 @@
-"""From probabilities to the numbers of `metrics.json`: a metric is one function under `@metric`.
+"""From probabilities to numbers: a metric is one function under `@metric`.
 
 Formulas and sources: docs/metrics.md. No number depends on the order of the images.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +14,13 @@ from numpy.typing import NDArray
 from podium.analysis.calibration import (
     Reliability,
     area_under_risk_coverage,
-    calibrate,
-    choose_threshold,
     classwise_error,
-    fit_temperature,
-    measure_abstention,
-    measure_sets,
     reliability,
     reliability_by_mass,
-    set_limits,
 )
-from podium.analysis.conditions import read_conditions
-from podium.analysis.predictions import Predictions, predict_groups, slice_masks
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion
+from podium.analysis.predictions import Predictions
 from podium.config.judging import Evaluate
-from podium.core.errors import ModelError
-from podium.records.evaluation import ClassMetrics, GroupMetrics, Metrics, SliceMetrics
-from podium.records.training import ModelCard
-
-if TYPE_CHECKING:
-    import pandas as pd
+from podium.records.evaluation import ClassMetrics
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 
@@ -60,6 +46,11 @@ class Answers:
     raw: Predictions
     predictions: Predictions
     settings: Evaluate
+
+    @property
+    def top_k(self) -> int:
+        """`evaluate.top_k`, at most the number of classes."""
+        return min(self.settings.top_k, len(self.predictions.classes))
 
     @cached_property
     def per_class(self) -> dict[str, ClassMetrics]:
@@ -196,7 +187,7 @@ def macro_auprc(answers: Answers) -> float | None:
 @metric("images whose y is among the `top_k` most probable classes / N; [`accuracy`, 1]")
 def top_k_accuracy(answers: Answers) -> float:
     """`top_k` is at most the number of classes."""
-    return accuracy_of_first(answers.predictions.labels, answers.predictions.probabilities, _top_k(answers))
+    return accuracy_of_first(answers.predictions.labels, answers.predictions.probabilities, answers.top_k)
 
 
 @metric("mean of p(ŷ); [1/C, 1]", higher_is_better=None)
@@ -327,90 +318,6 @@ def mean_scores(
     return MeanScores(float(precision), float(recall), float(f1))
 
 
-def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetrics:
-    """Accuracy, macro F1 and recall over coarse classes, as `measure` has them over classes.
-
-    Args:
-        coarsened: predictions over groups (`predict_groups`).
-        samples: bootstrap resamples.
-        seed: of the bootstrap.
-    """
-    counts = confusion(coarsened.labels, coarsened.predicted, len(coarsened.classes))
-    accuracy, f1 = bootstrap_confusion(counts, samples, seed)
-    return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=class_metrics(coarsened))
-
-
-def slice_metrics(
-    index: "pd.DataFrame", correct: NDArray[np.bool_], samples: int, seed: int
-) -> dict[str, SliceMetrics]:
-    """Accuracy with its 95 % interval on each slice that holds an image.
-
-    Args:
-        index: as in `slice_masks`.
-        correct: whether each image was named rightly, shape (N,).
-        samples: bootstrap resamples.
-        seed: of the bootstrap.
-
-    Returns:
-        By slice name; empty slices are left out.
-    """
-    return {
-        name: SliceMetrics(
-            accuracy=bootstrap_rate(int(correct[mask].sum()), int(mask.sum()), samples, seed, name),
-            images=int(mask.sum()),
-        )
-        for name, mask in slice_masks(index).items()
-        if mask.any()
-    }
-
-
-def measure(
-    card: ModelCard, *, test: Predictions, validation: Predictions, test_digest: str, settings: Evaluate, seed: int
-) -> Metrics:
-    """Everything that is measured on the test split.
-
-    Args:
-        card: of the model.
-        test: its predictions on the test split.
-        validation: its predictions on the validation split.
-        test_digest: of the prepared test split.
-        settings: the `evaluate` section.
-        seed: of the bootstrap.
-
-    Returns:
-        The document `metrics.json` holds; the order of the images changes nothing.
-    """
-    temperature = fit_temperature(validation)
-    calibrated, known = calibrate(test, temperature), calibrate(validation, temperature)
-    samples, answers = settings.bootstrap_samples, Answers(test, calibrated, settings)
-    accuracy, macro_f1 = bootstrap_confusion(confusion(test.labels, test.predicted, len(test.classes)), samples, seed)
-    groups = predict_groups(calibrated, card.groups)
-    return Metrics(
-        **card.facts,
-        **{name: _value(metric, answers) for name, metric in METRICS.items()},
-        conditions=read_conditions(card),
-        test_digest=test_digest,
-        images=len(test.labels),
-        accuracy=accuracy,
-        macro_f1=macro_f1,
-        top_k=_top_k(answers),
-        low_confidence_threshold=settings.low_confidence,
-        temperature=temperature,
-        abstention=measure_abstention(calibrated, choose_threshold(known, settings.abstain), settings.abstain),
-        sets=measure_sets(calibrated, set_limits(known, settings.set_coverage), settings.set_coverage),
-        val_accuracy=float(validation.correct.mean()),
-        val_loss=log_loss(validation.labels, validation.probabilities),
-        per_class=answers.per_class,
-        slices=slice_metrics(test.index, test.correct, samples, seed),
-        groups=None if groups is None else group_metrics(groups, samples, seed),
-    )
-
-
-def _top_k(answers: Answers) -> int:
-    """`evaluate.top_k`, at most the number of classes."""
-    return min(answers.settings.top_k, len(answers.predictions.classes))
-
-
 def _reliability(predictions: Predictions, settings: Evaluate) -> Reliability:
     """By bins of equal width."""
     return reliability(predictions.confidence, predictions.correct, settings.calibration_bins)
@@ -429,17 +336,3 @@ def _one_against_rest(predictions: Predictions, score: Callable[..., float]) -> 
 def _mean(values: NDArray[np.float64]) -> float | None:
     """Mean of sorted values, the same for any order of the images; None of none."""
     return float(np.sort(values).mean()) if len(values) else None
-
-
-def _value(metric: Metric, answers: Answers) -> float | None:
-    """What a metric gives.
-
-    Raises:
-        ModelError: it is not a number, which neither JSON nor MLflow keeps.
-    """
-    value = metric.compute(answers)
-    if value is not None and not math.isfinite(value):
-        raise ModelError(
-            f"the metric {metric.name} gave {value} for these predictions: let it return None where it has no value"
-        )
-    return value

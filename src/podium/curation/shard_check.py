@@ -40,6 +40,7 @@ class ShardCheck:
 
     other_split: list[str] = field(default_factory=list)
     other_pixels: list[str] = field(default_factory=list)
+    other_label: list[str] = field(default_factory=list)
     other_group: list[str] = field(default_factory=list)
     same_pixels: list[str] = field(default_factory=list)
     near_copies: list[tuple[str, str]] = field(default_factory=list)
@@ -65,12 +66,15 @@ def check_shards(manifest: pd.DataFrame, splits: Sequence[PreparedSplit]) -> Sha
     actual = pd.Series([*first.digests, *second.digests], found.index, dtype=object)
     both = found.index.intersection(known.index)
     swapped = both[(actual[both] != digest[both]).to_numpy()]
+    labels = pd.Series([split.classes[code] for split in splits for code in split.labels], found.index, dtype=object)
+    mislabelled = both[(labels[both] != known["label"][both]).to_numpy()]
     digest[both], side[both] = actual[both], found[both]
     twice = (side.groupby(digest).transform("nunique") > 1) & ~digest.isin(first.flat | second.flat)
     names = [_paths(ids, path) for ids in inside.values()]
     return ShardCheck(
         other_split=sorted({*_paths(wrong, path), *_paths(absent, path)}),
         other_pixels=sorted(_paths(swapped, path)),
+        other_label=sorted(_paths(mislabelled, path)),
         other_group=sorted(_wrong_groups(manifest)),
         same_pixels=sorted(_paths(digest.index[twice], path)),
         near_copies=[(names[0][one], names[1][other]) for one, other in _near_copies(first, second)],

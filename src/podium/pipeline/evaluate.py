@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from podium.analysis.metrics import measure
+from podium.analysis.evaluation import measure
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime

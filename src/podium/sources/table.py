@@ -196,9 +196,8 @@ def read_rows(name: str, stream: IO[str], dataset: CsvDataset, base: str) -> tup
                 shown = path.partition("?")[0] if is_web(base) and not is_address(path) else without_secrets(path)
                 skipped.append(_left_out(line, shown, str(reason)))
     except csv.Error as error:
-        raise DataError(
-            f"{name} is not a CSV (line {reader.line_num}: {error}): see dataset.delimiter, or write the table again"
-        ) from error
+        what = f"{name} is not a CSV (line {reader.line_num}: {error})"
+        raise DataError(f"{what}: see dataset.delimiter, or write the table again") from error
     except UnicodeError as error:
         raise DataError(
             f"{name} is not {dataset.encoding} ({error}): set dataset.encoding (cp1252, utf-16, ...), or save the "

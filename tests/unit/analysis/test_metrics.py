@@ -19,6 +19,7 @@ from sklearn.metrics import (
 from sklearn.metrics import log_loss as sklearn_log_loss
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_average_precision
 
+from podium.analysis.evaluation import measure
 from podium.analysis.leaderboard import leaderboard_table, rank
 from podium.analysis.metrics import (
     METRICS,
@@ -27,7 +28,6 @@ from podium.analysis.metrics import (
     class_metrics,
     log_loss,
     mean_scores,
-    measure,
     metric,
 )
 from podium.analysis.predictions import sort_predictions

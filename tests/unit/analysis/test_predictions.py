@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.analysis.metrics import group_metrics, slice_metrics
+from podium.analysis.evaluation import group_metrics, slice_metrics
 from podium.analysis.predictions import predict_groups, read_answers, slice_masks, sort_predictions, write_predictions
 from podium.core.errors import DataError, ModelError
 

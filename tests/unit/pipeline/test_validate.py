@@ -119,6 +119,15 @@ def swap_pixels(layout: Layout) -> list[str]:
     return pd.read_parquet(layout.prepared / "train" / "index.parquet")["path"][:2].tolist()
 
 
+def relabel_one_row(layout: Layout) -> list[str]:
+    """The manifest says apple of a lemon of train, or the other way round; the shards know better."""
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    row = manifest.index[manifest["split"] == "train"][0]
+    manifest.loc[row, "label"] = next(label for label in manifest["label"] if label != manifest.loc[row, "label"])
+    write_manifest(layout.manifest, manifest, PREPARED_COLUMNS)
+    return [manifest.loc[row, "path"]]
+
+
 def plant_near_copy(layout: Layout) -> list[str]:
     """An image of train lies in val, too, turned and a little brighter, and the manifest knows its digest."""
     images = {split: np.load(layout.prepared / split / "images-00000.npy") for split in ("train", "val")}
@@ -147,6 +156,7 @@ def forget_a_group(layout: Layout) -> list[str]:
     [
         (move_one_row, "manifest_is_true"),
         (swap_pixels, "manifest_is_true"),
+        (relabel_one_row, "manifest_is_true"),
         (forget_a_group, "manifest_is_true"),
         (plant_near_copy, "near_copies_in_one_split"),
     ],

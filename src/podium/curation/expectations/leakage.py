@@ -121,17 +121,18 @@ def _count_straddling(facts: DatasetFacts, **words: str) -> Figures:
 @expectation(
     Critical(),
     suite="leakage",
-    sentence="The shards of train and val hold the images, pixels and groups that the manifest says",
+    sentence="The shards of train and val hold the images, pixels, labels and groups that the manifest says",
     why="The other leakage checks read the manifest: where it is wrong of what a model is fitted on, they see nothing.",
-    expected="0 images in another split, with other pixels or in another group",
+    expected="0 images in another split, with other pixels, another label or in another group",
     remedy="run `dvc repro -f preprocess`; do not edit artifacts/prepared",
 )
 def manifest_is_true(facts: DatasetFacts, _: Critical) -> Figures:
-    """Images of which splits, digests and groups, derived anew, differ from the manifest."""
+    """Images of which splits, digests, labels and groups, derived anew, differ from the manifest."""
     found = _checked(facts)
     words = {
         "images in another split than the manifest says": found.other_split,
         "images with other pixels": found.other_pixels,
+        "images with another label": found.other_label,
         "images apart from what belongs together": found.other_group,
     }
     broken = [of for of, paths in words.items() if paths]
