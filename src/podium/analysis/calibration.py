@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
-from scipy.stats import beta
 
 from podium.analysis.predictions import Predictions
 from podium.analysis.statistics import wilson
@@ -35,6 +32,9 @@ def fit_temperature(predictions: Predictions) -> float:
     Returns:
         A temperature in [0.05, 20.1], six significant digits; above 1 where the model is too sure of itself.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import softmax
+
     logarithms = _logarithms(predictions.probabilities)
     truth = np.arange(len(logarithms)), predictions.labels
 
@@ -53,6 +53,8 @@ def at_temperature(probabilities: NDArray[np.floating[Any]], temperature: float)
 
     In float64, so that no two classes that differ become equal and another answer comes out.
     """
+    from scipy.special import softmax
+
     shares: NDArray[np.float64] = softmax(_logarithms(probabilities) / temperature, axis=1)
     return shares
 
@@ -173,6 +175,8 @@ def choose_threshold(predictions: Predictions, abstain: Abstain) -> float:
         predictions: calibrated, on the validation split.
         abstain: what is asked for.
     """
+    from scipy.stats import beta
+
     confidence, images = predictions.confidence, len(predictions.labels)
     coverage, risk = risk_coverage(confidence, predictions.correct)
     answered = np.round(coverage * images)

@@ -103,7 +103,7 @@ def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | Non
         seconds: measured for one image, by model; a model without has a dash.
 
     Returns:
-        A rich table; confidences are calibrated.
+        A rich table; confidences are calibrated, and `off by` is their expected error.
     """
     from rich import box
     from rich.markup import escape
@@ -120,8 +120,8 @@ def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | Non
     )
     table.add_column("model", overflow="fold", min_width=10)
     low = f"answers\nbelow {first.low_confidence_threshold:.0%}"
-    names = ("ms an\nimage", "mean con-\nfidence", "where\nright", "where\nwrong", low, "cali-\nbration\nerror")
-    for name in (*names, "AURC", "answered\nwhen it\nabstains", "of these\nwrong"):
+    names = ("ms an\nimage", "confi-\ndence", "where\nright", "where\nwrong", low, "off by", "AURC")
+    for name in (*names, "gives an\nanswer", "of these\nwrong"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in leaderboard.rows:
         known, found = (seconds or {}).get(row.model), row.abstention

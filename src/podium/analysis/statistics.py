@@ -7,7 +7,6 @@ import zlib
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from podium.records.evaluation import Interval
 
@@ -107,6 +106,8 @@ def percent(interval: Interval) -> str:
 
 def wilson(right: int, images: int) -> Interval:
     """A share with its 95 % score interval (Wilson, JASA 22, 1927): never of no width, however few images there are."""
+    from scipy.stats import binomtest
+
     bounds = binomtest(right, images).proportion_ci(LEVEL, method="wilson")
     return Interval(value=right / images, low=float(bounds.low), high=float(bounds.high))
 

@@ -117,7 +117,8 @@ class _StoreLock:
         try:
             self._client.create_registered_model(self._name, tags={_OWNER: self._token}, description=about)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # the latter where it was there, and gone when the server looked for it to say so
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
             return False
         return True
