@@ -21,7 +21,7 @@ import pandas as pd
 
 from podium.config.preprocess import Preprocess
 from podium.config.validate import Validate
-from podium.records.profile import MEASURES
+from podium.records.measures import MEASURES
 
 ROWS = (60_000, 1_000_000)
 SECONDS, GIBIBYTES = 90.0, 3.0  # of the largest set

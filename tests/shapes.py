@@ -12,7 +12,7 @@ from podium.config.preprocess import Preprocessing
 from podium.curation.measures import measure
 from podium.data.manifest import image_id
 from podium.data.shards import PreparedSplit, finish_split, open_for_fitting
-from podium.records.profile import MEASURES
+from podium.records.measures import MEASURES
 
 SIDE = 48
 SHAPES = ("cross", "disc", "ring", "square")

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from podium.core.errors import DataError
 from podium.data.shards import PreparedSplit
-from podium.records.profile import MEASURES
+from podium.records.measures import MEASURES
 
 MOST_IMAGES = 20_000
 """Images in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from podium.core.errors import DataError
 from podium.records.base import read_parquet, write_parquet
-from podium.records.profile import MEASURES
+from podium.records.measures import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,8 @@ import pytest
 from podium.curation.dataset_profile import MOST_UNUSUAL, describe, robust_deviations
 from podium.curation.measures import NAMES, measure
 from podium.data.manifest import image_id
-from podium.records.profile import LEVEL_BINS, MEASURES, Profile
+from podium.records.measures import MEASURES
+from podium.records.profile import LEVEL_BINS, Profile
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(60, 200, (40, 16, 16, 3), dtype=np.uint8)

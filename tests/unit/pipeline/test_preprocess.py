@@ -20,7 +20,8 @@ from podium.data.steps import region_of
 from podium.pipeline import preprocess
 from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile
-from podium.records.profile import MEASURES, Profile
+from podium.records.measures import MEASURES
+from podium.records.profile import Profile
 from podium.sources.source import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw
 

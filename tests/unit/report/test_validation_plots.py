@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.records.profile import MEASURES, Part, Spread
+from podium.records.measures import MEASURES
+from podium.records.profile import Part, Spread
 from podium.report.validation_page import COLOURS, plot_sizes, plot_spectra
 
 

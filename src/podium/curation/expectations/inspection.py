@@ -20,7 +20,8 @@ from podium.data.manifest import REJECTED_COLUMNS, read_manifest
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
 from podium.records.fetch import TrainedOn
-from podium.records.profile import MEASURES, Profile
+from podium.records.measures import MEASURES
+from podium.records.profile import Profile
 
 
 def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFacts:
