@@ -111,7 +111,7 @@ def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | Non
 
     first = leaderboard.rows[0]
     table = Table(
-        title="How sure they are, and how rightly",
+        title="\nHow sure they are, and how rightly",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
