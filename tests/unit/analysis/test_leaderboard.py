@@ -4,10 +4,11 @@ import pytest
 from rich.console import Console
 
 from podium.analysis.decision import decide
-from podium.analysis.leaderboard import leaderboard_table, rank
+from podium.analysis.leaderboard import confidence_table, leaderboard_table, rank
 from podium.config.judging import Compare
 from podium.core.errors import DataError
 from podium.records.evaluation import GroupMetrics, Interval
+from tests.measurements import some_metrics
 from tests.unit.analysis.boards import metrics, pair
 
 
@@ -105,3 +106,17 @@ def test_the_rate_of_coarse_classes_is_told_where_there_are_some():
     text = one_line(printed(80, groups=groups, other=metrics("b", 0.85, groups=groups)))
     assert "Right about the coarse class: convnext_atto 99.0% [97.0–100.0], b 99.0% [97.0–100.0]." in text
     assert "coarse" not in printed(400)
+
+
+def test_confidences_fit_80_columns_and_what_was_not_measured_is_a_dash():
+    sure = {"mean_confidence": 0.83, "mean_confidence_correct": 0.9, "mean_confidence_wrong": None}
+    board = rank([some_metrics(model="convnext_atto", **sure), some_metrics(model="resnet18")], "accuracy")
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(confidence_table(board, {"resnet18": 0.0043}))
+    lines = capture.get().splitlines()
+    row = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    assert row["resnet18"][:4] == ["4.3", "90.0%", "90.0%", "50.0%"]
+    assert row["convnext_atto"][:4] == ["-", "83.0%", "90.0%", "-"]
+    assert row["resnet18"][-2:] == ["90.0%", "4.0%"]  # of all images answered, and of these wrong
+    assert max(map(len, lines)) <= 80
