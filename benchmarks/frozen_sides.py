@@ -41,8 +41,7 @@ from benchmarks.sides import (
 )
 from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Train
-from podium.config.tune import Range, Tune
+from podium.config.train import Range, Train, Tune
 from podium.core.errors import Diverged
 from podium.data.shards import open_for_fitting
 from podium.models import zoo

@@ -21,7 +21,7 @@ import pandas as pd
 
 from podium.config.preprocess import Preprocess
 from podium.config.validate import Validate
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES
 
 ROWS = (60_000, 1_000_000)
 SECONDS, GIBIBYTES = 90.0, 3.0  # of the largest set

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from podium.console.logs import set_up_logging
-from podium.console.process import silence_telemetry
+from podium.console.process import set_up_logging, silence_telemetry
 from podium.core import vision as _vision  # noqa: F401  # before a test imports torchvision or timm itself
 from tests.small_project import SmallProject, build
 from tests.warm_python import warm

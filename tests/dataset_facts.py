@@ -7,8 +7,7 @@ import pandas as pd
 
 from podium.curation.expectations.expectation import NOBODY, DatasetFacts, Figures, Offending
 from podium.curation.shard_check import ShardCheck
-from podium.data.manifest import PREPARED_COLUMNS
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES, PREPARED_COLUMNS
 from podium.records.profile import LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row
 

@@ -10,9 +10,8 @@ from PIL import Image, ImageDraw
 
 from podium.config.preprocess import Preprocessing
 from podium.curation.measures import measure
-from podium.data.manifest import image_id
+from podium.data.manifest import MEASURES, image_id
 from podium.data.shards import PreparedSplit, finish_split, open_for_fitting
-from podium.records.measures import MEASURES
 
 SIDE = 48
 SHAPES = ("cross", "disc", "ring", "square")

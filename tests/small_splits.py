@@ -9,8 +9,7 @@ from podium.config.models import ModelConfig
 from podium.config.network import Head
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Loss, Train
-from podium.config.tune import Range, Span, Tune, Value
+from podium.config.train import Loss, Range, Span, Train, Tune, Value
 from podium.core.layout import Layout
 from podium.data.shards import finish_split
 from podium.records.training import TuningResult

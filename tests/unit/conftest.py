@@ -130,10 +130,9 @@ def _prepare(layout: Layout, params: Params) -> None:
     from podium.config.preprocess import Preprocessing
     from podium.curation.dataset_profile import describe
     from podium.curation.measures import measure
-    from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest, write_manifest
+    from podium.data.manifest import MEASURES, PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest, write_manifest
     from podium.data.preprocess import read_image
     from podium.data.shards import finish_split
-    from podium.records.measures import MEASURES
 
     raw, images = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS), RawImages(layout.raw)
     how = Preprocessing(image_size=SIZE, pad_value=params.preprocess.pad_value, max_pixels=10**6)

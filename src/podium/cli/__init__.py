@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from podium import __version__
-from podium.console.logs import set_up_logging
-from podium.console.process import operating_system_said, run_own_package, silence_telemetry, use_utf8
+from podium.console.process import operating_system_said, run_own_package, set_up_logging, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 

@@ -230,7 +230,7 @@ def snapshot(
     as_json: AsJson = False,
 ) -> None:
     """Pack the images that were fetched into data/ and pin them, so that colleagues pull them and fetch nothing."""
-    from podium.sources.snapshot_writer import write_snapshot
+    from podium.sources.snapshot import write_snapshot
 
     layout = project()
     taken = write_snapshot(layout, name, replace)

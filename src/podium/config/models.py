@@ -12,8 +12,7 @@ from pydantic import model_validator
 from podium.config.base import keys_of, options
 from podium.config.network import WeightedNetwork
 from podium.config.problems import nearest
-from podium.config.train import Distil, Train
-from podium.config.tune import Span, Value
+from podium.config.train import Distil, Span, Train, Value
 from podium.core.errors import ParamsError
 
 

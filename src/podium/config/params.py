@@ -16,8 +16,7 @@ from podium.config.models import ModelConfig, ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Distil, Train
-from podium.config.tune import Choices, Range, Span, Tune, Value
+from podium.config.train import Choices, Distil, Range, Span, Train, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from podium.console.dag import list_stages, read_yaml
-from podium.console.stopping import runs_dvc
+from podium.console.process import runs_dvc
 from podium.core.errors import DataError
 from podium.core.files import replacing, write_json, write_text
 from podium.core.layout import DVC_LOCK, Layout

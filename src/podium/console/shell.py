@@ -24,9 +24,16 @@ from podium.console.dag import (
     value_at,
 )
 from podium.console.dvc_files import keep_lock
-from podium.console.logs import set_up_logging
-from podium.console.process import operating_system_said, silence_telemetry, use_utf8
-from podium.console.stopping import Terminated, no_more_signals, once, stoppable
+from podium.console.process import (
+    Terminated,
+    no_more_signals,
+    once,
+    operating_system_said,
+    set_up_logging,
+    silence_telemetry,
+    stoppable,
+    use_utf8,
+)
 from podium.core.errors import DataError, PodiumError, told
 from podium.core.files import sha256_file, write_json
 from podium.core.identity import stage_code
@@ -123,7 +130,7 @@ def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
 
 
 def differences(now: Inputs, before: Inputs) -> list[str]:
-    """What changed, a few words each: `timm 1.0.31 -> 1.0.32`, `podium.data.steps edited`, `train.epochs 6 -> 8`."""
+    """What changed, a few words each: `timm 1.0.31 -> 1.0.32`, `podium.data.decode edited`, `train.epochs 6 -> 8`."""
     found = []
     for kind in ("libraries", "params", "modules", "files"):
         new, old = now.get(kind, {}), before.get(kind, {})

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.config.base import SPLITS, Split
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES
 from podium.records.profile import CHANNELS, HISTOGRAMS, DuplicateGroup, DuplicateMember, Part, Profile, Spread, Unusual
 
 MOST_UNUSUAL = 18

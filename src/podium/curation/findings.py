@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from podium.curation.linear_probe import LEAST_PICTURES, CrossValidated, Features, ProbeImages, cross_validate
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES
 from podium.records.profile import FlaggedImage, Probe, QualityFlag, Shortcuts
 from podium.records.validate import MeasureDrift
 

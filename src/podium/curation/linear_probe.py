@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from podium.core.errors import DataError
+from podium.data.manifest import MEASURES
 from podium.data.shards import PreparedSplit
-from podium.records.measures import MEASURES
 
 MOST_IMAGES = 20_000
 """Images in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""

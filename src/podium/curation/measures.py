@@ -13,7 +13,7 @@ import scipy.special
 from numpy.typing import NDArray
 from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 
-from podium.records.measures import MEASURES, SPECTRUM_BANDS
+from podium.data.manifest import MEASURES, SPECTRUM_BANDS
 
 NAMES: tuple[str, ...] = tuple(MEASURES)
 """Names of the numbers that `measure` gives, in order; `MEASURES` says what each one is."""

@@ -3,7 +3,7 @@
 Photographs are packed in a few uncompressed zip shards, so that DVC sees tens of files; their bytes are never changed.
 The manifest is the spine every later stage reads: `fetch` writes the raw one (what the source says), `preprocess` the
 prepared one (what was found in the pixels). Columns beyond the required ones are what the source knows (a box,
-occlusion, ...) and are carried along untouched.
+occlusion, ...) and are carried along untouched; none may have the name of what is measured of every image.
 """
 
 import hashlib
@@ -13,11 +13,43 @@ from typing import TYPE_CHECKING
 
 from podium.core.errors import DataError
 from podium.records.base import read_parquet, write_parquet
-from podium.records.measures import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SPECTRUM_BANDS = 8
+MEASURES: dict[str, str] = {
+    "aspect": "width / height of the content",
+    "brightness": "mean grey value, 0 black to 1 white",
+    "contrast": "standard deviation of the grey values, 0 to 0.5",
+    "red_mean": "mean of the red channel, 0 to 1",
+    "green_mean": "mean of the green channel, 0 to 1",
+    "blue_mean": "mean of the blue channel, 0 to 1",
+    "red_std": "standard deviation of the red channel, 0 to 0.5",
+    "green_std": "standard deviation of the green channel, 0 to 0.5",
+    "blue_std": "standard deviation of the blue channel, 0 to 0.5",
+    "saturation": "mean saturation (HSV), 0 grey to 1",
+    "hue_spread": "circular variance of the hue, weighted by saturation: 0 one hue to 1 all hues",
+    "colourfulness": "Hasler & Süsstrunk's measure: 0 grey, 33 moderately, 109 extremely colourful",
+    "sharpness": "variance of the Laplacian of the grey values (0..255); low is blurred or flat",
+    "entropy": "of the grey values, 0 to 8 bits",
+    "edge_density": "share of pixels on an edge (Canny)",
+    "glcm_contrast": "co-occurrence of grey levels: contrast, in squared steps of 32 levels",
+    "glcm_homogeneity": "co-occurrence of grey levels: homogeneity, 0 to 1",
+    "glcm_energy": "co-occurrence of grey levels: energy, 0 to 1",
+    **{
+        f"lbp_{number}": f"local binary patterns: share of pixels with pattern {number} of 10"
+        + (" (no uniform pattern)" if number == 9 else "")
+        for number in range(10)
+    },
+    "spectrum_ratio": "log10 of power in low over power in high spatial frequencies (below / above 1/8 cycle a pixel)",
+    **{
+        f"spectrum_{number}": f"log10 of the share of the power in frequencies "
+        f"{number / 16:g} to {(number + 1) / 16:g} cycles a pixel"
+        for number in range(SPECTRUM_BANDS)
+    },
+}
+"""What is measured of every image's content (at the prepared size, without padding), in order, and what it means."""
 RAW_COLUMNS: dict[str, str] = {
     "image_id": "16 hex digits: hash of source, path and box",
     "photo_id": "16 hex digits: hash of source and path; the crops of one photograph share it",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from podium.config.tune import Value
+from podium.config.train import Value
 from podium.records.training import EpochResult, TrialResult
 
 Ending = Literal["finished", "failed"]

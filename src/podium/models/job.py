@@ -13,8 +13,7 @@ from torch import nn
 from podium.config.models import ModelConfig
 from podium.config.problems import first_problem
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Train
-from podium.config.tune import Value
+from podium.config.train import Train, Value
 from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code

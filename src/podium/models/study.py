@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from podium.config.models import ModelConfig
-from podium.config.tune import Choices, Range, Span, Tune, Value
+from podium.config.train import Choices, Range, Span, Tune, Value
 from podium.data.randomness import number as seed_of
 from podium.records.training import EpochResult, State, TrialResult
 

@@ -21,8 +21,8 @@ from typing import Protocol
 
 from optuna import TrialPruned
 
-from podium.config.tune import Value
-from podium.console.logs import set_up_logging
+from podium.config.train import Value
+from podium.console.process import set_up_logging
 from podium.core.errors import Diverged, ModelError
 from podium.models.callbacks import Callback
 from podium.models.study import Study, Trial

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from podium.config.runtime import Resources, Runtime
-from podium.config.tune import Range, Value
+from podium.config.train import Range, Value
 from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder

@@ -15,8 +15,7 @@ from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 from podium.config.base import Split
 from podium.config.network import From, Head, Network
 from podium.config.preprocess import Preprocessing
-from podium.config.train import Distil, Train
-from podium.config.tune import Value
+from podium.config.train import Distil, Train, Value
 from podium.core.files import write_json
 from podium.core.layout import Layout
 from podium.records.base import Record

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from podium.config.tune import Value
+from podium.config.train import Value
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.config.tune import Choices, Range, Span, Value
+from podium.config.train import Choices, Range, Span, Value
 from podium.core.errors import DataError
 from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult

@@ -16,8 +16,8 @@ from PIL import Image
 
 from podium.config.base import SPLITS
 from podium.core.errors import DataError
+from podium.data.manifest import MEASURES, SPECTRUM_BANDS
 from podium.data.shards import PreparedSplit
-from podium.records.measures import MEASURES, SPECTRUM_BANDS
 from podium.records.profile import (
     HISTOGRAMS,
     DuplicateGroup,

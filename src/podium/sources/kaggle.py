@@ -21,13 +21,13 @@ from podium.config.dataset import Fetch, KaggleDataset
 from podium.core.errors import DataError, NotPinned
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
+from podium.sources.archive import unpack
 from podium.sources.download import download_to
 from podium.sources.folder import read_folder
 from podium.sources.locations import Remote, downloads_folder
 from podium.sources.names import broken_rule
 from podium.sources.source import FileSource
 from podium.sources.transfer import RETRY_STATUSES, Broken, retry, root_cause
-from podium.sources.unpacking import unpack
 
 if TYPE_CHECKING:
     from kagglesdk.kaggle_client import KaggleClient

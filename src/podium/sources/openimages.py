@@ -16,7 +16,6 @@ from podium.config.problems import nearest
 from podium.core.errors import DataError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
-from podium.sources.image_headers import read_orientation, turn_box
 from podium.sources.locations import downloads_folder, is_address, watched_path
 from podium.sources.openimages_files import Subset, bucket_address, fetch_subsets, find_subsets, folder_name
 from podium.sources.openimages_tables import (
@@ -29,7 +28,17 @@ from podium.sources.openimages_tables import (
     read_classes,
     read_photographs,
 )
-from podium.sources.source import Box, DownloadedSource, FileSource, Listing, SourceImage, Usable, in_order
+from podium.sources.source import (
+    Box,
+    DownloadedSource,
+    FileSource,
+    Listing,
+    SourceImage,
+    Usable,
+    in_order,
+    read_orientation,
+    turn_box,
+)
 
 _FLAGS: Final = ("is_occluded", "is_truncated", "is_group_of", "is_depiction", "is_inside")
 _HEX: Final = re.compile(r"[0-9a-f]{16}")

@@ -22,7 +22,6 @@ from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout
 from podium.records.fetch import SkippedFile
 from podium.sources.download import get_file
-from podium.sources.image_headers import read_upright_size
 from podium.sources.locations import (
     check_digest,
     downloads_folder,
@@ -45,6 +44,7 @@ from podium.sources.source import (
     Usable,
     check_box,
     in_order,
+    read_upright_size,
 )
 from podium.sources.table_form import TableForm, check_header, require_text
 

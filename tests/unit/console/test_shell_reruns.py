@@ -38,7 +38,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def set_code(monkeypatch: pytest.MonkeyPatch, timm: str, steps: str = "0a") -> None:
-    monkeypatch.setattr(shell, "stage_code", lambda root, stage: Code({"podium.data.steps": steps}, {"timm": timm}))
+    monkeypatch.setattr(shell, "stage_code", lambda root, stage: Code({"podium.data.decode": steps}, {"timm": timm}))
 
 
 def run(layout: Layout, model: str = "a", stage: str = "train") -> None:
@@ -54,7 +54,7 @@ def change(layout: Layout, name: str, old: str, new: str) -> None:
 def test_what_a_stage_reads_is_named_by_kind(layout):
     inputs = stage_inputs(layout, "train", "a")
     assert inputs["libraries"] == {"timm": "1.0.31"}
-    assert inputs["modules"] == {"podium.data.steps": "0a"}
+    assert inputs["modules"] == {"podium.data.decode": "0a"}
     assert inputs["params"] == {"train.epochs": "6", "train.loss.kind": "bce", "models.a.x": "1"}
     assert list(inputs["files"]) == ["artifacts/prepared", "artifacts/best/a.json"]
     assert inputs["files"]["artifacts/prepared"] == "a1.dir"
@@ -74,7 +74,7 @@ def test_params_code_and_files_are_named(layout, monkeypatch, capsys):
     set_code(monkeypatch, timm="1.0.31", steps="0b")
     change(layout, "dvc.lock", "a1", "b2")
     run(layout)
-    said = "train a runs again: train.epochs 6 -> 8, podium.data.steps edited, artifacts/prepared changed\n"
+    said = "train a runs again: train.epochs 6 -> 8, podium.data.decode edited, artifacts/prepared changed\n"
     assert capsys.readouterr().out == said
 
 

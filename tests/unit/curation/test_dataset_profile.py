@@ -6,8 +6,7 @@ import pytest
 
 from podium.curation.dataset_profile import MOST_UNUSUAL, describe, robust_deviations
 from podium.curation.measures import NAMES, measure
-from podium.data.manifest import image_id
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES, image_id
 from podium.records.profile import LEVEL_BINS, Profile
 
 RANDOM = np.random.default_rng(3)

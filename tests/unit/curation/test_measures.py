@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import shannon_entropy
 
 from podium.curation.measures import NAMES, measure
-from podium.records.measures import SPECTRUM_BANDS
+from podium.data.manifest import SPECTRUM_BANDS
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)

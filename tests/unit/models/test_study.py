@@ -3,8 +3,7 @@
 import pytest
 from optuna import TrialPruned
 
-from podium.config.train import Loss, Train
-from podium.config.tune import Choices, Range, Span, Tune, Value
+from podium.config.train import Choices, Loss, Range, Span, Train, Tune, Value
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
 from podium.records.training import TrialResult

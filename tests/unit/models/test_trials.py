@@ -10,8 +10,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from podium.config.tune import Tune
-from podium.console.stopping import Terminated, stoppable
+from podium.config.train import Tune
+from podium.console.process import Terminated, stoppable
 from podium.core.errors import ModelError
 from podium.models.callbacks import Callback
 from podium.models.study import Study

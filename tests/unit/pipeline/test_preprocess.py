@@ -13,14 +13,13 @@ from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.curation import dataset_profile
-from podium.data.manifest import PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest
+from podium.data.manifest import MEASURES, PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest
 from podium.data.preprocess import crop_file, read_image
 from podium.data.shards import open_for_fitting, open_for_testing
 from podium.data.steps import region_of
 from podium.pipeline import preprocess
 from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile
-from podium.records.measures import MEASURES
 from podium.records.profile import Profile
 from podium.sources.source import WHOLE, Box
 from tests.raw_images import RawFile, files, picture, png, write_raw

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from podium.config.runtime import Resources
-from podium.config.train import Train
-from podium.config.tune import Choices, Range, Span, Value
+from podium.config.train import Choices, Range, Span, Train, Value
 from podium.core.errors import ModelError
 from podium.core.files import sha256_file
 from podium.core.layout import Layout

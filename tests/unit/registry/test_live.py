@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.console.stopping import Terminated, stoppable
+from podium.console.process import Terminated, stoppable
 from podium.core.layout import Layout
 from podium.models.callbacks import reporting
 from podium.records.training import EpochResult, TrialResult

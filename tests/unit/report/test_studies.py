@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from podium.config.params import load
-from podium.config.tune import Choices, Range, Span
+from podium.config.train import Choices, Range, Span
 from podium.core.errors import DataError
 from podium.records.training import TuningResult
 from podium.report import html as report

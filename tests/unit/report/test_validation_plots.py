@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES
 from podium.records.profile import Part, Spread
 from podium.report.validation_page import COLOURS, plot_sizes, plot_spectra
 

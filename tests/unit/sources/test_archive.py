@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from podium.config.dataset import ArchiveDataset, Fetch
 from podium.core.errors import DataError
 from podium.core.layout import Layout
+from podium.sources.archive import unpack
 from podium.sources.names import safe_member, source_name
-from podium.sources.unpacking import unpack
 from tests.data.archive_files import GOOD, tar_member, write_seven_zip, write_tar, write_zip, zip_in, zip_of
 from tests.data.hard_archives import HARD_ARCHIVES, HardArchive
 from tests.unit.sources.archives import read_archive
@@ -124,7 +124,7 @@ def test_names_that_differ_in_case_only_are_two_files(tmp_path: Path) -> None:
 
 
 def test_on_a_disk_that_ignores_case_they_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("podium.sources.unpacking._ignores_case", lambda _: True)
+    monkeypatch.setattr("podium.sources.archive._ignores_case", lambda _: True)
     for number, twin in enumerate(("flowers/rose/1.PNG", "flowers/Rose/2.png")):
         with pytest.raises(DataError, match=r"have the same name .* up to case on a disk that ignores it"):
             read_archive(zip_of(twin)(tmp_path / f"{number}.zip"), Fetch(), tmp_path)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from podium.config.dataset import Fetch, SnapshotDataset
 from podium.core.errors import DataError
 from podium.core.layout import Layout
-from podium.sources.snapshot import ABOUT, TABLE, open_snapshot
-from podium.sources.snapshot_writer import write_snapshot
+from podium.sources.snapshot import ABOUT, TABLE, open_snapshot, write_snapshot
 from tests.damage import damaged, no_longer_than
 from tests.raw_images import files, write_raw
 

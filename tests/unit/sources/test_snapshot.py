@@ -22,7 +22,7 @@ from podium.core.layout import Layout
 from podium.data.manifest import RAW_COLUMNS, read_manifest
 from podium.pipeline.fetch import fetch_dataset
 from podium.records.fetch import Sources
-from podium.sources.snapshot_writer import write_snapshot
+from podium.sources.snapshot import write_snapshot
 
 MODELS = {"small": ModelSection(architecture="resnet10t")}
 TABLE = (

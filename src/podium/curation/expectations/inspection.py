@@ -16,11 +16,10 @@ from podium.core.layout import Layout
 from podium.curation.expectations.expectation import DatasetFacts
 from podium.curation.expectations.manifest_rows import broken_rows, missing_columns
 from podium.curation.expectations.pixels import image_quality, split_drift
-from podium.data.manifest import REJECTED_COLUMNS, read_manifest
+from podium.data.manifest import MEASURES, REJECTED_COLUMNS, read_manifest
 from podium.data.shards import open_for_fitting
 from podium.records.base import read_parquet
 from podium.records.fetch import TrainedOn
-from podium.records.measures import MEASURES
 from podium.records.profile import Profile
 
 

@@ -7,7 +7,7 @@ from podium.curation import findings
 from podium.curation.expectations import pixels
 from podium.curation.expectations.expectation import CannotCheck
 from podium.curation.expectations.pixels import Shortcut, SplitDrift
-from podium.records.measures import MEASURES
+from podium.data.manifest import MEASURES
 from podium.records.profile import FlaggedImage, QualityFlag, Shortcuts
 from tests import dataset_facts as made
 from tests.dataset_facts import facts, judged, manifest, measures, noise

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from podium.console.logs import LEVEL, set_up_logging
+from podium.console.process import LEVEL, set_up_logging
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from podium.config.params import Params
-from podium.console import stopping
+from podium.console import process
 from podium.console.shell import run_stage
 from podium.core.errors import PodiumError
 from podium.core.layout import Layout
@@ -18,7 +18,7 @@ from podium.core.layout import Layout
 ROOT = Path(__file__).parents[3]
 STAGE = """
 import sys, time
-from podium.console.stopping import once, stoppable
+from podium.console.process import once, stoppable
 from podium.core.layout import Layout
 from pathlib import Path
 with stoppable(), once(Layout(Path(sys.argv[1])), "train m"):
@@ -68,15 +68,15 @@ def test_a_stage_whose_dvc_was_killed_ends_and_closes_what_is_open(tmp_path):
         dvc.kill()
         dvc.wait()
         deadline = time.monotonic() + 30
-        with stopping.once(Layout(tmp_path), "train m"):  # waits for it
+        with process.once(Layout(tmp_path), "train m"):  # waits for it
             assert (tmp_path / "closed").exists()
         assert time.monotonic() < deadline
 
 
 def test_a_second_process_of_a_stage_waits_and_then_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(stopping, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_WAIT_SECONDS", 0.1)
     layout = Layout(tmp_path)
     refused = pytest.raises(PodiumError, match="another process is at work on train m: wait for it")
-    with stopping.once(layout, "train m"), stopping.once(layout, "train n"), refused:
-        stopping.once(layout, "train m").__enter__()
+    with process.once(layout, "train m"), process.once(layout, "train n"), refused:
+        process.once(layout, "train m").__enter__()
     assert "waiting for it to end" in capsys.readouterr().out
