@@ -40,7 +40,7 @@ for folder in ["artifacts/weights"] if module == "stages.fetch" else []:
         pathlib.Path(folder, model).mkdir()
         pathlib.Path(folder, model, "weights.json").write_text(model)
     pathlib.Path(folder, "trained_on.json").write_text("none")
-for name in ["passed.json"] if module == "stages.validate" else []:
+for name in ["passed.json", "validation.json"] if module == "stages.validate" else []:
     pathlib.Path("artifacts/validation", name).write_text("passed")
 for name in ["best.json"] if module == "stages.tune" else []:
     pathlib.Path(stage.outs[0], name).write_text("best")
@@ -98,6 +98,10 @@ def test_a_walk_through_other_models_ends_as_it_began_and_a_pull_brings_all(tmp_
     project.check("dvc", "checkout")  # what `dvc pull` does once it has the bytes
     assert set(json.loads(project.check("dvc", "status", "--json"))) == {"code", "publish"}  # which always run
     assert repro(project, *FIRST) == ["code", "publish"]
+    for place in ("artifacts", "reports", "dvc.lock"):  # as after `git checkout` of what was committed before the run
+        shutil.rmtree(project.root / place) if (project.root / place).is_dir() else (project.root / place).unlink()
+    assert repro(project, *FIRST) == ["code", "publish"], "DVC's run cache lacks a stage"
+    assert left_in(project) == fresh
 
 
 def test_a_stage_runs_the_code_of_its_own_project_whichever_the_environment_holds(tmp_path):

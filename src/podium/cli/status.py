@@ -106,8 +106,10 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
 
 
 def _comparison(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
-    """What the last comparison left; None where there was none."""
-    board, decision = layout.comparison / LEADERBOARD, layout.comparison / DECISION
+    """What the last comparison left; in a clone that has run nothing, the copy that git keeps; None for none."""
+    here = (layout.comparison / LEADERBOARD).is_file()
+    folder = layout.comparison if here else layout.comparison_report
+    board, decision = folder / LEADERBOARD, folder / DECISION
     return (
         Leaderboard.read(board) if board.is_file() else None,
         Decision.read(decision) if decision.is_file() else None,

@@ -85,11 +85,15 @@ class Layout:
         # The `Profile` of the dataset: counts, duplicates, spreads.
         self.profile = self.prepared / "profile.json"
         # validate: the `ValidationReport`; there also when the dataset did not pass.
-        self.validation_report = reports / VALIDATION
-        # validate: the page for people, doubtful labels, and `passed.json` where later stages may run.
+        self.validation_report = artifacts / "validation" / VALIDATION
+        # validate: beside it the page for people, doubtful labels, and `passed.json` where later stages may run.
         self.validation = artifacts / "validation"
         # compare: `leaderboard.json` and `decision.json`.
-        self.comparison = reports / "comparison"
+        self.comparison = artifacts / "comparison"
+        # compare: `metrics.json` for DVC; publish: copies of `leaderboard.json` and `decision.json`.
+        self.comparison_report = reports / "comparison"
+        # publish: a copy of the `ValidationReport`.
+        self.validation_copy = reports / VALIDATION
         # publish: the experiment as one page that needs no other file.
         self.report = reports / "report.html"
         # Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result.
@@ -139,11 +143,11 @@ class Layout:
         return self.root / "artifacts" / "models" / model
 
     def evaluation_report(self, model: str) -> Path:
-        """Small text about a model's test: `metrics.json`, `confusion.csv`, `history.csv`."""
+        """A model's test as small text: `confusion.csv` and `history.csv`; publish copies `metrics.json`."""
         return self.root / "reports" / "evaluation" / model
 
     def evaluation(self, model: str) -> Path:
-        """The rest of a model's test: `predictions.parquet`, plots, the worst mistakes with pictures."""
+        """A model's test: `metrics.json`, `predictions.parquet`, plots, the worst mistakes with pictures."""
         return self.root / "artifacts" / "evaluation" / model
 
     def checkpoint(self, fingerprint: str) -> Path:

@@ -25,7 +25,7 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     Raises:
         DataError: an evaluation is missing or damaged, or two models were measured on different images.
     """
-    metrics = [Metrics.read(layout.evaluation_report(model) / METRICS) for model in models]
+    metrics = [Metrics.read(layout.evaluation(model) / METRICS) for model in models]
     validation = ValidationReport.read(layout.validation_report)
     leaderboard = round_floats(rank(metrics, compare.metric, compare.accept))
     tests = _test_pairs(layout, [row.model for row in leaderboard.rows], compare.metric)
@@ -33,7 +33,7 @@ def compare_models(layout: Layout, models: list[str], compare: Compare) -> None:
     with replacing_folder(layout.comparison) as folder:
         leaderboard.write(folder / LEADERBOARD)
         round_floats(decision).write(folder / DECISION)
-        write_json(folder / METRICS, _summary(leaderboard, decision).model_dump(exclude_none=True))
+    write_json(layout.comparison_report / METRICS, _summary(leaderboard, decision).model_dump(exclude_none=True))
     console().print(leaderboard_table(leaderboard, decision))
     console().print(confidence_table(leaderboard))
 

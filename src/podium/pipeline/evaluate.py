@@ -79,9 +79,10 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
         write_predictions(folder / PREDICTIONS, predictions)
         (folder / CLASSIFICATION_REPORT).write_text(classification_report(predictions), encoding="utf-8")
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
+        metrics.write(folder / METRICS)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
-    _write_report(layout.evaluation_report(model), metrics, predictions, history)
+    _write_report(layout.evaluation_report(model), predictions, history)
     _print_summary(metrics)
 
 
@@ -216,10 +217,9 @@ def _write_mistakes(folder: Path, predictions: Predictions, split: PreparedSplit
         write_picture(pictures / name, split.images(stored)[0])
 
 
-def _write_report(folder: Path, metrics: Metrics, predictions: Predictions, history: Path) -> None:
-    """The small text that git tracks: numbers, answers and the course of the training."""
+def _write_report(folder: Path, predictions: Predictions, history: Path) -> None:
+    """What `dvc plots` draws, tracked by git: answers and the course of the training."""
     with replacing_folder(folder) as out:
-        metrics.write(out / METRICS)
         answers = pd.DataFrame({"actual": predictions.index["label"], "predicted": predictions.predicted_names})
         answers.to_csv(out / CONFUSION, index=False, lineterminator="\n")
         shutil.copyfile(history, out / HISTORY)

@@ -1,4 +1,4 @@
-"""Stage publish: render the report, bring MLflow in line with the files, register the winner once.
+"""Stage publish: copy small text for git, render the report, bring MLflow in line with the files, register the winner.
 
 It first measures what the models cost to run on this machine, once. The files are the truth: whatever MLflow lacks is
 rebuilt from them without training; what it holds is left alone. A local store is asked with SQL, a server with three
@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from podium.config.params import Params
-from podium.core.errors import TrackingError
-from podium.core.layout import MODEL_CARD, Layout
+from podium.core.errors import DataError, TrackingError
+from podium.core.files import write_text
+from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, Layout
 from podium.records.training import ModelCard, add_times, read_times
 from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
@@ -29,6 +30,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         ModelError: the packaged model would not predict what its evaluation says.
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
+    _copy_reports(layout, list(params.models))
     _measure_costs(layout, params)
     results = read_results(layout, params)
     _write_report(results)
@@ -47,6 +49,20 @@ def publish_experiment(layout: Layout, params: Params) -> None:
                     _write_report(results)  # of a store that was made or mended only now, it may say more
                     return
     _say_nothing_to_do(uri, results)
+
+
+def _copy_reports(layout: Layout, models: list[str]) -> None:
+    """What git keeps of the results, in `reports/`.
+
+    Copies, for DVC never restores a stage from its run cache that has a file of git's among its outputs.
+    """
+    copies = {layout.validation_report: layout.validation_copy}
+    copies |= {layout.comparison / name: layout.comparison_report / name for name in (LEADERBOARD, DECISION)}
+    copies |= {layout.evaluation(model) / METRICS: layout.evaluation_report(model) / METRICS for model in models}
+    for source, target in copies.items():
+        if not source.is_file():
+            raise DataError(f"{source} does not exist: run `dvc repro` to make it")
+        write_text(target, source.read_text(encoding="utf-8"))
 
 
 def _measure_costs(layout: Layout, params: Params) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from podium.config.validate import Validate
 from podium.core.errors import ValidationFailed
 from podium.core.files import replacing_folder, sha256_file, write_json, write_text
-from podium.core.layout import LABEL_NOISE, PAGE, PASSED, Layout
+from podium.core.layout import LABEL_NOISE, PAGE, PASSED, VALIDATION, Layout
 from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
 from podium.curation.expectations.inspection import inspect_dataset
 from podium.records.profile import Profile
@@ -42,8 +42,7 @@ def validate_dataset(layout: Layout, validate: Validate, seed: int) -> None:
         drift=facts.drift,
         results=results,
     )
-    report.write(layout.validation_report)
-    _write_pages(layout.validation, report, profile, facts)
+    _write_report(layout.validation, report, profile, facts)
     _print_results(report)
 
 
@@ -58,8 +57,8 @@ def _naive_leak(profile: Profile) -> NaiveSplitLeak:
     )
 
 
-def _write_pages(target: Path, report: ValidationReport, profile: Profile, facts: DatasetFacts) -> None:
-    """The page for people, the doubtful labels for tools, and `passed.json` for the next stages where they may run."""
+def _write_report(target: Path, report: ValidationReport, profile: Profile, facts: DatasetFacts) -> None:
+    """The report for tools and for people, the doubtful labels, and `passed.json` where the next stages may run."""
     findings = None
     if facts.measures is not None:
         findings = Findings(
@@ -70,6 +69,7 @@ def _write_pages(target: Path, report: ValidationReport, profile: Profile, facts
             quality=tuple(facts.quality or ()),
         )
     with replacing_folder(target) as folder:
+        report.write(folder / VALIDATION)
         write_text(folder / PAGE, render_validation(report, profile, facts.rejected, findings))
         if facts.label_noise is not None:
             facts.label_noise.write(folder / LABEL_NOISE)

@@ -96,7 +96,7 @@ class Conditions(Record):
 
 
 class Metrics(ModelFacts):
-    """`reports/evaluation/<model>/metrics.json`: the test split, once.
+    """`artifacts/evaluation/<model>/metrics.json`: the test split, once.
 
     Confidences are calibrated: at `temperature`, which was chosen on the validation split. `groups` is None where there
     are no coarse classes to tell apart. A metric that is no field here (see
@@ -171,7 +171,7 @@ class LeaderboardRow(ModelFacts):
 
 
 class Leaderboard(Record):
-    """`reports/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
+    """`artifacts/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
 
     metric: Metric
     test_digest: str
@@ -208,7 +208,7 @@ class Comparison(PairedTest):
 
 
 class Decision(Record):
-    """`reports/comparison/decision.json`: who won and why, and whether the models met on equal conditions.
+    """`artifacts/comparison/decision.json`: who won and why, and whether the models met on equal conditions.
 
     `outcome` is `alone` where there is one model, `better` where every other one is shown worse, `undecided` where the
     test images do not tell some other one from the best and do not show it equivalent: the winner then leads

@@ -59,7 +59,7 @@ class MeasureDrift(Record):
 
 
 class ValidationReport(Record):
-    """`reports/validation.json`. `passed` is false when a critical expectation failed.
+    """`artifacts/validation/validation.json`. `passed` is false when a critical expectation failed.
 
     `drift` is empty where there was nothing to compare.
     """

@@ -219,7 +219,7 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
     for source in (
         layout.model(model) / WEIGHTS,
         layout.model(model) / MODEL_CARD,
-        layout.evaluation_report(model) / METRICS,
+        layout.evaluation(model) / METRICS,
         layout.validation_report,
         layout.evaluation(model) / PREDICTIONS,
     ):

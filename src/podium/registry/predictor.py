@@ -17,6 +17,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from podium.analysis.calibration import at_temperature
 from podium.analysis.paired import mcnemar
@@ -80,11 +81,19 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
 
 
 def serving_runtime(folder: Path) -> Runtime:
-    """How a package computes where it is served: as it was trained, on the CPU where there is no CUDA device."""
+    """How a package computes where it is served: as it was trained, on the CPU where there is no CUDA device.
+
+    Raises:
+        DataError: the model's card is damaged, or names no such runtime.
+    """
     import torch
 
-    card = ModelCard.read(folder / MODEL_CARD)
-    runtime = Runtime.model_validate({key: value for key, value in card.runtime.items() if key in Runtime.model_fields})
+    written = ModelCard.read(folder / MODEL_CARD).runtime
+    try:
+        runtime = Runtime.model_validate({key: value for key, value in written.items() if key in Runtime.model_fields})
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DataError(f"{folder / MODEL_CARD}: runtime.{key} cannot be {written[key]!r}: publish it anew") from error
     if runtime.device == "cuda" and not torch.cuda.is_available():
         return runtime.model_copy(update={"device": "cpu"})
     return runtime

@@ -142,7 +142,7 @@ def read_results(layout: Layout, params: Params) -> Results:
     missing = [name for name in params.models if name not in ranks]
     if missing or decision.winner not in params.models:
         raise DataError(
-            f"reports/comparison does not fit params.yaml ({(missing or [decision.winner])[0]!r} is in only one of "
+            f"artifacts/comparison does not fit params.yaml ({(missing or [decision.winner])[0]!r} is in only one of "
             "them): run `dvc repro`"
         )
     models = tuple(_read_model(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
@@ -268,14 +268,14 @@ def _warn_unsafe(root: Path) -> None:
 def _read_model(layout: Layout, name: str) -> ModelResults:
     """Reads one model, and refuses metrics that are of other weights."""
     card = ModelCard.read(layout.model(name) / MODEL_CARD)
-    metrics = Metrics.read(layout.evaluation_report(name) / METRICS)
+    metrics = Metrics.read(layout.evaluation(name) / METRICS)
     if metrics.fingerprint != card.fingerprint:
         raise DataError(
-            f"reports/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
+            f"artifacts/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
         )
     tuning = TuningResult.read(layout.tuning(name) / BEST)
     judged = (
-        layout.evaluation_report(name) / METRICS,
+        layout.evaluation(name) / METRICS,
         layout.validation_report,
         layout.evaluation(name) / PREDICTIONS,
     )
@@ -293,7 +293,7 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
 def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> str:
     """The digest `Results.state`."""
     files = [layout.validation_report, *(layout.comparison / n for n in (LEADERBOARD, DECISION))]
-    files += [layout.evaluation_report(c.name) / METRICS for c in models]
+    files += [layout.evaluation(c.name) / METRICS for c in models]
     return sha256_text(
         canonical_json(
             {

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from podium.config.judging import Compare
+from podium.core.files import write_text
 from podium.pipeline import compare
 from podium.pipeline.publish import publish_experiment
 from podium.registry.run_writer import search_runs
@@ -119,10 +120,11 @@ def test_status_says_what_is_out_of_date_and_whose_results_are_shown(project, ve
 
 def test_status_says_that_tracked_results_differ_though_nothing_was_edited(project, versions):
     git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    file = project.comparison_report / "decision.json"
+    write_text(file, (project.comparison / "decision.json").read_text())  # as publish copies it
     for step in (["init", "-q"], ["add", "params.yaml", "dvc.yaml", "reports"], ["commit", "-q", "-m", "mine"]):
         subprocess.run([*git, *step], cwd=project.root, check=True)
     assert "another type of CPU" not in " ".join(podium("status").stdout.split())
-    file = project.comparison / "decision.json"
     file.write_text(file.read_text() + "\n")
     assert "1 tracked files of results (reports/comparison/decision.json, ...)" in " ".join(
         podium("status").stdout.split()
@@ -159,7 +161,7 @@ def test_status_is_json_for_scripts(project, versions):
 
 
 def test_status_tells_an_unfair_comparison_and_which_version_won_one(project, versions):
-    metrics = project.evaluation_report("tiny_resnet") / "metrics.json"
+    metrics = project.evaluation("tiny_resnet") / "metrics.json"
     document = json.loads(metrics.read_text(encoding="utf-8"))
     document["conditions"]["images_seen"] += 1
     metrics.write_text(json.dumps(document), encoding="utf-8")
@@ -173,7 +175,9 @@ def test_status_tells_an_unfair_comparison_and_which_version_won_one(project, ve
 
 
 def test_status_of_a_fresh_clone_makes_no_store(project):
-    for path in (*project.comparison.iterdir(), project.root / "mlflow.db"):
+    kept = [path.rename(project.comparison_report / path.name) for path in project.comparison.iterdir()]
+    assert podium("status").stdout.count("tiny_resnet"), "git keeps a copy of the last comparison"
+    for path in (*kept, project.root / "mlflow.db"):
         path.unlink()
     result = podium("status")
     assert result.exit_code == 0, result.stderr

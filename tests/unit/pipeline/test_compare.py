@@ -49,7 +49,7 @@ def add_model(layout, name, wrong, *, flops=100, digest="d", first_image=0, f1=N
         accuracy=rate,
         macro_f1=macro,
         flops=flops,
-    ).write(layout.evaluation_report(name) / "metrics.json")
+    ).write(layout.evaluation(name) / "metrics.json")
 
 
 def results(layout):
@@ -79,7 +79,7 @@ def test_dvc_compares_a_few_numbers(layout):
     add_model(layout, "good", range(2))
     add_model(layout, "bad", range(10, 30))
     compare.compare_models(layout, ["bad", "good"], Compare(margin=0.02))
-    metrics = layout.comparison / "metrics.json"
+    metrics = layout.comparison_report / "metrics.json"
     models = {"good": 0.95, "bad": 0.5}
     assert json.loads(metrics.read_text()) == {"winner": "good", "accuracy": 0.95, "each": models}
     add_model(layout, "good", range(2), f1=0.5)

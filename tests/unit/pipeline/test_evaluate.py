@@ -110,7 +110,7 @@ def files_of(*folders: Path) -> dict[str, bytes]:
 def test_metrics_are_of_the_test_split_and_round_floats(project):
     layout, _ = project
     run(layout)
-    metrics = Metrics.read(layout.evaluation_report("m") / "metrics.json")
+    metrics = Metrics.read(layout.evaluation("m") / "metrics.json")
     assert (metrics.images, metrics.accuracy.value, metrics.val_accuracy) == (6, 0.5, 0.6666666667)
     assert metrics.architecture == "resnet18"
     assert metrics.learning_rate == 0.3333333333
@@ -128,10 +128,10 @@ def test_coarse_classes_are_measured_besides_and_predictions_stay_as_they_are(pr
     layout, fake = project
     run(layout)
     plain = (layout.evaluation("m") / "predictions.parquet").read_bytes()
-    assert Metrics.read(layout.evaluation_report("m") / "metrics.json").groups is None
+    assert Metrics.read(layout.evaluation("m") / "metrics.json").groups is None
     fake.card = a_card(**{**fake.card.model_dump(), "groups": {"lemon": "citrus", "orange": "citrus", "사과": "pome"}})
     run(layout)
-    groups = Metrics.read(layout.evaluation_report("m") / "metrics.json").groups
+    groups = Metrics.read(layout.evaluation("m") / "metrics.json").groups
     assert groups.accuracy.value == 0.8333333333  # lemon and orange are taken for each other, one apple for citrus
     assert {name: group.recall for name, group in groups.per_group.items()} == {"citrus": 1.0, "pome": 0.5}
     assert (layout.evaluation("m") / "predictions.parquet").read_bytes() == plain
@@ -140,7 +140,7 @@ def test_coarse_classes_are_measured_besides_and_predictions_stay_as_they_are(pr
 def test_the_conditions_of_the_training_are_kept_beside_its_results(project):
     layout, fake = project
     run(layout)
-    conditions = Metrics.read(layout.evaluation_report("m") / "metrics.json").conditions
+    conditions = Metrics.read(layout.evaluation("m") / "metrics.json").conditions
     assert conditions.val_split == fake.card.data_digests["val"]
     assert (conditions.image_size, conditions.pretraining, conditions.images_seen) == (8, "none", 100)
 
@@ -148,11 +148,12 @@ def test_the_conditions_of_the_training_are_kept_beside_its_results(project):
 def test_every_promised_file_is_written(project):
     layout, _ = project
     run(layout)
-    assert sorted(files_of(layout.evaluation_report("m"))) == ["confusion.csv", "history.csv", "metrics.json"]
+    assert sorted(files_of(layout.evaluation_report("m"))) == ["confusion.csv", "history.csv"]
     assert sorted(files_of(layout.evaluation("m"))) == [
         "classification_report.txt",
         "confusion_matrix.png",
         "learning_curves.png",
+        "metrics.json",
         "mistakes.csv",
         "mistakes/lemon_to_orange_1.png",
         "mistakes/orange_to_lemon_3.png",
@@ -212,7 +213,7 @@ def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):
     (layout.prepared / "test").rmdir()
     write_split(layout, "test", [TEST[0], TEST[2], TEST[4]])
     run(layout)
-    metrics = json.loads((layout.evaluation_report("m") / "metrics.json").read_text())
+    metrics = json.loads((layout.evaluation("m") / "metrics.json").read_text())
     assert metrics["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert metrics["mean_confidence_wrong"] is None
     assert metrics["slices"] == {}

@@ -83,13 +83,13 @@ _KEPT = pytest.StashKey[dict]()
 
 
 def evidence_of(layout, model):
-    reports = (layout.evaluation_report(model) / "metrics.json", layout.validation_report)
+    reports = (layout.evaluation(model) / "metrics.json", layout.validation_report)
     return evidence_digest([*reports, layout.evaluation(model) / "predictions.parquet"])
 
 
 def measured_anew(experiment, config, **changes):
     """As after another evaluation of the same weights."""
-    path = experiment.layout.evaluation_report(config.name) / "metrics.json"
+    path = experiment.layout.evaluation(config.name) / "metrics.json"
     Metrics.read(path).model_copy(update=changes).write(path)
 
 
@@ -162,7 +162,7 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
 
 def test_an_unfair_comparison_is_told_by_tags_and_notes_until_it_is_accepted(experiment):
     layout, params = experiment.layout, experiment.params
-    card = layout.evaluation_report("tiny_resnet") / "metrics.json"
+    card = layout.evaluation("tiny_resnet") / "metrics.json"
     metrics = Metrics.read(card)
     changed = metrics.conditions.model_copy(update={"pretraining": "in1k"})
     metrics.model_copy(update={"conditions": changed}).write(card)
@@ -426,7 +426,7 @@ def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experim
     layout = experiment.layout
     publish.publish_experiment(layout, experiment.params)
     out = read_results(*_both(experiment))
-    kept = (layout.evaluation_report(out.winner.name) / "metrics.json").read_bytes()
+    kept = (layout.evaluation(out.winner.name) / "metrics.json").read_bytes()
     measured_anew(experiment, out.winner, test_digest="ab" * 32)
     publish.publish_experiment(layout, experiment.params)
     new, old = sorted(Seen(experiment).versions, key=lambda version: -int(version.version))
@@ -435,7 +435,7 @@ def test_the_winner_measured_anew_is_a_new_version_with_the_new_evidence(experim
     assert new.tags["podium.test_digest"] == "ab" * 32
     assert Metrics.read(packaged_file(experiment, new, "metrics.json")).test_digest == "ab" * 32
     publish.publish_experiment(layout, experiment.params)
-    (layout.evaluation_report(out.winner.name) / "metrics.json").write_bytes(kept)
+    (layout.evaluation(out.winner.name) / "metrics.json").write_bytes(kept)
     publish.publish_experiment(layout, experiment.params)
     assert (len(Seen(experiment).versions), candidate(experiment)) == (2, "1")
 
@@ -617,7 +617,7 @@ def test_measured_times_that_came_later_are_added_without_a_new_run(experiment):
 
 
 def test_an_evaluation_of_another_model_is_refused(experiment):
-    path = experiment.layout.evaluation_report("tiny_resnet") / "metrics.json"
+    path = experiment.layout.evaluation("tiny_resnet") / "metrics.json"
     Metrics.read(path).model_copy(update={"fingerprint": "0" * 64}).write(path)
     with pytest.raises(DataError, match="judges another model than artifacts/models/tiny_resnet"):
         publish.publish_experiment(experiment.layout, experiment.params)

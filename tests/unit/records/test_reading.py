@@ -22,15 +22,15 @@ from tests.damage import changed_json, damaged, no_longer_than
 
 MODEL = "tiny_resnet"
 RECORDS: dict[type[Record], str] = {
-    Decision: "reports/comparison/decision.json",
-    Leaderboard: "reports/comparison/leaderboard.json",
-    Metrics: f"reports/evaluation/{MODEL}/metrics.json",
+    Decision: "artifacts/comparison/decision.json",
+    Leaderboard: "artifacts/comparison/leaderboard.json",
+    Metrics: f"artifacts/evaluation/{MODEL}/metrics.json",
     ModelCard: f"artifacts/models/{MODEL}/model.json",
     Profile: "artifacts/prepared/profile.json",
     Sources: "artifacts/raw/sources.json",
     SplitRecord: "artifacts/prepared/val/split.json",
     TuningResult: f"artifacts/tuning/{MODEL}/best.json",
-    ValidationReport: "reports/validation.json",
+    ValidationReport: "artifacts/validation/validation.json",
 }
 BROKEN = {
     "empty": b"",

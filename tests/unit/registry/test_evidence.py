@@ -71,6 +71,7 @@ EMPTIED = {
         "model.json",
         lambda d: {**d, "preprocessing": {**d["preprocessing"], "image_size": 10**9}},
     ),
+    "no device": ("model.json", lambda d: {**d, "runtime": {**d["runtime"], "device": ""}}),
     "another network": ("model.json", lambda d: {**d, "architecture": "no such network"}),
     "no deviation": ("model.json", lambda d: {**d, "std": [0, 0, 0]}),
     "no class measured": ("metrics.json", lambda d: {**d, "per_class": {}}),

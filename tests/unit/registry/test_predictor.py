@@ -15,7 +15,7 @@ from tests.cards import a_card
 def classifier(experiment):
     model = predictor.ImageClassifier()
     weights = experiment.layout.model("tiny_resnet") / "weights.safetensors"
-    metrics = experiment.layout.evaluation_report("tiny_resnet") / "metrics.json"
+    metrics = experiment.layout.evaluation("tiny_resnet") / "metrics.json"
     model.load_context(PythonModelContext({"weights": str(weights), "metrics": str(metrics)}, {}))
     return model
 

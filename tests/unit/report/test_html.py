@@ -86,7 +86,7 @@ def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
 def unfair(experiment, accept=None):
     """The report after one model was found to start from other weights than the other."""
     layout = experiment.layout
-    path = layout.evaluation_report("tiny_resnet") / "metrics.json"
+    path = layout.evaluation("tiny_resnet") / "metrics.json"
     metrics = Metrics.read(path)
     conditions = metrics.conditions.model_copy(update={"pretraining": "in1k"})
     metrics.model_copy(update={"conditions": conditions}).write(path)
