@@ -17,6 +17,7 @@ import pytest
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
 from podium.core.layout import Layout
+from podium.models import cost
 from podium.pipeline import compare, publish
 from podium.records.evaluation import Metrics
 from podium.records.training import EpochResult, TrialResult, add_times
@@ -114,6 +115,36 @@ def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsy
     assert [(run.info.run_id, run.info.end_time, run.data.metrics) for run in second.runs] == before
     assert second.counts() == ALL
     assert capsys.readouterr().out.splitlines()[-1].endswith("nothing to do")
+
+
+def test_what_the_models_cost_is_measured_once_and_shown_in_runs_and_report(experiment, monkeypatch):
+    measured = []
+    real = cost.measure_costs
+    monkeypatch.setattr(
+        cost, "measure_costs", lambda models, *rest: measured.append(len(models)) or real(models, *rest)
+    )
+    publish.publish_experiment(experiment.layout, experiment.params)
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert measured == [2], "all models in one turn, once"
+    for model in read_results(*_both(experiment)).models:
+        assert 0 < model.times["latency_p50_seconds"] <= model.times["latency_p95_seconds"] < 5
+        (run,) = [r for r in Seen(experiment).of_kind("train") if r.data.tags["podium.model"] == model.name]
+        assert run.data.metrics["measured/images_per_second"] == model.times["images_per_second"] > 0
+    assert "for the slowest 5%" in experiment.layout.report.read_text(encoding="utf-8")
+
+
+def test_git_gets_copies_of_what_was_decided_and_a_stage_that_left_nothing_is_named(experiment):
+    layout = experiment.layout
+    publish.publish_experiment(layout, experiment.params)
+    for name in ("leaderboard.json", "decision.json"):
+        assert (layout.comparison_report / name).read_bytes() == (layout.comparison / name).read_bytes()
+    assert layout.validation_copy.read_bytes() == layout.validation_report.read_bytes()
+    for model in experiment.params.models:
+        copied = layout.evaluation_report(model) / "metrics.json"
+        assert copied.read_bytes() == (layout.evaluation(model) / "metrics.json").read_bytes()
+    layout.validation_report.unlink()
+    with pytest.raises(DataError, match=r"validation\.json does not exist: run `dvc repro`"):
+        publish.publish_experiment(layout, experiment.params)
 
 
 def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(experiment):
