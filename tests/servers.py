@@ -1,5 +1,8 @@
 """Servers on loopback for tests: real ones in processes that are ended by pid, and handlers in a thread."""
 
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -8,10 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import pytest
 import requests
 
 from tests.small_project import SmallProject
+
+PROGRAMS = ("initdb", "postgres")
 
 
 @contextmanager
@@ -59,6 +66,42 @@ def serving(
                 server.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server on loopback until the block ends; yields the URI of an empty database.
+
+    Skips the test where PostgreSQL or the driver that SQLAlchemy takes is not installed.
+    """
+    psycopg = pytest.importorskip("psycopg")
+    folders = [str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin")]  # where Debian hides them
+    found = {name: shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *folders])) for name in PROGRAMS}
+    if not all(found.values()):
+        pytest.skip("PostgreSQL is not installed")
+    who = {"user": "postgres"} if os.geteuid() == 0 else {}  # it refuses to run as root
+    with TemporaryDirectory(prefix="podium-") as folder:
+        if who:
+            shutil.chown(folder, **who)
+        make = [found["initdb"], "-D", f"{folder}/data", "-A", "trust", "-U", "podium", "--no-sync"]
+        subprocess.run(make, cwd=folder, check=True, stdout=subprocess.DEVNULL, **who)
+        port = free_port()
+        settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
+        run = [found["postgres"], "-D", f"{folder}/data", *(part for each in settings for part in ("-c", each))]
+        server = subprocess.Popen(run, cwd=folder, stderr=subprocess.DEVNULL, **who)
+        try:
+            address = f"postgresql://podium@127.0.0.1:{port}/postgres"
+            for _ in range(300):
+                try:
+                    psycopg.connect(address).close()
+                    break
+                except psycopg.OperationalError:
+                    assert server.poll() is None, "PostgreSQL ended"
+                    time.sleep(0.1)
+            yield address
+        finally:
+            server.send_signal(signal.SIGQUIT)  # at once, whoever is connected
+            server.wait(timeout=30)
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:

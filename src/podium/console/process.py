@@ -78,7 +78,7 @@ def operating_system_said(error: OSError) -> int:
         OSError: anything else is ours and keeps its traceback.
     """
     try:
-        raise_if_full(error, Path(error.filename or "the output"))
+        raise_if_full(error, Path(error.filename2 or error.filename or "the output"))  # where a copy went, first
     except DataError as full:
         print(f"error: {told(full)}", file=sys.stderr)
         return 1

@@ -124,9 +124,15 @@ def raise_if_full(error: OSError, path: Path) -> None:
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise DataError(
-            f"no space left on the device while writing {path}: free some space and run the stage again; "
+            f"no space left on the device while writing {_intended(path)}: free some space and run the stage again; "
             "nothing half-written was kept"
         ) from error
+
+
+def _intended(path: Path) -> Path:
+    """The place that what is written below a temporary name is for."""
+    temporary = re.compile(rf"{re.escape(TEMPORARY)}\d+-(.+)\.[0-9a-f]{{8}}(\.\w+)?")
+    return Path(*(found[1] if (found := temporary.fullmatch(part)) else part for part in path.parts))
 
 
 def write_text(path: Path, text: str) -> None:

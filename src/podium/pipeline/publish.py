@@ -150,7 +150,10 @@ def _publish(writer: RunWriter, results: Results, registers: bool, check: Callab
     if registered and (fall := holder.describe_fall(registered)):
         print(f"warning: {fall}", flush=True)
     uri = store.tracking_uri(results.layout)
-    server = "make ui, http://127.0.0.1:5000" if store.is_local(uri) else store.public_uri(uri).rstrip("/")
+    server = store.public_uri(uri).rstrip("/")
+    if not store.is_server(uri):
+        start = "make ui" if store.is_local(uri) else f"mlflow ui --backend-store-uri {server}"
+        server = f"{start}, http://127.0.0.1:5000"
     print("Next:")
     for what, how in (
         ("read the report", results.layout.report.relative_to(results.layout.root).as_posix()),

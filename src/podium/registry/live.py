@@ -56,12 +56,13 @@ class _Recorder:
             if run.info.status == "FINISHED":
                 return str(run.info.run_id), False
             if run.data.tags.get("podium.workspace") == mine:
+                self._writer.set_tags(run, self._writer.here)
                 self._writer.client.update_run(run.info.run_id, status="RUNNING")
                 return str(run.info.run_id), True
         tags = run_tags(self._kind, self._model, self._fingerprint)
-        above = {"podium.workspace": mine, PARENT: self._writer.open_experiment()}
+        tags[PARENT] = self._writer.open_experiment()
         name = run_name(self._kind, self._model)
-        return self._writer.create(name, {**tags, **above}, f"stages/{self._kind}.py"), True
+        return self._writer.create(name, tags, f"stages/{self._kind}.py"), True
 
     def epoch(self, trial: int | None, row: EpochResult) -> None:
         """Logs an epoch of a trial, or for None of the whole, unless the run has it already."""

@@ -5,7 +5,7 @@ not the ones this module knows, are asked through MLflow, which gives the same a
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from podium.records.base import Record
 from podium.records.evaluation import Interval
 from podium.registry import store
 from podium.registry.evidence import CANDIDATE
-from podium.registry.run_writer import search_runs, workspace_of
+from podium.registry.run_writer import search_runs, was_killed, workspace_of
 from podium.report.results import ModelResults, Results, git_commit
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ _LOGGED = (
     "SELECT tags.tag_value FROM logged_model_tags AS tags JOIN logged_models ON logged_models.model_id = tags.model_id "
     "WHERE tags.tag_key = 'podium.evidence' AND logged_models.lifecycle_stage = 'active'"
 )
-_UNFINISHED = (
-    "SELECT 1 FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid WHERE runs.lifecycle_stage = 'active' "
-    "AND runs.status = 'RUNNING' AND tags.key = 'podium.workspace' AND tags.value = :workspace UNION "
+_RUNNING = (
+    "SELECT runs.run_uuid, tags.key, tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+    "WHERE runs.lifecycle_stage = 'active' AND runs.status = 'RUNNING' AND tags.key LIKE 'podium.%'"
+)
+_PENDING = (
     "SELECT 1 FROM logged_models JOIN experiments ON experiments.experiment_id = logged_models.experiment_id "
     "JOIN logged_model_tags AS tags ON tags.model_id = logged_models.model_id AND tags.tag_key = 'podium.fingerprint' "
-    "WHERE logged_models.status = 1 AND logged_models.lifecycle_stage = 'active' AND experiments.name = :experiment"
+    "WHERE logged_models.status = 1 AND logged_models.lifecycle_stage = 'active' AND experiments.name = ?"
 )
 
 
@@ -210,11 +212,11 @@ def _registered(database: sqlite3.Connection, name: str) -> RegisteredModel | No
 
 def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = ()) -> RegisteredModel | None:
     """The same from a server."""
-    from mlflow.exceptions import MlflowException
-
     from podium.registry.versions import Registry
 
-    registry = Registry(store.open_client(layout, pauses), uri, name)
+    registry = Registry(store.open_client(layout, pauses), uri, name)  # before MLflow is imported here: it has settings
+    from mlflow.exceptions import MlflowException
+
     with store.translate_errors(uri):
         try:
             model = registry.client.get_registered_model(name)
@@ -232,10 +234,13 @@ def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = (
 
 def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:
     """Whether the experiment's run is complete, no run below it is missing, and no kill left anything unfinished."""
-    mine = {"workspace": workspace_of(results.layout), "experiment": results.params.experiment}
-    if database.execute(_UNFINISHED, mine).fetchone():
+    experiment, workspace = results.params.experiment, workspace_of(results.layout)
+    begun = _tags_by_run(database.execute(_RUNNING))
+    if any(was_killed(tags, workspace) for tags in begun.values()):
         return False
-    runs = _tags_of_runs(database, results.params.experiment)
+    if database.execute(_PENDING, (experiment,)).fetchone():
+        return False
+    runs = _tags_of_runs(database, experiment)
     parents = [run for run in runs if _is(run, kind="experiment", state=results.state, complete=results.files)]
     if not parents:
         return False
@@ -260,10 +265,18 @@ def _tags_of_runs(database: sqlite3.Connection, experiment: str) -> list[dict[st
         "AND runs.lifecycle_stage = 'active' AND (tags.key LIKE 'podium.%' OR tags.key = 'mlflow.parentRunId')",
         (_WORKSPACE, experiment),
     )
+    return [
+        {"id": run, **{key.removeprefix("podium."): value for key, value in tags.items()}}
+        for run, tags in _tags_by_run(rows).items()
+    ]
+
+
+def _tags_by_run(rows: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Rows of a run's id, a tag's key and its value, by run."""
     runs: dict[str, dict[str, str]] = {}
     for run, key, value in rows:
-        runs.setdefault(run, {"id": run})[key.removeprefix("podium.")] = value
-    return list(runs.values())
+        runs.setdefault(run, {})[key] = value
+    return runs
 
 
 def _is(run: Mapping[str, str], **wanted: str) -> bool:

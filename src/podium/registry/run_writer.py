@@ -9,12 +9,15 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from podium.core.files import sha256_text
 from podium.core.layout import DVC_YAML, Layout
 from podium.records.training import EpochResult
-from podium.registry.store import is_local, tracking_uri
+from podium.registry.store import is_server, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +31,7 @@ EPOCH_METRICS = {
     "schedule/learning_rate": "learning_rate",
 }
 """Field of an epoch's result by MLflow's name, whose first part is a section of charts; MLflow sorts them by name."""
-_WORKSPACE = "podium.workspace"
+_WORKSPACE, _HOST, _FOLDER, _PROCESS = (f"podium.{name}" for name in ("workspace", "host", "folder", "process"))
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # what MLflow's own examples set
 _BATCH = 1000  # metrics that MLflow takes in one request
 
@@ -49,6 +52,12 @@ class RunWriter:
         """Makes the experiment on first use, and restores it when somebody deleted it."""
         self.client, self.name = client, name
         self.workspace = workspace_of(layout)
+        self.here = {
+            _WORKSPACE: self.workspace,
+            _HOST: platform.node(),
+            _FOLDER: str(layout.root),
+            _PROCESS: _name_process(psutil.Process()),
+        }  # whose a run is while it goes on
         self.experiment = _experiment_id(client, layout, name)
 
     def find(self, **tags: str) -> "list[Run]":
@@ -60,13 +69,10 @@ class RunWriter:
         return self._search({f"podium.{name}": value for name, value in tags.items()})
 
     def find_killed(self) -> "list[Run]":
-        """Runs of stages of this workspace that began and did not end, of all experiments.
-
-        While `publish` is at work no other stage of its workspace is.
-        """
+        """Runs that nobody goes on with, of all experiments; see `was_killed`. To be asked by `publish`."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        begun = search_runs(self.client, experiments, {_WORKSPACE: self.workspace})
-        return [run for run in begun if run.info.status == "RUNNING"]
+        begun = search_runs(self.client, experiments, {}, "attributes.status = 'RUNNING'")
+        return [run for run in begun if was_killed(run.data.tags, self.workspace)]
 
     def children(self, parent: str) -> "list[Run]":
         """The runs nested below another one, oldest first."""
@@ -89,7 +95,8 @@ class RunWriter:
             The run's id.
         """
         about = {"mlflow.user": _user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-        run = self.client.create_run(self.experiment, tags={**about, **tags}, run_name=name, start_time=start)
+        every = {**about, **self.here, **tags}
+        run = self.client.create_run(self.experiment, tags=every, run_name=name, start_time=start)
         run_id: str = run.info.run_id
         return run_id
 
@@ -115,7 +122,7 @@ class RunWriter:
         if found:
             return str(found[0].info.run_id)
         outer = outer_run()
-        tags = {"podium.kind": "experiment", "podium.state": OPEN, _WORKSPACE: self.workspace}
+        tags = {"podium.kind": "experiment", "podium.state": OPEN}
         return self.create(f"{self.name}: under way", {**tags, **({PARENT: outer} if outer else {})}, DVC_YAML)
 
     def open_trial(self, parent: str, model: str, fingerprint: str, number: int) -> tuple[str, bool]:
@@ -126,9 +133,10 @@ class RunWriter:
         """
         found = self._search({PARENT: parent, "podium.trial": str(number)})
         if found:
+            self.set_tags(found[0], self.here)
             return str(found[0].info.run_id), False
         start = self.client.get_run(parent).info
-        own = {"podium.trial": str(number), PARENT: parent, _WORKSPACE: self.workspace}
+        own = {"podium.trial": str(number), PARENT: parent}
         tags = {**run_tags("trial", model, fingerprint), **own}
         began = start.start_time if start.end_time else None  # one that is told afterwards lay within its study
         return self.create(f"{model}: trial {number}", tags, "stages/tune.py", began), True
@@ -184,9 +192,18 @@ class RunWriter:
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 
-def search_runs(client: "MlflowClient", experiments: Sequence[str], tags: Mapping[str, str]) -> "list[Run]":
-    """All runs of experiments (MLflow's ids) with these tags that nobody deleted, oldest first."""
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+def search_runs(
+    client: "MlflowClient", experiments: Sequence[str], tags: Mapping[str, str], *conditions: str
+) -> "list[Run]":
+    """All runs of experiments (MLflow's ids) with these tags that nobody deleted, oldest first.
+
+    Args:
+        client: of the store.
+        experiments: to search in.
+        tags: by name.
+        *conditions: more of them, as MLflow writes them.
+    """
+    wanted = " and ".join([*(f"tags.`{name}` = '{value}'" for name, value in tags.items()), *conditions])
     found: list[Run] = []
     token = None
     while True:
@@ -202,6 +219,38 @@ def search_runs(client: "MlflowClient", experiments: Sequence[str], tags: Mappin
 def workspace_of(layout: Layout) -> str:
     """Names this folder on this machine; live runs carry it (tag `podium.workspace`)."""
     return sha256_text(f"{platform.node()}\0{layout.root}")[:16]
+
+
+def was_killed(tags: Mapping[str, str], workspace: str) -> bool:
+    """Whether nobody goes on with a run that says RUNNING; false where that cannot be known from here.
+
+    Args:
+        tags: of the run.
+        workspace: the one in which `publish` asks: no other stage is at work there. A run of another one on this
+            machine is over when its folder is gone (as that of `dvc exp run --temp` and `--queue`), or the process of
+            its stage; the run of an experiment lives longer than a stage.
+    """
+    if tags.get(_WORKSPACE) == workspace:
+        return True
+    if tags.get(_HOST) != platform.node() or _FOLDER not in tags:
+        return False
+    if not Path(tags[_FOLDER]).is_dir():
+        return True
+    return tags.get("podium.kind") != "experiment" and not _runs(tags[_PROCESS])
+
+
+def _name_process(process: psutil.Process) -> str:
+    """Its number and when it began: numbers are used again."""
+    return f"{process.pid} {process.create_time():.0f}"
+
+
+def _runs(named: str) -> bool:
+    """Whether the process of this name is there."""
+    try:
+        process = psutil.Process(int(named.partition(" ")[0]))
+        return _name_process(process) == named and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run_tags(kind: str, model: str, fingerprint: str) -> dict[str, str]:
@@ -233,8 +282,8 @@ def _experiment_id(client: "MlflowClient", layout: Layout, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        # Where a local store keeps artifacts would otherwise depend on the working directory.
-        place = (layout.main_root / "mlruns" / name).as_uri() if is_local(tracking_uri(layout)) else None
+        # Where a database keeps artifacts would otherwise depend on the working directory.
+        place = None if is_server(tracking_uri(layout)) else (layout.main_root / "mlruns" / name).as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
         except MlflowException as error:

@@ -6,6 +6,7 @@ Clients and run ids are passed around; MLflow's fluent, process-wide state is ne
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +30,8 @@ PAUSES = (1.0, 2.0)
 """Seconds before the second and the third try, for those who can wait: a server may be starting."""
 _ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default"
 _LOCAL = "sqlite:///"
+_FULL = "database or disk is full"
+_TABLES = 7_063_486  # the number of a lock that all who make tables take
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -74,6 +77,11 @@ def is_local(uri: str) -> bool:
     return uri.startswith("sqlite:")
 
 
+def is_server(uri: str) -> bool:
+    """Whether the store is an MLflow server, which knows where artifacts go."""
+    return urlsplit(uri).scheme in ("http", "https")
+
+
 @cache
 def _tell_relative(given: str, found: Path) -> None:
     """Says once that a relative store is not looked for in the working directory."""
@@ -99,13 +107,15 @@ def open_client(layout: Layout, pauses: Sequence[float] = ()) -> "MlflowClient":
     _probe(uri, pauses)
     _set_process_wide(uri)
     if not is_local(uri):
+        if uri.startswith("postgresql"):
+            _make_tables(uri)
         return _connect(uri)
     with translate_errors(uri):
         path = file_of(uri)
     if path is None:
         return _connect(uri)
     # Two processes that open one new file at the same time break each other.
-    with complete_store(path):
+    with translate_errors(uri), complete_store(path):
         if path == layout.main_root / MLFLOW_DB:
             mend_places(path, layout.main_root)
         return _connect(uri)
@@ -131,16 +141,27 @@ def translate_errors(uri: str) -> Iterator[None]:
         # MLflow wraps a failed connection without a code of its own; the cause is still attached.
         if isinstance(error.__cause__ or error.__context__, requests.exceptions.RequestException):
             raise unreachable(uri) from error
+        _raise_if_full(uri, error)
         raise TrackingError(f"MLflow at {public_uri(uri)} refused: {one_line(error)}") from error
     except ImportError as error:  # the driver of a database, or of the place a server keeps artifacts in
         raise TrackingError(
             f"MLflow at {public_uri(uri)} needs a library that is not installed ({one_line(error)}): install it with "
             "pip, or unset MLFLOW_TRACKING_URI"
         ) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        _raise_if_full(uri, error)
         raise TrackingError(
             f"MLflow's store {public_uri(uri)} cannot be used ({one_line(error)}): check its rights, or move it away "
             "and run `dvc repro publish` to make a new one"
+        ) from error
+
+
+def _raise_if_full(uri: str, error: Exception) -> None:
+    """Says of an SQLite file what `raise_if_full` says of others: SQLite has a message for it, and no number."""
+    if is_local(uri) and _FULL in str(error):
+        raise TrackingError(
+            f"no space left on the device while writing MLflow's store {public_uri(uri)}: free some space, then run "
+            "`dvc repro publish`, which fills it in"
         ) from error
 
 
@@ -200,12 +221,30 @@ def _connect(uri: str) -> "MlflowClient":
         ) from error
 
 
+def _make_tables(uri: str) -> None:
+    """Makes MLflow's tables in a PostgreSQL database that lacks them, one process of all machines at a time.
+
+    Two that make them at once break each other. The database gives the lock back when its owner's connection ends, and
+    a killed one leaves nothing half-made: PostgreSQL takes tables back with their transaction.
+    """
+    with translate_errors(uri):
+        from mlflow.store.db.utils import _all_tables_exist, _initialize_tables
+        from sqlalchemy import create_engine, func, select
+        from sqlalchemy.pool import NullPool
+
+        engine = create_engine(uri, poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(select(func.pg_advisory_lock(_TABLES)))
+            if not _all_tables_exist(engine):
+                _initialize_tables(engine)
+
+
 def _probe(uri: str, pauses: Sequence[float]) -> None:
     """Fails within seconds where MLflow would retry for minutes: any answer at all will do.
 
     The server is asked something it has to look up: one that hangs may still answer what it need not think about.
     """
-    if urlsplit(uri).scheme not in ("http", "https"):
+    if not is_server(uri):
         return
     import requests
 

@@ -69,6 +69,14 @@ def test_a_full_disk_is_one_line_with_a_remedy(tmp_path, writing):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_told_by_the_name_that_was_meant(tmp_path):
+    inner = "no space left on the device while writing {}/out/deep/a.txt: "
+    told = pytest.raises(DataError, match=inner.format(tmp_path))
+    with told, files.replacing_folder(tmp_path / "out") as out, files.replacing(out / "deep" / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_is_sorted_readable_and_refuses_nan(tmp_path):
     files.write_json(tmp_path / "a.json", {"b": 1, "a": "사과"})
     assert (tmp_path / "a.json").read_text() == '{\n  "a": "사과",\n  "b": 1\n}\n'

@@ -394,6 +394,30 @@ def test_what_a_kill_left_is_ended_though_the_experiment_is_another_one_now(expe
     assert capsys.readouterr().out.endswith("nothing to do\n")
 
 
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [("folder gone", "KILLED"), ("process gone", "KILLED"), ("at work", "RUNNING"), ("another host", "RUNNING")],
+)
+def test_a_run_of_another_workspace_is_ended_when_nobody_can_go_on_with_it(experiment, tmp_path_factory, what, status):
+    """As `dvc exp run --queue` leaves it when it is killed: DVC deletes the folder."""
+    layout, params = experiment.layout, experiment.params
+    publish.publish_experiment(layout, params)
+    client, other = stores.open_client(layout), Layout(tmp_path_factory.mktemp("other"))
+    writer = RunWriter(client, other, params.experiment)
+    changed = {"process gone": {"podium.process": "1 1"}, "another host": {"podium.host": "h"}}.get(what, {})
+    writer.here |= changed
+    study = run_tags("tune", "gone", "f" * 64)
+    parent = writer.open_experiment()
+    run_id = writer.create("gone: study", {**study, PARENT: parent}, "stages/tune.py")
+    trial, _ = writer.open_trial(run_id, "gone", "f" * 64, 0)
+    if what in ("folder gone", "another host"):
+        other.root.rmdir()
+    publish.publish_experiment(layout, params)
+    assert {client.get_run(run).info.status for run in (run_id, trial)} == {status}
+    under_way = "KILLED" if what == "folder gone" else "RUNNING"  # of the experiment, other stages may follow
+    assert client.get_run(parent).info.status == under_way
+
+
 def test_times_in_mlflow_are_those_of_the_work(experiment):
     out = read_results(*_both(experiment))
     for number, model in enumerate(out.models):

@@ -1,4 +1,4 @@
-"""One at a time, whoever is killed, silent or late: the lock of a store that is an MLflow server."""
+"""One at a time, whoever is killed, silent or late: the lock of a store that is an MLflow server or a database."""
 
 import signal
 import subprocess
@@ -11,15 +11,20 @@ from mlflow import MlflowClient
 
 from benchmarks.scratch import Scratch
 from podium.registry import locks, store
-from tests.servers import serving
+from tests.servers import postgresql, serving
 
 NAME = "podium-lock-sample"
 LEASE = 1.5
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory, empty_store):
-    """An MLflow server on loopback over SQLite."""
+@pytest.fixture(scope="module", params=["server", "postgresql"])
+def uri(request, tmp_path_factory, empty_store):
+    """An MLflow server on loopback over SQLite, and a PostgreSQL database that clients write to themselves."""
+    if request.param == "postgresql":
+        with postgresql() as address:
+            store._make_tables(address)
+            yield address
+        return
     root = tmp_path_factory.mktemp("server")
     (root / "mlflow.db").write_bytes(empty_store.read_bytes())
     database = f"sqlite:///{root}/mlflow.db"

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
@@ -97,7 +98,7 @@ def test_a_server_that_answers_and_then_hangs_is_told_within_seconds(store, monk
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("postgresql://me:secret@127.0.0.1/x", r"postgresql://127.0.0.1/x needs a library .* install it with pip, or"),
+        ("mysql://me:secret@127.0.0.1/x", r"mysql://127.0.0.1/x needs a library .* install it with pip, or"),
         ("ftp://me:secret@127.0.0.1/x", r"'ftp://127.0.0.1/x' is no store Podium can use: give a server"),
         ("file:///tmp/runs", "is no store Podium can use: give a server"),
     ],
@@ -107,6 +108,26 @@ def test_a_store_that_cannot_be_opened_is_said_in_one_line_with_a_remedy(store, 
     with pytest.raises(TrackingError, match=message) as caught:
         stores.open_client(store)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 KB, less than a store needs."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)  # SQLAlchemy keeps the file open
+
+
+def test_a_store_on_a_full_disk_is_one_line_and_is_made_once_there_is_room(small_disk, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small_disk}/mlflow.db")
+    with pytest.raises(TrackingError, match=r"no space left on the device while writing .*/disk/mlflow.db: free some"):
+        stores.open_client(Layout(tmp_path))
+    assert [path.name for path in small_disk.iterdir()] == [".podium"]  # with the lock
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert stores.open_client(Layout(tmp_path)).search_experiments() != []
 
 
 def test_a_relative_store_is_taken_from_the_root_with_a_notice(tmp_path, monkeypatch, capsys):
