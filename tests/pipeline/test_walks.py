@@ -10,17 +10,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
+import psutil
 import pytest
 import yaml
 
 from benchmarks.scratch import ROOT, Scratch, commit, copy_project
 from podium.console.dag import list_stages
 from podium.core.layout import Layout
+from tests import kill_chains
 
 _PYTHON = """\
 import hashlib, json, os, pathlib, sys
 from podium.console.dag import list_stages, read_yaml, value_at
 from podium.core.layout import Layout
+from tests import kill_chains
 _, _, module, *rest = sys.argv
 if module == "stages.code":
     os.execv(os.environ["WARM"], [os.environ["WARM"], *sys.argv[1:]])
@@ -115,3 +119,24 @@ def test_a_stage_runs_the_code_of_its_own_project_whichever_the_environment_hold
         done = project.run(*command, PYTHONPATH=str(ROOT / "src"))
         assert done.returncode == 0, done.stdout + done.stderr
         assert "edited in the clone" in done.stdout, command
+
+
+def test_a_queued_experiment_runs_its_own_code_and_leaves_runs_but_no_version_and_no_process(tmp_path, warm_path):
+    project = kill_chains.build(tmp_path / "project")
+    module = project.root / "src/podium/pipeline/publish.py"
+    module.write_text(f"{module.read_text(encoding='utf-8')}\nprint('edited in the clone', flush=True)\n", "utf-8")
+    project.check("dvc", "exp", "run", "--queue", "-n", "one")
+    module.write_text("raise SystemExit('of the clone, not of the copy')\n", "utf-8")
+    done = project.run("dvc", "exp", "run", "--run-all", PATH=warm_path, timeout=900)
+    said = project.check("dvc", "queue", "logs", "one")
+    assert done.returncode == 0 and "edited in the clone" in said, done.stdout + done.stderr + said
+    client = mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("killed").experiment_id])
+    found = sorted(run.data.tags["podium.kind"] for run in runs)
+    assert found == ["experiment", "train", "trial", "trial", "trial", "tune"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert client.search_registered_models() == []
+    assert not (project.root / "artifacts").exists() and not (project.root / "reports").exists()
+    shown = psutil.process_iter(["cmdline", "cwd"])  # DVC's worker ends when it has had nothing to do for a while
+    left = [each for each in shown if str(project.root) in f"{each.info['cmdline']} {each.info['cwd']}"]
+    assert psutil.wait_procs(left, timeout=120)[1] == []

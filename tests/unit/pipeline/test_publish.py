@@ -27,6 +27,7 @@ from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
 from podium.registry.run_writer import RunWriter, run_tags
 from podium.report.results import evidence_digest, read_results
+from tests.servers import postgresql
 from tests.unit.conftest import CLASSES, Experiment
 from tests.unit.registry.promotions import ignore, lenient
 
@@ -593,7 +594,16 @@ def test_a_copied_project_writes_into_its_own_folder(experiment, tmp_path_factor
     assert Seen(experiment).counts() == ALL
 
 
-def test_two_publishes_at_once_leave_what_one_leaves(experiment):
+@pytest.mark.parametrize("kind", ["local", "postgresql"])
+def test_two_publishes_at_once_leave_what_one_leaves(experiment, monkeypatch, kind):
+    """In an empty database they make MLflow's tables at once, too."""
+    with postgresql() if kind == "postgresql" else nullcontext() as uri:
+        if uri:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        publish_twice_at_once(experiment)
+
+
+def publish_twice_at_once(experiment):
     stage = [sys.executable, "-m", "stages.publish"]
     repository = Path(__file__).parents[3]
     settings = {**os.environ, "PYTHONPATH": f"{repository / 'src'}{os.pathsep}{repository}"}
