@@ -1,6 +1,6 @@
 """A model card for tests that need one and are not about training."""
 
-from podium.config.network import Head
+from podium.config.models import Head
 from podium.config.preprocess import Preprocessing
 from podium.config.train import Train
 from podium.records.fetch import WeightsRecord

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from podium.config.models import ModelConfig
-from podium.config.network import Head
+from podium.config.models import Head, ModelConfig
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Resources, Runtime
 from podium.config.train import Loss, Range, Span, Train, Tune, Value

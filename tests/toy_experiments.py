@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.scratch import ROOT, Scratch, commit, copy_project
-from podium.config.network import Network, is_file
+from podium.config.models import Network, is_file
 from podium.core.files import sha256_file
 from tests.fake_openimages import BOXES, World, box, photograph
 

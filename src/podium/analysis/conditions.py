@@ -104,10 +104,10 @@ def describe_differences(found: Sequence[Difference]) -> list[str]:
     accepted = [difference for difference in found if difference.accepted]
     said = []
     if refused:
-        said.append(f"Not comparable: the models differ in {_join([describe(d) for d in refused])}.")
+        said.append(f"Not comparable: the models differ in {in_words([describe(d) for d in refused])}.")
         said.append(remedy(found))
     if accepted:
-        told = _join([f"{describe(d)}, because {d.because}" for d in accepted])
+        told = in_words([f"{describe(d)}, because {d.because}" for d in accepted])
         said.append(f"Accepted by compare.accept: the models differ in {told}.")
     return said
 
@@ -131,6 +131,6 @@ def _format(condition: Condition, value: str | int) -> str:
     return value[:_DIGEST_SHOWN] if condition.endswith("_split") else value
 
 
-def _join(phrases: Sequence[str]) -> str:
+def in_words(phrases: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"

@@ -7,6 +7,7 @@ one wins, counted in FLOPs and not by a clock.
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from podium.analysis.conditions import in_words
 from podium.analysis.paired import holm, images_to_decide, judge
 from podium.config.judging import Compare, Metric
 from podium.core.errors import DataError
@@ -145,7 +146,7 @@ def _explain(
     if undecided:
         said.append(_explain_undecided(undecided, rates, leaderboard, rules, winner.model == best))
     if equivalent:
-        names = _listed([f"{c.second} ({rates[c.second]})" for c in equivalent])
+        names = in_words([f"{c.second} ({rates[c.second]})" for c in equivalent])
         said.append(
             f"{names} {'is' if len(equivalent) == 1 else 'are'} equivalent to {best} ({rates[best]}) in {title}: the "
             f"90 % interval of the difference, {_span(equivalent)}, lies within {_points(rules.margin)}; "
@@ -175,7 +176,7 @@ def _explain_undecided(
         f"between the two: {_evidence(closest, leaderboard)} >= {rules.significance:g}, and the difference of "
         f"{100 * closest.difference.value:.1f} points (90 % interval {_span([closest])}) does not show them equivalent "
         f"within {_points(rules.margin)}. "
-        + (f"Nor can {first} be told from {_listed(others)}. " if others else "")
+        + (f"Nor can {first} be told from {in_words(others)}. " if others else "")
         + f"About {round_up(needed):,} test images would decide it, if they go on to disagree at this rate."
     )
 
@@ -212,8 +213,3 @@ def _span(comparisons: Sequence[Comparison]) -> str:
 def _points(margin: float) -> str:
     """The margin in points of a percentage: `±2 points`."""
     return f"±{100 * margin:.3g} points"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -62,32 +62,17 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
     Returns:
         A rich table.
     """
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     below = [escape(verdict(decision))] if decision else []
     below += [escape(_coarse(leaderboard))] if leaderboard.rows[0].group_accuracy else []
     below += [_conditions(leaderboard)] if leaderboard.differences else []
 
-    table = Table(
-        title=f"Leaderboard: {leaderboard.images:,} test images, best {METRIC_TITLES[leaderboard.metric]} first",
-        caption="\n\n".join(below) or None,
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        caption_style="",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-    )
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold", min_width=10)
-    for name in (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs"):
-        table.add_column(name, justify="right", no_wrap=True)
+    title = f"Leaderboard: {leaderboard.images:,} test images, best {METRIC_TITLES[leaderboard.metric]} first"
     added = tuple(leaderboard.rows[0].model_extra or ())
-    for name in added:
-        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
+    names = (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs")
+    table = _table(title, "#", "model", *names, *(name.replace("_", "\n") for name in added))
+    table.caption = "\n\n".join(below) or None
     for row in leaderboard.rows:
         won = decision is not None and row.model == decision.winner
         rank = f"★{row.rank}" if won else str(row.rank)
@@ -105,24 +90,13 @@ def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | Non
     Returns:
         A rich table; confidences are calibrated, and `off by` is their expected error.
     """
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     first = leaderboard.rows[0]
-    table = Table(
-        title="\nHow sure they are, and how rightly",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-    )
-    table.add_column("model", overflow="fold", min_width=10)
     low = f"answers\nbelow {first.low_confidence_threshold:.0%}"
     names = ("ms an\nimage", "confi-\ndence", "where\nright", "where\nwrong", low, "off by", "AURC")
-    for name in (*names, "gives an\nanswer", "of these\nwrong"):
-        table.add_column(name, justify="right", no_wrap=True)
+    title = "\nHow sure they are, and how rightly"
+    table = _table(title, "model", *names, "gives an\nanswer", "of these\nwrong")
     for row in leaderboard.rows:
         known, found = (seconds or {}).get(row.model), row.abstention
         table.add_row(
@@ -135,6 +109,23 @@ def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | Non
             _share(found.coverage.value),
             _share(found.risk.value if found.risk else None),
         )
+    return table
+
+
+def _table(title: str, *columns: str) -> "Table":
+    """An empty table; names of models are folded, numbers are not."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+    )
+    table.caption_justify, table.caption_style = "left", ""
+    for name in columns:
+        if name == "model":
+            table.add_column(name, overflow="fold", min_width=10)
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

@@ -1,7 +1,6 @@
 """Which experiment is in force and what goes into it: `podium use`, `doctor`, `validate`, `snapshot`, ..."""
 
 import re
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from podium.config.problems import nearest
 from podium.config.train import Augment
 from podium.config.validate import Validate
 from podium.console import dvc_files
+from podium.console.process import git_said
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, ParamsError, UsageError
 from podium.core.files import replacing, write_text
@@ -81,7 +81,8 @@ def refuse_lost_edits(layout: Layout, force: bool) -> None:
     Raises:
         ParamsError: it has edits that would be lost, and `force` is not set.
     """
-    kept = experiment_in_force(layout) is not None or _committed(layout) == layout.params.read_bytes()
+    text = layout.params.read_bytes().decode(errors="replace")
+    kept = experiment_in_force(layout) is not None or git_said(layout.root, "show", "HEAD:./params.yaml") == text
     if not kept and not force:
         raise ParamsError(
             "params.yaml has edits that are neither in experiments/ nor committed: keep them with "
@@ -121,17 +122,6 @@ def doctor(
     if found:
         raise DataError(f"{'; '.join(found)}: run `podium doctor --repair`")
     print("Nothing to repair.")
-
-
-def _committed(layout: Layout) -> bytes | None:
-    """`params.yaml` as git has it; None where git does not know it."""
-    try:
-        said = subprocess.run(
-            ["git", "-C", str(layout.root), "show", "HEAD:./params.yaml"], capture_output=True, check=False
-        )
-    except OSError:  # no git here
-        return None
-    return said.stdout if said.returncode == 0 else None
 
 
 def validate(

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,10 @@ from typing import Annotated
 import typer
 
 from podium.cli.experiment import refuse_lost_edits, with_offline_weights
+from podium.console.process import git_said, run_dvc
 from podium.console.progress import show_progress
 from podium.console.terminal import project
-from podium.core.errors import DataError, UsageError, one_line
+from podium.core.errors import DataError, UsageError, first_few
 from podium.core.files import replacing, replacing_folder, write_text
 from podium.core.layout import Layout
 
@@ -56,7 +56,7 @@ def init(
     refuse_lost_edits(layout, force)
     _bring_sample(layout)
     files = _copy(source, place, pack)
-    _dvc(layout, "add", "--quiet", "data")
+    run_dvc(layout.root, "add", "--quiet", "data")
     write_text(kept, text)
     write_text(layout.params, text)
     _print_next(layout, place, chosen, files, licence_known=licence != "unknown", pinned=offline)
@@ -113,7 +113,7 @@ def _check(layout: Layout, source: Path, name: str, kept: Path, pack: bool) -> P
         raise UsageError(f"{source} holds this project: give the folder of the images alone")
     if kept.exists():
         raise UsageError(f"experiments/{name}.yaml is there already: give another --name, or `podium use {name}`")
-    if not (layout.root / ".dvc").is_dir() or _git(layout):
+    if not (layout.root / ".dvc").is_dir() or git_said(layout.root, "rev-parse") is None:
         raise DataError(
             f"{layout.root} is in no git repository, which DVC needs: clone the project with git, or run "
             "`git init && git add -A && git commit -m start` there first"
@@ -126,15 +126,6 @@ def _check(layout: Layout, source: Path, name: str, kept: Path, pack: bool) -> P
     if place.exists():
         raise UsageError(f"data/{place.name} is there already: give another --name, or remove it")
     return place
-
-
-def _git(layout: Layout) -> bool:
-    """Whether there is no git here, or no repository."""
-    try:
-        said = subprocess.run(["git", "-C", str(layout.root), "rev-parse"], capture_output=True, check=False)
-    except OSError:
-        return True
-    return said.returncode != 0
 
 
 def _experiment(template: str, layout: Layout, place: Path, name: str, licence: str) -> str:
@@ -164,7 +155,7 @@ def _bring_sample(layout: Layout) -> None:
         DataError: DVC cannot bring it.
     """
     if (layout.root / "data.dvc").is_file() and not any(layout.data.glob("*")):
-        _dvc(layout, "pull", "--quiet", "data.dvc")
+        run_dvc(layout.root, "pull", "--quiet", "data.dvc")
 
 
 def _copy(source: Path, place: Path, pack: bool) -> int:
@@ -182,9 +173,8 @@ def _copy(source: Path, place: Path, pack: bool) -> int:
         return 1
     files, links = _walk(source)
     if links:
-        more = f" and {len(links) - _NAMED} more" if len(links) > _NAMED else ""
-        told = ", ".join(link.relative_to(source).as_posix() for link in links[:_NAMED])
-        print(f"warning: {len(links)} links are left out ({told}{more}): copy what they lead to", file=sys.stderr)
+        told = first_few([link.relative_to(source).as_posix() for link in links], _NAMED)
+        print(f"warning: {len(links)} links are left out ({told}): copy what they lead to", file=sys.stderr)
     if source == place:
         return len(files)
     if pack:
@@ -236,16 +226,3 @@ def _entries(folder: Path) -> Iterator[Path]:
             yield from _entries(path)
         elif path.is_file() or path.is_symlink():
             yield path
-
-
-def _dvc(layout: Layout, *arguments: str) -> None:
-    """Runs DVC at the project's root.
-
-    Raises:
-        DataError: it refuses; its last words are in the message.
-    """
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = one_line(done.stderr).removeprefix("ERROR: ")
-        raise DataError(f"`dvc {' '.join(arguments)}` failed ({said}): give it by hand to see more")

@@ -111,7 +111,7 @@ def _listed(architecture: str, counted: bool) -> _Listed:
 
 def _one(architecture: str, as_json: bool) -> None:
     """Figures, blocks by stage, published weights."""
-    from podium.config.network import Network
+    from podium.config.models import Network
     from podium.models import zoo
     from podium.models.blocks import find_blocks
     from podium.weights.published import list_published

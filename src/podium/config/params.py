@@ -1,6 +1,5 @@
 """`params.yaml` as one frozen, typed whole; a stage gets the sections it needs and never sees the file."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice, product
 from pathlib import Path
@@ -20,7 +19,6 @@ from podium.config.train import Choices, Distil, Range, Span, Train, Tune, Value
 from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
-_LOG = logging.getLogger(__name__)
 _MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
 _NOT_SEARCHED = ("architecture", "weights", "distil.teacher", "train.epochs", "train.views")
 
@@ -153,29 +151,9 @@ def load(path: Path) -> Params:
     if not isinstance(raw, Mapping):
         raise ParamsError(f"{path.name} must hold sections (dataset:, models:, ...), not {type(raw).__name__}")
     try:
-        return Params.model_validate(_with_moved_keys(raw, path.name))
+        return Params.model_validate(raw)
     except ValidationError as error:
         raise ParamsError(f"{path.name}: {first_problem(error, Params, '')}") from error
-
-
-def _with_moved_keys(raw: Mapping[str, Any], file: str) -> Mapping[str, Any]:
-    """The file's content with keys of the version before where they belong now, after a notice."""
-    runtime, resources = raw.get("runtime"), raw.get("resources", {})
-    if not isinstance(runtime, Mapping) or not isinstance(resources, Mapping):
-        return raw  # refused below, by name
-    moved = [key for key in Resources.model_fields if key in runtime]
-    if not moved:
-        return raw
-    _LOG.warning(
-        "%s: %s is now in the section `resources`: move it there; the next version refuses the old place",
-        file,
-        ", ".join(f"runtime.{key}" for key in moved),
-    )
-    return {
-        **raw,
-        "runtime": {key: value for key, value in runtime.items() if key not in moved},
-        "resources": {**{key: runtime[key] for key in moved}, **resources},
-    }
 
 
 def _own_or_common(name: str, model: ModelSection, key: str) -> str:

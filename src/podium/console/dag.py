@@ -5,12 +5,12 @@ DVC knows more, but takes over a second to import, and learns of edited code onl
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.core.errors import DataError, one_line
+from podium.core.errors import DataError, first_few, one_line
 from podium.core.files import canonical_json, write_json
 from podium.core.identity import stage_code
 from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
@@ -80,15 +80,9 @@ def describe_stale(stale: Mapping[str, str]) -> str:
     for name, why in stale.items():
         if not why.startswith(_ABOVE):
             by_reason.setdefault(why, []).append(name)
-    causes = [f"{_some(names)} ({why})" for why, names in by_reason.items()]
+    causes = [f"{first_few(names, _SHOWN)} ({why})" for why, names in by_reason.items()]
     follow = len(stale) - sum(map(len, by_reason.values()))
     return ", ".join(causes) + (f"; {follow} more follow" if follow else "")
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few, and how many there are more."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def describe_position(layout: Layout, name: str) -> str | None:
@@ -210,8 +204,7 @@ def _own_reason(
     old = {name: text for key in stage.params for name, text in leaves(key, kept.get(key))}
     new = {name: text for key in stage.params for name, text in leaves(key, value_at(params, key))}
     if changed := changed_values(new, old):
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return changed[0] + more
+        return first_few(changed, 1)
     read = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
     code = Layout(Path()).code(stage.stage).as_posix()
     if code in stage.deps and read.get(code) != _code_digest(layout, stage.stage):

@@ -7,7 +7,6 @@ that no command of DVC reads. So each stage keeps a copy as it starts: what DVC 
 import fcntl
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import Any
 import yaml
 
 from podium.console.dag import list_stages, read_yaml
-from podium.console.process import runs_dvc
+from podium.console.process import git_said, runs_dvc
 from podium.core.errors import DataError
 from podium.core.files import replacing, write_json, write_text
 from podium.core.layout import DVC_LOCK, Layout
@@ -126,12 +125,12 @@ def _repair_lock(layout: Layout) -> list[str]:
             "what is missing from its cache"
         )
     committed = layout.work / f"{DVC_LOCK}.committed"
-    said = subprocess.run(["git", "-C", layout.root, "show", f"HEAD:./{DVC_LOCK}"], capture_output=True, check=False)
+    said = git_said(layout.root, "show", f"HEAD:./{DVC_LOCK}")
     layout.work.mkdir(exist_ok=True)
     lock.replace(layout.work / f"{DVC_LOCK}.damaged")
     for source, name in ((copy, "the copy kept when the last stage began"), (committed, "the committed one")):
-        if source is committed and said.returncode == 0:
-            committed.write_bytes(said.stdout)
+        if source is committed and said is not None:
+            write_text(committed, said)
         if source.is_file() and not damage(source):
             with replacing(lock) as temporary:
                 temporary.write_bytes(source.read_bytes())

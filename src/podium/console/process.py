@@ -6,6 +6,7 @@ A stage is stopped by Ctrl-C, by SIGTERM, or as the `dvc` that started it is gon
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from podium.core.errors import DataError, PodiumError, told
+from podium.core.errors import DataError, PodiumError, one_line, told
 from podium.core.files import raise_if_full
 from podium.core.layout import Layout, find_root
 
@@ -69,6 +70,28 @@ def run_own_package() -> None:
     paths = os.pathsep.join(filter(None, (str(source), *given)))
     again = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, again, {**os.environ, "PYTHONPATH": paths})  # noqa: S606  # this very command
+
+
+def git_said(root: Path, *arguments: str) -> str | None:
+    """What git says in a folder; None where there is no git, or where it refuses."""
+    try:
+        said = subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=False)
+    except OSError:
+        return None
+    return None if said.returncode else said.stdout.decode(errors="replace")
+
+
+def run_dvc(root: Path, *arguments: str) -> None:
+    """Runs DVC at the project's root.
+
+    Raises:
+        DataError: it refuses; its last words are in the message.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = one_line(done.stderr).removeprefix("ERROR: ")
+        raise DataError(f"`dvc {' '.join(arguments)}` failed ({said}): give it by hand to see more")
 
 
 def operating_system_said(error: OSError) -> int:

@@ -34,7 +34,7 @@ from podium.console.process import (
     stoppable,
     use_utf8,
 )
-from podium.core.errors import DataError, PodiumError, told
+from podium.core.errors import DataError, PodiumError, first_few, told
 from podium.core.files import sha256_file, write_json
 from podium.core.identity import stage_code
 from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
@@ -175,8 +175,7 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
     now, file = stage_inputs(layout, stage, model), layout.last_inputs(stage, model)
     if before := _inputs(file):
         found = differences(now, before)
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        why = ", ".join(found[:_SHOWN]) + more if found else "its results are missing, or it was asked to"
+        why = first_few(found, _SHOWN) if found else "its results are missing, or it was asked to"
         print(f"{stage}{f' {model}' if model else ''} runs again: {why}", flush=True)
     yield
     write_json(file, now)

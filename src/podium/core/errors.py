@@ -1,6 +1,7 @@
 """Every error a user can cause. A message says what was given, the rule, and what to do; it is one line."""
 
 import unicodedata
+from collections.abc import Sequence
 
 _BREAKS = ("Cc", "Zl", "Zp")  # control characters and what ends a line or a paragraph
 
@@ -53,6 +54,11 @@ def one_line(text: object) -> str:
     """The first line of a foreign error's text, without surrounding space; its class where there is none."""
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[0] if lines else type(text).__name__
+
+
+def first_few(texts: Sequence[str], most: int) -> str:
+    """The first of some texts for a message, and how many more there are: `a, b and 3 more`."""
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def told(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from podium.config.network import Network
+from podium.config.models import Network
 from podium.core.errors import ModelError, one_line
 from podium.core.vision import timm
 from podium.models.zoo.build import Composed

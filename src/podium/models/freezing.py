@@ -25,8 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.config.models import ModelConfig
-from podium.config.network import From
+from podium.config.models import From, ModelConfig
 from podium.config.problems import nearest
 from podium.console.progress import show_progress
 from podium.core.errors import DataError, ModelError

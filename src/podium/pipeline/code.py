@@ -8,7 +8,7 @@ that use it, and DVC sees that as a changed dependency.
 import shutil
 from collections.abc import Collection, Mapping
 
-from podium.config.network import Network
+from podium.config.models import Network
 from podium.config.train import Distil
 from podium.console.dvc_files import forget_stages
 from podium.core.files import write_json, write_text

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from podium.config.dataset import Dataset, Fetch
-from podium.config.network import WeightedNetwork
+from podium.config.models import WeightedNetwork
 from podium.console.progress import show_progress
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder, sha256_file

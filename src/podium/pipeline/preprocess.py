@@ -16,7 +16,7 @@ import pandas as pd
 from podium.config.base import SPLITS
 from podium.config.preprocess import Preprocess, Preprocessing
 from podium.console.progress import show_progress
-from podium.core.errors import DataError
+from podium.core.errors import DataError, first_few
 from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
@@ -190,17 +190,14 @@ def _print_assignment(images: pd.DataFrame, assigned: Assignment, preprocess: Pr
     """Which classes the draw left short, and what to do about it."""
     if assigned.filled:
         first = [f"{label} ({', '.join(splits)})" for label, splits in sorted(assigned.filled.items())]
-        more = f" and {len(first) - _NAMED} more" if first[_NAMED:] else ""
         print(
             f"preprocess: {len(first)} small classes drew no image for a split, so the nearest was taken; that may "
-            f"change when images are added: {', '.join(first[:_NAMED])}{more}"
+            f"change when images are added: {first_few(first, _NAMED)}"
         )
     short, better = propose_seed(images, preprocess)
     if short:
-        more = f" and {len(short) - _NAMED} more" if short[_NAMED:] else ""
         todo = "add images, or raise the share" if better is None else f"preprocess.split_seed: {better} leaves none so"
-        named = ", ".join(short[:_NAMED]) + more
-        print(f"preprocess: less than half of their share of val or test fell to {named}: {todo}")
+        print(f"preprocess: less than half of their share of val or test fell to {first_few(short, _NAMED)}: {todo}")
 
 
 def _measures_table(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 
 from podium.config.base import Split
-from podium.config.network import From, Head, Network
+from podium.config.models import From, Head, Network
 from podium.config.preprocess import Preprocessing
 from podium.config.train import Distil, Train, Value
 from podium.core.files import write_json

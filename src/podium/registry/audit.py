@@ -8,13 +8,14 @@ alias moves without one; what follows from the entries (the holders so far) is c
 
 import getpass
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from podium.console.process import git_said
 from podium.core.errors import PromotionRefused, TrackingError
 from podium.records.base import Record
 from podium.registry.gates import GateResult
@@ -161,11 +162,7 @@ def utc_now() -> str:
 
 def whoami() -> str:
     """Who is at the keyboard: git's user where one is set, else the login name."""
-    try:
-        said = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
-        named = said.stdout.strip()
-    except OSError:  # no git here
-        named = ""
+    named = (git_said(Path.cwd(), "config", "user.name") or "").strip()
     try:
         login = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -5,14 +5,14 @@ returns a verdict with the reason, so that all gates are seen at once and a forc
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from podium.config.judging import Promote
 from podium.config.problems import nearest
-from podium.core.errors import DataError, ModelError, ParamsError
+from podium.core.errors import DataError, ModelError, ParamsError, first_few
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
 
@@ -150,7 +150,7 @@ def data_validation(case: Case) -> Verdict:
     if tag == "true" and candidate.validation.passed:
         return Verdict("passed", "passed")
     critical = [r.id for r in candidate.validation.results if not r.success and r.severity == "critical"]
-    failed = f" (failed: {_list(critical)})" if critical else ""
+    failed = f" (failed: {first_few(critical, LISTED)})" if critical else ""
     report = str(candidate.validation.passed).lower()
     return Verdict("passed", "failed", f"data validation did not pass{failed}: tag {tag}, report {report}")
 
@@ -245,7 +245,7 @@ def recall(case: Case) -> Verdict:
     worst = (unknown or by_margin)[0]
     seen = "unknown" if unknown else _rate(metrics.per_class[worst].recall, minimum[worst])
     more = f" (lowest of {len(minimum)})" if len(minimum) > 1 else ""
-    return Verdict(f">= {minimum[worst]:.3f} ({worst})", seen + more, _list(problems))
+    return Verdict(f">= {minimum[worst]:.3f} ({worst})", seen + more, first_few(problems, LISTED))
 
 
 @gate("The candidate is not significantly worse than the present holder on the same images (exact McNemar test).")
@@ -317,9 +317,3 @@ def _places(observed: float, minimum: float) -> int:
     while observed != minimum and round(observed, places) == round(minimum, places) and places < 16:
         places += 1
     return places
-
-
-def _list(items: Sequence[str]) -> str:
-    """The first `LISTED` of them, and how many more there are."""
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more

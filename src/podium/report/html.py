@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
@@ -39,9 +39,6 @@ from podium.report.sentences import (
     size,
 )
 from podium.report.studies import inlined_plots, read_study, setting_text
-
-if TYPE_CHECKING:
-    pass
 
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from podium.config.base import Split
 from podium.config.dataset import ByColumn, ByPattern
 from podium.config.problems import nearest
-from podium.core.errors import DataError, ParamsError
+from podium.core.errors import DataError, ParamsError, first_few
 from podium.sources.names import collision_key
 from podium.sources.source import SourceImage
 
@@ -200,9 +200,7 @@ def _rename(image: SourceImage, label: str) -> SourceImage:
 
 def _list_classes(labels: Iterable[str]) -> str:
     """`its classes: a, b, c and 3 more`."""
-    names = sorted(labels)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"its classes: {', '.join(names[:_SHOWN])}{more}"
+    return f"its classes: {first_few(sorted(labels), _SHOWN)}"
 
 
 def limit_images(images: Sequence[SourceImage], limit: int | Mapping[Split, int] | None) -> list[SourceImage]:

@@ -10,8 +10,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +20,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from podium.config.dataset import Fetch, SnapshotDataset
+from podium.console.process import run_dvc
 from podium.console.progress import show_progress
-from podium.core.errors import DataError, ParamsError, one_line
+from podium.core.errors import DataError, ParamsError
 from podium.core.files import replacing, sha256_file
 from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
@@ -118,7 +117,7 @@ def _image(row: Mapping[str, str], extras: Mapping[str, Kind]) -> SourceImage:
         label=row["label"],
         group=row["group"],
         split=row["split"],
-        keep_together=row.get("keep_together") or "",  # snapshots of 0.1 have none
+        keep_together=row["keep_together"],
         source_label="" if row["source_label"] == row["label"] else row["source_label"],
         licence=row["licence"],
         box=check_box(Box(*(float(row[side]) for side in _BOX)), 1, 1),
@@ -271,15 +270,10 @@ def _pin(layout: Layout) -> bool:
     """
     if not (layout.root / ".dvc").is_dir():
         return False
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", "data"],
-        cwd=layout.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DataError(f"the snapshot is written, but `dvc add data` failed ({one_line(done.stderr)}): run it again")
+    try:
+        run_dvc(layout.root, "add", "--quiet", "data")
+    except DataError as error:
+        raise DataError(f"the snapshot is written, but {error}") from error
     return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from podium.config.network import WeightedNetwork, is_file
+from podium.config.models import WeightedNetwork, is_file
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.records.base import Triple
 from podium.sources.locations import without_secrets

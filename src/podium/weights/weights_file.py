@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from podium.config.dataset import Fetch
-from podium.config.network import WeightedNetwork
+from podium.config.models import WeightedNetwork
 from podium.core.errors import DataError, ParamsError, one_line
 from podium.core.files import raise_if_full, sha256_file
 from podium.core.layout import Layout

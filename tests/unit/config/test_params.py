@@ -411,25 +411,6 @@ def test_params_cannot_be_changed_after_loading(tmp_path):
         params.train.epochs = 99
 
 
-def test_keys_of_resources_are_understood_where_they_were_with_a_notice(tmp_path, caplog):
-    raw = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
-    resources = raw.pop("resources")
-    raw["runtime"].update(resources, workers=5)
-    file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    params = load(file)
-    assert params.resources.model_dump() == {**resources, "workers": 5}
-    assert "runtime.workers, runtime.trials_at_once, runtime.cache_gib is now in the section `resources`" in caplog.text
-
-
-def test_the_new_place_wins_over_the_old_one(tmp_path):
-    raw = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
-    raw["runtime"]["workers"], raw["resources"]["workers"] = 7, 1
-    file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    assert load(file).resources.workers == 1
-
-
 QUOTED = "put quotes around it, as in "
 WORDS = {
     "labels: {yes: [Man], other: [Dog]}": f'YAML reads yes, on and true as a truth value: {QUOTED}"yes"',

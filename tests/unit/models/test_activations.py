@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from podium.config.models import ModelConfig
-from podium.config.network import Head
+from podium.config.models import Head, ModelConfig
 from podium.config.runtime import Runtime
 from podium.config.train import Augment
 from podium.core.errors import DataError

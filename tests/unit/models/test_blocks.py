@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.models import blocks, zoo
 from podium.models.blocks import block_names, find_blocks
 from tests.small_networks import Tokens

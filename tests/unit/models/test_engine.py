@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.config.runtime import Runtime
 from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import ModelError

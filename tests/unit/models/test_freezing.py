@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from podium.config.models import ModelConfig
-from podium.config.network import From, Head, Network
+from podium.config.models import From, Head, ModelConfig, Network
 from podium.config.train import Train
 from podium.core.errors import ModelError
 from podium.models import zoo

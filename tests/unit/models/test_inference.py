@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import ModelError

@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.core.errors import ModelError
 from podium.data.tensors import save_weights
 from podium.models import zoo

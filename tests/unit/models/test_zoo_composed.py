@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from timm.layers import SelectAdaptivePool2d
 from torch import nn
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.core.errors import ModelError
 from podium.data.randomness import number
 from podium.models import zoo

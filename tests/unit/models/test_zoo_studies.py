@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.data.tensors import save_weights
 from podium.models import zoo
 

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from podium.config.network import Head, Network
+from podium.config.models import Head, Network
 from podium.core.errors import ModelError
 from podium.models import zoo
 

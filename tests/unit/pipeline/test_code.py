@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from podium.config.network import Network
+from podium.config.models import Network
 from podium.config.train import Distil
 from podium.core.errors import ModelError
 from podium.core.layout import Layout

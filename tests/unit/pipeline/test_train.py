@@ -16,8 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from podium.config.dataset import Fetch
-from podium.config.models import ModelSection
-from podium.config.network import Network
+from podium.config.models import ModelSection, Network
 from podium.config.train import Augment, EarlyStopping, Loss, Train
 from podium.core.errors import DataError, ModelError
 from podium.core.files import sha256_file

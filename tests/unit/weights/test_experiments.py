@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podium.config.models import ModelSection
-from podium.config.network import is_file
+from podium.config.models import ModelSection, is_file
 from podium.config.params import load
 from podium.core.errors import DataError, ParamsError
 from podium.weights.published import choose_weights

@@ -3,6 +3,6 @@
 A module that declares some is imported here, and nowhere else has to know of it.
 """
 
-from podium.curation.expectations import labels, leakage, manifest_rows, pixels
+from podium.curation.expectations import leakage, manifest_rows, pixels
 
-__all__ = ["labels", "leakage", "manifest_rows", "pixels"]
+__all__ = ["leakage", "manifest_rows", "pixels"]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from podium.config.base import SPLITS, Fraction, Number, PositiveInt
 from podium.config.validate import Advisory, Critical, MaximumShare
-from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation, offending
+from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation, first_few, offending
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,15 +163,9 @@ def licence_known(facts: DatasetFacts, _: Advisory) -> Figures:
         values={"images without a licence": float(unknown.sum())},
         most=0,
         observed=f"{int(unknown.sum())} of {len(unknown)} without a licence"
-        + (f"; others: {_some(told, ', ')}" if told else ""),
+        + (f"; others: {first_few(told, _TOLD)}" if told else ""),
         images=facts.paths(unknown),
     )
-
-
-def _some(names: list[str], separator: str) -> str:
-    """The first few, and how many there are more."""
-    more = f" and {len(names) - _TOLD} more" if names[_TOLD:] else ""
-    return separator.join(names[:_TOLD]) + more
 
 
 @expectation(
@@ -191,7 +185,7 @@ def classes_in_every_split(facts: DatasetFacts, _: Critical) -> Figures:
     return Figures(
         values=_named(cells),
         least=1,
-        observed=_some(gaps, "; ") if gaps else f"{labels.nunique()} classes",
+        observed=first_few(gaps, _TOLD, "; ") if gaps else f"{labels.nunique()} classes",
         images=facts.paths(labels.isin([label for label, split in empty])),
     )
 
@@ -212,7 +206,7 @@ def minimum_rows(facts: DatasetFacts, settings: MinimumRows) -> Figures:
     sizes = images.groupby(["label", "split"], observed=True)["label"].transform("size")
     count, label, split = min((count, *cell) for cell, count in cells.items())
     small = [f"{label} in {split} {n}" for (label, split), n in cells.items() if n < settings.minimum]
-    told = f"; {len(small)} of {len(cells)} below" + (f": {_some(small, ', ')}" if small[1:] else "")
+    told = f"; {len(small)} of {len(cells)} below" + (f": {first_few(small, _TOLD)}" if small[1:] else "")
     return Figures(
         values=_named(cells),
         least=settings.minimum,

@@ -23,8 +23,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from podium.config.network import Head, Network
-from podium.core.errors import ModelError, one_line
+from podium.config.models import Head, Network
+from podium.core.errors import ModelError, first_few, one_line
 from podium.core.vision import timm
 from podium.data.randomness import number
 from podium.models.zoo.families import Family, classifiers, family, image_size
@@ -197,9 +197,8 @@ def load_pretrained(module: nn.Module, path: Path) -> None:
     given = _fitted(body, {name: tensor for name, tensor in given.items() if name not in fresh})
     problems = _problems(own, given)
     if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(
-            f"{path.name} does not fit the architecture: {', '.join(problems[:3])}{more}: "
+            f"{path.name} does not fit the architecture: {first_few(problems, 3)}: "
             "check models.<name>.architecture and models.<name>.weights"
         )
     body.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in given.items()}, strict=False)
