@@ -1,7 +1,7 @@
 """Params section `preprocess`: decoding, cropping, resizing, steps, grouping duplicates, splitting.
 
 A step is one of the kinds below; its key `step` says which, and each kind has keys of its own. What a step does to
-pixels is in `podium.data.steps`.
+pixels is in `podium.data.preprocess`.
 """
 
 from typing import Annotated, Literal, Self

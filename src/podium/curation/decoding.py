@@ -31,8 +31,7 @@ from podium.curation.temporary_arrays import TemporaryArrays
 from podium.data.colour import to_srgb
 from podium.data.decode import DecodedImage, decode, pixels_sha256
 from podium.data.manifest import RawImages
-from podium.data.preprocess import least_side, resize
-from podium.data.steps import WHOLE, Region, crop
+from podium.data.preprocess import WHOLE, Region, crop, least_side, resize
 
 _BATCH = 32  # images; with more, one process waits longer for the last batch of another
 _WORTH_PROCESSES = 128  # fewer images are read sooner than processes start

@@ -149,8 +149,7 @@ def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenB
         DataError: predictions or raw images are missing.
     """
     from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
-    from podium.data.preprocess import crop_file
-    from podium.data.steps import region_of
+    from podium.data.preprocess import crop_file, region_of
 
     card = ModelCard.read(layout.model(model) / MODEL_CARD)
     stored = read_parquet(layout.evaluation(model) / PREDICTIONS).sort_values("image_id", ignore_index=True)
@@ -254,7 +253,7 @@ def requirements(preprocessing: Preprocessing) -> list[str]:
 
     OpenCV is among it only where the preprocessing has steps that OpenCV makes.
     """
-    from podium.data.steps import needs_opencv
+    from podium.data.preprocess import needs_opencv
 
     names = [*REQUIREMENTS, *([_OPENCV] if needs_opencv(preprocessing.steps) else [])]
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(names)]

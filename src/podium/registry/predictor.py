@@ -25,8 +25,7 @@ from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import MANIFEST, MODEL_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
-from podium.data.preprocess import crop_file, read_image
-from podium.data.steps import region_of
+from podium.data.preprocess import crop_file, read_image, region_of
 from podium.models.inference import Classifier, load_classifier
 from podium.records.evaluation import Metrics, PairedTest
 from podium.records.training import ModelCard

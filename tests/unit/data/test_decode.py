@@ -14,8 +14,7 @@ from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.data.colour import PROFILE_CONVERTED, PROFILE_IGNORED, to_srgb
 from podium.data.decode import DecodedImage, decode
-from podium.data.preprocess import crop_file, pad, read_image, resize
-from podium.data.steps import Region, crop
+from podium.data.preprocess import Region, crop, crop_file, pad, read_image, resize
 from tests.damage import damaged, no_longer_than
 from tests.data.hard_images import READABLE, SIZED, UNREADABLE, Readable, Sized, Unreadable
 from tests.data.image_files import HEIGHT, WIDTH, closed, encoded, jpeg, multi_picture, oriented, scene, textured

@@ -14,9 +14,8 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.curation import dataset_profile
 from podium.data.manifest import MEASURES, PREPARED_COLUMNS, RESERVED_COLUMNS, read_manifest
-from podium.data.preprocess import crop_file, read_image
+from podium.data.preprocess import crop_file, read_image, region_of
 from podium.data.shards import open_for_fitting, open_for_testing
-from podium.data.steps import region_of
 from podium.pipeline import preprocess
 from podium.records.base import read_parquet
 from podium.records.fetch import SkippedFile

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from podium.config.preprocess import Preprocess, Preprocessing, Step
-from podium.data.steps import apply_crops, apply_steps, crop, needs_opencv
+from podium.data.preprocess import apply_crops, apply_steps, crop, needs_opencv
 
 RNG = np.random.default_rng(0)
 DULL = (100 + RNG.integers(0, 40, (40, 60, 3)) + np.linspace(0, 20, 60).astype(int)[:, None]).astype(np.uint8)
