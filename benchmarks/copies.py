@@ -101,17 +101,26 @@ LARGE_CHANGES: dict[str, Change] = {
 }
 
 
-def pictures(archive: Path, count: int = 0) -> tuple[list[str], list[Image.Image]]:
-    """Readable pictures of an archive and their names, all of them or a fixed draw of `count`."""
+def pictures(archive: Path, count: int = 0, side: int | None = None) -> tuple[list[str], list[Image.Image]]:
+    """Readable pictures of an archive and their names.
+
+    Args:
+        archive: a zip; its JPEG files count.
+        count: how many are drawn, always the same; all of them by default.
+        side: pixels that the longer side is shrunk to.
+    """
     with zipfile.ZipFile(archive) as source:
-        names = sorted(name for name in source.namelist() if name.endswith(".jpg"))
+        names = sorted(name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg")))
         if 0 < count < len(names):
             names = sorted(np.random.default_rng(0).choice(names, count, replace=False).tolist())
         kept, images = [], []
         for name in names:
             try:
-                images.append(decode(source.read(name), 50_000_000).image)
+                image = decode(source.read(name), 50_000_000).image
             except DataError:
                 continue
+            if side is not None:
+                image.thumbnail((side, side))
+            images.append(image)
             kept.append(name)
     return kept, images

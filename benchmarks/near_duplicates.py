@@ -1,9 +1,10 @@
-"""Are planted copies found, and different scenes kept apart? `python -m benchmarks.near_duplicates [flowers]`.
+"""Are planted copies found, and different scenes kept apart? `python -m benchmarks.near_duplicates [flowers | ZIP]`.
 
 Every picture of a set is searched for near duplicates as it is (those found are listed, and drawn on a contact sheet
 for a person to confirm), then with copies planted under one change at a time. A false link is one that a planted copy
 makes between pictures that are not linked without it, or one between pictures that carry the same watermark.
-Needs the folder $PODIUM_REAL_DATA with `flowers-photos.zip` and `cifar10-jpeg.zip`.
+Needs the folder $PODIUM_REAL_DATA with `flowers-photos.zip` and `cifar10-jpeg.zip`, or a zip of JPEG files of your own;
+`--count` draws that many of its pictures, `--side` shrinks them to that many pixels first.
 
 `--pairs FILE` looks in all pictures of the set for pairs that are known instead: a CSV file with the columns `first`
 and `second` (names in the archive) and `judgement`, of which 1 is a near duplicate and 2 what is merely very similar.
@@ -73,7 +74,9 @@ class Planted:
 def main() -> int:
     """Prints a line per change and real link, and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set", choices=SETS, nargs="?", default="flowers")
+    parser.add_argument("set", nargs="?", default="flowers", help=f"{', '.join(SETS)}, or a zip of JPEG files")
+    parser.add_argument("--count", type=int, help="pictures of the set that are drawn; 0 for all")
+    parser.add_argument("--side", type=int, help="pixels that the longer side is shrunk to")
     parser.add_argument("--copies", type=int, default=400, help="pictures copied per change")
     parser.add_argument("--half", choices=HALVES, default="all", help="`second`: pictures that no limit was set by")
     parser.add_argument("--pairs", type=Path, help="CSV file of pairs that are known; nothing is planted")
@@ -86,7 +89,8 @@ def main() -> int:
     cv2.setNumThreads(1)
     if given.pairs:
         return _find_known(archive, given.pairs, given.sheet)
-    names, images = pictures(archive, SETS[given.set][1])
+    count = SETS.get(given.set, ("", 0))[1] if given.count is None else given.count
+    names, images = pictures(archive, count, given.side)
     names, images = names[HALVES[given.half]], images[HALVES[given.half]]
     began = time.process_time()
     known = Known(images)
@@ -157,6 +161,8 @@ def _find_known(archive: Path, pairs: Path, sheet: Path | None) -> int:
 
 def _archive(name: str) -> Path | None:
     """Where a set lies; None where nobody said."""
+    if name not in SETS:
+        return Path(name)
     if name == "sample":
         return ROOT / SETS[name][0]
     folder = os.environ.get("PODIUM_REAL_DATA")
@@ -223,7 +229,7 @@ def _list_links(names: list[str], images: list[Image.Image], known: Known, sheet
 
 def _draw_links(pairs: list[tuple[int, int, int]], images: list[Image.Image], sheet: Path | None) -> None:
     """Draws pairs (first, second, symmetry) beside each other, for a person to judge."""
-    if sheet is None:
+    if sheet is None or not pairs:
         return
     side, across = 150, 4
     canvas = Image.new("RGB", (across * (2 * side + 12), -(-len(pairs) // across) * (side + 16)), "white")

@@ -92,7 +92,9 @@ _MARKUP: Final[tuple[tuple[re.Pattern[bytes], FileKind], ...]] = (
     (re.compile(rb"<annotation>"), _VOC),
     (re.compile(rb"<"), _XML),
 )
-_COCO_KEYS: Final = re.compile(rb'"(annotations|categories)"\s*:\s*\[|"iscrowd"|"category_id"|"coco_url"')
+_COCO_KEYS: Final = re.compile(
+    rb'"(annotations|categories)"\s*:\s*\[|"iscrowd"|"category_id"|"coco_url"|"images"\s*:\s*\[\s*\{[^}]*"file_name"'
+)
 
 
 def recognise(data: bytes) -> FileKind | None:

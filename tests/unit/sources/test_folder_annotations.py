@@ -43,6 +43,10 @@ REFUSED = {
         of("train/1.jpg", "valid/2.jpg") | {"train/_annotations.coco.json": COCO, "valid/_annotations.coco.json": COCO},
         ["looks like COCO", BOXES],
     ),
+    "COCO that starts with its images": (
+        of("images/1.jpg") | {"labels.json": b'{"images": [' + b'{"id": 1, "file_name": "1.jpg"}, ' * 300},
+        ["looks like COCO ('labels.json' holds boxes)", BOXES],
+    ),
     "COCO in a flat folder": (of("images/1.jpg") | {"labels.json": COCO}, ["looks like COCO", BOXES]),
     "YOLO": (
         of("images/train/1.jpg", "images/val/2.jpg") | {"labels/train/1.txt": TXT, "labels/val/2.txt": TXT},

@@ -29,6 +29,7 @@ _TOLERANCE = 4.0  # units of `SCALE`
 _TRIES = 500
 _SIZES = (0.4, 2.5)  # singular values of the map
 _LARGEST_STRETCH = 2.0  # of one to the other
+_MIDDLE = 0.8  # of the keypoints, along each axis
 
 _cells = np.arange(LENGTH).reshape(4, 4, 8)  # across, down, direction
 MIRRORED: NDArray[np.int64] = _cells[::-1, :, -np.arange(8) % 8].ravel()
@@ -73,7 +74,8 @@ class Arrangement:
 
     Attributes:
         inliers: how many.
-        area: of the smaller hull of the two, a share of the picture.
+        area: that the middle 80 % of them span, as if all lay as far apart; a share of the picture, of the two the
+            smaller one. A line of text spans little, whatever else was taken for a part of it.
         by: float32, shape (2, 3): the map from the first picture to the second (or its mirror image), in `SCALE`.
     """
 
@@ -117,8 +119,16 @@ def _largest_arrangement(here: NDArray[np.float32], there: NDArray[np.float32]) 
     sizes = np.linalg.svd(by[:, :2], compute_uv=False)
     inlier = voted[:, 0] == 1
     # keypoints at one place, with several directions, count once
-    inliers = min(len(np.unique(points[inlier], axis=0)) for points in (here, there))
+    places = [np.unique(points[inlier], axis=0) for points in (here, there)]
+    inliers = min(map(len, places))
     if inliers < _LEAST_INLIERS or sizes[0] > min(_SIZES[1], _LARGEST_STRETCH * sizes[1]) or sizes[1] < _SIZES[0]:
         return None
-    area = min(cv2.contourArea(cv2.convexHull(points[inlier])) for points in (here, there))
-    return Arrangement(inliers, float(area) / SCALE**2, by.astype(np.float32))
+    return Arrangement(inliers, min(map(_spanned, places)), by.astype(np.float32))
+
+
+def _spanned(places: NDArray[np.float32]) -> float:
+    """Area between the 10th and the 90th percentile along the principal axes, scaled up; see `Arrangement`."""
+    centred = places.astype(np.float64) - places.mean(0, dtype=np.float64)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    low, high = np.percentile(centred @ axes, [100 * (1 - _MIDDLE) / 2, 100 * (1 + _MIDDLE) / 2], axis=0)
+    return float(np.prod((high - low) / (_MIDDLE * SCALE)))
