@@ -43,13 +43,12 @@ _ENOUGH_KEYPOINTS = 80  # of both pictures, from which on a "no" counts
 # Below, a picture is sought by its vector in all eight orientations, else upright and mirrored: of 300 pictures of 32
 # pixels with 20 keypoints or more, all turned copies share buckets of keypoints with their originals.
 _FEW_KEYPOINTS = 30
-# Of the picture that keypoints which lie alike span: on products and leaves before a plain ground a caption's span at
-# most 0.03, those of a copy without 20 % on every side at least 0.05.
-_LEAST_AREA = 0.04
-# Of the overlap. Copies have 0.95 or more, scenes with the same caption at most 0.74, where their keypoints span at
-# most 0.14; a square cut out of a copy, or a frame around it, leaves 0.62 and many keypoints that span 0.2 or more.
+_LEAST_AREA = 0.02  # of the picture that keypoints which lie alike span
+# Of the overlap. Copies have 0.95 or more; a square cut out of a copy, or a frame around it, leaves 0.6 and many
+# keypoints all over. Scenes with the same caption have at most 0.74, or 0.8 before a plain ground, where some 30
+# keypoints are those of the caption and up to 4 others happen to fit.
 _LEAST_SHARE_ALIKE, _LEAST_SHARE_OF_MANY = 0.85, 0.6
-_MANY_KEYPOINTS, _AREA_OF_MANY = 20, 0.2
+_MANY_KEYPOINTS, _MANY_BESIDE, _AREA_OF_MANY = 20, 6, 0.1
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _match(first: NDArray[np.void], second: NDArray[np.void], symmetry: int) -> 
     here, there = first["keypoints"], second["keypoints"]
     found = keypoints.compare(here, there, mirrored)
     if found is not None and found.area >= _LEAST_AREA:  # else a single object, or a mark that many pictures carry
-        many = found.inliers >= _MANY_KEYPOINTS and found.area >= _AREA_OF_MANY
+        many = min(found.inliers / _MANY_KEYPOINTS, found.beside / _MANY_BESIDE, found.area / _AREA_OF_MANY) >= 1
         share = share_alike(first["thumbnail"], turned(second["thumbnail"], int(mirrored)), found.by)
         if share >= (_LEAST_SHARE_OF_MANY if many else _LEAST_SHARE_ALIKE):
             return True

@@ -29,7 +29,7 @@ _TOLERANCE = 4.0  # units of `SCALE`
 _TRIES = 500
 _SIZES = (0.4, 2.5)  # singular values of the map
 _LARGEST_STRETCH = 2.0  # of one to the other
-_MIDDLE = 0.8  # of the keypoints, along each axis
+_BAND = SCALE // 5
 
 _cells = np.arange(LENGTH).reshape(4, 4, 8)  # across, down, direction
 MIRRORED: NDArray[np.int64] = _cells[::-1, :, -np.arange(8) % 8].ravel()
@@ -74,12 +74,13 @@ class Arrangement:
 
     Attributes:
         inliers: how many.
-        area: that the middle 80 % of them span, as if all lay as far apart; a share of the picture, of the two the
-            smaller one. A line of text spans little, whatever else was taken for a part of it.
+        beside: how many of them lie outside the fullest band, a fifth of the width or height: a line of text has few.
+        area: of the smaller hull of the two, a share of the picture.
         by: float32, shape (2, 3): the map from the first picture to the second (or its mirror image), in `SCALE`.
     """
 
     inliers: int
+    beside: int
     area: float
     by: NDArray[np.float32]
 
@@ -123,12 +124,13 @@ def _largest_arrangement(here: NDArray[np.float32], there: NDArray[np.float32]) 
     inliers = min(map(len, places))
     if inliers < _LEAST_INLIERS or sizes[0] > min(_SIZES[1], _LARGEST_STRETCH * sizes[1]) or sizes[1] < _SIZES[0]:
         return None
-    return Arrangement(inliers, min(map(_spanned, places)), by.astype(np.float32))
+    area = min(cv2.contourArea(cv2.convexHull(points[inlier])) for points in (here, there))
+    beside = min(map(_outside_a_band, places))
+    return Arrangement(inliers, beside, float(area) / SCALE**2, by.astype(np.float32))
 
 
-def _spanned(places: NDArray[np.float32]) -> float:
-    """Area between the 10th and the 90th percentile along the principal axes, scaled up; see `Arrangement`."""
-    centred = places.astype(np.float64) - places.mean(0, dtype=np.float64)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    low, high = np.percentile(centred @ axes, [100 * (1 - _MIDDLE) / 2, 100 * (1 + _MIDDLE) / 2], axis=0)
-    return float(np.prod((high - low) / (_MIDDLE * SCALE)))
+def _outside_a_band(places: NDArray[np.float32]) -> int:
+    """How many places lie outside the upright or level band that holds the most of them."""
+    across_and_down = np.sort(places, axis=0).T
+    ends = [np.searchsorted(line, line + _BAND, side="right") for line in across_and_down]
+    return len(places) - int(max((end - np.arange(len(places))).max() for end in ends))
