@@ -308,8 +308,8 @@ class _Reader:
             raise DataError(
                 f"{self.source}: folders {shared[0]!r} and {shared[1]!r} repeat under every class folder "
                 f"({classes[0]!r}, {classes[1]!r}, ...): set dataset.layout to `classes` where they are parts of a "
-                "class, to `any/classes` where they are the classes, or where they are splits to "
-                f"`{{{shared[0]}: train, {shared[1]}: test}}`"
+                "class, to `any/classes` where they are the classes, or where they, or the folders above them, are "
+                f"splits to `{{{shared[0]}: train, {shared[1]}: test}}` with the names of these"
             )
 
     def _refuse(self, said: str, folder: str, proposed: str) -> None:

@@ -8,7 +8,7 @@ refused by what they look like. Names decide, and the first bytes of a few JSON 
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,15 @@ from podium.data.file_kinds import recognise
 from podium.records.fetch import SkippedFile
 from podium.sources.class_folders import arrange
 from podium.sources.locations import leads_out, watched_path
-from podium.sources.names import IMAGE_SUFFIXES, folder_name, is_unicode, printable, readings, reason_to_skip
+from podium.sources.names import (
+    IMAGE_SUFFIXES,
+    folder_name,
+    is_unicode,
+    printable,
+    readings,
+    reason_to_skip,
+    split_word,
+)
 from podium.sources.source import FileSource, Listing, SourceImage
 
 _IMAGE_FOLDERS: Final = frozenset(("jpegimages", "images", "image", "imgs", "img", "photos", "pictures", "data"))
@@ -97,7 +105,19 @@ def read_folder(
             raise
         raise DataError(f"{error}; {title} {form}: {REMEDY}") from error
     refuse_misread(title, found.files, arranged.images, folders_are_clear=layout != "auto")
-    return FileSource(Listing(name, sha256, arranged.images, arranged.skipped, arranged.notes), found.files)
+    notes = (*arranged.notes, *_told_apart_by_case(arranged.images))
+    return FileSource(Listing(name, sha256, arranged.images, arranged.skipped, notes), found.files)
+
+
+def _told_apart_by_case(images: Iterable[SourceImage]) -> Iterator[str]:
+    """A note for each class whose name differs from that of another in case only."""
+    seen: dict[str, str] = {}
+    for label in sorted({image.label for image in images}):
+        if (other := seen.setdefault(label.casefold(), label)) != label:
+            yield (
+                f"{other!r} and {label!r} are two classes, though they differ in case only: if they are one, say "
+                f"dataset.labels: {{{label}: [{other}, {label}]}}"
+            )
 
 
 def _look_into(folder: Path, root: Path, found: _Walk) -> list[Path]:
@@ -189,6 +209,8 @@ def _refuse_hierarchy(title: str, images: list[SourceImage]) -> None:
         inside[image.label].add(below_class.partition("/")[0] if "/" in below_class else "")
     below = set().union(*inside.values())
     if len(inside) < 2 or "" in below or any(len(names) < 2 for names in inside.values()):
+        return
+    if all(map(split_word, below)):  # daisy/train/1.jpg
         return
     if sum(any(character.isdigit() for character in name) for name in below) * 2 > len(below):
         return

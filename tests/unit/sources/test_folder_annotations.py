@@ -101,6 +101,10 @@ FINE = {
     ),
     "a class called images, without boxes": (of("images/1.jpg", "drawings/1.jpg"), {"images", "drawings"}),
     "folders of patients": (of("ill/p01/1.jpg", "ill/p02/1.jpg", "well/p03/1.jpg", "well/p04/1.jpg"), {"ill", "well"}),
+    "splits below each class": (
+        of(*(f"{label}/{split}/1.jpg" for label in ("cat", "dog") for split in ("train", "val", "test"))),
+        {"cat", "dog"},
+    ),
     "one folder below each class": (of("cat/photos/1.jpg", "dog/photos/1.jpg"), {"cat", "dog"}),
     "some images directly in a class": (of("a/x/1.jpg", "a/y/1.jpg", "a/1.jpg", "b/v/1.jpg", "b/w/1.jpg"), {"a", "b"}),
     "notes with the name of an image": (of("a/1.jpg", "a/2.jpg", "b/3.jpg", "a/1.txt"), {"a", "b"}),
@@ -112,3 +116,10 @@ def test_class_folders_are_read_whatever_lies_beside_them(
     files: dict[str, bytes], labels: set[str], tmp_path: Path
 ) -> None:
     assert {image.label for image in read(tmp_path, files).listing.images} == labels
+
+
+def test_classes_that_differ_in_case_only_are_told(tmp_path: Path) -> None:
+    listing = read(tmp_path, of("Cat/1.jpg", "cat/2.jpg", "dog/3.jpg")).listing
+    assert {image.label for image in listing.images} == {"Cat", "cat", "dog"}
+    (note,) = listing.notes
+    assert "'Cat' and 'cat' are two classes" in note and "dataset.labels: {cat: [Cat, cat]}" in note
