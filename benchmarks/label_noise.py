@@ -39,8 +39,8 @@ Set = tuple[str, NDArray[np.float32], NDArray[np.float32], pd.Series, pd.Series]
 
 def sets(project: Path, zips: list[Path]) -> Iterator[Set]:
     """The zips, or the sample, and real images where there are any."""
-    for file in zips:
-        yield file.stem, *_from_archive(file, 64)
+    for zipped in zips:
+        yield zipped.stem, *_from_archive(zipped, 64)
     if zips:
         return
     layout = Layout(project)
