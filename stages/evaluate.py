@@ -7,11 +7,14 @@ from podium.console.shell import run_stage
 from podium.core.layout import Layout
 
 
-def main(params: Params, layout: Layout, model: str) -> None:
-    """Evaluates one model."""
-    from podium.pipeline.evaluate import evaluate_model
+def main(params: Params, layout: Layout, model: str, on: str = "test") -> None:
+    """Evaluates one model; `--on val` measures it on the validation split, writes nothing and opens no other."""
+    from podium.pipeline.evaluate import evaluate_model, measure_on_validation
 
-    evaluate_model(layout, model, params.evaluate, params.runtime, params.seed)
+    if on == "val":
+        measure_on_validation(layout, model, params.evaluate, params.runtime, params.seed)
+    else:
+        evaluate_model(layout, model, params.evaluate, params.runtime, params.seed, experiment=params.experiment)
 
 
 if __name__ == "__main__":

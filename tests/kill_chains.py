@@ -20,6 +20,7 @@ import psutil
 
 from benchmarks.scratch import Scratch, commit, copy_project
 from podium.console.dvc_files import mend
+from podium.console.openings import read_openings
 from podium.core.layout import Layout
 from tests.small_project import GATES, SPLIT_SEED, draw_images
 
@@ -50,9 +51,11 @@ def build(root: Path) -> Scratch:
 
 @dataclass(frozen=True)
 class Left:
-    """What an experiment that came to its end left: a digest a file, `dvc.lock`, and what MLflow holds."""
+    """What an experiment that came to its end left: a digest a file, `dvc.lock`, what MLflow holds, for which models
+    the test split was opened; when and by which process is another matter each time."""
 
     files: dict[str, str]
+    openings: list[tuple[str, str]]
     lock: str
     runs: list[tuple[str, str]]
     models: list[str]
@@ -64,9 +67,11 @@ def left_by(project: Scratch) -> Left:
     experiment = client.get_experiment_by_name("killed")
     runs = client.search_runs([experiment.experiment_id])
     folders = (project.root / "artifacts", project.root / "reports")
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != "report.html"]
+    left_out = ("report.html", "test_openings.jsonl")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name not in left_out]
     return Left(
         files={str(f.relative_to(project.root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)},
+        openings=[opening.key for opening in read_openings(Layout(project.root))],
         lock=project.read("dvc.lock"),
         runs=sorted((run.data.tags["podium.kind"], run.info.status) for run in runs),
         models=[str(model.status) for model in client.search_logged_models([experiment.experiment_id])],

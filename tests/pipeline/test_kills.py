@@ -37,6 +37,7 @@ def test_a_chain_of_kills_ends_as_a_run_that_nobody_stopped(start, whole, warm_p
     left, told = run_chain(start.root, tmp_path / "project", seed, stops=STOPS, seconds=seconds * 0.6, path=warm_path)
     print(f"chain {seed}: {'; '.join(told)}")
     assert left.files == expected.files, told
+    assert left.openings == expected.openings, told
     assert left.lock == expected.lock, told
     assert left.runs == expected.runs, told
     assert set(left.models) == {"LoggedModelStatus.READY"} or set(left.models) == set(expected.models), told

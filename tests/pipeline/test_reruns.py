@@ -26,6 +26,7 @@ TABLE = [
     ("config/runtime.py", "tune train evaluate"),
     ("records/validate.py", "validate compare"),
     ("console/shell.py", ""),
+    ("console/openings.py", ""),
     ("console/progress.py", ""),
     ("report/pages.py", "validate evaluate"),
     ("report/plots.py", "evaluate"),

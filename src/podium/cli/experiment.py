@@ -12,6 +12,7 @@ from podium.config.problems import nearest
 from podium.config.train import Augment
 from podium.config.validate import Validate
 from podium.console import dvc_files
+from podium.console.openings import keep_openings, read_openings
 from podium.console.process import git_said
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, ParamsError, UsageError
@@ -113,14 +114,15 @@ def with_offline_weights(layout: Layout, text: str, name: str) -> str:
 def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Bring back what can be brought back.")] = False,
 ) -> None:
-    """Look for what a killed dvc left that stops the next one: a cut dvc.lock, processes that are gone."""
+    """Look for what a killed dvc left that stops the next one, and for an edited ledger of the test split."""
     layout = project()
     if repair:
         dvc_files.mend(layout)
+        keep_openings(layout)  # raises where a line was edited, which people alone mend
         return
-    found = dvc_files.find_damage(layout)
-    if found:
+    if found := dvc_files.find_damage(layout):
         raise DataError(f"{'; '.join(found)}: run `podium doctor --repair`")
+    read_openings(layout)
     print("Nothing to repair.")
 
 

@@ -13,6 +13,7 @@ from podium.cli.experiment import experiment_in_force
 from podium.config.params import Params, load
 from podium.console.dag import describe_stale, find_stale, read_yaml, value_at
 from podium.console.dvc_files import mend
+from podium.console.openings import count_openings
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import TrackingError
 from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
@@ -63,6 +64,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
     mend(layout)
     params = load(layout.params)
     board, decision = _comparison(layout)
+    used = count_openings(layout, board, params.evaluate.openings_budget) if board else None
     kept, stale = experiment_in_force(layout), find_stale(layout)
     try:
         registered, problem = _registered(layout, params), None
@@ -79,6 +81,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
                 "stale": stale,
                 "leaderboard": board.model_dump(mode="json") if board else None,
                 "decision": decision.model_dump(mode="json") if decision else None,
+                "test_openings": {**asdict(used), "bias": used.bias} if used else None,
                 "against_holder": against.model_dump(mode="json") if against else None,
                 "registered_model": params.publish.registered_model,
                 "versions": [asdict(version) for version in versions],
@@ -99,7 +102,8 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
         out.print(problem, markup=False)
     else:
         _print_versions(versions)
-    told = [("Against the version in use", against.said)] if against else []
+    told = [("Test images", used.said)] if used else []
+    told += [("Against the version in use", against.said)] if against else []
     for heading, text in [*told, *(("Note", warning) for warning in warnings)]:
         out.print(f"\n[bold]{heading}:[/] {escape(text)}")
     _print_steps(steps)
@@ -231,14 +235,15 @@ def _tracked_files_differ(layout: Layout) -> list[str]:
             return None
         return said.stdout.splitlines() if said.returncode == 0 else None
 
-    results = changed(DVC_LOCK, "reports")
+    ledger = layout.test_openings.relative_to(layout.main_root)  # history: it grows, and no checkout is to cut it
+    results = changed(DVC_LOCK, "reports", f":(exclude){ledger}")
     if not results or changed(layout.params.name, "data.dvc", "src", "stages", DVC_YAML) != []:
         return []
     return [
         f"{len(results)} tracked files of results ({results[0]}, ...) differ from the last commit, though params, data "
         "and code do not: another type of CPU, number of threads or version of a library rounds otherwise. "
         "`git diff --stat` shows them; commit yours, or bring the committed ones back with "
-        f"`git checkout {DVC_LOCK} reports`"
+        f"`git checkout {DVC_LOCK} reports ':!{ledger}'`"
     ]
 
 

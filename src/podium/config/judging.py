@@ -51,7 +51,10 @@ class Abstain(Section):
 
 
 class Evaluate(Section):
-    """What is measured on the test split; temperature, threshold and sets are chosen on the validation split."""
+    """What is measured on the test split; temperature, threshold and sets are chosen on the validation split.
+
+    `openings_budget`: models that the test images may be opened for before report and status say it is spent.
+    """
 
     batch_size: PositiveInt = 64
     top_k: PositiveInt = 3
@@ -59,6 +62,7 @@ class Evaluate(Section):
     calibration_bins: PositiveInt = 15
     abstain: Abstain = Abstain(risk=0.05)
     set_coverage: Annotated[Number, Field(gt=0, lt=1)] = 0.9
+    openings_budget: PositiveInt | None = None
     bootstrap_samples: PositiveInt = 2000
     mistakes: Annotated[Whole, Field(ge=0)] = 24
 

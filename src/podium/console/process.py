@@ -3,6 +3,7 @@
 A stage is stopped by Ctrl-C, by SIGTERM, or as the `dvc` that started it is gone; and it runs once at a time.
 """
 
+import getpass
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -180,6 +182,21 @@ def once(layout: Layout, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def utc_now() -> str:
+    """The present moment, UTC, ISO 8601 with seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def whoami() -> str:
+    """Who is at the keyboard: git's user where one is set, else the login name."""
+    named = (git_said(Path.cwd(), "config", "user.name") or "").strip()
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        login = ""
+    return f"{named} ({login})" if named and login else named or login or "unknown"
 
 
 def runs_dvc(process: "psutil.Process") -> bool:

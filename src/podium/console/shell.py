@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ _INPUTS = TypeAdapter(Inputs)
 def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None) -> int:
     """Runs a stage's `main(params, layout)` from the project's root, `main(params, layout, model)` once per model.
 
+    A `main` that takes `on` is told a split: on another one than test it is no run of the stage, and leaves no trace.
+
     Returns:
         0 done, 1 refused or failed (one line on stderr), 130 interrupted, 143 ended by SIGTERM; wrong usage exits
         with 2.
@@ -59,6 +61,9 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     per_model = "model" in inspect.signature(main).parameters
     if per_model:
         parser.add_argument("--model", required=True, help="a key of `models` in params.yaml")
+    if "on" in inspect.signature(main).parameters:
+        told_on = "the split to measure on; val writes nothing and may be repeated at will"
+        parser.add_argument("--on", choices=("test", "val"), default="test", help=told_on)
     parser.add_argument("-v", "--verbose", action="store_true", help="say more")
     parser.add_argument("-q", "--quiet", action="store_true", help="say warnings and results alone")
     given = vars(parser.parse_args(arguments))
@@ -70,8 +75,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         if per_model:
             params.model(given["model"])
         stage, model = Path(inspect.getfile(main)).stem, given.get("model")
-        first, where = _first_process(layout, stage, model), say_where(layout, stage, model)
-        with stoppable(), first, where, say_why(layout, stage, model):
+        with stoppable(), _run(layout, stage, model) if given.get("on") != "val" else nullcontext():
             main(params, layout, **given)
     except PodiumError as error:
         print(f"error: {told(error)}", file=sys.stderr)
@@ -97,6 +101,14 @@ def _refuse_foreign_package(layout: Layout) -> None:
             f"{running} would run, but results are fingerprinted with {own}: run `dvc repro` from the project's root, "
             "or install this project into the environment (make install)"
         )
+
+
+@contextmanager
+def _run(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
+    """What is done and said around a run of a stage."""
+    first, where = _first_process(layout, stage, model), say_where(layout, stage, model)
+    with first, where, say_why(layout, stage, model):
+        yield
 
 
 @contextmanager

@@ -51,6 +51,8 @@ LEADERBOARD = "leaderboard.json"
 DECISION = "decision.json"
 # publish
 GOLDEN = "golden.json"
+# evaluate appends to it; no output of a stage
+TEST_OPENINGS = "test_openings.jsonl"
 
 
 def find_root(here: Path) -> Path | None:
@@ -106,6 +108,16 @@ class Layout:
         self.unpacked = self.work / "unpacked"
         # Great Expectations' own pages of the dataset.
         self.data_docs = self.work / "data-docs"
+
+    @property
+    def test_openings(self) -> Path:
+        """Every opening of the test split, a line each; git's, and no stage's output, since it is history."""
+        return self.main_root / "reports" / TEST_OPENINGS
+
+    @property
+    def test_openings_copy(self) -> Path:
+        """What was ever appended here: brings back lines that a checkout of git or `dvc exp apply` took away."""
+        return self.main_root / WORK / TEST_OPENINGS
 
     @property
     def durations(self) -> Path:

@@ -16,8 +16,9 @@ from podium.analysis.evaluation import measure
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
+from podium.console.openings import Opening, keep_openings
 from podium.core.errors import DataError
-from podium.core.files import replacing_folder
+from podium.core.files import replacing_folder, sha256_text
 from podium.core.layout import (
     CLASSIFICATION_REPORT,
     CONFUSION,
@@ -48,11 +49,14 @@ _KEPT_CATEGORIES = ("L", "M", "N", "So", "Sk")
 _KEPT_CHARACTERS = "-_.\u200d"  # the zero-width joiner holds some emoji together
 
 
-def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
-    """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`.
+def evaluate_model(
+    layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int, *, experiment: str = ""
+) -> None:
+    """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`, and notes the opening; `experiment` goes there.
 
     Raises:
-        DataError: a split or the model's folder is missing, or the model was trained on other data.
+        DataError: a split or the model's folder is missing, the model was trained on other data, or the ledger of
+            openings is damaged.
         ModelError: the weights are not those of the model's card, or its answers are not numbers.
     """
     from podium.models.inference import load_classifier
@@ -63,6 +67,13 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
     on_validation = _predict(classifier, validation, evaluate.batch_size)
     test = open_for_testing(layout.prepared)
     _check_data(classifier, test)
+    opening = Opening(
+        purpose=f"evaluate {model}" + (f" of {experiment}" if experiment else ""),
+        fingerprint=classifier.card.fingerprint,
+        test_digest=test.digest,
+        images=sha256_text("\n".join(sorted(test.index["image_id"]))),
+    )
+    keep_openings(layout, opening)
     predictions = _predict(classifier, test, evaluate.batch_size)
     metrics = round_floats(
         measure(
@@ -83,7 +94,27 @@ def evaluate_model(layout: Layout, model: str, evaluate: Evaluate, runtime: Runt
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
     _write_report(layout.evaluation_report(model), predictions, history)
-    _print_summary(metrics)
+    _print_summary(metrics, "test")
+
+
+def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
+    """Prints the same of the validation split, opens no other and writes nothing.
+
+    Temperature and epoch were chosen on these images, so loss and calibration look better than they are.
+
+    Raises:
+        DataError: the split or the model's folder is missing, or the model was trained on other data.
+        ModelError: the weights are not those of the model's card, or its answers are not numbers.
+    """
+    from podium.models.inference import load_classifier
+
+    split = open_for_fitting(layout.prepared, "val")
+    classifier = load_classifier(layout.model(model), runtime)
+    _check_data(classifier, split)
+    answers = _predict(classifier, split, evaluate.batch_size)
+    card, digest = classifier.card, split.digest
+    measured = measure(card, test=answers, validation=answers, test_digest=digest, settings=evaluate, seed=seed)
+    _print_summary(measured, "validation")
 
 
 def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
@@ -225,12 +256,12 @@ def _write_report(folder: Path, predictions: Predictions, history: Path) -> None
         shutil.copyfile(history, out / HISTORY)
 
 
-def _print_summary(metrics: Metrics) -> None:
+def _print_summary(metrics: Metrics, split: str) -> None:
     """One line with what a person wants to know at once."""
     from podium.analysis.statistics import percent
 
     print(
-        f"{metrics.model}: {metrics.images:,} test images, accuracy {percent(metrics.accuracy)}, "
+        f"{metrics.model}: {metrics.images:,} {split} images, accuracy {percent(metrics.accuracy)}, "
         f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, calibration error {metrics.ece:.1%}"
     )
 

@@ -6,10 +6,12 @@ requests.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
 from podium.config.params import Params
+from podium.console.openings import keep_openings
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_text
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, Layout
@@ -32,8 +34,11 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     """
     _copy_reports(layout, list(params.models))
     _measure_costs(layout, params)
+    with suppress(DataError):  # which the report tells, too
+        keep_openings(layout)  # with the lines that a checkout took away
     results = read_results(layout, params)
     _write_report(results)
+    print(f"{'warning: ' if results.openings.spent else ''}{results.openings.said}", flush=True)
     uri = store.tracking_uri(layout)
     registers = layout.root == layout.main_root or params.publish.register_queued
     if read_only.is_published(layout, results, registers):

@@ -6,16 +6,12 @@ never edited (for the one way to lose one, on a shared server, see `append_entry
 alias moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
 """
 
-import getpass
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from podium.console.process import git_said
 from podium.core.errors import PromotionRefused, TrackingError
 from podium.records.base import Record
 from podium.registry.gates import GateResult
@@ -153,21 +149,6 @@ def is_unfinished(entries: Sequence[AuditEntry], alias: str, holder: str | None)
     """Whether the last recorded move stopped before the alias moved: it is still where that move started."""
     mine = [entry for entry in entries if entry.alias == alias]
     return bool(mine) and mine[-1].from_version == holder != mine[-1].to_version
-
-
-def utc_now() -> str:
-    """The present moment, UTC, ISO 8601 with seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def whoami() -> str:
-    """Who is at the keyboard: git's user where one is set, else the login name."""
-    named = (git_said(Path.cwd(), "config", "user.name") or "").strip()
-    try:
-        login = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        login = ""
-    return f"{named} ({login})" if named and login else named or login or "unknown"
 
 
 def _as_line(entry: AuditEntry) -> str:

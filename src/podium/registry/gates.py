@@ -4,6 +4,7 @@ A gate is one function under `@gate`, run in the order of this module. It never 
 returns a verdict with the reason, so that all gates are seen at once and a forced promotion records what it overrode.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from podium.config.judging import Promote
 from podium.config.problems import nearest
+from podium.console.openings import opened
 from podium.core.errors import DataError, ModelError, ParamsError, first_few
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import Record
@@ -137,9 +139,10 @@ def foresee(version: str, tags: Mapping[str, str], limits: Promote, layout: Layo
         tags=tags,
         metrics=SimpleNamespace(**rates),
         validation=SimpleNamespace(passed=passed, results=[]),
+        test_digest=tags.get("podium.test_digest", ""),
     )
     case = Case(cast("Evidence", told), None, "not loaded", limits, layout)
-    return [run_gate(name, case) for name in ("data_validation", "comparison", *rates)]
+    return [run_gate(name, case) for name in ("data_validation", "comparison", "test_openings", *rates)]
 
 
 @gate("The dataset passed its critical expectations, says the tag and says the report in the package.")
@@ -178,6 +181,23 @@ def comparison(case: Case) -> Verdict:
     ended = f"{outcome} (accepted: {because})" if outcome == "undecided" and accepted else outcome
     told = "" if differences in ("none", "missing") else f": {differences}"
     return Verdict("decided, comparable", f"{ended}, {seen}{told}", "; ".join(refused))
+
+
+@gate("Its test images were opened for at most so many models, says the ledger; off unless set.", default=math.inf)
+def test_openings(case: Case) -> Verdict:
+    """Where there is a limit, the version's own opening must be on record."""
+    digest, limit, off = case.candidate.test_digest, case.limit, math.isinf(case.limit)
+    required = "any number" if off else f"<= {limit:g} models"
+    try:
+        found = opened(case.layout, digest)
+    except DataError as error:
+        return Verdict(required, "not known", "" if off else f"how often the test set was used is not known: {error}")
+    seen = f"{len(found)} models"
+    if not off and (case.candidate.tags.get("podium.fingerprint", ""), digest) not in found:
+        told = "the ledger of the test set does not hold this version: merge the branch on which it was measured"
+        return Verdict(required, seen, told)
+    above = f"the test set was opened for {seen}, {len(found) - limit:g} above {limit:g}: gather new test images"
+    return Verdict(required, seen, above if len(found) > limit else "")
 
 
 @gate("The packaged weights are those the tag and the model card speak of.")

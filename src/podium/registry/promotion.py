@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from filelock import Timeout
 
 from podium.config.params import Params
+from podium.console.process import utc_now, whoami
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.layout import Layout
 from podium.registry import audit, locks, store
@@ -166,8 +167,8 @@ def move(
     _check_holder(registry, alias, holder)
     entry = AuditEntry(
         number=audit.next_number(audit.read_audit(registry.client, registry.name)),
-        when=audit.utc_now(),
-        who=audit.whoami(),
+        when=utc_now(),
+        who=whoami(),
         action=action,
         alias=alias,
         from_version=holder,

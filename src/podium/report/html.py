@@ -127,7 +127,7 @@ def render_report(results: Results, registered: Registered = Registered()) -> st
 
 def _mark(results: Results, registered: Registered) -> str:
     """What the page was rendered from, as an element of its head."""
-    return _MARK.format(sha256_text(f"{results.files} {registered}"))
+    return _MARK.format(sha256_text(f"{results.files} {registered} {results.openings}"))
 
 
 def _view(results: Results, registered: Registered) -> dict[str, Any]:

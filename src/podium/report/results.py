@@ -16,6 +16,7 @@ import yaml
 
 from podium.config.params import Params
 from podium.console.dvc_files import damage
+from podium.console.openings import Openings, count_openings
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
 from podium.core.layout import (
@@ -71,6 +72,7 @@ class Results:
     Attributes:
         state: 64 hex digits; the same for the same models, test results, decision and validation.
         files: 64 hex digits; changes too when a prediction, a plot, a measured time or the report's code does.
+        openings: how often the test images were opened.
         dvc_lock: digest of what `dvc.lock` says of every stage but publish, `none` without one.
     """
 
@@ -81,6 +83,7 @@ class Results:
     decision: Decision
     validation: ValidationReport
     sources: Sources
+    openings: Openings
     state: str
     files: str
     dvc_lock: str
@@ -164,6 +167,7 @@ def read_results(layout: Layout, params: Params) -> Results:
         decision=decision,
         validation=ValidationReport.read(layout.validation_report),
         sources=Sources.read(layout.raw / SOURCES),
+        openings=count_openings(layout, leaderboard, params.evaluate.openings_budget),
         state=state,
         files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in models]])),
         dvc_lock=lock,

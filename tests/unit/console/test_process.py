@@ -80,3 +80,16 @@ def test_a_second_process_of_a_stage_waits_and_then_says_so(tmp_path, monkeypatc
     with process.once(layout, "train m"), process.once(layout, "train n"), refused:
         process.once(layout, "train m").__enter__()
     assert "waiting for it to end" in capsys.readouterr().out
+
+
+def test_who_is_git_s_user_and_the_login(monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Ada Lovelace")
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert process.whoami() == "Ada Lovelace (ada)"
+
+
+def test_when_is_utc_to_the_second():
+    assert process.utc_now().endswith("+00:00")
+    assert len(process.utc_now()) == len("2024-01-01T00:00:00+00:00")

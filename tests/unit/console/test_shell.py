@@ -53,6 +53,20 @@ def test_an_unknown_model_is_named_before_the_stage_starts(capsys):
     assert "did you mean 'resnet18'?" in capsys.readouterr().err
 
 
+def test_on_another_split_a_stage_only_looks_and_leaves_no_trace_of_a_run(capsys, monkeypatch, tmp_path):
+    (tmp_path / "params.yaml").write_bytes(ROOT.params.read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    def main(params: Params, layout: Layout, model: str, on: str = "test") -> None:
+        print(model, on)
+
+    assert run_stage(main, ["--model", "resnet18", "--on", "val"]) == 0
+    assert capsys.readouterr().out == "resnet18 val\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    with pytest.raises(SystemExit):
+        run_stage(main, ["--model", "resnet18", "--on", "train"])
+
+
 def test_wrong_usage_is_exit_code_2(capsys):
     def main(params: Params, layout: Layout, model: str) -> None:
         raise RuntimeError

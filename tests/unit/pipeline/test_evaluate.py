@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from podium.config.judging import Evaluate
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
+from podium.console.openings import read_openings
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import Layout
 from podium.data.shards import SplitRecord, finish_split
@@ -204,6 +206,49 @@ def test_a_second_run_writes_the_same_bytes(project):
     first = files_of(layout.evaluation_report("m"), layout.evaluation("m"))
     run(layout)
     assert files_of(layout.evaluation_report("m"), layout.evaluation("m")) == first
+
+
+def test_the_opening_is_on_record_before_the_first_answer_and_the_same_model_costs_nothing(project, monkeypatch):
+    layout, fake = project
+    killed = fake.probabilities
+
+    def answer(images, batch_size):
+        if fake.calls == 1:  # those on validation came
+            raise KeyboardInterrupt
+        return killed(images, batch_size)
+
+    monkeypatch.setattr(fake, "probabilities", answer)
+    with pytest.raises(KeyboardInterrupt):
+        run(layout)
+    (line,) = read_openings(layout)
+    digest = SplitRecord.read(layout.prepared / "test" / "split.json").digest
+    assert (line.purpose, line.key) == ("evaluate m", (fake.card.fingerprint, digest))
+    monkeypatch.undo()
+    monkeypatch.setattr("podium.models.inference.load_classifier", lambda folder, runtime: fake)
+    run(layout)
+    run(layout, SETTINGS.model_copy(update={"mistakes": 1}))
+    assert read_openings(layout) == [line]
+    fake.card = fake.card.model_copy(update={"fingerprint": "ef" * 32})  # another recipe
+    run(layout)
+    assert [opening.fingerprint for opening in read_openings(layout)] == [line.fingerprint, "ef" * 32]
+
+
+def test_a_damaged_ledger_stops_before_the_first_answer(project):
+    layout, fake = project
+    layout.test_openings.parent.mkdir()
+    layout.test_openings.write_text("{}\n")
+    with pytest.raises(DataError, match="line 1 was cut or edited"):
+        run(layout)
+    assert fake.calls == 1  # on validation
+
+
+def test_measured_on_validation_no_test_image_is_opened_and_nothing_is_written(project, capsys):
+    layout, _ = project
+    shutil.rmtree(layout.prepared / "test")
+    before = files_of(layout.root)
+    evaluate.measure_on_validation(layout, "m", SETTINGS, Runtime(), 0)
+    assert files_of(layout.root) == before
+    assert capsys.readouterr().out.startswith("m: 3 validation images, accuracy 66.7%")
 
 
 def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):

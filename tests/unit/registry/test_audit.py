@@ -134,16 +134,3 @@ def test_any_entry_fits_into_a_tag_and_keeps_its_verdicts(reason, texts):
 def test_holders_follow_from_the_record(moves, expected):
     entries = [entry(n, to, action) for n, (action, to) in enumerate(moves, start=1)]
     assert audit.list_holders([*entries, entry(99, "5", alias="production")], "staging") == expected
-
-
-def test_who_is_git_s_user_and_the_login(monkeypatch):
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Ada Lovelace")
-    monkeypatch.setenv("LOGNAME", "ada")
-    assert audit.whoami() == "Ada Lovelace (ada)"
-
-
-def test_when_is_utc_to_the_second():
-    assert audit.utc_now().endswith("+00:00")
-    assert len(audit.utc_now()) == len("2024-01-01T00:00:00+00:00")

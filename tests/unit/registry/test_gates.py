@@ -122,6 +122,25 @@ def test_a_decided_comparison_passes_and_an_undecided_one_with_a_reason(evidence
     assert (result.passed, result.observed) == (True, f"{shown}, comparable")
 
 
+def test_how_often_the_test_set_was_used_counts_only_where_there_is_a_limit(evidence, finished_project, tmp_path):
+    layout = Layout(tmp_path)
+    shutil.copytree(Layout(finished_project).test_openings.parent, layout.test_openings.parent)
+    tags = {"podium.fingerprint": evidence.card.fingerprint, "podium.test_digest": evidence.metrics.test_digest}
+    evidence = replace(evidence, tags=tags)
+    result = judge("test_openings", evidence, layout=layout)
+    assert (result.passed, result.required, result.observed) == (True, "any number", "2 models")
+    assert judge("test_openings", evidence, layout=layout, gates={"test_openings": 2}).passed
+    above = judge("test_openings", evidence, layout=layout, gates={"test_openings": 1})
+    assert above.detail == "the test set was opened for 2 models, 1 above 1: gather new test images"
+    unknown = judge("test_openings", evidence, layout=Layout(tmp_path / "clone"), gates={"test_openings": 9})
+    assert "the ledger of the test set does not hold this version" in unknown.detail
+    layout.test_openings.write_text("{}\n")
+    assert judge("test_openings", evidence, layout=layout).passed
+    assert (
+        "line 1 was cut or edited" in judge("test_openings", evidence, layout=layout, gates={"test_openings": 9}).detail
+    )
+
+
 def test_weights_hash_compares_the_file_with_the_tag_and_the_card(evidence, damaged):
     assert judge("weights_hash", evidence).passed
     other_tag = replace(evidence, tags={**evidence.tags, "podium.weights_sha256": "ab" * 32})
@@ -336,8 +355,8 @@ def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(dam
     assert not results["weights_hash"].passed
     assert results["data_validation"].passed
     assert list(results) == [
-        "data_validation", "comparison", "weights_hash", "golden_batch", "accuracy", "macro_f1", "recall",
-        "not_worse_than_holder", "latency",
+        "data_validation", "comparison", "test_openings", "weights_hash", "golden_batch", "accuracy", "macro_f1",
+        "recall", "not_worse_than_holder", "latency",
     ]  # fmt: skip
 
 
