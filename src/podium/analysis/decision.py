@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from podium.analysis.conditions import in_words
-from podium.analysis.paired import holm, images_to_decide, judge
+from podium.analysis.paired import holm, judge
+from podium.analysis.power import POWER, images_to_decide, minimum_detectable_difference
 from podium.config.judging import Compare, Metric
 from podium.core.errors import DataError
 from podium.records.evaluation import Comparison, Decision, Leaderboard, LeaderboardRow, PairedTest
@@ -62,6 +63,83 @@ def decide(leaderboard: Leaderboard, tests: Sequence[PairedTest], rules: Compare
     )
 
 
+def compared(
+    test: PairedTest, images: int, rules: Compare, *, adjusted_p: float | None = None, pairs: int = 1
+) -> Comparison:
+    """What the test of two models says by the rules, and what a test set of this size can say.
+
+    Args:
+        test: of the two models.
+        images: that it was made on.
+        rules: the metric, and what counts as a difference.
+        adjusted_p: its p after Holm's correction; as it is by default.
+        pairs: of models that were tested, this one among them.
+
+    Returns:
+        The comparison.
+    """
+    adjusted_p = test.p_value if adjusted_p is None else adjusted_p
+    outcome = judge(test, adjusted_p, rules.significance, rules.margin)
+    strictest, of_accuracy = rules.significance / pairs, rules.metric == "accuracy"
+    needed = None
+    if outcome == "undecided":
+        needed = images_to_decide(test, images, strictest, rules.margin, of_accuracy)
+    return Comparison(
+        **test.model_dump(),
+        adjusted_p=adjusted_p,
+        outcome=outcome,
+        images_needed=needed,
+        minimum_detectable_difference=minimum_detectable_difference(test, images, strictest, of_accuracy),
+    )
+
+
+def describe_power(comparisons: Sequence[Comparison], images: int) -> str:
+    """What stands beside every "no difference": the one that the test images would have found.
+
+    Args:
+        comparisons: at least one; of several, the difference that is hardest to find is told.
+        images: test images.
+    """
+    smallest = [c.minimum_detectable_difference for c in comparisons]
+    if None in smallest:
+        return f"{images:,} test images are too few to find any difference, however large."
+    points = 100 * max(filter(None, smallest))
+    return (
+        f"With {images:,} test images a true difference of {points:.1f} points is found in {10 * POWER:.0f} of 10 "
+        "cases, a smaller one less often."
+    )
+
+
+def describe_pair(found: Comparison, rules: Compare, images: int, rate: float) -> str:
+    """What the comparison of two models says, with what it rests on, in one paragraph.
+
+    Args:
+        found: the comparison.
+        rules: the metric, and what counts as a difference.
+        images: that both answered.
+        rate: the metric of the first model on these.
+    """
+    title, difference = METRIC_TITLES[rules.metric], found.difference
+    interval = f"{100 * difference.low:.1f} to {100 * difference.high:.1f} points"
+    sides = (
+        f"{title} {rate:.1%} against {rate - difference.value:.1%} on the same {images:,} test images, "
+        f"{found.only_first_right:,} of which {found.first} alone names rightly and {found.only_second_right:,} the "
+        "other alone"
+    )
+    tested = f"{_TESTS[rules.metric]} p = {found.p_value:.2g}, 90 % interval of the difference {interval}"
+    if found.outcome == "better":
+        verb = "better" if difference.value > 0 else "worse"
+        return f"{found.first} is {verb} than {found.second}: {sides} ({tested})."
+    power = describe_power([found], images)
+    if found.outcome == "equivalent":
+        return (
+            f"{found.first} is equivalent to {found.second}: {sides}; the 90 % interval of the difference, {interval}, "
+            f"lies within ±{100 * rules.margin:.3g} points. {power}"
+        )
+    needed = f"about {round_up(found.images_needed or 0):,} would decide it"
+    return f"It is undecided whether {found.first} is better than {found.second}: {sides} ({tested}); {needed}. {power}"
+
+
 def lead(decision: Decision) -> str:
     """What the winner does, as a verb: `wins`, `leads provisionally`, ..."""
     return _LEADS[decision.outcome][0 if decision.comparable else 1]
@@ -103,16 +181,10 @@ def _compare_with_best(leaderboard: Leaderboard, tests: Sequence[PairedTest], ru
         if (first, second) not in known:
             raise DataError(f"{first} and {second} were not tested against each other: run `dvc repro -f compare`")
     adjusted = dict(zip(pairs, holm([known[pair].p_value for pair in pairs]), strict=True))
-    found = []
-    for pair in pairs[: len(models) - 1]:
-        outcome = judge(known[pair], adjusted[pair], rules.significance, rules.margin)
-        needed = None
-        if outcome == "undecided":
-            strictest, of_accuracy = rules.significance / len(pairs), leaderboard.metric == "accuracy"
-            needed = images_to_decide(known[pair], leaderboard.images, strictest, rules.margin, of_accuracy)
-        values = known[pair].model_dump()
-        found.append(Comparison(**values, adjusted_p=adjusted[pair], outcome=outcome, images_needed=needed))
-    return found
+    return [
+        compared(known[pair], leaderboard.images, rules, adjusted_p=adjusted[pair], pairs=len(pairs))
+        for pair in pairs[: len(models) - 1]
+    ]
 
 
 def _cost(row: LeaderboardRow) -> tuple[int, int, int]:
@@ -152,7 +224,9 @@ def _explain(
             f"90 % interval of the difference, {_span(equivalent)}, lies within {_points(rules.margin)}; "
             f"{_cheaper(leaderboard, winner, equivalent)}."
         )
-    if not said:
+    if said:
+        said.append(describe_power([*undecided, *equivalent], leaderboard.images))
+    else:
         closest = max(comparisons, key=lambda c: c.adjusted_p)
         others = "" if len(comparisons) == 1 else "that of every other model, the closest being "
         said.append(

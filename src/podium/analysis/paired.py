@@ -33,7 +33,6 @@ Z = NormalDist().inv_cdf(0.95)
 RANDOMISATIONS = 9_999
 BOOTSTRAP_SAMPLES = 2_000
 _SEED = 0  # of a test: its p must not depend on the experiment's seed
-_MOST_IMAGES = 10**9
 
 
 def compare_answers(
@@ -106,7 +105,7 @@ def score_interval(only_first: float, only_second: float, images: float) -> Inte
 
     def distance(assumed: float, z: float) -> float:
         """How far the score statistic of an assumed difference lies above z."""
-        return _score(only_first, only_second, images, assumed) - z
+        return score(only_first, only_second, images, assumed) - z
 
     low, high = (bisect(distance, -1.0, 1.0, args=(z,), xtol=1e-14) for z in (Z, -Z))
     value = (only_first - only_second) / images
@@ -222,58 +221,24 @@ def judge(test: PairedTest, adjusted_p: float, significance: float, margin: floa
     """
     if adjusted_p < significance:
         return "better"
-    return "equivalent" if test.p_value >= significance and _within(test.difference, margin) else "undecided"
+    return "equivalent" if test.p_value >= significance and within(test.difference, margin) else "undecided"
 
 
-def images_to_decide(test: PairedTest, images: int, significance: float, margin: float, of_accuracy: bool) -> int:
-    """How many test images would make two models differ or be equivalent, if they went on to disagree at this rate.
-
-    Args:
-        test: of the two models on `images` images.
-        images: N.
-        significance: p below which a difference counts.
-        margin: the difference in the metric that is too small to matter.
-        of_accuracy: whether the metric is accuracy, whose test and interval are computed anew for more images; the
-            interval of another metric is taken to narrow with the square root of their number.
-
-    Returns:
-        The smallest number above N, at most 10^9.
-    """
-
-    def decided(wanted: int) -> bool:
-        """Whether that many would do."""
-        times = wanted / images
-        if of_accuracy:
-            counts = test.only_first_right * times, test.only_second_right * times
-            surely_above, surely_below = _score(*counts, wanted, -margin) > Z, _score(*counts, wanted, margin) < -Z
-            return _exact_p(*counts) < significance or (surely_above and surely_below)
-        shown = test.difference
-        narrow = Interval(
-            value=shown.value,
-            low=shown.value - (shown.value - shown.low) / math.sqrt(times),
-            high=shown.value + (shown.high - shown.value) / math.sqrt(times),
-        )
-        error = (narrow.high - narrow.low) / (2 * Z)
-        return abs(shown.value) > NormalDist().inv_cdf(1 - significance / 2) * error or _within(narrow, margin)
-
-    low, high = images, 2 * images
-    while high < _MOST_IMAGES and not decided(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decided(middle) else (middle, high)
-    return min(high, _MOST_IMAGES)
-
-
-def _within(difference: Interval, margin: float) -> bool:
-    """Whether a difference is surely smaller than the margin."""
+def within(difference: Interval, margin: float) -> bool:
+    """Whether all of a difference's interval lies within the margin."""
     return -margin < difference.low and difference.high < margin
 
 
-def _score(only_first: float, only_second: float, images: float, assumed: float) -> float:
-    """Tango's T: how many standard errors the observed difference lies above an assumed one, at most 1 in size.
+def score(only_first: float, only_second: float, images: float, assumed: float) -> float:
+    """Tango's T: how many standard errors the observed difference lies above an assumed one.
 
     The error is that of the most likely rates with this difference, which are a root of a quadratic equation.
+
+    Args:
+        only_first: images only the first names rightly; a share of an image is taken too.
+        only_second: images only the second names rightly.
+        images: all images.
+        assumed: a difference in accuracy, in [-1, 1].
     """
     if abs(assumed) == 1:
         return -assumed * math.inf
@@ -285,7 +250,7 @@ def _score(only_first: float, only_second: float, images: float, assumed: float)
     return distance / math.sqrt(images * max(variance, 1e-300))
 
 
-def _exact_p(only_first: float, only_second: float) -> float:
+def exact_p(only_first: float, only_second: float) -> float:
     """The exact McNemar p-value, continued to shares of an image: twice a binomial tail, as a beta function."""
     from scipy.special import betainc
 

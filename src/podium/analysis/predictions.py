@@ -114,18 +114,30 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
-def read_answers(path: Path) -> pd.DataFrame:
+def read_answers(path: Path, *, with_path: bool = False) -> pd.DataFrame:
     """Reads back which class was given to which image.
 
+    Args:
+        path: the Parquet file.
+        with_path: whether to read the path of each image too; without one, its id stands for it.
+
     Returns:
-        Columns `image_id label predicted`, sorted by `image_id`.
+        Columns `image_id label predicted`, and `path` where it is asked for, sorted by `image_id`.
 
     Raises:
-        DataError: the file is missing, is not Parquet, or lacks one of these columns.
+        DataError: the file is missing, is not Parquet, lacks one of these columns, or names an image twice.
     """
-    frame = read_parquet(path, ["image_id", "label", "predicted"])
-    if frame.shape[1] != 3:
+    wanted = ["image_id", "label", "predicted"]
+    frame = read_parquet(path, wanted)
+    if not {*wanted} <= {*frame.columns}:
         raise DataError(f"{path} lacks image_id, label or predicted: delete it and run `dvc repro`")
+    if not all(pd.api.types.is_string_dtype(frame[name]) and frame[name].notna().all() for name in wanted):
+        raise DataError(f"{path} holds an image_id, label or predicted that is no text: write all three as text")
+    if not frame["image_id"].is_unique:
+        raise DataError(f"{path} names an image twice: it must hold one row an image")
+    if with_path:
+        stored = "path" in pq.read_schema(path).names
+        frame["path"] = read_parquet(path, ["path"])["path"] if stored else frame["image_id"]
     return frame.sort_values("image_id", ignore_index=True)
 
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "snapshot": _Command(
         "experiment", "Pack what was fetched into data/, for colleagues.", "podium snapshot produce-2026-11"
     ),
+    "compare": _Command("compare", "Any two models on the images both answered.", "podium compare candidate staging"),
     "promote": _Command(
         "promotion",
         "Check a version against the gates, then move the alias.",

@@ -200,11 +200,14 @@ class Comparison(PairedTest):
 
     `adjusted_p` is the p-value after Holm's correction for all pairs of models. `images_needed` is how many test images
     would decide it if the two went on to disagree at this rate; None where it is decided.
+    `minimum_detectable_difference` is the one, in the metric, that a test set of this size finds with power 0.8 at this
+    rate; None where the images are too few to find any.
     """
 
     adjusted_p: float
     outcome: Outcome
     images_needed: int | None
+    minimum_detectable_difference: float | None
 
 
 class Decision(Record):

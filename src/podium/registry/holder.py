@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from podium.analysis.decision import METRIC_TITLES, round_up
+from podium.analysis.decision import compared, describe_pair
 from podium.config.judging import Compare
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.files import canonical_json, sha256_file, sha256_text
@@ -83,7 +83,11 @@ def compare_with_holder(
         said = f"{winner} cannot be compared with {called}, whose predictions cannot be read: {error}"
         return Versus(version=holder.version, comparison=None, said=said)
     if answers[0][["image_id", "label"]].equals(answers[1][["image_id", "label"]]):
-        comparison, said = _compare(winner, called, answers, rules, getattr(row, rules.metric).value)
+        from podium.analysis.paired import compare_answers
+
+        images = len(answers[0])
+        comparison = compared(compare_answers(winner, called, answers, rules.metric), images, rules)
+        said = describe_pair(comparison, rules, images, getattr(row, rules.metric).value)
         found = Versus(version=holder.version, comparison=comparison, said=said)
     else:
         found = Versus(version=holder.version, comparison=None, said=_other_images(winner, called, answers))
@@ -94,7 +98,8 @@ def compare_with_holder(
 def _kept_at(layout: Layout, holder: Version, winner: str, rules: Compare) -> Path:
     """Where the verdict is kept: a name for all it follows from, this code included."""
     here = Path(__file__)
-    files = [layout.evaluation(winner) / PREDICTIONS, here.parents[1] / "analysis" / "paired.py", here]
+    code = [here.parents[1] / "analysis" / f"{name}.py" for name in ("decision", "paired", "power")]
+    files = [layout.evaluation(winner) / PREDICTIONS, *code, here]
     told = [holder.version, dict(holder.tags), winner, rules.model_dump(), *map(sha256_file, files)]
     return layout.work / "versus" / f"{sha256_text(canonical_json(told))}.json"
 
@@ -143,11 +148,24 @@ def _read_answers(layout: Layout, name: str, holder: Version, mine: Path) -> tup
     from podium.analysis.predictions import read_answers
 
     with TemporaryDirectory(prefix="podium-holder-") as temporary:
-        return read_answers(mine), read_answers(_predictions_of(layout, name, holder, Path(temporary)))
+        return read_answers(mine), read_answers(predictions_of(layout, name, holder, Path(temporary)))
 
 
-def _predictions_of(layout: Layout, name: str, version: Version, folder: Path) -> Path:
-    """The stored predictions of a version, put into `folder` where they have to be fetched."""
+def predictions_of(layout: Layout, name: str, version: Version, folder: Path) -> Path:
+    """The stored predictions of a version of the registered model `name`.
+
+    Args:
+        layout: the project's paths.
+        name: of the registered model.
+        version: which one.
+        folder: where they are put if they have to be fetched.
+
+    Returns:
+        The file; a local store may have lost it.
+
+    Raises:
+        TrackingError: the package cannot be had.
+    """
     place = package_of(layout, version)
     if place is not None and urlsplit(place).scheme in ("", "file"):
         return Path(url2pathname(urlsplit(place).path)) / "artifacts" / PREDICTIONS
@@ -165,34 +183,6 @@ def _predictions_of(layout: Layout, name: str, version: Version, folder: Path) -
     return Path(found)
 
 
-def _compare(
-    winner: str, holder: str, answers: tuple["pd.DataFrame", "pd.DataFrame"], rules: Compare, rate: float
-) -> tuple[Comparison, str]:
-    """The winner against a holder on the same images.
-
-    Args:
-        winner: name of the winning model.
-        holder: what to call the other one.
-        answers: of the winner and of the holder, columns `image_id label predicted`, one row an image, sorted by id,
-            the same images and labels in both.
-        rules: the metric, and what counts as a difference.
-        rate: the metric on these images, a fraction in [0, 1].
-
-    Returns:
-        The comparison, p as it is since two models are compared, and its sentence.
-    """
-    from podium.analysis.paired import compare_answers, images_to_decide, judge
-
-    images = len(answers[0])
-    test = compare_answers(winner, holder, answers, rules.metric)
-    outcome = judge(test, test.p_value, rules.significance, rules.margin)
-    needed = None
-    if outcome == "undecided":
-        needed = images_to_decide(test, images, rules.significance, rules.margin, rules.metric == "accuracy")
-    found = Comparison(**test.model_dump(), adjusted_p=test.p_value, outcome=outcome, images_needed=needed)
-    return found, _describe(found, rules, images, rate)
-
-
 def _other_images(winner: str, holder: str, answers: tuple["pd.DataFrame", "pd.DataFrame"]) -> str:
     """Why two models that were tested on other images, or under other labels, are not compared."""
     mine, theirs = answers
@@ -201,28 +191,4 @@ def _other_images(winner: str, holder: str, answers: tuple["pd.DataFrame", "pd.D
         f"{winner} cannot be compared with {holder}: the two were tested on other images ({len(mine):,} and "
         f"{len(theirs):,}, of which {len(both):,} are the same under the same label). `podium "
         f"promote candidate --check` asks the holder about the present ones."
-    )
-
-
-def _describe(found: Comparison, rules: Compare, images: int, rate: float) -> str:
-    """The verdict with what it rests on, in one paragraph."""
-    title, difference = METRIC_TITLES[rules.metric], found.difference
-    interval = f"{100 * difference.low:.1f} to {100 * difference.high:.1f} points"
-    sides = (
-        f"{title} {rate:.1%} against {rate - difference.value:.1%} on the same {images:,} test images, "
-        f"{found.only_first_right:,} of which {found.first} alone names rightly and {found.only_second_right:,} the "
-        "other alone"
-    )
-    if found.outcome == "better":
-        verb = "better" if difference.value > 0 else "worse"
-        return f"{found.first} is {verb} than {found.second}: {sides} (p = {found.p_value:.2g})."
-    if found.outcome == "equivalent":
-        return (
-            f"{found.first} is equivalent to {found.second}: {sides}; the 90 % interval of the difference, {interval}, "
-            f"lies within ±{100 * rules.margin:.3g} points."
-        )
-    needed = f"about {round_up(found.images_needed or 0):,} would decide it"
-    return (
-        f"It is undecided whether {found.first} is better than {found.second}: {sides} (p = {found.p_value:.2g}, 90 % "
-        f"interval of the difference {interval}); {needed}."
     )

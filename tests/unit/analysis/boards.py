@@ -3,7 +3,7 @@
 import numpy as np
 
 from podium.analysis.paired import mcnemar
-from podium.records.evaluation import Interval
+from podium.records.evaluation import Interval, PairedTest
 from tests.measurements import some_metrics
 
 
@@ -27,3 +27,15 @@ def pair(first, second, only_first, only_second, images=200):
     right = np.zeros((2, images), bool)
     right[0, :only_first] = right[1, only_first : only_first + only_second] = True
     return mcnemar(first, second, *right)
+
+
+def some_test(p, low, high):
+    """The test of two models with this p and this interval of the difference."""
+    return PairedTest(
+        first="a",
+        second="b",
+        only_first_right=3,
+        only_second_right=1,
+        p_value=p,
+        difference=Interval(value=(low + high) / 2, low=low, high=high),
+    )

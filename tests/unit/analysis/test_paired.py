@@ -1,4 +1,4 @@
-"""Two models on the same images: tests, intervals, how many images would decide."""
+"""Two models on the same images: tests and intervals."""
 
 import math
 
@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score
 
-from podium.analysis.paired import Z, compare_f1, holm, images_to_decide, judge, mcnemar, score_interval
-from podium.records.evaluation import Interval, PairedTest
+from podium.analysis.paired import Z, compare_f1, holm, judge, mcnemar, score_interval
+from tests.unit.analysis.boards import some_test
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,6 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def some_test(p, low, high):
-    return PairedTest(
-        first="a",
-        second="b",
-        only_first_right=3,
-        only_second_right=1,
-        p_value=p,
-        difference=Interval(value=(low + high) / 2, low=low, high=high),
-    )
-
-
 @pytest.mark.parametrize(
     ("p", "adjusted", "low", "high", "outcome"),
     [
@@ -139,29 +128,3 @@ def some_test(p, low, high):
 )
 def test_what_a_comparison_says(p, adjusted, low, high, outcome):
     assert judge(some_test(p, low, high), adjusted, 0.05, 0.02) == outcome
-
-
-@pytest.mark.parametrize("counts", [(20, 11), (0, 0), (3, 3), (7, 6)])
-def test_so_many_images_decide_at_this_rate_and_one_less_does_not(counts):
-    images = 264
-    right = np.zeros((2, images), bool)
-    right[0, : counts[0]] = right[1, counts[0] : sum(counts)] = True
-    test = mcnemar("a", "b", *right)
-    assert judge(test, test.p_value, 0.05, 0.01) == "undecided"
-    needed = images_to_decide(test, images, 0.05, 0.01, of_accuracy=True)
-
-    def outcome(wanted):
-        more = [round(count * wanted / images) for count in counts]
-        again = np.zeros((2, wanted), bool)
-        again[0, : more[0]] = again[1, more[0] : sum(more)] = True
-        later = mcnemar("a", "b", *again)
-        return judge(later, later.p_value, 0.05, 0.01)
-
-    assert outcome(round(1.05 * needed)) != "undecided"
-    assert outcome(round(0.9 * needed)) == "undecided"
-
-
-def test_images_for_macro_f1_follow_the_width_of_its_interval():
-    assert images_to_decide(some_test(0.3, -0.04, 0.04), 100, 0.05, 0.02, of_accuracy=False) == 401
-    far = images_to_decide(some_test(0.2, -0.01, 0.11), 100, 0.05, 0.02, of_accuracy=False)
-    assert far == pytest.approx(100 * (1.96 * 0.06 / Z / 0.05) ** 2, abs=2)

@@ -6,10 +6,14 @@ from typer.testing import CliRunner
 from podium.cli import app
 
 
-def change_gates(root, **gates):
+def change_params(root, section, **values):
     raw = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    raw["promote"].update(gates)
+    raw[section].update(values)
     (root / "params.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+
+
+def change_gates(root, **gates):
+    change_params(root, "promote", **gates)
 
 
 def podium(*arguments):
