@@ -24,7 +24,6 @@ _PYTHON = """\
 import hashlib, json, os, pathlib, sys
 from podium.console.dag import list_stages, read_yaml, value_at
 from podium.core.layout import Layout
-from tests import kill_chains
 _, _, module, *rest = sys.argv
 if module == "stages.code":
     os.execv(os.environ["WARM"], [os.environ["WARM"], *sys.argv[1:]])
