@@ -1,10 +1,6 @@
 """Everything that is measured of one model: all metrics, and accuracy by class, slice and coarse class."""
 
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from podium.analysis.calibration import (
     calibrate,
@@ -16,15 +12,13 @@ from podium.analysis.calibration import (
 )
 from podium.analysis.conditions import read_conditions
 from podium.analysis.metrics import METRICS, Answers, Metric, class_metrics, log_loss
-from podium.analysis.predictions import Predictions, predict_groups, slice_masks
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion
+from podium.analysis.predictions import Predictions, predict_groups
+from podium.analysis.slices import measure_slices, resolve, slice_masks
+from podium.analysis.statistics import bootstrap_confusion, confusion
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
-from podium.records.evaluation import GroupMetrics, Metrics, SliceMetrics
+from podium.records.evaluation import GroupMetrics, Metrics
 from podium.records.training import ModelCard
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetrics:
@@ -40,30 +34,6 @@ def group_metrics(coarsened: Predictions, samples: int, seed: int) -> GroupMetri
     return GroupMetrics(accuracy=accuracy, macro_f1=f1, per_group=class_metrics(coarsened))
 
 
-def slice_metrics(
-    index: "pd.DataFrame", correct: NDArray[np.bool_], samples: int, seed: int
-) -> dict[str, SliceMetrics]:
-    """Accuracy with its 95 % interval on each slice that holds an image.
-
-    Args:
-        index: as in `slice_masks`.
-        correct: whether each image was named rightly, shape (N,).
-        samples: bootstrap resamples.
-        seed: of the bootstrap.
-
-    Returns:
-        By slice name; empty slices are left out.
-    """
-    return {
-        name: SliceMetrics(
-            accuracy=bootstrap_rate(int(correct[mask].sum()), int(mask.sum()), samples, seed, name),
-            images=int(mask.sum()),
-        )
-        for name, mask in slice_masks(index).items()
-        if mask.any()
-    }
-
-
 def measure(
     card: ModelCard, *, test: Predictions, validation: Predictions, test_digest: str, settings: Evaluate, seed: int
 ) -> Metrics:
@@ -71,8 +41,8 @@ def measure(
 
     Args:
         card: of the model.
-        test: its predictions on the test split.
-        validation: its predictions on the validation split.
+        test: its predictions on the test split, with all that is known of its images (`describe_images`).
+        validation: likewise on the validation split.
         test_digest: of the prepared test split.
         settings: the `evaluate` section.
         seed: of the bootstrap.
@@ -101,7 +71,7 @@ def measure(
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
         per_class=answers.per_class,
-        slices=slice_metrics(test.index, test.correct, samples, seed),
+        slices=measure_slices(slice_masks(resolve(settings.slices, validation.index), test.index), test.correct),
         groups=None if groups is None else group_metrics(groups, samples, seed),
     )
 

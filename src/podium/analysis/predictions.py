@@ -1,4 +1,4 @@
-"""What a model said about every image of a split, in one fixed order: over classes, over coarse classes, and on slices.
+"""What a model said about every image of a split, in one fixed order: over classes and over coarse classes.
 
 `evaluate` writes it, `compare` reads back who was right about which image.
 """
@@ -17,12 +17,6 @@ from numpy.typing import NDArray
 from podium.core.errors import DataError, ModelError
 from podium.core.files import replacing
 from podium.records.base import read_parquet
-
-OCCLUSION = 0.1  # share of the object hidden, above which it counts as occluded
-CLUTTER = 0.2  # share of the surface covered, above which the background counts as busy
-SLICES = ("clean", "occluded", "busy_background", "several_objects", "rotated_view", "hard")
-"""Parts of the test split with known truth. The thresholds lie in the gaps of the embedded sample: a busy background
-covers a quarter of the surface or more and any other none of it; an occluder hides an eighth of the object or more."""
 
 
 @dataclass(frozen=True)
@@ -170,32 +164,6 @@ def predict_groups(predictions: Predictions, groups: Mapping[str, str]) -> Predi
     )
 
 
-def slice_masks(index: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Which images belong to which slice.
-
-    Args:
-        index: one row an image; any of the columns `occlusion` and `clutter` (shares in [0, 1]), `objects` (a count)
-            and `view` (`front` or `rotated`). An unknown value does not make an image hard.
-
-    Returns:
-        Masks of shape (N,) by slice name, in the order of `SLICES`; slices without truth are left out, and all of
-        them where there is no truth at all.
-    """
-    masks: dict[str, NDArray[np.bool_]] = {}
-    if "occlusion" in index:
-        masks["occluded"] = _numbers(index["occlusion"]) > OCCLUSION
-    if "clutter" in index:
-        masks["busy_background"] = _numbers(index["clutter"]) > CLUTTER
-    if "objects" in index:
-        masks["several_objects"] = _numbers(index["objects"]) > 1
-    if "view" in index:
-        masks["rotated_view"] = index["view"].eq("rotated").to_numpy(dtype=bool)
-    if not masks:
-        return {}
-    hard = np.logical_or.reduce(list(masks.values()))
-    return {"clean": ~hard, **masks, "hard": hard}
-
-
 def _sum_groups(
     probabilities: NDArray[np.floating[Any]], number: NDArray[np.int64], groups: int
 ) -> NDArray[np.floating[Any]]:
@@ -204,8 +172,3 @@ def _sum_groups(
     for column, group in enumerate(number):
         out[:, group] += probabilities[:, column]
     return out.astype(probabilities.dtype)
-
-
-def _numbers(column: pd.Series) -> NDArray[np.float64]:
-    """A column as floats; what is no number is NaN."""
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

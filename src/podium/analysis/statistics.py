@@ -82,23 +82,6 @@ def bootstrap_confusion(counts: NDArray[np.int64], samples: int, seed: int) -> t
     )
 
 
-def bootstrap_rate(right: int, images: int, samples: int, seed: int, name: str) -> Interval:
-    """Percentile bootstrap over images, for one share of right answers.
-
-    Args:
-        right: how many images were named rightly.
-        images: how many there are, at least 1.
-        samples: how many resamples, at least 1.
-        seed: of the generator (PCG64), together with `name`.
-        name: what is measured; gives each slice draws of its own.
-
-    Returns:
-        The share and its 95 % interval.
-    """
-    drawn = generator_of(seed, name).binomial(images, right / images, size=samples)
-    return _percentiles(right / images, drawn / images)
-
-
 def percent(interval: Interval) -> str:
     """A rate and its interval for people: `91.2% [88.0–94.1]`."""
     return f"{interval.value:.1%} [{100 * interval.low:.1f}–{100 * interval.high:.1f}]"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Whole
+from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Text, Whole
 
 Condition = Literal[
     "image_size",
@@ -50,6 +50,27 @@ class Abstain(Section):
         return self
 
 
+class Slice(Section):
+    """A part of the images: those lowest or highest by a column (a share of them), of a category, or beyond a limit."""
+
+    column: Text
+    lowest: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    highest: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    category: Text | Number | None = None
+    above: Number | None = None
+    below: Number | None = None
+    sentence: Because | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        """It has one rule."""
+        if sum(rule is not None for rule in (self.lowest, self.highest, self.category, self.above, self.below)) != 1:
+            raise ValueError(
+                "a slice names one of lowest, highest, category, above, below: {column: brightness, lowest: 0.1}"
+            )
+        return self
+
+
 class Evaluate(Section):
     """What is measured on the test split; temperature, threshold and sets are chosen on the validation split.
 
@@ -65,6 +86,7 @@ class Evaluate(Section):
     openings_budget: PositiveInt | None = None
     bootstrap_samples: PositiveInt = 2000
     mistakes: Annotated[Whole, Field(ge=0)] = 24
+    slices: dict[Name, Slice] = {}
 
 
 class Compare(Section):

@@ -5,6 +5,7 @@ The only stage that opens the test split.
 
 import shutil
 import unicodedata
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from podium.analysis.evaluation import measure
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
+from podium.analysis.slices import describe_images, resolve
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
 from podium.console.openings import Opening, keep_openings
@@ -36,6 +38,7 @@ from podium.core.layout import (
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
+from podium.records.base import read_parquet
 from podium.records.evaluation import Metrics, round_floats
 from podium.records.training import EPOCH_COLUMNS, ModelCard
 
@@ -61,11 +64,12 @@ def evaluate_model(
     """
     from podium.models.inference import load_classifier
 
-    validation = open_for_fitting(layout.prepared, "val")
+    validation = _describe(layout, open_for_fitting(layout.prepared, "val"))
+    resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, validation)
     on_validation = _predict(classifier, validation, evaluate.batch_size)
-    test = open_for_testing(layout.prepared)
+    test = _describe(layout, open_for_testing(layout.prepared))
     _check_data(classifier, test)
     opening = Opening(
         purpose=f"evaluate {model}" + (f" of {experiment}" if experiment else ""),
@@ -191,6 +195,12 @@ def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
         )
 
 
+def _describe(layout: Layout, split: PreparedSplit) -> PreparedSplit:
+    """The same split with all that is known of its images."""
+    manifest, measures = (read_parquet(path) for path in (layout.manifest, layout.measures))
+    return replace(split, index=describe_images(split.index, manifest, measures))
+
+
 def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) -> Predictions:
     """Predictions on a whole split."""
     step = batch_size * _BATCHES_AT_ONCE
@@ -203,7 +213,7 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
 
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
-    """Confusion matrix, accuracy by class, calibration; by slice too where the source knows any."""
+    """Confusion matrix, accuracy by class, calibration; by slice too where there is any."""
     from podium.analysis.calibration import calibrate, reliability, risk_coverage
     from podium.analysis.statistics import confusion, percent
     from podium.report import plots

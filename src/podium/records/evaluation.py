@@ -15,7 +15,7 @@ Outcome = Literal["better", "equivalent", "undecided"]
 
 
 class Interval(Record):
-    """A rate with its 95 % bootstrap interval, or a difference between two models with its 90 % interval."""
+    """A rate with its 95 % interval (bootstrap or Wilson), or a difference of two models with its 90 % interval."""
 
     value: float
     low: float
@@ -32,10 +32,20 @@ class ClassMetrics(Record):
 
 
 class SliceMetrics(Record):
-    """Accuracy on a part of the test split with known truth (occluded, busy background, ...)."""
+    """A part of the test split that can be told without the model's answers, and `rest`, all other test images.
 
-    accuracy: Interval
+    Accuracies with 95 % Wilson intervals. `p_value` is of Fisher's exact test that both are equal, `adjusted_p` after
+    Holm's correction over all slices. `images_needed`: of this slice, to see a gap of five points (power 0.8); None
+    where the difference is significant. `rest` and what follows are None where there is no other image.
+    """
+
+    sentence: str
     images: int
+    accuracy: Interval
+    rest: Interval | None
+    p_value: float | None
+    adjusted_p: float | None
+    images_needed: int | None
 
 
 class GroupMetrics(Record):

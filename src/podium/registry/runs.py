@@ -275,6 +275,9 @@ def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
                 "accuracy": s.accuracy.value,
                 "low": s.accuracy.low,
                 "high": s.accuracy.high,
+                "rest": s.rest.value if s.rest else None,
+                "adjusted_p": s.adjusted_p,
+                "images_needed": s.images_needed,
             }
             for name, s in m.slices.items()
         ],

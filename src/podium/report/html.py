@@ -11,6 +11,7 @@ from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
+from podium.analysis.slices import is_worse, worst_first
 from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
     CONFUSION,
@@ -31,6 +32,7 @@ from podium.report.sentences import (
     compact,
     count,
     describe_making,
+    describe_slices,
     describe_verdict,
     findings,
     milliseconds,
@@ -132,12 +134,11 @@ def _mark(results: Results, registered: Registered) -> str:
 
 def _view(results: Results, registered: Registered) -> dict[str, Any]:
     """Everything the template names."""
-    from podium.analysis.predictions import SLICES
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     layout = results.layout
     mistakes = _mistakes(layout.evaluation(results.winner.name))
-    known = [name for name in SLICES if any(name in c.metrics.slices for c in results.models)]
+    known = worst_first(results.winner.metrics.slices)
     there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(mistakes)}
     absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
@@ -160,6 +161,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "pictures": {model.name: _pictures(layout.evaluation(model.name)) for model in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
+        "slices_said": describe_slices(results.winner.metrics),
         "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
         "mistakes": mistakes,
@@ -209,7 +211,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, number, setting_text),
-        *(with_latin, models_by_value, remedy, lead, verdict, round_up),
+        *(is_worse, with_latin, models_by_value, remedy, lead, verdict, round_up),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

@@ -14,18 +14,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import Reliability
+from podium.analysis.slices import is_worse, worst_first
 from podium.analysis.statistics import percent
-from podium.records.evaluation import Metrics, SliceMetrics
-from podium.report.labels import BASE_FAMILY, Labels
+from podium.records.evaluation import Metrics
+from podium.report.labels import BASE_FAMILY, Labels, make_labels
 
-SLICE_TITLES = {
-    "clean": "clean",
-    "occluded": "occluded",
-    "busy_background": "busy background",
-    "several_objects": "several objects",
-    "rotated_view": "rotated view",
-    "hard": "any of these",
-}
+_MOST_SLICES = 16
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 _DPI = 130
 _BLUE, _ORANGE, _GREY, _LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"
@@ -185,21 +179,26 @@ def risk_coverage(path: Path, coverage: NDArray[np.float64], risk: NDArray[np.fl
 
 
 def slice_accuracy(path: Path, metrics: Metrics) -> None:
-    """Draws accuracy with its interval on each slice of known difficulty."""
-    parts: dict[str, SliceMetrics] = {n: metrics.slices[n] for n in reversed(SLICE_TITLES) if n in metrics.slices}
-    values = np.array([part.accuracy.value for part in parts.values()])
-    spread = np.array([[p.accuracy.value - p.accuracy.low, p.accuracy.high - p.accuracy.value] for p in parts.values()])
-    with _figure_at(path, (7.6, 0.48 * len(parts) + 1.5)) as figure:
+    """Draws accuracy with its interval on the worst slices, and that of the rest; orange where it is surely lower."""
+    names = worst_first(metrics.slices)[:_MOST_SLICES][::-1]
+    parts = [metrics.slices[name] for name in names]
+    labels = make_labels([name.replace("_", " ") for name in names])
+    values = np.array([part.accuracy.value for part in parts])
+    spread = np.array([[p.accuracy.value - p.accuracy.low, p.accuracy.high - p.accuracy.value] for p in parts])
+    with _figure_at(path, (7.6, 0.48 * len(parts) + 1.9), labels) as figure:
         axes = figure.subplots()
-        colours = [_LIGHT if name == "clean" else _BLUE for name in parts]
+        colours = [_ORANGE if is_worse(part) else _BLUE for part in parts]
         axes.barh(range(len(parts)), values, xerr=spread.T, color=colours, height=0.66, ecolor=_GREY, capsize=3)
-        names = [f"{SLICE_TITLES[name]}\n{part.images:,} images" for name, part in parts.items()]
-        axes.set_yticks(range(len(parts)), names, fontsize=9)
-        for row, part in enumerate(parts.values()):
+        rest = [part.rest.value if part.rest else np.nan for part in parts]
+        axes.scatter(rest, range(len(parts)), marker="|", s=260, color="black", zorder=3, label="all other images")
+        shown = [f"{name}\n{part.images:,} images" for name, part in zip(labels.shown, parts, strict=True)]
+        axes.set_yticks(range(len(parts)), shown, fontsize=9)
+        for row, part in enumerate(parts):
             axes.text(1.03, row, percent(part.accuracy), va="center", fontsize=9, color=_GREY)
-        axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95 % interval")
+        axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95 % interval; orange: lower by more than chance")
         _scale_rates(axes)
-        axes.set_title(f"{metrics.model}: accuracy where images are hard")
+        axes.set_title(f"{metrics.model}: accuracy on parts of the test images, the worst first")
+        figure.legend(loc="outside lower center", fontsize=9)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.analysis.decision import round_up
-from podium.records.evaluation import Abstention, Interval
+from podium.analysis.slices import is_worse, worst_first
+from podium.records.evaluation import Abstention, Interval, Metrics
 from podium.records.training import read_times
 from podium.report.results import Results
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GROUPS_SHOWN = 4  # in a sentence
+SLICES_SHOWN = 4
 
 
 def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
@@ -46,6 +48,8 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
             f"Clean images are named rightly in {share(clean.accuracy.value)} of {clean.images} cases, hard ones "
             f"(occluded, busy, rotated or with several objects) in {share(hard.accuracy.value)} of {hard.images}."
         )
+    if m.slices:
+        said.append(describe_slices(m))
     said.append(
         f"Its stated confidence is off by {share(m.ece)} on average; {m.low_confidence_count} of {m.images} answers "
         f"come with less than {m.low_confidence_threshold:.0%} confidence and deserve a second look."
@@ -94,6 +98,21 @@ def describe_abstention(abstention: Abstention) -> str:
         f"{share(abstention.coverage.value)} of the test images, of which {share(abstention.risk.value)} "
         f"({between(abstention.risk)}) wrongly."
     )
+
+
+def describe_slices(metrics: Metrics) -> str:
+    """On which parts of the test images the model is worse by more than chance explains."""
+    worse = [name for name in worst_first(metrics.slices) if is_worse(metrics.slices[name])]
+    tested = sum(part.p_value is not None for part in metrics.slices.values())
+    if not worse:
+        return f"On none of {tested} parts is {metrics.model} worse than on the rest by more than chance explains."
+    told = [
+        f"{name.replace('_', ' ')} ({part.sentence}): {share(part.accuracy.value)} against "
+        f"{share(part.rest.value if part.rest else 0.0)}"
+        for name, part in ((name, metrics.slices[name]) for name in worse[:SLICES_SHOWN])
+    ]
+    more = f"; and {len(worse) - SLICES_SHOWN} more" if worse[SLICES_SHOWN:] else ""
+    return f"By more than chance explains, {metrics.model} is worse on {'; '.join(told)}{more}."
 
 
 def describe_making(results: Results) -> str:

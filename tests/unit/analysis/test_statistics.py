@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from podium.analysis.statistics import bootstrap_confusion, bootstrap_rate, confusion, macro_f1, wilson
+from podium.analysis.statistics import bootstrap_confusion, confusion, macro_f1, wilson
 
 ANSWERS = st.integers(2, 6).flatmap(
     lambda classes: st.integers(1, 40).flatmap(
@@ -65,18 +64,6 @@ def test_bootstrap_of_many_classes_is_drawn_in_parts_and_depends_on_the_seed_alo
     first = bootstrap_confusion(counts, 750, 7)
     assert first == bootstrap_confusion(counts, 750, 7)
     assert first != bootstrap_confusion(counts, 750, 8)
-
-
-@pytest.mark.parametrize("right", [0, 10])
-def test_rate_of_all_or_nothing_has_no_spread(right):
-    interval = bootstrap_rate(right, 10, 200, 0, "clean")
-    assert interval.low == interval.value == interval.high == right / 10
-
-
-def test_rate_interval_is_that_of_the_binomial_distribution():
-    interval = bootstrap_rate(80, 100, 20000, 0, "clean")
-    assert interval.low == pytest.approx(binom.ppf(0.025, 100, 0.8) / 100, abs=0.011)
-    assert interval.high == pytest.approx(binom.ppf(0.975, 100, 0.8) / 100, abs=0.011)
 
 
 def test_wilsons_interval_by_hand():

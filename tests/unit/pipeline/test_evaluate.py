@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from podium.config.judging import Evaluate
+from podium.config.judging import Evaluate, Slice
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.console.openings import read_openings
@@ -70,6 +70,15 @@ def write_split(layout: Layout, name: str, answers: list[tuple[str, list[int]]],
     finish_split(folder, name, CLASSES, PREPARED, index)
 
 
+def write_known(layout: Layout) -> None:
+    """Writes the manifest and measures of val and test; in each split, brightness is the number of the image."""
+    parts = [pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("val", "test")]
+    images = pd.concat(part[["image_id", "label"]].assign(brightness=range(len(part))) for part in parts)
+    images.to_parquet(layout.measures, index=False)
+    manifest = images[["image_id"]].assign(width=64, height=48, duplicate_kind="", source="album")
+    manifest.to_parquet(layout.manifest, index=False)
+
+
 TEST = [
     ("lemon", [80, 10, 10]),
     ("lemon", [10, 85, 5]),  # the worst mistake
@@ -84,8 +93,10 @@ TEST = [
 def project(tmp_path, monkeypatch):
     """A project with a prepared val and test split and a trained fake model `m`."""
     layout = Layout(tmp_path)
-    write_split(layout, "val", TEST[:3])
-    write_split(layout, "test", TEST, occlusion=[0, 0.4, 0, 0, 0, 0], view=["front"] * 5 + ["rotated"])
+    write_split(layout, "val", TEST[:3], occlusion=0.0, view="front")
+    truth = {"occlusion": [0, 0.4, 0, 0, 0, 0], "view": ["front"] * 5 + ["rotated"]}
+    write_split(layout, "test", TEST, **truth)
+    write_known(layout)
     layout.model("m").mkdir(parents=True)
     (layout.model("m") / "history.csv").write_text(HISTORY)
     val = SplitRecord.read(layout.prepared / "val" / "split.json")
@@ -122,8 +133,22 @@ def test_metrics_are_of_the_test_split_and_round_floats(project):
         "occluded": 1,
         "rotated_view": 1,
         "hard": 2,
+        "brightness_lowest": 1,
+        "brightness_highest": 4,
     }
     assert metrics.test_digest == SplitRecord.read(layout.prepared / "test" / "split.json").digest
+
+
+def test_a_slice_of_the_params_is_measured_and_a_wrong_one_stops_before_anything_is_computed(project):
+    layout, fake = project
+    dark = {"column": "brightness", "below": 4, "sentence": "taken at night"}
+    run(layout, SETTINGS.model_copy(update={"slices": {"night": Slice(**dark)}}))
+    night = Metrics.read(layout.evaluation("m") / "metrics.json").slices["night"]
+    assert (night.images, night.sentence, night.accuracy.value, night.rest.value) == (4, "taken at night", 0.5, 0.5)
+    calls = fake.calls
+    with pytest.raises(DataError, match=r"slices\.night: there is no column 'brigthness'.*did you mean 'brightness'"):
+        run(layout, SETTINGS.model_copy(update={"slices": {"night": Slice(**dark | {"column": "brigthness"})}}))
+    assert fake.calls == calls
 
 
 def test_coarse_classes_are_measured_besides_and_predictions_stay_as_they_are(project):
@@ -252,11 +277,13 @@ def test_measured_on_validation_no_test_image_is_opened_and_nothing_is_written(p
 
 
 def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):
-    layout, _ = project
-    for path in (layout.prepared / "test").iterdir():
-        path.unlink()
-    (layout.prepared / "test").rmdir()
-    write_split(layout, "test", [TEST[0], TEST[2], TEST[4]])
+    layout, fake = project
+    for split in ("val", "test"):
+        shutil.rmtree(layout.prepared / split)
+        write_split(layout, split, [TEST[0], TEST[2], TEST[4]])
+    for table in (layout.manifest, layout.measures):
+        pd.read_parquet(layout.prepared / "test" / "index.parquet", columns=["image_id"]).to_parquet(table)
+    fake.card = fake.card.model_copy(update={"data_digests": {}})
     run(layout)
     metrics = json.loads((layout.evaluation("m") / "metrics.json").read_text())
     assert metrics["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}

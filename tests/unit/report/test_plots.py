@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from podium.analysis.calibration import reliability, risk_coverage
-from podium.records.evaluation import ClassMetrics, Interval, SliceMetrics
+from podium.records.evaluation import ClassMetrics, Interval
 from podium.report import plots
 from podium.report.labels import make_labels
-from tests.measurements import some_metrics
+from tests.measurements import a_slice, some_metrics
 
 HISTORY = pd.DataFrame(
     {
@@ -28,7 +28,7 @@ HISTORY = pd.DataFrame(
 def metrics_of(names):
     rate = Interval(value=0.8, low=0.7, high=0.9)
     per_class = {n: ClassMetrics(precision=1, recall=i / len(names), f1=0.5, support=9) for i, n in enumerate(names)}
-    parts = {name: SliceMetrics(accuracy=rate, images=12) for name in ("clean", "occluded", "hard")}
+    parts = {name: a_slice(accuracy=rate, adjusted_p=p) for name, p in (("clean", 1), ("source: 사과", 0.001))}
     return some_metrics(accuracy=rate, per_class=per_class, slices=parts)
 
 
