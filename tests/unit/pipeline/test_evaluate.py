@@ -283,7 +283,8 @@ def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):
         write_split(layout, split, [TEST[0], TEST[2], TEST[4]])
     for table in (layout.manifest, layout.measures):
         pd.read_parquet(layout.prepared / "test" / "index.parquet", columns=["image_id"]).to_parquet(table)
-    fake.card = fake.card.model_copy(update={"data_digests": {}})
+    val = SplitRecord.read(layout.prepared / "val" / "split.json").digest
+    fake.card = fake.card.model_copy(update={"data_digests": {"train": "a" * 64, "val": val}})
     run(layout)
     metrics = json.loads((layout.evaluation("m") / "metrics.json").read_text())
     assert metrics["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
