@@ -106,6 +106,20 @@ def packaged_file(experiment, version, name):
     return Path(url2pathname(urlsplit(model.artifact_location).path)) / "artifacts" / name
 
 
+def test_how_often_the_test_set_was_used_is_told_and_a_spent_budget_makes_the_page_new(experiment, capsys):
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert "Test set used 2 times: on 24 images" in capsys.readouterr().out
+    assert "Test set used 2 times: on 24 images" in experiment.layout.report.read_text(encoding="utf-8")
+    budget = experiment.params.evaluate.model_copy(update={"openings_budget": 1})
+    publish.publish_experiment(experiment.layout, experiment.params.model_copy(update={"evaluate": budget}))
+    assert "warning: Test set used 2 times (budget 1)" in capsys.readouterr().out
+    page = experiment.layout.report.read_text(encoding="utf-8")
+    assert '<p class="warning">Test set used 2 times (budget 1)' in page
+    experiment.layout.test_openings.write_text("{}\n")
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert "line 1 was cut or edited" in experiment.layout.report.read_text(encoding="utf-8")
+
+
 def test_publishing_twice_leaves_the_same_runs_and_one_version(experiment, capsys):
     publish.publish_experiment(experiment.layout, experiment.params)
     first = Seen(experiment)
