@@ -19,6 +19,7 @@ from podium.analysis.calibration import (
     reliability_by_mass,
 )
 from podium.analysis.predictions import Predictions
+from podium.analysis.statistics import wilson
 from podium.config.judging import Evaluate
 from podium.records.evaluation import ClassMetrics
 
@@ -291,15 +292,23 @@ def accuracy_of_first(labels: NDArray[np.int64], probabilities: NDArray[np.float
 
 
 def class_metrics(predictions: Predictions) -> dict[str, ClassMetrics]:
-    """Precision, recall and F1 of each class, by its name; 0 where a ratio is 0 / 0."""
+    """Precision, recall with its interval and F1 of each class, by its name; 0 where a ratio is 0 / 0."""
     from sklearn.metrics import precision_recall_fscore_support as score
 
     every = np.arange(len(predictions.classes))
     scores = score(predictions.labels, predictions.predicted, labels=every, zero_division=0)
-    return {
-        name: ClassMetrics(precision=float(p), recall=float(r), f1=float(f), support=int(n))
-        for name, p, r, f, n in zip(predictions.classes, *scores, strict=True)
-    }
+    found = {}
+    for name, p, r, f, n in zip(predictions.classes, *scores, strict=True):
+        interval = wilson(round(r * n), int(n)) if n else None
+        found[name] = ClassMetrics(
+            precision=float(p),
+            recall=float(r),
+            recall_low=interval.low if interval else None,
+            recall_high=interval.high if interval else None,
+            f1=float(f),
+            support=int(n),
+        )
+    return found
 
 
 def mean_scores(

@@ -23,10 +23,15 @@ class Interval(Record):
 
 
 class ClassMetrics(Record):
-    """One class on the test split; `support` counts its images."""
+    """One class on the test split; `support` counts its images.
+
+    `recall_low` and `recall_high` are the bounds of the recall's 95 % Wilson interval, None without images.
+    """
 
     precision: float
     recall: float
+    recall_low: float | None
+    recall_high: float | None
     f1: float
     support: int
 

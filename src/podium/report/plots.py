@@ -80,12 +80,14 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], labels: Labels, titl
 
 
 def per_class_accuracy(path: Path, metrics: Metrics, labels: Labels) -> None:
-    """Draws the share of each class's images that was named rightly (its recall), best class on top."""
+    """Draws the share of each class's images that was named rightly (its recall, with interval), best class on top."""
     names = sorted(metrics.per_class, key=lambda name: (-metrics.per_class[name].recall, name))[::-1]
     recalls = [metrics.per_class[name].recall for name in names]
+    bounds = [(c.recall_low, c.recall_high) for c in (metrics.per_class[name] for name in names)]
+    spread = np.array([[r - (low or 0), (high or 0) - r] for r, (low, high) in zip(recalls, bounds, strict=True)])
     with _figure_at(path, (7.6, 0.27 * len(names) + 1.6), labels) as figure:
         axes = figure.subplots()
-        axes.barh(range(len(names)), recalls, color=_BLUE, height=0.72)
+        axes.barh(range(len(names)), recalls, xerr=spread.T, color=_BLUE, height=0.72, ecolor=_GREY, capsize=2)
         axes.axvline(metrics.accuracy.value, color=_ORANGE, linewidth=1.5)
         for row, name in enumerate(names):
             told = f"{recalls[row]:.1%} of {metrics.per_class[name].support:,}"

@@ -78,7 +78,11 @@ def test_four_images_by_hand():
     assert metrics.accuracy.value == 0.5
     assert metrics.loss == pytest.approx(-np.log([0.8, 0.3, 0.4, 0.4]).mean(), abs=1e-6)
     assert metrics.top_k_accuracy == 1.0
-    assert metrics.per_class["apple"].model_dump() == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+    # 1 of 2, z = 1.96: centre 1 / 2, half width z / (2 + z²) * sqrt(1 * 1 / 2 + z²/4)
+    assert metrics.per_class["apple"].model_dump() == pytest.approx(
+        {"precision": 0.5, "recall": 0.5, "recall_low": 0.09453, "recall_high": 0.90547, "f1": 0.5, "support": 2},
+        abs=1e-5,
+    )
     assert metrics.per_class["cherry"].f1 == 0
     assert metrics.macro_f1.value == pytest.approx((0.5 + 2 / 3 + 0) / 3)
     assert metrics.macro_precision == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)  # cherry is never named: 0 / 0 is 0
@@ -102,7 +106,8 @@ def seven_images():
 def test_macro_and_weighted_means_by_hand():
     metrics = measured(seven_images())
     assert metrics.per_class["apple"].model_dump() == pytest.approx(
-        {"precision": 1.0, "recall": 3 / 4, "f1": 6 / 7, "support": 4}
+        {"precision": 1, "recall": 3 / 4, "recall_low": 0.30064, "recall_high": 0.95442, "f1": 6 / 7, "support": 4},
+        abs=1e-5,
     )
     assert metrics.macro_precision == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
     assert metrics.macro_recall == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)

@@ -229,7 +229,7 @@ def test_macro_f1_says_by_how_much_it_is_below(evidence):
 
 @pytest.fixture
 def two_classes(evidence):
-    one = ClassMetrics(precision=1.0, recall=0.5, f1=0.6, support=10)
+    one = ClassMetrics(precision=1.0, recall=0.5, recall_low=0.2, recall_high=0.8, f1=0.6, support=10)
     classes = {"person": one, "animal": one.model_copy(update={"recall": 0.9})}
     return replace(evidence, metrics=evidence.metrics.model_copy(update={"per_class": classes}))
 

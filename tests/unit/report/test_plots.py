@@ -27,7 +27,8 @@ HISTORY = pd.DataFrame(
 
 def metrics_of(names):
     rate = Interval(value=0.8, low=0.7, high=0.9)
-    per_class = {n: ClassMetrics(precision=1, recall=i / len(names), f1=0.5, support=9) for i, n in enumerate(names)}
+    told = {"precision": 1, "recall_low": 0, "recall_high": 1, "f1": 0.5, "support": 9}
+    per_class = {n: ClassMetrics(recall=i / len(names), **told) for i, n in enumerate(names)}
     parts = {name: a_slice(accuracy=rate, adjusted_p=p) for name, p in (("clean", 1), ("source: 사과", 0.001))}
     return some_metrics(accuracy=rate, per_class=per_class, slices=parts)
 
