@@ -112,7 +112,7 @@ def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtim
     """
     from podium.models.inference import load_classifier
 
-    split = open_for_fitting(layout.prepared, "val")
+    split = _describe(layout, open_for_fitting(layout.prepared, "val"))
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, split)
     answers = _predict(classifier, split, evaluate.batch_size)
