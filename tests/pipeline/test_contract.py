@@ -122,8 +122,9 @@ def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
     if stage == "publish":
         read = {"experiment", "seed", "runtime", "dataset", "models", "publish", "promote"}
     tracked = {p.split(".")[0] for p in body(stage).get("params", [])}
-    # `experiment` only names MLflow's experiment for the live view; resources change no byte.
-    free = {"experiment"} if stage in {"tune", "train"} else set()
+    # `experiment` only names MLflow's experiment for the live view, and what the test split was opened for; resources
+    # change no byte.
+    free = {"experiment"} if stage in {"tune", "train", "evaluate"} else set()
     assert tracked == read - free - {"resources"}
 
 

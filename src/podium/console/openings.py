@@ -6,10 +6,11 @@ branches), so that a line which was cut out or edited is noticed; git keeps the 
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, sqrt
 from pathlib import Path
+
+from pydantic import Field
 
 from podium.console.process import once, utc_now, whoami
 from podium.core.errors import DataError
@@ -18,8 +19,6 @@ from podium.core.layout import Layout
 from podium.records.base import Record
 from podium.records.evaluation import Leaderboard
 
-_CONFLICT = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
-
 
 class Opening(Record):
     """One line. `when` is UTC in ISO 8601; `images` is a digest of which images the split holds, whatever their size.
@@ -27,13 +26,13 @@ class Opening(Record):
     `previous` are digests of the lines that no other line followed yet; `digest` is of this line without itself.
     """
 
-    when: str
-    who: str
+    when: str = Field(default_factory=utc_now)
+    who: str = Field(default_factory=whoami)
     purpose: str
     fingerprint: str
     test_digest: str
     images: str
-    previous: list[str]
+    previous: list[str] = []
     digest: str = ""
 
     @property
@@ -48,14 +47,9 @@ class Opening(Record):
 
 @dataclass(frozen=True)
 class Openings:
-    """How often the test images of a comparison were opened.
+    """For how many `models` the `images` of a comparison's test split were opened, by the ledger.
 
-    Attributes:
-        models: how many models they were opened for, by the ledger.
-        images: how many there are.
-        budget: `evaluate.openings_budget`.
-        missing: models of the comparison whose opening is not in the ledger.
-        problem: why the ledger cannot be read; empty where it can.
+    `missing` are models of the comparison that it does not hold; `problem` is why it cannot be read, or empty.
     """
 
     models: int
@@ -66,7 +60,7 @@ class Openings:
 
     @property
     def spent(self) -> bool:
-        """Whether the budget is exceeded."""
+        """Whether there is a budget (`evaluate.openings_budget`) and it is exceeded."""
         return self.budget is not None and self.models > self.budget
 
     @property
@@ -79,52 +73,33 @@ class Openings:
         """All of it in sentences."""
         if self.problem:
             return f"How often the test set was used is not known: {self.problem}."
-        times = "once" if self.models == 1 else f"{self.models:,} times"
-        said = f"Test set used {times}" + (f" (budget {self.budget:,})" if self.budget else "")
+        said = "Test set used once" if self.models == 1 else f"Test set used {self.models:,} times"
+        said += f" (budget {self.budget:,})" if self.budget else ""
         if self.models > 1:
-            said += (
-                f": the best of {self.models:,} models looks up to {100 * self.bias:.1f} points better on {self.images:,} "
-                "images than it is, by the luck of the choice alone"
-            )
+            said += f": on {self.images:,} images, the luck of the best of {self.models:,} models is worth at most "
+            said += f"{100 * self.bias:.1f} points on average"
         said += ". Its budget is spent: choose by validation images, or gather new test images." if self.spent else "."
-        if self.missing:
-            said += f" Not in the ledger: {', '.join(self.missing)}, measured before there was one, or its lines were cut."
-        return said
+        lost = "measured before there was one, or their lines were cut"
+        return said + (f" Not in the ledger: {', '.join(self.missing)} ({lost})." if self.missing else "")
 
 
-def note_opening(layout: Layout, *, fingerprint: str, test_digest: str, image_ids: Iterable[str], purpose: str) -> None:
-    """Appends a line, unless the model was measured on this test split before.
+def keep_openings(layout: Layout, new: Opening | None = None) -> None:
+    """Writes the ledger with what was lost of it and with a new opening, unless that model has one on this test split.
 
     Raises:
         DataError: the ledger is damaged.
-        PodiumError: another process holds it for a minute.
     """
     with once(Layout(layout.main_root), "test openings"):
         known = read_openings(layout)
-        if (fingerprint, test_digest) not in {opening.key for opening in known}:
+        if new is not None and new.key not in {opening.key for opening in known}:
             followed = {digest for opening in known for digest in opening.previous}
-            line = Opening(
-                when=utc_now(),
-                who=whoami(),
-                purpose=purpose,
-                fingerprint=fingerprint,
-                test_digest=test_digest,
-                images=sha256_text("\n".join(sorted(image_ids))),
-                previous=[opening.digest for opening in known if opening.digest not in followed],
-            )
-            known.append(line.model_copy(update={"digest": line.sealed()}))
-        _write(layout, known)
-
-
-def restore_openings(layout: Layout) -> None:
-    """Brings back lines that were appended here and that the file has lost; writes nothing where there are none.
-
-    Raises:
-        DataError: the ledger is damaged.
-        PodiumError: another process holds it for a minute.
-    """
-    with once(Layout(layout.main_root), "test openings"):
-        _write(layout, read_openings(layout))
+            last = [opening.digest for opening in known if opening.digest not in followed]
+            chained = new.model_copy(update={"previous": last})
+            known.append(chained.model_copy(update={"digest": chained.sealed()}))
+        text = "".join(f"{json.dumps(opening.model_dump())}\n" for opening in known)
+        for path in (layout.test_openings, layout.test_openings_copy):
+            if text and (not path.is_file() or path.read_bytes() != text.encode()):
+                write_text(path, text)
 
 
 def read_openings(layout: Layout) -> list[Opening]:
@@ -133,14 +108,13 @@ def read_openings(layout: Layout) -> list[Opening]:
     Raises:
         DataError: a line was cut out or edited, or the file holds a merge conflict.
     """
-    place, copy = layout.test_openings, layout.test_openings_copy
+    place = layout.test_openings
     back = f"`git checkout {place.relative_to(layout.main_root)}` brings back what was committed, evaluate the rest"
-    openings = {opening.digest: opening for opening in _read(place, back)}
-    return list((openings | {opening.digest: opening for opening in _read(copy, "delete it")}).values())
+    return list((_read(place, back) | _read(layout.test_openings_copy, "delete it")).values())
 
 
 def opened(layout: Layout, test_digest: str) -> set[tuple[str, str]]:
-    """The `key` of each opening of the images that a test split holds, whatever was done to them.
+    """The `key` of each opening of the images that a test split holds, whatever their size and labels were.
 
     Raises:
         DataError: the ledger is damaged.
@@ -160,27 +134,20 @@ def count_openings(layout: Layout, board: Leaderboard, budget: int | None) -> Op
     return Openings(len(found), board.images, budget, missing)
 
 
-def _read(path: Path, back: str) -> list[Opening]:
-    """The lines of a file, the same one once; none where there is none. `back` says how it is mended."""
+def _read(path: Path, back: str) -> dict[str, Opening]:
+    """The lines of a file by their digests; none where there is none. `back` says how it is mended."""
     found: dict[str, Opening] = {}
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
-        if line.startswith(_CONFLICT):
-            raise DataError(f"{path} line {number} is a merge conflict: keep the lines of both sides, delete its marks")
+        at = f"{path} line {number}"
+        if line.startswith((b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")):
+            raise DataError(f"{at} is a merge conflict: keep the lines of both sides, delete its marks")
         try:
             opening = Opening.model_validate_json(line)
         except ValueError as error:
-            raise DataError(f"{path} line {number} was cut or edited: {back}") from error
+            raise DataError(f"{at} was cut or edited: {back}") from error
         if opening.digest != opening.sealed():
-            raise DataError(f"{path} line {number} was edited, its digest is another one: {back}")
+            raise DataError(f"{at} was edited, its digest is another one: {back}")
         if not found.keys() >= set(opening.previous):
-            raise DataError(f"{path} line {number} follows a line that is not there any more: {back}")
+            raise DataError(f"{at} follows a line that is not there any more: {back}")
         found[opening.digest] = opening
-    return list(found.values())
-
-
-def _write(layout: Layout, openings: list[Opening]) -> None:
-    """Writes both files, each whole or not at all, where they differ."""
-    text = "".join(f"{json.dumps(opening.model_dump())}\n" for opening in openings)
-    for path in (layout.test_openings, layout.test_openings_copy):
-        if text and (not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text):
-            write_text(path, text)
+    return found

@@ -53,8 +53,6 @@ DECISION = "decision.json"
 GOLDEN = "golden.json"
 # evaluate appends to it; no output of a stage
 TEST_OPENINGS = "test_openings.jsonl"
-# evaluate appends to it; no output of a stage
-TEST_OPENINGS = "test_openings.jsonl"
 
 
 def find_root(here: Path) -> Path | None:
@@ -114,16 +112,6 @@ class Layout:
     @property
     def test_openings(self) -> Path:
         """Every opening of the test split, a line each; git's, and no stage's output, since it is history."""
-        return self.main_root / "reports" / TEST_OPENINGS
-
-    @property
-    def test_openings_copy(self) -> Path:
-        """What was ever appended here: brings back lines that a checkout of git or `dvc exp apply` took away."""
-        return self.main_root / WORK / TEST_OPENINGS
-
-    @property
-    def test_openings(self) -> Path:
-        """Every opening of the test split, a line each, in git: history, so no stage's output; see `console.openings`."""
         return self.main_root / "reports" / TEST_OPENINGS
 
     @property
