@@ -62,5 +62,5 @@ ui: install  ## the MLflow UI on http://127.0.0.1:5000, or the next free port (P
 	  --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port $$port
 
 clean:  ## remove what can be rebuilt: results, caches, work in progress; keeps .venv, data/ and MLflow's store
-	rm -rf artifacts .podium reports/report.html .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf artifacts .podium reports/report.html reports/report.md .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -98,6 +98,8 @@ class Layout:
         self.validation_copy = reports / VALIDATION
         # publish: the experiment as one page that needs no other file.
         self.report = reports / "report.html"
+        # publish: the same in short, as a comment on a pull request.
+        self.report_in_short = reports / "report.md"
         # Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result.
         self.work = root / WORK
         # Locks of stages, a file each: one process of a stage is at work at a time.

@@ -1,4 +1,5 @@
 """`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
+`reports/report.md` is the same in short, from the same data, as a comment on a pull request.
 
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped.
 """
@@ -31,6 +32,7 @@ from podium.report.sentences import (
     between,
     compact,
     count,
+    describe_change,
     describe_making,
     describe_slices,
     describe_verdict,
@@ -98,25 +100,27 @@ class Registered:
 
 
 def is_current(results: Results, registered: Registered = Registered()) -> bool:
-    """Whether the report on disk was rendered from these files and says this of the registry."""
+    """Whether both reports on disk were rendered from these files and say this of the registry."""
     path = results.layout.report
-    if not path.is_file():
+    if not path.is_file() or not results.layout.report_in_short.is_file():
         return False
     with path.open("rb") as stream:
         return _mark(results, registered).encode() in stream.read(_HEAD_BYTES)
 
 
 def write_report(results: Results, registered: Registered = Registered()) -> None:
-    """Renders the page to `reports/report.html`, whole or not at all; the arguments are those of `render_report`."""
+    """Renders `reports/report.md`, then the page with the mark of both; the arguments are those of `render_report`."""
+    write_text(results.layout.report_in_short, render_report(results, registered, "report.md.j2"))
     write_text(results.layout.report, render_report(results, registered))
 
 
-def render_report(results: Results, registered: Registered = Registered()) -> str:
-    """The page as HTML.
+def render_report(results: Results, registered: Registered = Registered(), template: str = "report.html.j2") -> str:
+    """The page as HTML, or in short as Markdown.
 
     Args:
         results: what the files say.
         registered: what is known of the registry.
+        template: `report.html.j2` or `report.md.j2`.
 
     Returns:
         One self-contained document: it names no other resource.
@@ -124,7 +128,7 @@ def render_report(results: Results, registered: Registered = Registered()) -> st
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    return rendered("podium.report", ".", "report.html.j2", FILTERS, _view(results, registered))
+    return rendered("podium.report", ".", template, FILTERS, _view(results, registered))
 
 
 def _mark(results: Results, registered: Registered) -> str:
@@ -150,6 +154,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "results": results,
         "best": results.winner,
         "plainly": describe_verdict(results),
+        "changes": describe_change(results),
         "made": describe_making(results),
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
         "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),

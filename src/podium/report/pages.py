@@ -1,6 +1,7 @@
-"""HTML pages that need no other file: every text escaped, pictures inside. Imports Jinja where a page is made."""
+"""Pages of HTML that need no other file, and of Markdown: every text escaped. Imports Jinja where a page is made."""
 
 import base64
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -14,24 +15,33 @@ def rendered(
     Args:
         package: that holds it.
         folder: inside the package.
-        template: its file name.
+        template: its file name; texts are escaped for Markdown where it ends in `.md.j2`, for HTML otherwise.
         filters: functions the template may call on a value, by name.
         context: what the template names; a name it lacks is an error.
 
     Returns:
         The page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+    markdown = template.endswith(".md.j2")
     environment = Environment(
         loader=PackageLoader(package, folder),
-        autoescape=True,
+        autoescape=select_autoescape((), disabled_extensions=("md.j2",), default=True),
+        finalize=_in_markdown if markdown else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(filters)
     return environment.get_template(template).render(context)
+
+
+def _in_markdown(value: object) -> object:
+    """A text so that Markdown shows it as it is, in one line; HTML in it is text too."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(value.split())).replace("&", "&amp;")
 
 
 def inlined(data: bytes, kind: Literal["png", "jpeg"]) -> str:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.analysis.decision import round_up
+from podium.analysis.conditions import remedy
+from podium.analysis.decision import describe_power, round_up
 from podium.analysis.slices import is_worse, worst_first
 from podium.records.evaluation import Abstention, Interval, Metrics
 from podium.records.training import read_times
@@ -82,6 +83,36 @@ def describe_verdict(results: Results) -> str:
         equals = [told for told in others if not told.startswith(f"{decision.winner} (")]
         return f"It is as good as {' and '.join(equals)}, within the margin fixed beforehand, and no dearer to run."
     return "It is better than every other model, by more than chance explains."
+
+
+def describe_change(results: Results) -> list[str]:
+    """What would change the verdict, in sentences: more images, another margin, equal conditions, another seed."""
+    decision, board = results.decision, results.leaderboard
+    said = []
+    for c in decision.comparisons:
+        bounds = f"{100 * c.difference.low:.1f} to {100 * c.difference.high:.1f} points (90 % interval)"
+        if c.outcome == "undecided":
+            said.append(
+                f"About {round_up(c.images_needed or 0):,} test images in place of {board.images:,} would decide "
+                f"between {c.first} and {c.second}, if they go on to disagree at this rate; so far {c.first} is ahead "
+                f"by {bounds}."
+            )
+        elif c.outcome == "equivalent":
+            margin = f"±{100 * results.params.compare.margin:.3g} points"
+            said.append(
+                f"{c.first} and {c.second} are equal within {margin}: {bounds} apart; a smaller margin may differ."
+            )
+        else:
+            said.append(f"{c.first} is ahead of {c.second} by {bounds}, p = {c.adjusted_p:.2g}.")
+    same = [c for c in decision.comparisons if c.outcome != "better"]
+    said += [describe_power(same, board.images)] if same else []
+    said += [] if decision.comparable else [remedy(decision.differences)]
+    seeds = sorted({model.metrics.conditions.seed for model in results.models})
+    trained = f"seed {seeds[0]}" if len(seeds) == 1 else f"one of the seeds {', '.join(map(str, seeds))}"
+    return [
+        *said,
+        f"Each model was trained once, with {trained}: what another seed would give is in none of these intervals.",
+    ]
 
 
 def describe_abstention(abstention: Abstention) -> str:

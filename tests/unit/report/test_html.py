@@ -179,6 +179,41 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     assert "7.34 ms" in Page(report.render_report(later)).said()
 
 
+def test_the_report_in_short_has_verdict_leaderboard_fairness_and_what_would_change_it(experiment):
+    outcome = read_results(experiment.layout, experiment.params)
+    report.write_report(outcome, report.Registered(against="it is <better> than version 1"))
+    text = experiment.layout.report_in_short.read_text(encoding="utf-8")
+    best, (comparison,) = outcome.winner, outcome.decision.comparisons
+    name = best.name.replace("_", "\\_")
+    assert text.startswith(
+        f"### {name} leads provisionally: it names {sentences.share(best.metrics.accuracy.value)} of 24"
+    )
+    assert "**Against the model in use:** it is \\<better\\> than version 1" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(outcome.models)
+    assert len({row.count(" | ") for row in rows[:1] + rows[2:]}) == 1
+    assert f"| 1 | {name} ★ | {sentences.share(best.metrics.accuracy.value)} (" in rows[2]
+    assert "**Was it fair?** Yes. Equal for all: image size 32" in text
+    points = 100 * comparison.minimum_detectable_difference
+    assert f"- With 24 test images a true difference of {points:.1f} points is found in 8 of 10 cases" in text
+    assert "- Each model was trained once, with seed 0" in text
+    assert len(text) < 10_000  # a comment may have 65,536 characters
+    experiment.layout.report_in_short.unlink()
+    assert not report.is_current(outcome, report.Registered(against="it is <better> than version 1"))
+
+
+def test_the_report_in_short_says_what_was_unfair(experiment):
+    for accept, told in (
+        ({}, "), not accepted"),
+        ({"pretraining": "why | not"}, "), because why \\| not"),
+    ):
+        unfair(experiment, accept)
+        report.write_report(read_results(experiment.layout, experiment.params))
+        text = experiment.layout.report_in_short.read_text(encoding="utf-8")
+        assert "in1k (tiny\\_resnet)" in text
+        assert told in text
+
+
 def test_when_and_on_what_it_was_made_is_told_where_this_machine_made_it(experiment, html):
     assert "Made on" not in html
     outcome = read_results(experiment.layout, experiment.params)
