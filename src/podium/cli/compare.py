@@ -65,24 +65,12 @@ def compare(
     rates = [wilson(int(each.sum()), images) for each in right]
     alone = [mine["path"][right[0] & ~right[1]].tolist(), mine["path"][right[1] & ~right[0]].tolist()]
     if as_json:
-        sides = zip((one, other), rates, alone, strict=True)
-        print_json(
-            {
-                "images": images,
-                "other_labels": relabelled,
-                "models": [
-                    {
-                        "name": each.name,
-                        "answered": len(each.table),
-                        "accuracy": rate.model_dump(),
-                        "alone_right": paths,
-                    }
-                    for each, rate, paths in sides
-                ],
-                "comparison": found.model_dump(mode="json"),
-                "said": said,
-            }
-        )
+        sides = [
+            {"name": each.name, "answered": len(each.table), "accuracy": rate.model_dump(), "alone_right": paths}
+            for each, rate, paths in zip((one, other), rates, alone, strict=True)
+        ]
+        document = {"images": images, "other_labels": relabelled, "models": sides, "said": said}
+        print_json({**document, "comparison": found.model_dump(mode="json")})
         return
     shown = table("model", "accuracy [95 %]", "answered", "both", right=("answered", "both"), fold=("model",))
     for each, rate in zip((one, other), rates, strict=True):

@@ -82,17 +82,23 @@ def compare_with_holder(
     except (DataError, TrackingError) as error:
         said = f"{winner} cannot be compared with {called}, whose predictions cannot be read: {error}"
         return Versus(version=holder.version, comparison=None, said=said)
-    if answers[0][["image_id", "label"]].equals(answers[1][["image_id", "label"]]):
-        from podium.analysis.paired import compare_answers
-
-        images = len(answers[0])
-        comparison = compared(compare_answers(winner, called, answers, rules.metric), images, rules)
-        said = describe_pair(comparison, rules, images, getattr(row, rules.metric).value)
-        found = Versus(version=holder.version, comparison=comparison, said=said)
-    else:
-        found = Versus(version=holder.version, comparison=None, said=_other_images(winner, called, answers))
+    comparison, said = _compare(winner, called, answers, rules, getattr(row, rules.metric).value)
+    found = Versus(version=holder.version, comparison=comparison, said=said)
     found.write(kept)
     return found
+
+
+def _compare(
+    winner: str, called: str, answers: "tuple[pd.DataFrame, pd.DataFrame]", rules: Compare, value: float
+) -> tuple[Comparison | None, str]:
+    """The comparison (None on other images) and what is said of it; `value` is the winner's metric."""
+    if not answers[0][["image_id", "label"]].equals(answers[1][["image_id", "label"]]):
+        return None, _other_images(winner, called, answers)
+    from podium.analysis.paired import compare_answers
+
+    images = len(answers[0])
+    comparison = compared(compare_answers(winner, called, answers, rules.metric), images, rules)
+    return comparison, describe_pair(comparison, rules, images, value)
 
 
 def _kept_at(layout: Layout, holder: Version, winner: str, rules: Compare) -> Path:
