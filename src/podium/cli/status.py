@@ -293,7 +293,7 @@ def _print_versions(versions: list[_Version]) -> None:
         print("No version yet: run `dvc repro`.")
         return
     numbers = ("version", "accuracy", "macro F1")
-    headings = ("version", "model", "accuracy", "macro F1", "data valid", "outcome", "comparable", "aliases")
+    headings = ("version", "model", "accuracy", "macro F1", "valid", "outcome", "fair", "aliases")
     shown = table(*headings, right=numbers, fold=("aliases",))
     for v in versions:
         rates = (_three(v.accuracy), _three(v.macro_f1))
