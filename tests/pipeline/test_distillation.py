@@ -23,7 +23,7 @@ def test_a_student_waits_for_its_teacher_and_reruns_when_either_changes(tmp_path
     assert first.index("train@teacher") < first.index("teach@student") < first.index("tune@student")
     assert card("student")["distil"] == wish and card("teacher")["distil"] is None
     assert card("student")["teacher_fingerprint"] == card("teacher")["fingerprint"]
-    board = json.loads(project.read("reports/comparison/leaderboard.json"))
+    board = json.loads(project.read("artifacts/comparison/leaderboard.json"))
     assert not board["comparable"]
     (difference,) = board["differences"]
     assert difference["condition"] == "distillation"
@@ -34,7 +34,7 @@ def test_a_student_waits_for_its_teacher_and_reruns_when_either_changes(tmp_path
     )
     assert ran("compare") == ["code", "distil@student", "tune@student", "train@student", "evaluate@student", "compare"]
     assert card("student")["distil"]["temperature"] == 4.0
-    assert json.loads(project.read("reports/comparison/decision.json"))["comparable"]
+    assert json.loads(project.read("artifacts/comparison/decision.json"))["comparable"]
 
     models["teacher"]["train"] = {"weight_decay": 0.1}
     project.change_params(models=models)

@@ -135,7 +135,8 @@ def test_a_queued_experiment_runs_its_own_code_and_leaves_runs_but_no_version_an
     assert found == ["experiment", "train", "trial", "trial", "trial", "tune"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert client.search_registered_models() == []
-    assert not (project.root / "artifacts").exists() and not (project.root / "reports").exists()
+    assert not (project.root / "artifacts").exists()
+    assert [file.name for file in (project.root / "reports").rglob("*")] == ["test_openings.jsonl"], "it looked, too"
     shown = psutil.process_iter(["cmdline", "cwd"])  # DVC's worker ends when it has had nothing to do for a while
     left = [each for each in shown if str(project.root) in f"{each.info['cmdline']} {each.info['cwd']}"]
     assert psutil.wait_procs(left, timeout=120)[1] == []

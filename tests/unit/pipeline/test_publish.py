@@ -180,7 +180,7 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert {"test/group_accuracy", "test/group_macro_f1", "measured/latency"} <= set(run.data.metrics)
     assert {name.split("/")[0] for name in run.data.metrics} == {"epoch", "schedule", "test", "size", "measured"}
     classes = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/classes.csv").splitlines()
-    assert classes[0] == "class,precision,recall,f1,support"
+    assert classes[0] == "class,precision,recall,recall_low,recall_high,f1,support"
     assert [line.split(",")[0] for line in classes[1:]] == list(winner.metrics.per_class)
     assert [(d.tags[0].value, d.dataset.digest) for d in run.inputs.dataset_inputs][-1] == (
         "test",
