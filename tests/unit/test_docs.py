@@ -30,6 +30,12 @@ def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
     assert not [link for link in links if not (document.parent / link).exists()]
 
 
+def test_the_glossary_has_a_word_once() -> None:
+    rows = re.findall(r"^\| ([^|]+?) \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    words = [word for row in rows for word in row.split(", ") if not re.fullmatch(r"-+|[Ww]ord|[Tt]erm", word)]
+    assert len(words) > 50 and sorted(words) == sorted(set(words))
+
+
 def test_every_make_target_a_document_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:

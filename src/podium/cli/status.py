@@ -102,7 +102,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
         out.print(problem, markup=False)
     else:
         _print_versions(versions)
-    told = [("Test images", used.said)] if used else []
+    told = [("Ledger", used.said)] if used else []
     told += [("Against the version in use", against.said)] if against else []
     for heading, text in [*told, *(("Note", warning) for warning in warnings)]:
         out.print(f"\n[bold]{heading}:[/] {escape(text)}")

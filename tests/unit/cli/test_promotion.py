@@ -25,7 +25,7 @@ def test_status_shows_the_experiment_in_force_results_versions_and_next_steps(pr
     assert result.exit_code == 0, result.stderr
     for part in ("In force: tiny (experiments/tiny.yaml)", "tiny_resnet", "tiny_convnext", "candidate", "make ui"):
         assert part in result.stdout
-    assert "Test images: Test set used 2 times: on 24 images" in " ".join(result.stdout.split())
+    assert "Ledger: Test set used 2 times: on 24 images" in " ".join(result.stdout.split())
     for part in ("podium promote candidate --check", 'podium promote candidate --to staging --reason "..."'):
         assert part in result.stdout
 
