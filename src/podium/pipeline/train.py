@@ -1,29 +1,13 @@
 """Stage train@m: fit one model with recipe and tuned values; killed and resumed, it ends with the same bytes."""
 
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-from safetensors import safe_open
-from torch import nn
 
 from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.core import identity
-from podium.core.files import replacing_folder
-from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
-from podium.data.tensors import save_weights, sha256_tensors
-from podium.models import zoo
-from podium.models.callbacks import Callback, reporting
-from podium.models.checkpoint import Checkpoint, lock_folder
-from podium.models.distributed import is_main_process, process_group
-from podium.models.engine import FitResult, fit
-from podium.models.freezing import remove_other_entries
-from podium.models.job import Job, apply_values, open_job
-from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
-from podium.records.training import EpochResult, ModelCard, TuningResult, add_times, epoch_columns, write_table
+from podium.core.layout import Layout
+from podium.models.callbacks import Callback
+from podium.models.distributed import process_group
+from podium.models.training import open_training
 
 
 def train_model(
@@ -42,95 +26,5 @@ def train_model(
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
     with process_group(runtime.device):
-        own = open_job(layout, f"train {model}", model, config, runtime=runtime, resources=resources, seed=seed)
-        tuned = TuningResult.read(layout.tuning(model) / BEST)
-        fingerprint = identity.fingerprint({**own.identity(layout, "train"), "tuned": tuned.parameters})
-        job = replace(own, config=apply_values(config, tuned.parameters))
-        module, folder = job.build(), layout.checkpoint(fingerprint)
-        if not is_main_process():
-            fit(job, module, checkpoint=Checkpoint(folder))
-            return
-        begun = time.time()
-        with reporting(callbacks, "train", model, fingerprint), lock_folder(folder):
-            printing = _PrintEpochs(job.label, job.recipe.epochs)
-            fitted = fit(job, module, [printing, *callbacks], Checkpoint(folder))
-            with replacing_folder(layout.model(model)) as out:
-                _write(out, model, job, module, fitted, tuned=tuned, fingerprint=fingerprint)
-            seconds = fitted.progress.seconds
-            measured = {"seconds_per_epoch": sum(seconds) / len(seconds), "started": begun, "ended": time.time()}
-            add_times(layout, fingerprint, measured)
-            remove_other_entries(layout.features(model), fitted.activations)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class _PrintEpochs(Callback):
-    """Prints a line an epoch."""
-
-    label: str
-    epochs: int
-
-    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
-        """Loss and accuracy on train and val."""
-        print(
-            f"{self.label}: epoch {row.epoch} of {self.epochs}, learning rate {row.learning_rate:.1e}, "
-            f"train loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
-            f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)",
-            flush=True,
-        )
-
-
-def _trained_on(job: Job) -> str:
-    """Digests of the photographs that the weights have seen: those trained on, and those of the first weights."""
-    before: list[str] = []
-    if job.pretrained_file is not None:
-        with safe_open(job.pretrained_file, framework="numpy") as first:
-            before = unpack_digests((first.metadata() or {}).get(TRAINED_ON_KEY, ""))
-    return pack_digests([*before, *job.train.index["photo_sha256"]])
-
-
-def _write(
-    out: Path, model: str, job: Job, module: nn.Module, fitted: FitResult, *, tuned: TuningResult, fingerprint: str
-) -> None:
-    """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
-    metadata = {"fingerprint": fingerprint, "format": "pt", TRAINED_ON_KEY: _trained_on(job)}
-    save_weights(out / WEIGHTS, fitted.best, metadata)
-    rows = fitted.progress.history
-    write_table(out / HISTORY, epoch_columns(rows), (row.model_dump(exclude_none=True) for row in rows))
-    epochs = len(fitted.progress.history)
-    groups = job.train.index.groupby("label", sort=True)["group"].first()
-    ModelCard(
-        model=model,
-        architecture=job.config.architecture,
-        attention=job.config.attention,
-        attention_at=job.config.attention_at,
-        head=job.config.head,
-        classes=list(job.train.classes),
-        groups={str(label): str(group) for label, group in groups.items()},
-        preprocessing=job.train.preprocessing,
-        mean=job.mean,
-        std=job.std,
-        parameters=zoo.count_parameters(module),
-        flops=zoo.flops(module, job.train.preprocessing.image_size),
-        weights_bytes=(out / WEIGHTS).stat().st_size,
-        weights_sha256=sha256_tensors(out / WEIGHTS),
-        pretrained=job.pretrained,
-        trainable=job.config.trainable,
-        distil=job.config.distil,
-        teacher_fingerprint=job.teacher_card and job.teacher_card.fingerprint,
-        recipe=job.recipe,
-        learning_rate=job.recipe.learning_rate,
-        tuned=tuned.parameters,
-        tuning_images=tuned.images_budget,
-        epochs=epochs,
-        best_epoch=fitted.progress.best.epoch,
-        images_seen=epochs * len(job.train),
-        micro_batch_size=fitted.progress.micro_batch_size,
-        cached_prefix=fitted.activations is not None,
-        stopped_early=epochs < job.recipe.epochs,
-        seed=job.seed,
-        runtime=job.compute.identity,
-        versions=identity.library_versions(),
-        data_digests={"train": job.train.digest, "val": job.val.digest},
-        fingerprint=fingerprint,
-    ).write(out / MODEL_CARD)
+        training = open_training(layout, "train", model, config=config, runtime=runtime, resources=resources, seed=seed)
+        training.run(layout.model(model), callbacks)

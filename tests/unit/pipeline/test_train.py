@@ -23,7 +23,7 @@ from podium.core.files import sha256_file
 from podium.core.layout import Layout
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights, sha256_tensors
-from podium.models import checkpoint, zoo
+from podium.models import checkpoint, training, zoo
 from podium.models.callbacks import Callback
 from podium.models.freezing import Activations
 from podium.models.inference import load_classifier
@@ -128,7 +128,7 @@ class Clock:
         (Activations, "prepare"),
         (checkpoint, "save_weights"),
         (Path, "replace"),
-        (train, "write_table"),
+        (training, "write_table"),
         (ModelCard, "write"),
     )
 

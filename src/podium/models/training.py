@@ -1,0 +1,198 @@
+"""A trained model, from its job to its files: what `train` and `repeat` share.
+
+Killed and resumed, a training ends with the same bytes.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import nn
+
+from podium.config.models import ModelConfig
+from podium.config.runtime import Resources, Runtime
+from podium.core import identity
+from podium.core.errors import DataError
+from podium.core.files import replacing_folder
+from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
+from podium.data.tensors import digest_like, save_weights, sha256_tensors
+from podium.models import zoo
+from podium.models.callbacks import Callback, reporting
+from podium.models.checkpoint import Checkpoint, lock_folder
+from podium.models.distributed import is_main_process
+from podium.models.engine import FitResult, fit
+from podium.models.freezing import remove_other_entries
+from podium.models.job import Job, apply_values, open_job
+from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
+from podium.records.training import EpochResult, ModelCard, TuningResult, add_times, epoch_columns, write_table
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that may begin: the job with the tuned values applied, by which stage, of which model.
+
+    Attributes:
+        layout: the project's paths.
+        stage: `train` or `repeat`, as MLflow's run says.
+        model: a key of `models` in the params.
+        job: what is trained.
+        tuned: what the study of the model found.
+        fingerprint: of all that the result is a function of.
+    """
+
+    layout: Layout
+    stage: str
+    model: str
+    job: Job
+    tuned: TuningResult
+    fingerprint: str
+
+    def is_done(self, folder: Path) -> bool:
+        """Whether a folder holds what this training gives, whole."""
+        try:
+            card = ModelCard.read(folder / MODEL_CARD)
+        except DataError:
+            return False
+        weights = folder / WEIGHTS
+        return (
+            card.fingerprint == self.fingerprint
+            and weights.is_file()
+            and digest_like(weights, card.weights_sha256) == card.weights_sha256
+        )
+
+    def run(self, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
+        """Trains and writes `weights.safetensors`, `model.json` and `history.csv` to a folder, all or none.
+
+        Raises:
+            PodiumError: weights are missing or do not fit, or training diverged.
+        """
+        layout, job, model, fingerprint = self.layout, self.job, self.model, self.fingerprint
+        module, begun_at = job.build(), layout.checkpoint(fingerprint)
+        if not is_main_process():
+            fit(job, module, checkpoint=Checkpoint(begun_at))
+            return
+        begun = time.time()
+        with reporting(callbacks, self.stage, model, fingerprint), lock_folder(begun_at):
+            printing = _PrintEpochs(job.label, job.recipe.epochs)
+            fitted = fit(job, module, [printing, *callbacks], Checkpoint(begun_at))
+            with replacing_folder(folder) as out:
+                _write(out, model, job, module, fitted, tuned=self.tuned, fingerprint=fingerprint)
+            seconds = fitted.progress.seconds
+            measured = {"seconds_per_epoch": sum(seconds) / len(seconds), "started": begun, "ended": time.time()}
+            add_times(layout, fingerprint, measured)
+            remove_other_entries(layout.features(model), fitted.activations)
+            shutil.rmtree(begun_at, ignore_errors=True)
+
+
+def open_training(
+    layout: Layout,
+    stage: str,
+    model: str,
+    *,
+    config: ModelConfig,
+    runtime: Runtime,
+    resources: Resources,
+    seed: int,
+    label: str = "",
+) -> Training:
+    """Opens train and val and what the study found, before any time is spent.
+
+    Args:
+        layout: the project's paths.
+        stage: whose code is part of the fingerprint.
+        model: a key of `models` in the params.
+        config: its section.
+        runtime: how numbers are computed.
+        resources: what may be used for it.
+        seed: of this training.
+        label: for people; stage and model by default.
+
+    Returns:
+        What may begin.
+
+    Raises:
+        PodiumError: data, weights or tuning result are missing or do not fit.
+    """
+    label = label or f"{stage} {model}"
+    own = open_job(layout, label, model, config, runtime=runtime, resources=resources, seed=seed)
+    tuned = TuningResult.read(layout.tuning(model) / BEST)
+    fingerprint = identity.fingerprint({**own.identity(layout, stage), "tuned": tuned.parameters})
+    return Training(
+        layout, stage, model, replace(own, config=apply_values(config, tuned.parameters)), tuned, fingerprint
+    )
+
+
+@dataclass(frozen=True)
+class _PrintEpochs(Callback):
+    """Prints a line an epoch."""
+
+    label: str
+    epochs: int
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        """Loss and accuracy on train and val."""
+        print(
+            f"{self.label}: epoch {row.epoch} of {self.epochs}, learning rate {row.learning_rate:.1e}, "
+            f"train loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
+            f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)",
+            flush=True,
+        )
+
+
+def _trained_on(job: Job) -> str:
+    """Digests of the photographs that the weights have seen: those trained on, and those of the first weights."""
+    before: list[str] = []
+    if job.pretrained_file is not None:
+        with safe_open(job.pretrained_file, framework="numpy") as first:
+            before = unpack_digests((first.metadata() or {}).get(TRAINED_ON_KEY, ""))
+    return pack_digests([*before, *job.train.index["photo_sha256"]])
+
+
+def _write(
+    out: Path, model: str, job: Job, module: nn.Module, fitted: FitResult, *, tuned: TuningResult, fingerprint: str
+) -> None:
+    """Writes weights, history and card to `out`. `module` is only counted; `fitted` has the weights."""
+    metadata = {"fingerprint": fingerprint, "format": "pt", TRAINED_ON_KEY: _trained_on(job)}
+    save_weights(out / WEIGHTS, fitted.best, metadata)
+    rows = fitted.progress.history
+    write_table(out / HISTORY, epoch_columns(rows), (row.model_dump(exclude_none=True) for row in rows))
+    epochs = len(fitted.progress.history)
+    groups = job.train.index.groupby("label", sort=True)["group"].first()
+    ModelCard(
+        model=model,
+        architecture=job.config.architecture,
+        attention=job.config.attention,
+        attention_at=job.config.attention_at,
+        head=job.config.head,
+        classes=list(job.train.classes),
+        groups={str(label): str(group) for label, group in groups.items()},
+        preprocessing=job.train.preprocessing,
+        mean=job.mean,
+        std=job.std,
+        parameters=zoo.count_parameters(module),
+        flops=zoo.flops(module, job.train.preprocessing.image_size),
+        weights_bytes=(out / WEIGHTS).stat().st_size,
+        weights_sha256=sha256_tensors(out / WEIGHTS),
+        pretrained=job.pretrained,
+        trainable=job.config.trainable,
+        distil=job.config.distil,
+        teacher_fingerprint=job.teacher_card and job.teacher_card.fingerprint,
+        recipe=job.recipe,
+        learning_rate=job.recipe.learning_rate,
+        tuned=tuned.parameters,
+        tuning_images=tuned.images_budget,
+        epochs=epochs,
+        best_epoch=fitted.progress.best.epoch,
+        images_seen=epochs * len(job.train),
+        micro_batch_size=fitted.progress.micro_batch_size,
+        cached_prefix=fitted.activations is not None,
+        stopped_early=epochs < job.recipe.epochs,
+        seed=job.seed,
+        runtime=job.compute.identity,
+        versions=identity.library_versions(),
+        data_digests={"train": job.train.digest, "val": job.val.digest},
+        fingerprint=fingerprint,
+    ).write(out / MODEL_CARD)
