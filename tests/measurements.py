@@ -68,6 +68,7 @@ def some_metrics(conditions: dict[str, object] | None = None, **fields: object) 
         "val_loss": 0.3,
         "per_class": {},
         "slices": {},
+        "worst_slices": {"looked_at": 0, "found": 0, "confirmed": []},
         "groups": None,
         "parameters": 10,
         "flops": 100,

@@ -13,6 +13,7 @@ from podium.analysis.calibration import (
 from podium.analysis.conditions import read_conditions
 from podium.analysis.metrics import METRICS, Answers, Metric, class_metrics, log_loss
 from podium.analysis.predictions import Predictions, predict_groups
+from podium.analysis.slice_search import search_slices
 from podium.analysis.slices import measure_slices, resolve, slice_masks
 from podium.analysis.statistics import bootstrap_confusion, confusion
 from podium.config.judging import Evaluate
@@ -55,6 +56,8 @@ def measure(
     samples, answers = settings.bootstrap_samples, Answers(test, calibrated, settings)
     accuracy, macro_f1 = bootstrap_confusion(confusion(test.labels, test.predicted, len(test.classes)), samples, seed)
     groups = predict_groups(calibrated, card.groups)
+    parts = resolve(settings.slices, validation.index)
+    slices, known_slices = (slice_masks(parts, some.index) for some in (test, validation))
     return Metrics(
         **card.facts,
         **{name: _value(metric, answers) for name, metric in METRICS.items()},
@@ -71,7 +74,8 @@ def measure(
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
         per_class=answers.per_class,
-        slices=measure_slices(slice_masks(resolve(settings.slices, validation.index), test.index), test.correct),
+        slices=measure_slices(slices, test.correct),
+        worst_slices=search_slices(known_slices, validation.correct, slices, test.correct),
         groups=None if groups is None else group_metrics(groups, samples, seed),
     )
 

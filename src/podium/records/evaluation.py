@@ -53,6 +53,30 @@ class SliceMetrics(Record):
     images_needed: int | None
 
 
+class WorstSlice(Record):
+    """A slice, or the images where two meet, on which the model is worse than on `rest`, all other test images.
+
+    Accuracies with 95 % Wilson intervals. `adjusted_p` is of the exact one-sided test on the test split, after Holm's
+    correction for all that were found on the validation split and are large enough here.
+    """
+
+    slices: list[str]
+    sentence: str
+    images: int
+    accuracy: Interval
+    rest: Interval
+    validation_accuracy: Interval
+    adjusted_p: float
+
+
+class SliceSearch(Record):
+    """How many slices and pairs were looked at and `found` on the validation split; those the test split confirms."""
+
+    looked_at: int
+    found: int
+    confirmed: list[WorstSlice]
+
+
 class GroupMetrics(Record):
     """The coarse classes (`dataset.groups`) on the test split, told from the summed probabilities of their classes."""
 
@@ -148,6 +172,7 @@ class Metrics(ModelFacts):
     val_loss: float
     per_class: dict[str, ClassMetrics]
     slices: dict[str, SliceMetrics]
+    worst_slices: SliceSearch
     groups: GroupMetrics | None
 
 

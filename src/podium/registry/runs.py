@@ -281,6 +281,19 @@ def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             }
             for name, s in m.slices.items()
         ],
+        "worst_slices": [
+            {
+                "slices": " and ".join(s.slices),
+                "images": s.images,
+                "accuracy": s.accuracy.value,
+                "low": s.accuracy.low,
+                "high": s.accuracy.high,
+                "rest": s.rest.value,
+                "validation_accuracy": s.validation_accuracy.value,
+                "adjusted_p": s.adjusted_p,
+            }
+            for s in m.worst_slices.confirmed
+        ],
         "groups": [{"group": name, **g.model_dump()} for name, g in (m.groups.per_group if m.groups else {}).items()],
     }
     for name, rows in tables.items():

@@ -146,6 +146,18 @@ def describe_slices(metrics: Metrics) -> str:
     return f"By more than chance explains, {metrics.model} is worse on {'; '.join(told)}{more}."
 
 
+def describe_search(metrics: Metrics) -> str:
+    """What the search of the worst slices found on the validation images, and what the test images say of it."""
+    search, model = metrics.worst_slices, metrics.model
+    if not search.looked_at:
+        return f"No part of the validation images is large enough to tell where {model} is worst."
+    confirmed = f"; the test images confirm {len(search.confirmed) or 'none'}" if search.found else ""
+    return (
+        f"Of {count(search.looked_at)} parts of the validation images, alone and where two meet, {model} is worse on "
+        f"{search.found or 'none'} by more than chance explains{confirmed}."
+    )
+
+
 def describe_making(results: Results) -> str:
     """When, how long and on what the models were tuned and trained; empty where this machine did not do it."""
     spans = []

@@ -7,11 +7,12 @@ import pytest
 
 from podium.analysis.decision import round_up
 from podium.pipeline import compare
-from podium.records.evaluation import Decision, Interval, Metrics
+from podium.records.evaluation import Decision, Interval, Metrics, SliceSearch
 from podium.records.training import add_times
 from podium.report import html as report
 from podium.report import sentences
 from podium.report.results import read_results
+from tests.measurements import some_metrics
 
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
 
@@ -129,6 +130,22 @@ def test_coarse_classes_have_a_table_of_their_own(experiment, html):
     assert sentences.share(groups.accuracy.value) in table
     told = f"It names the coarse class (fruit, 감나무) rightly in {sentences.share(groups.accuracy.value)} of cases."
     assert told in said[: said.rindex("Leaderboard")]
+
+
+def test_the_worst_slices_are_in_a_table_or_said_to_be_none(experiment, html):
+    heading, after = "The worst parts: found on validation, confirmed on test", "Coarse classes"
+    said = Page(html).said()
+    assert "No part of the validation images is large enough" in said[said.rindex(heading) : said.rindex(after)]
+    path = experiment.layout.evaluation("tiny_resnet") / "metrics.json"
+    rate = {"value": 0.584, "low": 0.3, "high": 0.8}
+    known = {"slices": ["dark", "busy_background"], "sentence": "at night and busy", "images": 12, "adjusted_p": 0.004}
+    one = known | {"accuracy": rate, "rest": rate | {"value": 0.9}, "validation_accuracy": rate | {"value": 0.5}}
+    search = SliceSearch.model_validate({"looked_at": 101, "found": 5, "confirmed": [one]})
+    Metrics.read(path).model_copy(update={"worst_slices": search}).write(path)
+    said = Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
+    shown = said[said.rindex(heading) : said.rindex(after)]
+    assert "Of 101 parts of the validation images, alone and where two meet, tiny_resnet is worse on 5" in shown
+    assert "dark and busy background at night and busy tiny_resnet 12 58.4% 30.0 to 80.0% 90.0%" in shown
 
 
 def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
@@ -303,6 +320,12 @@ def test_a_class_called_na_is_a_name_like_any_other(experiment):
     said = outcome.decision.model_copy(update={"winner": "tiny_resnet", "fingerprint": fingerprint})
     Decision.write(said, decision)
     assert "NA → " in Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
+
+
+@pytest.mark.parametrize(("found", "told"), [(0, "on none by"), (2, "on 2 by"), (2, "the test images confirm none.")])
+def test_a_search_that_confirms_nothing_says_so(found, told):
+    search = {"looked_at": 9, "found": found, "confirmed": []}
+    assert told in sentences.describe_search(some_metrics(worst_slices=search))
 
 
 @pytest.mark.parametrize(
