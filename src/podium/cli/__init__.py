@@ -44,6 +44,9 @@ COMMANDS = {
         "experiment", "Pack what was fetched into data/, for colleagues.", "podium snapshot produce-2026-11"
     ),
     "compare": _Command("compare", "Any two models on the images both answered.", "podium compare candidate staging"),
+    "explain": _Command(
+        "explain", "What of an image speaks for the class a model names.", "podium explain lemon.jpg --model staging"
+    ),
     "promote": _Command(
         "promotion",
         "Check a version against the gates, then move the alias.",

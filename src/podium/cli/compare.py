@@ -131,7 +131,7 @@ def _read(layout: Layout, params: Params, given: str) -> _Answers:
         TrackingError: the store does not answer.
     """
     from podium.analysis.predictions import read_answers
-    from podium.registry.holder import predictions_of
+    from podium.registry.holder import artifact_of
 
     path = Path(given)
     if given in params.models:
@@ -141,15 +141,17 @@ def _read(layout: Layout, params: Params, given: str) -> _Answers:
         if not path.is_file():
             raise DataError(f"{path} does not exist: name a file predictions.parquet")
         return _Answers(given, read_answers(path, with_path=True))
-    registered, version = _version(layout, params, given)
+    registered, version = find_version(layout, params, given)
     with TemporaryDirectory(prefix="podium-compare-") as folder:
-        found = read_answers(predictions_of(layout, registered.name, version, Path(folder)), with_path=True)
+        found = read_answers(artifact_of(layout, registered.name, version, PREDICTIONS, Path(folder)), with_path=True)
     model = version.tags.get("podium.model", "model unknown")
     return _Answers(f"version {version.version} of {registered.name} ({model})", found)
 
 
-def _version(layout: Layout, params: Params, given: str) -> tuple["RegisteredModel", "Version"]:
-    """A version: `3`, `staging`, `models:/NAME/3`, `models:/NAME@staging`.
+def find_version(
+    layout: Layout, params: Params, given: str, otherwise: str = ", no version of {} and no file"
+) -> tuple["RegisteredModel", "Version"]:
+    """A version: `3`, `staging`, `models:/NAME/3`, `models:/NAME@staging`; `otherwise` is what else it is not.
 
     Raises:
         UsageError: there is none.
@@ -169,7 +171,7 @@ def _version(layout: Layout, params: Params, given: str) -> tuple["RegisteredMod
     if registered is None or version is None:
         words = [*params.models, *known, *aliases]
         raise UsageError(
-            f"{given!r} is no model of the experiment, no version of {name} and no file{nearest(given, words)} "
+            f"{given!r} is no model of the experiment{otherwise.format(name)}{nearest(given, words)} "
             f"(known: {', '.join(words)})"
         )
     return registered, version

@@ -154,17 +154,18 @@ def _read_answers(layout: Layout, name: str, holder: Version, mine: Path) -> tup
     from podium.analysis.predictions import read_answers
 
     with TemporaryDirectory(prefix="podium-holder-") as temporary:
-        return read_answers(mine), read_answers(predictions_of(layout, name, holder, Path(temporary)))
+        return read_answers(mine), read_answers(artifact_of(layout, name, holder, PREDICTIONS, Path(temporary)))
 
 
-def predictions_of(layout: Layout, name: str, version: Version, folder: Path) -> Path:
-    """The stored predictions of a version of the registered model `name`.
+def artifact_of(layout: Layout, name: str, version: Version, file: str, folder: Path) -> Path:
+    """A file of a version's package.
 
     Args:
         layout: the project's paths.
         name: of the registered model.
         version: which one.
-        folder: where they are put if they have to be fetched.
+        file: its name in the package's `artifacts/`; empty for that folder.
+        folder: where it is put if it has to be fetched.
 
     Returns:
         The file; a local store may have lost it.
@@ -174,12 +175,12 @@ def predictions_of(layout: Layout, name: str, version: Version, folder: Path) ->
     """
     place = package_of(layout, version)
     if place is not None and urlsplit(place).scheme in ("", "file"):
-        return Path(url2pathname(urlsplit(place).path)) / "artifacts" / PREDICTIONS
+        return Path(url2pathname(urlsplit(place).path)) / "artifacts" / file
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
     uri = store.tracking_uri(layout)
-    address = f"models:/{name}/{version.version}/artifacts/{PREDICTIONS}"
+    address = f"models:/{name}/{version.version}/artifacts/{file}".rstrip("/")
     try:
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri

@@ -22,6 +22,7 @@ from podium.report.labels import BASE_FAMILY, Labels, make_labels
 _MOST_SLICES = 16
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 _DPI = 130
+_STRENGTH = 0.8  # of the colour over an image, at most
 _BLUE, _ORANGE, _GREY, _LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"
 _STYLE = {
     "font.size": 10.0,
@@ -201,6 +202,50 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
         _scale_rates(axes)
         axes.set_title(f"{metrics.model}: accuracy on parts of the test images, the worst first")
         figure.legend(loc="outside lower center", fontsize=9)
+
+
+def overlay(pixels: NDArray[np.uint8], found: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """An image in grey with what speaks for a class in colour.
+
+    Args:
+        pixels: uint8, shape (H, W, 3).
+        found: the map, shape (H, W); only what is above 0 is drawn, the highest value in full colour.
+
+    Returns:
+        uint8, shape (H, W, 3).
+    """
+    heat = np.clip(found, 0, None).astype(np.float64)
+    heat /= heat.max() or 1.0
+    colour = 255 * matplotlib.colormaps["inferno"](heat)[..., :3]
+    strength = _STRENGTH * np.sqrt(heat)[..., None]
+    mixed: NDArray[np.uint8] = (
+        ((1 - strength) * pixels.mean(axis=2, keepdims=True) + strength * colour).round().astype(np.uint8)
+    )
+    return mixed
+
+
+def explanation(path: Path, pixels: NDArray[np.uint8], found: NDArray[np.float32], label: str, said: str) -> None:
+    """Draws an image beside its overlay.
+
+    Args:
+        path: the PNG to write.
+        pixels: uint8, shape (H, W, 3), as the model saw it.
+        found: the map, shape (H, W).
+        label: the class it speaks for.
+        said: one line below the class.
+    """
+    labels = make_labels([label])
+    with _figure_at(path, (7.2, 4.3), labels) as figure:
+        for axes, shown, title in zip(
+            figure.subplots(1, 2),
+            (pixels, overlay(pixels, found)),
+            ("as the model saw it", "what speaks for it"),
+            strict=True,
+        ):
+            axes.imshow(shown)
+            axes.set_axis_off()
+            axes.set_title(title)
+        figure.suptitle(f"{labels.shown[0]}\n{said}", x=0.02, ha="left")
 
 
 @contextmanager
