@@ -14,7 +14,8 @@ def main(params: Params, layout: Layout, model: str, on: str = "test") -> None:
     if on == "val":
         measure_on_validation(layout, model, params.evaluate, params.runtime, params.seed)
     else:
-        evaluate_model(layout, model, params.evaluate, params.runtime, params.seed, experiment=params.experiment)
+        seeds, name = params.further_seeds, params.experiment
+        evaluate_model(layout, model, params.evaluate, params.runtime, params.seed, seeds=seeds, experiment=name)
 
 
 if __name__ == "__main__":

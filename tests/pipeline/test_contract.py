@@ -43,9 +43,9 @@ def test_a_stage_is_a_script_a_module_and_an_entry_point_of_the_same_name():
 
 def test_every_stage_but_none_other_has_its_params_section():
     fields = {f.alias or n for n, f in Params.model_fields.items()}
-    # `dataset` is what to fetch, `promote` is read by the command line.
-    others = {"experiment", "seed", "runtime", "resources", "dataset", "models", "distil", "promote"}
-    assert fields == others | set(STAGES) - {"code"}
+    # `dataset` is what to fetch, `promote` is read by the command line; `repeat` follows `train` with other `seeds`.
+    others = {"experiment", "seed", "seeds", "runtime", "resources", "dataset", "models", "distil", "promote"}
+    assert fields == others | set(STAGES) - {"code", "repeat"}
     assert list(yaml.safe_load((ROOT / "params.yaml").read_text())) == [
         f.alias or n for n, f in Params.model_fields.items()
     ], "params.yaml is not in the order of the Params class"
@@ -111,6 +111,7 @@ def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
         "search": {"tune", "models"},
         "warm_start": {"models"},
         "model": {"models"},
+        "further_seeds": {"seed", "seeds"},
         "validate_": {"validate"},
     }
     read: set[str] = set()
@@ -120,16 +121,16 @@ def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
     if stage == "code":  # runs each time
         read = set()
     if stage == "publish":
-        read = {"experiment", "seed", "runtime", "dataset", "models", "publish", "promote"}
+        read = {"experiment", "seed", "seeds", "runtime", "dataset", "models", "publish", "promote"}
     tracked = {p.split(".")[0] for p in body(stage).get("params", [])}
     # `experiment` only names MLflow's experiment for the live view, and what the test split was opened for; resources
     # change no byte.
-    free = {"experiment"} if stage in {"tune", "train", "evaluate"} else set()
+    free = {"experiment"} if stage in {"tune", "train", "repeat", "evaluate"} else set()
     assert tracked == read - free - {"resources"}
 
 
 def test_a_student_s_stages_wait_for_its_teacher_and_read_its_params_from_where_code_writes_them():
-    for stage in ("tune", "train"):
+    for stage in ("tune", "train", "repeat"):
         assert "artifacts/teachers/${key}" in body(stage)["deps"]
     assert body("teach")["deps"] == ["artifacts/models/${item.teacher}"]
     teacher = Layout(Path()).teacher("${key}")
@@ -142,8 +143,8 @@ def test_dvc_yaml_can_be_read_in_one_go():
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 100
 
 
-def test_tune_and_train_cannot_see_the_test_split():
-    for stage in ("tune", "train"):
+def test_what_tunes_and_trains_cannot_see_the_test_split():
+    for stage in ("tune", "train", "repeat"):
         deps = " ".join(body(stage)["deps"])
         assert "prepared/test" not in deps
         assert "manifest" not in deps
@@ -208,7 +209,7 @@ FROM_THE_START = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_imports_nothing_heavy_that_it_does_not_begin_with(stage):
     """The figures are in `benchmarks/stage_start.py`; this keeps the imports as they were measured."""
-    watcher = ", podium.registry.live" if stage in {"tune", "train"} else ""
+    watcher = ", podium.registry.live" if stage in {"tune", "train", "repeat"} else ""
     code = f"import sys, stages.{stage}, podium.pipeline.{stage}{watcher}; print(*sys.modules.keys() & set({HEAVY}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= FROM_THE_START.get(stage, set())

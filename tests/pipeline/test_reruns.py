@@ -14,16 +14,17 @@ from podium.pipeline.code import STAGES
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("small_resnet", "small_convnext")
-ALL = "fetch preprocess validate tune train evaluate compare"
+RETRAIN = ("tune", "train", "repeat")
+ALL = "fetch preprocess validate tune train repeat evaluate compare"
 TABLE = [
     # file, stages whose results its code can change
     ("core/files.py", ALL),
     ("core/errors.py", ""),
-    ("core/vision.py", "fetch tune train evaluate"),
+    ("core/vision.py", "fetch tune train repeat evaluate"),
     ("config/params.py", ""),
-    ("config/preprocess.py", "preprocess validate tune train evaluate compare"),
+    ("config/preprocess.py", "preprocess validate tune train repeat evaluate compare"),
     ("config/validate.py", "validate"),
-    ("config/runtime.py", "tune train evaluate"),
+    ("config/runtime.py", "tune train repeat evaluate"),
     ("records/validate.py", "validate compare"),
     ("console/shell.py", ""),
     ("console/openings.py", ""),
@@ -37,13 +38,15 @@ TABLE = [
     ("curation/splits.py", "preprocess validate"),  # which derives the splits anew
     ("curation/findings.py", "validate"),
     ("data/decode.py", "preprocess"),
-    ("data/augment/batch.py", "tune train evaluate"),
-    ("data/loader.py", "tune train"),
-    ("models/zoo/families.py", "tune train evaluate"),
+    ("data/augment/batch.py", "tune train repeat evaluate"),
+    ("data/loader.py", "tune train repeat"),
+    ("models/zoo/families.py", "tune train repeat evaluate"),
     ("analysis/metrics.py", "evaluate compare"),
     ("analysis/calibration.py", "evaluate compare"),
     ("analysis/leaderboard.py", "compare"),
+    ("models/training.py", "train repeat"),
     ("pipeline/train.py", "train"),
+    ("pipeline/repeat.py", "repeat"),
     ("pipeline/publish.py", ""),
     ("cli/promotion.py", ""),
 ]
@@ -116,7 +119,7 @@ def test_another_version_of_torch_reruns_what_computes_with_it_and_says_why(edit
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0.0\n", encoding="utf-8")
     before = identity.version("torch")
     repro(edited, "code", first=str(tmp_path))
-    per_model = {f"{stage}@{model}" for stage in ("tune", "train", "evaluate") for model in MODELS}
+    per_model = {f"{stage}@{model}" for stage in ("tune", "train", "repeat", "evaluate") for model in MODELS}
     assert changed(edited) == {"fetch", "preprocess", *per_model}  # which reads weights, and which resizes, with torch
     said = repro(edited, "--single-item", "evaluate@small_resnet", first=str(tmp_path))
     assert f"evaluate small_resnet runs again: torch {before} -> 99.0.0" in said
@@ -128,6 +131,6 @@ def test_an_edit_of_a_loss_reruns_tune_and_train_and_names_the_module(edited):
     module = edited.root / "src/podium/models/learner.py"
     module.write_text(f"{module.read_text(encoding='utf-8')}\n_EDITED = True\n", encoding="utf-8")
     repro(edited, "code")
-    assert changed(edited) - {"evaluate@small_resnet"} == {f"{s}@{m}" for s in ("tune", "train") for m in MODELS}
+    assert changed(edited) - {"evaluate@small_resnet"} == {f"{s}@{m}" for s in RETRAIN for m in MODELS}
     said = repro(edited, "--single-item", "train@small_resnet")
     assert "train small_resnet runs again: podium.models.learner edited" in said

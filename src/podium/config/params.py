@@ -22,12 +22,19 @@ from podium.core.errors import ParamsError
 _MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
 _NOT_SEARCHED = ("architecture", "weights", "distil.teacher", "train.epochs", "train.views")
 
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+
 
 class Params(Section):
-    """The whole of `params.yaml`."""
+    """The whole of `params.yaml`.
+
+    `seed` is of the data, the study, the bootstrap and the registered model; `seeds`, `seed` among them, are those that
+    every model is trained with.
+    """
 
     experiment: Name
-    seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     runtime: Runtime = Runtime()
     resources: Resources = Resources()
     dataset: Dataset
@@ -42,6 +49,17 @@ class Params(Section):
     compare: Compare
     publish: Publish
     promote: Promote
+
+    @model_validator(mode="after")
+    def _seeds_differ_and_hold_the_seed(self) -> Self:
+        doubled = [seed for seed in self.seeds if self.seeds.count(seed) > 1]
+        if doubled:
+            raise ParamsError(f"seeds: {doubled[0]} is given twice: keep one of them")
+        if self.seed not in self.seeds:
+            raise ParamsError(
+                f"seeds: {list(self.seeds)} lacks {self.seed}, with which the registered model is trained: add it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _students_have_teachers(self) -> Self:
@@ -74,6 +92,11 @@ class Params(Section):
             for number, values in enumerate(model.warm_start):
                 _check_warm_start(f"models.{name}.warm_start[{number}]", values, self.search(name), config)
         return self
+
+    @property
+    def further_seeds(self) -> tuple[int, ...]:
+        """What every model is trained with besides `seed`."""
+        return tuple(seed for seed in self.seeds if seed != self.seed)
 
     def complete(self, name: str) -> ModelConfig:
         """One model, complete: its section over the common recipe.

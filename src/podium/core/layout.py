@@ -33,6 +33,9 @@ HISTORY = "history.csv"  # train and evaluate write one, too
 # train
 MODEL_CARD = "model.json"
 CHECKPOINT = "checkpoint.safetensors"
+# repeat
+SEEDS = "seeds.json"
+REPEATS = "repeats"  # a folder; in the results of evaluate, too
 # evaluate
 METRICS = "metrics.json"
 CONFUSION = "confusion.csv"
@@ -156,6 +159,14 @@ class Layout:
         """A trained model: `weights.safetensors`, `model.json`, `history.csv`; written by train."""
         return self.root / "artifacts" / "models" / model
 
+    def repeats(self, model: str) -> Path:
+        """A model trained with further seeds, a folder each, and `seeds.json`, which lists these; written by repeat."""
+        return self.root / "artifacts" / REPEATS / model
+
+    def repeat(self, model: str, seed: int) -> Path:
+        """A model trained with another seed; the files are those of `model`."""
+        return self.repeats(model) / str(seed)
+
     def evaluation_report(self, model: str) -> Path:
         """A model's test as small text: `confusion.csv` and `history.csv`; publish copies `metrics.json`."""
         return self.root / "reports" / "evaluation" / model
@@ -163,6 +174,10 @@ class Layout:
     def evaluation(self, model: str) -> Path:
         """A model's test: `metrics.json`, `predictions.parquet`, plots, the worst mistakes with pictures."""
         return self.root / "artifacts" / "evaluation" / model
+
+    def repeat_evaluation(self, model: str, seed: int) -> Path:
+        """The test of a model trained with another seed: `metrics.json`, `predictions.parquet`; written by evaluate."""
+        return self.evaluation(model) / REPEATS / str(seed)
 
     def checkpoint(self, fingerprint: str) -> Path:
         """State of a training run after its last epoch; removed when the run ends well."""

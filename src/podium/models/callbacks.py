@@ -17,7 +17,7 @@ class Callback:
     """Does nothing; a subclass overrides what it wants to know."""
 
     def on_train_begin(self, kind: str, model: str, fingerprint: str) -> None:
-        """A study (`kind` is `tune`) or a training run (`train`) of a model begins."""
+        """A study (`kind` is `tune`) or a training run (`train`, `repeat` with another seed) of a model begins."""
 
     def on_trial_begin(self, number: int, parameters: Mapping[str, Value]) -> None:
         """A trial of the study begins, with these values by dotted key."""

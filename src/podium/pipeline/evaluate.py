@@ -5,6 +5,7 @@ The only stage that opens the test split.
 
 import shutil
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from podium.core.layout import (
     PER_CLASS_ACCURACY,
     PREDICTIONS,
     RELIABILITY,
+    REPEATS,
     RISK_COVERAGE,
     SLICE_ACCURACY,
     Layout,
@@ -53,9 +55,25 @@ _KEPT_CHARACTERS = "-_.\u200d"  # the zero-width joiner holds some emoji togethe
 
 
 def evaluate_model(
-    layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int, *, experiment: str = ""
+    layout: Layout,
+    model: str,
+    evaluate: Evaluate,
+    runtime: Runtime,
+    seed: int,
+    *,
+    seeds: Sequence[int] = (),
+    experiment: str = "",
 ) -> None:
-    """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`, and notes the opening; `experiment` goes there.
+    """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`, and notes the openings.
+
+    Args:
+        layout: the project's paths.
+        model: a key of `models` in the params.
+        evaluate: that section of the params.
+        runtime: how numbers are computed.
+        seed: of the bootstrap.
+        seeds: that the model was trained with besides; of these metrics and predictions are kept.
+        experiment: goes into the ledger of openings.
 
     Raises:
         DataError: a split or the model's folder is missing, the model was trained on other data, or the ledger of
@@ -68,27 +86,15 @@ def evaluate_model(
     resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, validation)
-    on_validation = _predict(classifier, validation, evaluate.batch_size)
     test = _describe(layout, open_for_testing(layout.prepared))
-    _check_data(classifier, test)
-    opening = Opening(
-        purpose=f"evaluate {model}" + (f" of {experiment}" if experiment else ""),
-        fingerprint=classifier.card.fingerprint,
-        test_digest=test.digest,
-        images=sha256_text("\n".join(sorted(test.index["image_id"]))),
-    )
-    keep_openings(layout, opening)
-    predictions = _predict(classifier, test, evaluate.batch_size)
-    metrics = round_floats(
-        measure(
-            classifier.card,
-            test=predictions,
-            validation=on_validation,
-            test_digest=test.digest,
-            settings=evaluate,
-            seed=seed,
-        )
-    )
+    of = f" of {experiment}" if experiment else ""
+    purpose = f"evaluate {model}{of}"
+    predictions, metrics = _test(layout, classifier, (validation, test), evaluate, seed=seed, purpose=purpose)
+    repeats = {}
+    for other in seeds:
+        repeated, purpose = load_classifier(layout.repeat(model, other), runtime), f"evaluate {model} seed {other}{of}"
+        _check_data(repeated, validation)
+        repeats[other] = _test(layout, repeated, (validation, test), evaluate, seed=seed, purpose=purpose)
     history = layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
         write_predictions(folder / PREDICTIONS, predictions)
@@ -97,8 +103,13 @@ def evaluate_model(
         metrics.write(folder / METRICS)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _write_mistakes(folder, predictions, test, evaluate.mistakes)
+        for other, (answers, measured) in repeats.items():
+            write_predictions(folder / REPEATS / str(other) / PREDICTIONS, answers)
+            measured.write(folder / REPEATS / str(other) / METRICS)
     _write_report(layout.evaluation_report(model), predictions, history)
     _print_summary(metrics, "test")
+    for other, (_, measured) in repeats.items():
+        _print_summary(measured, "test", f"{model} seed {other}")
 
 
 def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
@@ -178,6 +189,27 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     factor = max(1, -(-SIDE // min(pixels.shape[:2])))
     image = Image.fromarray(pixels)
     image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS).save(path, format="PNG")
+
+
+def _test(
+    layout: Layout,
+    classifier: "Classifier",
+    splits: tuple[PreparedSplit, PreparedSplit],
+    settings: Evaluate,
+    *,
+    seed: int,
+    purpose: str,
+) -> tuple[Predictions, Metrics]:
+    """Opens val and test for a model, for a purpose that the ledger tells: its answers on test, and their measures."""
+    validation, test = splits
+    on_validation = _predict(classifier, validation, settings.batch_size)
+    _check_data(classifier, test)
+    card, digest = classifier.card, test.digest
+    images = sha256_text("\n".join(sorted(test.index["image_id"])))
+    keep_openings(layout, Opening(purpose=purpose, fingerprint=card.fingerprint, test_digest=digest, images=images))
+    predictions = _predict(classifier, test, settings.batch_size)
+    known = measure(card, test=predictions, validation=on_validation, test_digest=digest, settings=settings, seed=seed)
+    return predictions, round_floats(known)
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
@@ -266,12 +298,12 @@ def _write_report(folder: Path, predictions: Predictions, history: Path) -> None
         shutil.copyfile(history, out / HISTORY)
 
 
-def _print_summary(metrics: Metrics, split: str) -> None:
+def _print_summary(metrics: Metrics, split: str, name: str = "") -> None:
     """One line with what a person wants to know at once."""
     from podium.analysis.statistics import percent
 
     print(
-        f"{metrics.model}: {metrics.images:,} {split} images, accuracy {percent(metrics.accuracy)}, "
+        f"{name or metrics.model}: {metrics.images:,} {split} images, accuracy {percent(metrics.accuracy)}, "
         f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, calibration error {metrics.ece:.1%}"
     )
 

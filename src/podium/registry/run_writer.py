@@ -254,13 +254,13 @@ def _runs(named: str) -> bool:
 
 
 def run_tags(kind: str, model: str, fingerprint: str) -> dict[str, str]:
-    """The tags by which a run of a model is found again; `kind` is `tune`, `trial`, `train` or `link`."""
+    """The tags by which a run of a model is found again; `kind` is `tune`, `trial`, `train`, `repeat` or `link`."""
     return {"podium.kind": kind, "podium.model": model, "podium.fingerprint": fingerprint}
 
 
 def run_name(kind: str, model: str) -> str:
     """What MLflow shows as the name of a model's run: the model first, then what was done with it."""
-    return f"{model}: {'study' if kind == 'tune' else 'training'}"
+    return f"{model}: {'study' if kind == 'tune' else 'another seed' if kind == 'repeat' else 'training'}"
 
 
 def page(experiment: str, run_id: str | None = None) -> str:
