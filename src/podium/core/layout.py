@@ -101,6 +101,8 @@ class Layout:
         self.validation_copy = reports / VALIDATION
         # publish: the experiment as one page that needs no other file.
         self.report = reports / "report.html"
+        # `podium learning-curve`: a `LearningCurve`; git's, and no stage's output: it is asked for when it is wanted.
+        self.learning_curve = reports / "learning_curve.json"
         # publish: the same in short, as a comment on a pull request.
         self.report_in_short = reports / "report.md"
         # Untracked: deleting it loses measured times, downloads and what a killed run had done, but no result.
@@ -182,6 +184,10 @@ class Layout:
     def checkpoint(self, fingerprint: str) -> Path:
         """State of a training run after its last epoch; removed when the run ends well."""
         return self.work / "checkpoints" / fingerprint
+
+    def learning_point(self, fingerprint: str) -> Path:
+        """What one training for a learning curve reached, for the next call; safe to delete."""
+        return self.work / "learning_curve" / f"{fingerprint}.json"
 
     def study(self, fingerprint: str) -> Path:
         """Trials of a study that is under way; removed when it ends well."""

@@ -4,9 +4,9 @@ A split is a folder: `images-00000.npy` ... (at most 256 MiB each), `index.parqu
 the arrays) and `split.json` (classes, counts, digest). Opening one reads no pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class PreparedSplit:
     index: "pd.DataFrame"
     labels: NDArray[np.int64]
     shards: tuple[NDArray[np.uint8], ...]
+    places: NDArray[np.int64] | None = None  # where image i lies in the shards, shape (N,); None: at i
 
     def __len__(self) -> int:
         """Number of images."""
@@ -63,11 +64,22 @@ class PreparedSplit:
         per_shard = self.shards[0].shape[0]
         size = self.preprocessing.image_size
         out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-        shard_of, within = np.divmod(rows, per_shard)
+        shard_of, within = np.divmod(rows if self.places is None else self.places[rows], per_shard)
         for shard in np.unique(shard_of):
             here = shard_of == shard
             out[here] = self.shards[shard][within[here]]
         return out
+
+    def subset(self, rows: NDArray[np.int64]) -> Self:
+        """Some of its images, in the order of `rows` (int64, shape (B,)), as a split of its own; copies no pixels."""
+        named = "\n".join([self.digest, *map(str, rows.tolist())])
+        return replace(
+            self,
+            digest=sha256_text(named),
+            index=self.index.iloc[rows].reset_index(drop=True),
+            labels=self.labels[rows],
+            places=rows if self.places is None else self.places[rows],
+        )
 
 
 def images_per_shard(image_size: int) -> int:

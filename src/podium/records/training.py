@@ -168,6 +168,35 @@ class ModelCard(ModelFacts):
         )
 
 
+class LearningPoint(Record):
+    """One training on a part of the training images; `accuracy` is of the validation images, at the epoch kept."""
+
+    share: float
+    draw: int
+    images: int
+    accuracy: float
+
+
+class LearningCurve(Record):
+    """`reports/learning_curve.json`: what one model's recipe reaches with fewer training images, and where it leads.
+
+    The error on `val_images` validation images is `scale` x share^-`exponent` + `floor`, with the share of `images`
+    training images. `doubling` is the gain in accuracy from twice as many, `low` and `high` its 95 % interval.
+    """
+
+    model: str
+    fingerprint: str
+    images: int
+    val_images: int
+    points: tuple[LearningPoint, ...]
+    scale: float
+    exponent: float
+    floor: float
+    doubling: float
+    low: float
+    high: float
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes a CSV file, in a folder that is not in use yet; a key that a row lacks, or None, becomes an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as stream:

@@ -134,7 +134,7 @@ def render_report(results: Results, registered: Registered = Registered(), templ
 
 def _mark(results: Results, registered: Registered) -> str:
     """What the page was rendered from, as an element of its head."""
-    return _MARK.format(sha256_text(f"{results.files} {registered} {results.openings}"))
+    return _MARK.format(sha256_text(f"{results.files} {registered} {results.openings} {results.learning_curve}"))
 
 
 def _view(results: Results, registered: Registered) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from podium.core.layout import (
 )
 from podium.records.evaluation import Decision, Leaderboard, Metrics
 from podium.records.fetch import Sources
-from podium.records.training import ModelCard, TuningResult, read_times
+from podium.records.training import LearningCurve, ModelCard, TuningResult, read_times
 from podium.records.validate import ValidationReport
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Results:
         state: 64 hex digits; the same for the same models, test results, decision and validation.
         files: 64 hex digits; changes too when a prediction, a plot, a measured time or the report's code does.
         openings: how often the test images were opened.
+        learning_curve: what `podium learning-curve` last found, where it is of one of these models.
         dvc_lock: digest of what `dvc.lock` says of every stage but publish, `none` without one.
     """
 
@@ -84,6 +85,7 @@ class Results:
     validation: ValidationReport
     sources: Sources
     openings: Openings
+    learning_curve: LearningCurve | None
     state: str
     files: str
     dvc_lock: str
@@ -168,6 +170,7 @@ def read_results(layout: Layout, params: Params) -> Results:
         validation=ValidationReport.read(layout.validation_report),
         sources=Sources.read(layout.raw / SOURCES),
         openings=count_openings(layout, leaderboard, params.evaluate.openings_budget),
+        learning_curve=_read_learning_curve(layout, models),
         state=state,
         files=sha256_text(canonical_json([state, lock, code, [[c.evidence, dict(c.times)] for c in models]])),
         dvc_lock=lock,
@@ -292,6 +295,14 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
         study_times=read_times(layout, tuning.fingerprint),
         evidence=evidence_digest(judged),
     )
+
+
+def _read_learning_curve(layout: Layout, models: tuple[ModelResults, ...]) -> LearningCurve | None:
+    """The learning curve that was last asked for, unless it is of a model of another time."""
+    if not layout.learning_curve.is_file():
+        return None
+    found = LearningCurve.read(layout.learning_curve)
+    return found if found.fingerprint in {model.card.fingerprint for model in models} else None
 
 
 def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import remedy
 from podium.analysis.decision import describe_power, round_up
+from podium.analysis.learning_curve import describe_curve
 from podium.analysis.slices import is_worse, worst_first
 from podium.records.evaluation import Abstention, Interval, Metrics
 from podium.records.training import read_times
@@ -107,6 +108,7 @@ def describe_change(results: Results) -> list[str]:
     same = [c for c in decision.comparisons if c.outcome != "better"]
     said += [describe_power(same, board.images)] if same else []
     said += [] if decision.comparable else [remedy(decision.differences)]
+    said += [describe_curve(results.learning_curve)] if results.learning_curve else []
     seeds = sorted({model.metrics.conditions.seed for model in results.models})
     trained = f"seed {seeds[0]}" if len(seeds) == 1 else f"one of the seeds {', '.join(map(str, seeds))}"
     return [

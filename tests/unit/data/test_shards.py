@@ -119,3 +119,15 @@ def test_a_split_that_was_not_prepared_is_named(tmp_path: Path) -> None:
 def test_shards_stay_below_their_limit_whatever_the_size_of_images() -> None:
     assert images_per_shard(64) * 64 * 64 * 3 <= 256 * 2**20 < (images_per_shard(64) + 1) * 64 * 64 * 3
     assert images_per_shard(20_000) == 1
+
+
+def test_a_subset_is_a_split_of_its_own(tmp_path: Path) -> None:
+    pixels = write(tmp_path)
+    split = open_for_fitting(tmp_path, "train")
+
+    part = split.subset(np.array([4, 1, 3]))
+
+    assert (len(part), part.labels.tolist(), part.index["image_id"].tolist()) == (3, [2, 0, 0], list("ebd"))
+    assert (part.images(np.array([2, 0])) == pixels[[3, 4]]).all()
+    assert (part.subset(np.array([0])).images(np.array([0])) == pixels[[4]]).all()
+    assert len({split.digest, part.digest, split.subset(np.array([4, 3, 1])).digest}) == 3
