@@ -46,6 +46,7 @@ COMMANDS = {
     "compare": _Command("compare", "Any two models on the images both answered.", "podium compare candidate staging"),
     "explain": _Command(
         "explain", "What of an image speaks for the class a model names.", "podium explain lemon.jpg --model staging"
+    ),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from podium.analysis.decision import round_up
+from podium.analysis.learning_curve import SHARES, fit_curve
 from podium.pipeline import compare
 from podium.records.evaluation import Decision, Interval, Metrics, SliceSearch
-from podium.records.training import add_times
+from podium.records.training import LearningPoint, add_times
 from podium.report import html as report
 from podium.report import sentences
 from podium.report.results import read_results
@@ -194,6 +195,20 @@ def test_measured_times_are_shown_and_make_the_page_new(experiment):
     assert not report.is_current(later)
     assert later.state == outcome.state
     assert "7.34 ms" in Page(report.render_report(later)).said()
+
+
+def test_a_learning_curve_is_told_until_its_model_is_trained_anew(experiment):
+    outcome = read_results(experiment.layout, experiment.params)
+    report.write_report(outcome)
+    points = [LearningPoint(share=s, draw=0, images=round(800 * s), accuracy=1 - 0.1 / s**0.5) for s in SHARES]
+    fingerprint = outcome.winner.card.fingerprint
+    curve = fit_curve(outcome.winner.name, fingerprint, points, images=800, val_images=90, seed=0)
+    curve.write(experiment.layout.learning_curve)
+    later = read_results(experiment.layout, experiment.params)
+    assert not report.is_current(later)
+    assert "Twice the 800 training images would bring about +2.9 points" in Page(report.render_report(later)).said()
+    curve.model_copy(update={"fingerprint": "0" * 64}).write(experiment.layout.learning_curve)
+    assert read_results(experiment.layout, experiment.params).learning_curve is None
 
 
 def test_the_report_in_short_has_verdict_leaderboard_fairness_and_what_would_change_it(experiment):
