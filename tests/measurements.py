@@ -67,6 +67,7 @@ def some_metrics(conditions: dict[str, object] | None = None, **fields: object) 
         "val_accuracy": 0.9,
         "val_loss": 0.3,
         "per_class": {},
+        "confused": [],
         "slices": {},
         "worst_slices": {"looked_at": 0, "found": 0, "confirmed": []},
         "groups": None,

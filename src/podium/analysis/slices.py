@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from podium.analysis.paired import holm
-from podium.analysis.statistics import wilson
+from podium.analysis.statistics import CELLS_AT_ONCE, wilson
 from podium.config.judging import Slice
 from podium.config.problems import nearest
 from podium.core.errors import DataError
@@ -52,13 +52,23 @@ BUILT_IN: dict[str, Slice] = {
     "converted": Slice(column="is_converted", above=0, sentence="read with a change: animation, transparency, colours"),
     **{
         f"{column}_{end}": Slice.model_validate({"column": column, end: 0.25})
-        for column in ("brightness", "contrast", "sharpness", "edge_density", "aspect", "object_size", "shorter_side")
+        for column in (
+            "brightness",
+            "contrast",
+            "sharpness",
+            "edge_density",
+            "aspect",
+            "object_size",
+            "shorter_side",
+            "train_distance",
+        )
         for end in ("lowest", "highest")
     },
 }
 DERIVED: dict[str, str] = {
     "object_size": "share of the picture in the object's box; of the photograph, for a crop",
     "shorter_side": "pixels of the original, of the box for a crop",
+    "train_distance": "bits of 64 in which the perceptual hash differs from that of the most similar training image",
     "is_duplicate": "1 for a copy of another image",
     "is_converted": "1 where the manifest's `note` says how it was read",
 }
@@ -117,6 +127,8 @@ def describe_images(index: "pd.DataFrame", manifest: "pd.DataFrame", measures: "
     for column, said in (("is_duplicate", "duplicate_kind"), ("is_converted", "note")):
         if said in known:
             made[column] = known[said].fillna("").ne("").to_numpy(dtype=np.float64)
+    if {"phash", "split"} <= set(manifest) and "phash" in known:
+        made["train_distance"] = _distance(known["phash"], manifest.loc[manifest["split"] == "train", "phash"])
     return known.assign(**made)
 
 
@@ -256,6 +268,21 @@ def is_worse(part: SliceMetrics) -> bool:
 def gap_to_rest(part: SliceMetrics) -> float:
     """Accuracy less that of the rest, in [-1, 1]; 0 where there is no rest."""
     return part.accuracy.value - part.rest.value if part.rest is not None else 0.0
+
+
+def _distance(hashes: "pd.Series", others: "pd.Series") -> NDArray[np.float64]:
+    """Bits in which each hash (hex digits) differs from the nearest of the others, shape (N,); NaN without a hash."""
+    found = np.full(len(hashes), np.nan)
+    there = np.flatnonzero(hashes.fillna("").ne(""))
+    ours, theirs = (
+        np.array([int(text, 16) for text in some], np.uint64) for some in (hashes.iloc[there], others[others.ne("")])
+    )
+    theirs = np.unique(theirs)
+    step = max(1, CELLS_AT_ONCE // max(1, len(theirs)))
+    for start in range(0, len(ours) if len(theirs) else 0, step):
+        bits = np.bitwise_count(ours[start : start + step, None] ^ theirs)
+        found[there[start : start + step]] = bits.min(axis=1)
+    return found
 
 
 def _part(name: str, one: Slice, validation: "pd.DataFrame") -> Part:

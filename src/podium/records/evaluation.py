@@ -77,11 +77,35 @@ class SliceSearch(Record):
     confirmed: list[WorstSlice]
 
 
+class ConfusedPair(Record):
+    """Two classes that are taken for each other on the test split, the more frequent direction first.
+
+    Of `images` of the class `actual`, `mistakes` were named `predicted`; of `back_images` of that class, `back` were
+    named `actual`. `symmetry` is 2 x the smaller of the two over their sum: 1 both ways alike, 0 one way only. `share`
+    is that of all wrong answers, both ways together.
+    """
+
+    actual: str
+    predicted: str
+    mistakes: int
+    images: int
+    back: int
+    back_images: int
+    symmetry: float
+    share: float
+
+
 class GroupMetrics(Record):
-    """The coarse classes (`dataset.groups`) on the test split, told from the summed probabilities of their classes."""
+    """The coarse classes (`dataset.groups`) on the test split, told from the summed probabilities of their classes.
+
+    `fine_mistakes`: share of the wrong answers that name a class of the right group, and `fine_by_chance` what it would
+    be if wrong answers fell on all other classes alike; None where no answer is wrong.
+    """
 
     accuracy: Interval
     macro_f1: Interval
+    fine_mistakes: Interval | None
+    fine_by_chance: float | None
     per_group: dict[str, ClassMetrics]
 
 
@@ -171,6 +195,7 @@ class Metrics(ModelFacts):
     val_accuracy: float
     val_loss: float
     per_class: dict[str, ClassMetrics]
+    confused: list[ConfusedPair]
     slices: dict[str, SliceMetrics]
     worst_slices: SliceSearch
     groups: GroupMetrics | None

@@ -281,6 +281,7 @@ def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             }
             for name, s in m.slices.items()
         ],
+        "confused": [pair.model_dump() for pair in m.confused],
         "worst_slices": [
             {
                 "slices": " and ".join(s.slices),

@@ -37,13 +37,20 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
     pairs = Counter(zip(wrong["actual"], wrong["predicted"], strict=True))
     if pairs:
         (actual, predicted), times = min(pairs.items(), key=lambda item: (-item[1], item[0]))
+        back = pairs[(predicted, actual)]
         said.append(
-            f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}."
+            f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}; "
+            f"the other way round {back} of {m.per_class[predicted].support}."
         )
     if m.groups is not None:
         groups = list(m.groups.per_group)
         which = ", ".join(groups) if len(groups) <= GROUPS_SHOWN else f"one of {len(groups)}"
         said.append(f"It names the coarse class ({which}) rightly in {share(m.groups.accuracy.value)} of cases.")
+        if m.groups.fine_mistakes is not None:
+            said.append(
+                f"Of its wrong answers {share(m.groups.fine_mistakes.value)} ({between(m.groups.fine_mistakes)}) stay "
+                f"within the coarse class; {share(m.groups.fine_by_chance or 0.0)} would if they fell on all alike."
+            )
     if "clean" in m.slices and "hard" in m.slices:
         clean, hard = m.slices["clean"], m.slices["hard"]
         said.append(

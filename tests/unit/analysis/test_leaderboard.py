@@ -102,7 +102,7 @@ def test_models_on_equal_conditions_are_comparable_and_nothing_is_said():
 
 def test_the_rate_of_coarse_classes_is_told_where_there_are_some():
     rate = Interval(value=0.99, low=0.97, high=1.0)
-    groups = GroupMetrics(accuracy=rate, macro_f1=rate, per_group={})
+    groups = GroupMetrics(accuracy=rate, macro_f1=rate, fine_mistakes=None, fine_by_chance=None, per_group={})
     text = one_line(printed(80, groups=groups, other=metrics("b", 0.85, groups=groups)))
     assert "Right about the coarse class: convnext_atto 99.0% [97.0–100.0], b 99.0% [97.0–100.0]." in text
     assert "coarse" not in printed(400)

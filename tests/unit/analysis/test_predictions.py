@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.analysis.evaluation import group_metrics
+from podium.analysis.evaluation import confused_pairs, group_metrics
 from podium.analysis.predictions import predict_groups, read_answers, sort_predictions, write_predictions
 from podium.core.errors import DataError, ModelError
 
@@ -95,13 +95,36 @@ def test_the_most_probable_group_need_not_be_that_of_the_most_probable_class():
 
 def test_recall_is_told_by_group():
     certain = np.eye(3)
-    found = group_metrics(predict_groups(over_classes([0, 1, 2, 2], certain[[0, 2, 1, 0]]), GROUPS), 50, 0)
+    found = group_metrics(over_classes([0, 1, 2, 2], certain[[0, 2, 1, 0]]), GROUPS, 50, 0)
     assert found.accuracy.value == 0.75  # leek and onion are taken for each other, one onion for an apple
     assert {name: (g.recall, g.support) for name, g in found.per_group.items()} == {
         "fruit": (1.0, 1),
         "vegetable": (pytest.approx(2 / 3), 3),
     }
     assert found.macro_f1.value == pytest.approx((2 / 3 + 0.8) / 2)
+    # two of three wrong answers are vegetables for vegetables; each has one such class among the two wrong ones
+    assert (found.fine_mistakes.value, found.fine_by_chance) == (pytest.approx(2 / 3), 0.5)
+
+
+def test_pairs_that_are_taken_for_each_other_with_direction_and_symmetry():
+    truth, answers = [0, 0, 0, 1, 1, 1, 1, 2], [0, 1, 2, 0, 0, 1, 2, 2]
+    found = confused_pairs(over_classes(truth, np.eye(3)[answers]))
+    first, *others = [pair.model_dump() for pair in found]
+    assert first == {
+        "actual": "leek",
+        "predicted": "apple",
+        "mistakes": 2,
+        "images": 4,
+        "back": 1,
+        "back_images": 3,
+        "symmetry": pytest.approx(2 / 3),
+        "share": 0.6,
+    }
+    assert [(pair["actual"], pair["predicted"], pair["symmetry"]) for pair in others] == [
+        ("apple", "onion", 0),
+        ("leek", "onion", 0),
+    ]
+    assert confused_pairs(over_classes([0, 1], np.eye(3)[[0, 1]])) == []
 
 
 def test_a_class_without_a_group_is_one_of_its_own():

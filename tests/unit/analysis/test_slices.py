@@ -123,6 +123,22 @@ def test_what_is_known_of_an_image_comes_together_in_the_order_of_the_split():
     }
 
 
+def test_how_alike_an_image_is_to_the_nearest_training_image():
+    manifest = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "phash": ["0f", "ff", "f1", "0e", "", ""],
+            "split": [*["train"] * 2, *["test"] * 3, "train"],
+        }
+    )
+    measures = pd.DataFrame({"image_id": list("abcdef")})
+    found = describe_images(pd.DataFrame({"image_id": list("ecd")}), manifest, measures)
+    assert found["train_distance"].to_list() == pytest.approx([np.nan, 3, 1], nan_ok=True)
+    none = describe_images(pd.DataFrame({"image_id": ["c"]}), manifest.assign(split="test"), measures)
+    assert none["train_distance"].isna().all()
+    assert members(found.assign(train_distance=[1.0, 5, 9]))["train_distance_lowest"] == [0]
+
+
 def masks_of(**members_of):
     return {name: (f"those of {name}", np.isin(np.arange(100), rows)) for name, rows in members_of.items()}
 
