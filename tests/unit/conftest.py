@@ -99,7 +99,7 @@ def _write_params(layout: Layout) -> None:
     raw["publish"] = {"registered_model": "podium-tiny"}
     raw["preprocess"]["image_size"] = SIZE
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
-    raw["evaluate"].update(bootstrap_samples=50, mistakes=4, batch_size=16)
+    raw["evaluate"].update(bootstrap_samples=50, mistakes=8, batch_size=16)
     raw["runtime"].update(threads=1)
     raw["resources"].update(workers=0)
     layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")

@@ -85,7 +85,7 @@ class Evaluate(Section):
     set_coverage: Annotated[Number, Field(gt=0, lt=1)] = 0.9
     openings_budget: PositiveInt | None = None
     bootstrap_samples: PositiveInt = 2000
-    mistakes: Annotated[Whole, Field(ge=0)] = 24
+    mistakes: Annotated[Whole, Field(ge=0)] = 500
     slices: dict[Name, Slice] = {}
 
 

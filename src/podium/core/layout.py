@@ -40,8 +40,7 @@ REPEATS = "repeats"  # a folder; in the results of evaluate, too
 METRICS = "metrics.json"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions.parquet"
-MISTAKES = "mistakes.csv"
-MISTAKE_PICTURES = "mistakes"  # a folder
+MISTAKES = "mistakes.parquet"
 LEARNING_CURVES = "learning_curves.png"
 CONFUSION_MATRIX = "confusion_matrix.png"
 PER_CLASS_ACCURACY = "per_class_accuracy.png"
@@ -174,7 +173,7 @@ class Layout:
         return self.root / "reports" / "evaluation" / model
 
     def evaluation(self, model: str) -> Path:
-        """A model's test: `metrics.json`, `predictions.parquet`, plots, the worst mistakes with pictures."""
+        """A model's test: `metrics.json`, `predictions.parquet`, `mistakes.parquet`, plots."""
         return self.root / "artifacts" / "evaluation" / model
 
     def repeat_evaluation(self, model: str, seed: int) -> Path:

@@ -3,20 +3,22 @@
 The only stage that opens the test split.
 """
 
+import io
 import shutil
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from podium.analysis.calibration import calibrate
 from podium.analysis.evaluation import measure
+from podium.analysis.mistakes import find_mistakes, write_mistakes
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
-from podium.analysis.slices import describe_images, resolve
+from podium.analysis.slices import describe_images, resolve, slice_masks
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
 from podium.console.openings import Opening, keep_openings
@@ -29,7 +31,6 @@ from podium.core.layout import (
     HISTORY,
     LEARNING_CURVES,
     METRICS,
-    MISTAKE_PICTURES,
     MISTAKES,
     PER_CLASS_ACCURACY,
     PREDICTIONS,
@@ -48,10 +49,7 @@ if TYPE_CHECKING:
     from podium.models.inference import Classifier
 
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
-SIDE = 256  # pixels a picture of a mistake is enlarged to, at least
-_PART_BYTES = 60  # of each of the three parts of its name, in UTF-8: three parts fit every file system's 255
-_KEPT_CATEGORIES = ("L", "M", "N", "So", "Sk")
-_KEPT_CHARACTERS = "-_.\u200d"  # the zero-width joiner holds some emoji together
+_SIDE, _QUALITY = 256, 90  # of a picture of a mistake: pixels at most, and of its WebP
 
 
 def evaluate_model(
@@ -83,7 +81,7 @@ def evaluate_model(
     from podium.models.inference import load_classifier
 
     validation = _describe(layout, open_for_fitting(layout.prepared, "val"))
-    resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
+    slices = resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, validation)
     test = _describe(layout, open_for_testing(layout.prepared))
@@ -95,6 +93,8 @@ def evaluate_model(
         repeated, purpose = load_classifier(layout.repeat(model, other), runtime), f"evaluate {model} seed {other}{of}"
         _check_data(repeated, validation)
         repeats[other] = _test(layout, repeated, (validation, test), evaluate, seed=seed, purpose=purpose)
+    masks = slice_masks(slices, predictions.index)
+    mistakes = find_mistakes(calibrate(predictions, metrics.temperature), classifier.card.groups, masks)
     history = layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
         write_predictions(folder / PREDICTIONS, predictions)
@@ -102,7 +102,7 @@ def evaluate_model(
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         metrics.write(folder / METRICS)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
-        _write_mistakes(folder, predictions, test, evaluate.mistakes)
+        write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         for other, (answers, measured) in repeats.items():
             write_predictions(folder / REPEATS / str(other) / PREDICTIONS, answers)
             measured.write(folder / REPEATS / str(other) / METRICS)
@@ -132,13 +132,6 @@ def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtim
     _print_summary(measured, "validation")
 
 
-def worst_mistakes(predictions: Predictions, count: int) -> NDArray[np.int64]:
-    """Rows of at most `count` wrongly named images, shape (M,): the surest first, equals in the order of `image_id`."""
-    wrong = np.flatnonzero(~predictions.correct)
-    order = np.argsort(-predictions.confidence[wrong], kind="stable")
-    return wrong[order][:count].astype(np.int64)
-
-
 def classification_report(predictions: Predictions) -> str:
     """scikit-learn's table of precision, recall and F1 by class with both means, as the literature prints it."""
     from sklearn.metrics import classification_report as report
@@ -152,43 +145,6 @@ def classification_report(predictions: Predictions) -> str:
         zero_division=0,
     )
     return text
-
-
-def mistake_table(predictions: Predictions, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """`mistakes.csv`: `path label predicted confidence file`, the last one unique also where case is ignored."""
-    index = predictions.index.iloc[rows].reset_index(drop=True)
-    table = index[["path", "label"]].assign(
-        predicted=[predictions.classes[number] for number in predictions.predicted[rows]],
-        confidence=[float(f"{c:.6g}") for c in predictions.confidence[rows]],
-    )
-    taken: set[str] = set()
-    files = []
-    for image_id, truth, predicted, path in zip(
-        index["image_id"], table["label"], table["predicted"], table["path"], strict=True
-    ):
-        name = mistake_name(truth, predicted, path)
-        if name.casefold() in taken:
-            name = f"{name.removesuffix('.png')}_{image_id}.png"
-        taken.add(name.casefold())
-        files.append(name)
-    return table.assign(file=files)
-
-
-def mistake_name(truth: str, predicted: str, path: str) -> str:
-    """A readable file name for one mistake: `<true>_to_<predicted>_<file>.png`, at most 192 bytes of UTF-8.
-
-    Letters, digits and pictograms of any script stay, everything else becomes `_`. `path` has forward slashes.
-    """
-    return f"{_part(truth)}_to_{_part(predicted)}_{_part(PurePosixPath(path).stem)}.png"
-
-
-def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Writes an image (uint8, shape (H, W, 3)) as PNG, enlarged by a whole factor to at least `SIDE` pixels."""
-    from PIL import Image
-
-    factor = max(1, -(-SIDE // min(pixels.shape[:2])))
-    image = Image.fromarray(pixels)
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS).save(path, format="PNG")
 
 
 def _test(
@@ -246,7 +202,7 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where there is any."""
-    from podium.analysis.calibration import calibrate, reliability, risk_coverage
+    from podium.analysis.calibration import reliability, risk_coverage
     from podium.analysis.statistics import confusion, percent
     from podium.report import plots
     from podium.report.labels import make_labels
@@ -277,17 +233,21 @@ def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
     learning_curves(path, rows, card.best_epoch, card.model)
 
 
-def _write_mistakes(folder: Path, predictions: Predictions, split: PreparedSplit, count: int) -> None:
-    """The `count` most confident mistakes: a table, and a picture of each as the model saw it."""
-    rows = worst_mistakes(predictions, count)
-    table = mistake_table(predictions, rows)
-    table.to_csv(folder / MISTAKES, index=False, lineterminator="\n")
-    pictures = folder / MISTAKE_PICTURES
-    pictures.mkdir()
+def _picture_of(split: PreparedSplit) -> Callable[[str], bytes]:
+    """What gives the picture of an image as the model saw it, smaller where it is large, as a WebP file."""
+    from PIL import Image
+
     place = {image_id: row for row, image_id in enumerate(split.index["image_id"])}
-    for row, name in zip(rows, table["file"], strict=True):
-        stored = np.array([place[predictions.index["image_id"].iloc[int(row)]]], dtype=np.int64)
-        write_picture(pictures / name, split.images(stored)[0])
+
+    def picture(image_id: str) -> bytes:
+        """The picture of one image."""
+        image = Image.fromarray(split.images(np.array([place[image_id]], dtype=np.int64))[0])
+        image.thumbnail((_SIDE, _SIDE))
+        out = io.BytesIO()
+        image.save(out, "WEBP", quality=_QUALITY)
+        return out.getvalue()
+
+    return picture
 
 
 def _write_report(folder: Path, predictions: Predictions, history: Path) -> None:
@@ -306,13 +266,3 @@ def _print_summary(metrics: Metrics, split: str, name: str = "") -> None:
         f"{name or metrics.model}: {metrics.images:,} {split} images, accuracy {percent(metrics.accuracy)}, "
         f"macro F1 {percent(metrics.macro_f1)}, loss {metrics.loss:.3f}, calibration error {metrics.ece:.1%}"
     )
-
-
-def _part(text: str) -> str:
-    """A text as a part of a file name, at most `_PART_BYTES` long in UTF-8, never empty."""
-    composed = unicodedata.normalize("NFC", text)
-    stays = [c in _KEPT_CHARACTERS or unicodedata.category(c).startswith(_KEPT_CATEGORIES) for c in composed]
-    kept = "".join(c if stay else "_" for c, stay in zip(composed, stays, strict=True)).strip("._")
-    while len(kept.encode()) > _PART_BYTES:
-        kept = kept[:-1]
-    return kept or "unnamed"

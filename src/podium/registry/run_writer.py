@@ -7,7 +7,7 @@ import getpass
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from podium.registry.store import is_server, tracking_uri
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from PIL import Image
 
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
@@ -190,6 +191,19 @@ class RunWriter:
         ]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+    def log_pictures(self, run_id: str, key: str, pictures: Mapping[int, "Callable[[], Image.Image]"]) -> None:
+        """Logs the pictures whose steps a run does not have yet, for MLflow's grid of images.
+
+        Args:
+            run_id: the run to write to.
+            key: what MLflow calls the series.
+            pictures: by step, each drawn when it is needed.
+        """
+        known = {file.path.split("+")[2] for file in self.client.list_artifacts(run_id, "images") if "+" in file.path}
+        for step, draw in pictures.items():
+            if str(step) not in known:
+                self.client.log_image(run_id, draw(), key=key, step=step)
 
 
 def search_runs(

@@ -8,11 +8,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
-from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKE_PICTURES
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKES, PREDICTIONS
 from podium.records.evaluation import Interval
 from podium.registry.run_links import (
     COMPLETE,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _EVIDENCE = "podium.evidence"
 _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
 _TABLES = "tables"
+_PICTURES = 24  # of mistakes, of each model: two files each
 _MEASURED_AT = ("started", "ended")  # keys of the measured times that are moments, no durations
 
 
@@ -129,17 +132,11 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
     log_table(writer, run_id, read_table(layout.model(name) / HISTORY), end)
     writer.log_metrics(run_id, times, changed=True)
     log_datasets(writer, run, results, model)
-    for folder, place in (
-        (layout.evaluation_report(name), "reports"),
-        (layout.evaluation(name) / MISTAKE_PICTURES, "mistakes"),
-    ):
-        if folder.is_dir():
-            writer.client.log_artifacts(run_id, str(folder), place)
+    writer.client.log_artifacts(run_id, str(layout.evaluation_report(name)), "reports")
     _write_tables(writer, model, run_id)
+    _write_mistakes(writer, layout.evaluation(name), run_id)
     for plot in sorted(layout.evaluation(name).glob("*.png")):
         writer.client.log_artifact(run_id, str(plot), "plots")
-    for table in sorted(layout.evaluation(name).glob("*.csv")):
-        writer.client.log_artifact(run_id, str(table), _TABLES)
     writer.finish(run_id, end)
     return run_id
 
@@ -300,6 +297,26 @@ def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
     for name, rows in tables.items():
         if rows:
             writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/{name}.csv")
+
+
+def _write_mistakes(writer: RunWriter, evaluation: Path, run_id: str) -> None:
+    """All mistakes as a table, and pictures of the surest in a grid of images.
+
+    The step of a picture is the image's place in the test split: MLflow's grid shows one photograph of all models.
+    """
+    from podium.analysis.mistakes import read_mistakes
+    from podium.analysis.predictions import read_answers
+    from podium.report.mistakes import captioned
+
+    mistakes = read_mistakes(evaluation / MISTAKES)
+    rows = [{**vars(one), "slices": ", ".join(one.slices)} for one in mistakes]
+    for row in rows:
+        del row["picture"]
+    if rows:
+        writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/mistakes.csv")
+    place = {name: step for step, name in enumerate(read_answers(evaluation / PREDICTIONS)["image_id"])}
+    pictured = [one for one in mistakes if one.picture][:_PICTURES]
+    writer.log_pictures(run_id, "mistakes", {place[one.image_id]: partial(captioned, one) for one in pictured})
 
 
 def _format_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -5,20 +5,20 @@ Everything on the page comes from files of earlier stages and from `.podium/time
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
+from podium.analysis.mistakes import read_mistakes
 from podium.analysis.slices import is_worse, worst_first
 from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
     CONFUSION,
     CONFUSION_MATRIX,
     LEARNING_CURVES,
-    MISTAKE_PICTURES,
     MISTAKES,
     RELIABILITY,
     RISK_COVERAGE,
@@ -26,6 +26,7 @@ from podium.core.layout import (
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
+from podium.report.mistakes import gather
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
 from podium.report.sentences import (
@@ -45,6 +46,7 @@ from podium.report.sentences import (
 )
 from podium.report.studies import inlined_plots, read_study, setting_text
 
+ROOM_FOR_MISTAKES = 2_500_000  # characters of the page that pictures of mistakes may take
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     LEARNING_CURVES: "Learning curves",
@@ -62,7 +64,7 @@ SECTIONS = {
     "hard": "Where it is hard",
     "coarse": "Coarse classes",
     "classes": "Class by class",
-    "mistakes": "Worst mistakes",
+    "mistakes": "Mistakes",
     "pictures": "Models in pictures",
     "data": "Data",
     "recipes": "Recipes",
@@ -111,17 +113,17 @@ def is_current(results: Results, registered: Registered = Registered()) -> bool:
 
 def write_report(results: Results, registered: Registered = Registered()) -> None:
     """Renders `reports/report.md`, then the page with the mark of both; the arguments are those of `render_report`."""
-    write_text(results.layout.report_in_short, render_report(results, registered, "report.md.j2"))
+    write_text(results.layout.report_in_short, render_report(results, registered, "short.md.j2"))
     write_text(results.layout.report, render_report(results, registered))
 
 
-def render_report(results: Results, registered: Registered = Registered(), template: str = "report.html.j2") -> str:
+def render_report(results: Results, registered: Registered = Registered(), template: str = "index.html.j2") -> str:
     """The page as HTML, or in short as Markdown.
 
     Args:
         results: what the files say.
         registered: what is known of the registry.
-        template: `report.html.j2` or `report.md.j2`.
+        template: of the folder `page`: `index.html.j2` or `short.md.j2`.
 
     Returns:
         One self-contained document: it names no other resource.
@@ -129,7 +131,7 @@ def render_report(results: Results, registered: Registered = Registered(), templ
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    return rendered("podium.report", ".", template, FILTERS, _view(results, registered))
+    return rendered("podium.report", "page", template, FILTERS, _view(results, registered))
 
 
 def _mark(results: Results, registered: Registered) -> str:
@@ -142,9 +144,10 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     layout = results.layout
-    mistakes = _mistakes(layout.evaluation(results.winner.name))
+    mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in results.models}
+    gallery = gather(mistakes, ROOM_FOR_MISTAKES)
     known = worst_first(results.winner.metrics.slices)
-    there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(mistakes)}
+    there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(gallery.images)}
     absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
@@ -171,7 +174,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "searches": [describe_search(model.metrics) for model in results.models],
         "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
-        "mistakes": mistakes,
+        "gallery": gallery,
         "contents": {key: title for key, title in SECTIONS.items() if key not in absent},
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
@@ -188,12 +191,6 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
 def _pictures(folder: Path) -> dict[str, str]:
     """Those of a model's plots that evaluation drew, as addresses by title."""
     return {title: _inline(folder / name) for name, title in PLOTS.items() if (folder / name).is_file()}
-
-
-def _mistakes(folder: Path) -> list[dict[Hashable, Any]]:
-    """The rows of a model's worst mistakes, each with its picture's address."""
-    rows = read_table(folder / MISTAKES).to_dict("records")
-    return [row | {"uri": _inline(folder / MISTAKE_PICTURES / row["file"])} for row in rows]
 
 
 def _scale(intervals: Sequence[Interval]) -> Callable[[float], float]:

@@ -44,7 +44,7 @@ def _in_markdown(value: object) -> object:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(value.split())).replace("&", "&amp;")
 
 
-def inlined(data: bytes, kind: Literal["png", "jpeg"]) -> str:
+def inlined(data: bytes, kind: Literal["png", "jpeg", "webp"]) -> str:
     """A picture as the address of an `<img>`."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -156,7 +156,7 @@ def read_results(layout: Layout, params: Params) -> Results:
     package = Path(__file__).parents[1]
     code = sha256_tree(
         [
-            *Path(__file__).parent.glob("*.*"),
+            *(path for path in Path(__file__).parent.rglob("*.*") if path.suffix in (".py", ".j2", ".js")),
             *(package / "analysis" / f"{name}.py" for name in ("conditions", "decision", "leaderboard")),
         ],
         package,

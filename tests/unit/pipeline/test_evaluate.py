@@ -1,10 +1,12 @@
 """Stage evaluate: what it writes, that it writes the same bytes again, and what it refuses."""
 
 import hashlib
+import io
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from podium.analysis.mistakes import read_mistakes
 from podium.config.judging import Evaluate, Slice
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
@@ -181,10 +184,7 @@ def test_every_promised_file_is_written(project):
         "confusion_matrix.png",
         "learning_curves.png",
         "metrics.json",
-        "mistakes.csv",
-        "mistakes/lemon_to_orange_1.png",
-        "mistakes/orange_to_lemon_3.png",
-        "mistakes/사과_to_orange_5.png",
+        "mistakes.parquet",
         "per_class_accuracy.png",
         "predictions.parquet",
         "reliability.png",
@@ -204,16 +204,27 @@ def test_confusion_csv_has_a_row_an_image(project):
     assert sum(counts.values()) == 6
 
 
-def test_worst_mistake_comes_first_with_the_picture_the_model_saw(project):
+def test_all_mistakes_are_kept_with_slices_and_calibrated_and_of_the_surest_what_the_model_saw(project):
     layout, _ = project
-    run(layout)
-    table = pd.read_csv(layout.evaluation("m") / "mistakes.csv")
-    assert table["path"].tolist() == ["lemon/1.jpg", "orange/3.jpg", "사과/5.jpg"]
-    assert table["confidence"].tolist() == [0.85, 0.5, 0.4]
-    picture = np.asarray(Image.open(layout.evaluation("m") / "mistakes" / table["file"][0]))
-    assert picture.shape == (256, 256, 3)
-    assert picture[200, 200].tolist() == [7, 7, 7]
-    assert picture[16, 48, 0] > 60  # the bright second pixel
+    run(layout, SETTINGS.model_copy(update={"mistakes": 2}))
+    kept = read_mistakes(layout.evaluation("m") / "mistakes.parquet")
+    assert [mistake.path for mistake in kept] == ["lemon/1.jpg", "orange/3.jpg", "사과/5.jpg"]
+    assert "occluded" in kept[0].slices
+    assert {"rotated_view", "hard"} <= set(kept[2].slices)
+    temperature = Metrics.read(layout.evaluation("m") / "metrics.json").temperature
+    raw = np.array([0.1, 0.85, 0.05]) ** (1 / temperature)
+    assert kept[0].confidence == pytest.approx(raw[1] / raw.sum(), rel=1e-5)
+    assert kept[0].label_probability == pytest.approx(raw[0] / raw.sum(), rel=1e-5)
+    assert kept[2].picture is None
+    picture = np.asarray(Image.open(io.BytesIO(kept[0].picture)), np.int64)
+    assert picture.shape == (8, 8, 3)
+    assert np.abs(picture[4:] - 7).max() <= 10  # lossy
+
+
+def test_pictures_of_large_images_are_made_smaller():
+    pixels = np.zeros((1, 600, 600, 3), np.uint8)
+    split = SimpleNamespace(index=pd.DataFrame({"image_id": ["a"]}), images=lambda rows: pixels)
+    assert Image.open(io.BytesIO(evaluate._picture_of(split)("a"))).size == (256, 256)
 
 
 def test_predictions_are_in_the_order_of_image_ids(project):
@@ -291,8 +302,7 @@ def test_a_perfect_model_has_no_mistakes_and_no_slices_without_truth(project):
     assert metrics["mean_confidence_wrong"] is None
     assert metrics["slices"] == {}
     assert not (layout.evaluation("m") / "slices.png").exists()
-    assert (layout.evaluation("m") / "mistakes.csv").read_text() == "path,label,predicted,confidence,file\n"
-    assert list((layout.evaluation("m") / "mistakes").iterdir()) == []
+    assert read_mistakes(layout.evaluation("m") / "mistakes.parquet") == []
 
 
 @pytest.mark.parametrize(

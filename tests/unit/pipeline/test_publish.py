@@ -14,6 +14,7 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 
+from podium.analysis.mistakes import read_mistakes
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_json
 from podium.core.layout import Layout
@@ -191,7 +192,14 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     ]
     plots = {item.path for item in seen.client.list_artifacts(run.info.run_id, "plots")}
     assert {"plots/confusion_matrix.png", "plots/learning_curves.png"} <= plots
-    assert seen.client.list_artifacts(run.info.run_id, "mistakes")
+    pictures = [file.path for file in seen.client.list_artifacts(run.info.run_id, "images")]
+    mistakes = read_mistakes(experiment.layout.evaluation(winner.name) / "mistakes.parquet")
+    assert (
+        sum(path.endswith(".png") for path in pictures) == sum(mistake.picture is not None for mistake in mistakes) > 0
+    )
+    table = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/mistakes.csv").splitlines()
+    assert table[0] == "image_id,path,label,predicted,confidence,label_probability,coarse_right,slices"
+    assert len(table) == 1 + len(mistakes)
     logged = {item.path for item in seen.client.list_artifacts(parent.info.run_id)}
     assert {"params.yaml", "report.html", "reports"} <= logged
     assert winner.name in parent.data.tags["mlflow.note.content"]

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,14 +8,16 @@ import pytest
 
 from podium.analysis.decision import round_up
 from podium.analysis.learning_curve import SHARES, fit_curve
+from podium.analysis.mistakes import read_mistakes, write_mistakes
 from podium.pipeline import compare
-from podium.records.evaluation import Decision, Interval, Metrics, SliceSearch
+from podium.records.evaluation import Interval, Metrics, SliceSearch
 from podium.records.training import LearningPoint, add_times
 from podium.report import html as report
 from podium.report import sentences
 from podium.report.results import read_results
 from tests.measurements import some_metrics
 
+ADDRESS = r"data:image/(png|webp);base64,"
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
 
 
@@ -56,9 +59,9 @@ def html(experiment):
 def test_the_page_is_one_file_without_scripts_or_addresses(html):
     page = Page(html)
     assert page.open == []
-    assert all(value.startswith(("data:image/png;base64,", "#")) for value in page.resources)
+    assert all(re.match(f"{ADDRESS}|#", value) for value in page.resources)
     assert "script" not in page.tags and "link" not in page.tags
-    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
+    without_pictures = re.sub(f"{ADDRESS}[A-Za-z0-9+/=]+", "", html)
     addresses = re.sub(r"http://127\.0\.0\.1:5001/invocations|sqlite:///mlflow\.db", "", without_pictures)
     assert not re.search(r"(https?:)?//[\w.]+\.\w|url\(|@import", addresses)
 
@@ -170,7 +173,9 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     pictures = sum(
         (experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in report.PLOTS
     )
-    assert html.count("<img ") == pictures + 4 + 3 * len(outcome.models)  # the worst mistakes; three of each study
+    tables = [read_mistakes(experiment.layout.evaluation(c.name) / "mistakes.parquet") for c in outcome.models]
+    mistaken = {mistake.image_id for table in tables for mistake in table if mistake.picture}
+    assert html.count("<img ") == pictures + len(mistaken) + 3 * len(outcome.models)  # three of each study
 
 
 def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(experiment, html):
@@ -325,16 +330,10 @@ def test_the_same_files_give_the_same_page(experiment, html):
 
 
 def test_a_class_called_na_is_a_name_like_any_other(experiment):
-    path = experiment.layout.evaluation("tiny_resnet") / "mistakes.csv"
-    rows = path.read_text(encoding="utf-8").splitlines()
-    rows[1] = re.sub(r",[^,]*,([^,]*,[^,]*,[^,]*)$", r",NA,\1", rows[1])
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    decision = experiment.layout.comparison / "decision.json"
-    outcome = read_results(experiment.layout, experiment.params)
-    fingerprint = next(c.card.fingerprint for c in outcome.models if c.name == "tiny_resnet")
-    said = outcome.decision.model_copy(update={"winner": "tiny_resnet", "fingerprint": fingerprint})
-    Decision.write(said, decision)
-    assert "NA → " in Page(report.render_report(read_results(experiment.layout, experiment.params))).said()
+    path = experiment.layout.evaluation("tiny_resnet") / "mistakes.parquet"
+    write_mistakes(path, [replace(read_mistakes(path)[0], predicted="NA")], 1, str.encode)
+    page = Page(report.render_report(read_results(experiment.layout, experiment.params)))
+    assert ("li", {"data-model": "tiny_resnet", "data-predicted": "NA"}) in page.elements
 
 
 @pytest.mark.parametrize(("found", "told"), [(0, "on none by"), (2, "on 2 by"), (2, "the test images confirm none.")])

@@ -1,0 +1,102 @@
+"""Mistakes of several models for people: which of them a page shows, a page of them alone, pictures for MLflow."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
+
+from podium.analysis.mistakes import Mistake
+from podium.report.pages import inlined, latin, rendered, with_latin
+from podium.report.sentences import count, share
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LEAST_SIDE = 256  # of a picture in MLflow, which shows it as large as it is
+_LINE, _MARGIN = 22, 6  # of the text below it, in pixels
+
+
+@dataclass(frozen=True)
+class ImageShown:
+    """An image that at least one model names wrongly: its picture's address, and by model its mistake, surest first."""
+
+    uri: str
+    mistakes: dict[str, Mistake]
+
+    @property
+    def first(self) -> Mistake:
+        """The surest mistake."""
+        return next(iter(self.mistakes.values()))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images a page shows, and how many mistakes each model made."""
+
+    images: list[ImageShown]
+    made: dict[str, int]
+
+    @property
+    def said(self) -> str:
+        """Which mistakes are shown, in a sentence."""
+        shown = Counter(model for image in self.images for model in image.mistakes)
+        told = [
+            f"all {count(made)} of {model}" if shown[model] == made else f"{shown[model]} of {count(made)} of {model}"
+            for model, made in self.made.items()
+        ]
+        rest = (
+            "" if shown.total() == sum(self.made.values()) else ", the surest first; mistakes.parquet has all of them"
+        )
+        return f"Shown are {' and '.join(told)}{rest}."
+
+
+def gather(mistakes: Mapping[str, Sequence[Mistake]], room: int, most: int | None = None) -> Gallery:
+    """The images to show: the surest mistake of each model in turn, then the next one, while there is room.
+
+    Args:
+        mistakes: by model, the surest first.
+        room: characters that the addresses of the pictures may take.
+        most: images at most; None for any number.
+
+    Returns:
+        Each image once, with what all these models took it for; images without a picture are left out.
+    """
+    uris: dict[str, str] = {}
+    for one in chain.from_iterable(zip_longest(*mistakes.values())):
+        if one is None or one.picture is None or one.image_id in uris:
+            continue
+        uri = inlined(one.picture, "webp")
+        room -= len(uri)
+        if room < 0 or len(uris) == most:
+            break
+        uris[one.image_id] = uri
+    told: dict[str, dict[str, Mistake]] = {image_id: {} for image_id in uris}
+    pairs = [(model, one) for model, made in mistakes.items() for one in made if one.image_id in uris]
+    for model, one in sorted(pairs, key=lambda pair: -pair[1].confidence):
+        told[one.image_id][model] = one
+    images = [ImageShown(uri, told[image_id]) for image_id, uri in uris.items()]
+    return Gallery(images, {model: len(made) for model, made in mistakes.items()})
+
+
+def render_gallery(gallery: Gallery, title: str) -> str:
+    """A page of mistakes alone, which needs no other file."""
+    context = {"gallery": gallery, "title": title}
+    return rendered("podium.report", "page", "gallery.html.j2", {"with_latin": with_latin, "share": share}, context)
+
+
+def captioned(mistake: Mistake) -> "Image.Image":
+    """The picture of a mistake above what it is and what it was taken for."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    with Image.open(io.BytesIO(mistake.picture or b"")) as stored:
+        times = max(1, -(-_LEAST_SIDE // min(stored.size)))
+        picture = stored.convert("RGB").resize((stored.width * times, stored.height * times), Image.Resampling.LANCZOS)
+    page = Image.new("RGB", (picture.width, picture.height + 2 * _LINE + _MARGIN), "white")
+    page.paste(picture)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
+    told = (f"is {latin(mistake.label)}", f"{mistake.confidence:.0%} sure: {latin(mistake.predicted)}")
+    for number, (text, colour) in enumerate(zip(told, ("#1b242d", "#b3362b"), strict=True)):
+        draw.text((_MARGIN, picture.height + _MARGIN // 2 + number * _LINE), text, colour, font)
+    return page

@@ -1,0 +1,69 @@
+"""Which mistakes a page shows, and their pictures in MLflow."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from podium.analysis.mistakes import Mistake
+from podium.report.mistakes import captioned, gather
+
+
+def a_picture(side=64, name="WEBP"):
+    out = io.BytesIO()
+    Image.fromarray(np.full((side, side, 3), 7, np.uint8)).save(out, name)
+    return out.getvalue()
+
+
+def some_mistakes(*images, confidence=0.9, pictures=99):
+    return [
+        Mistake(i, f"{i}.jpg", "apple", "leek", confidence, 0.05, None, ("dark",), b"x" * 300 if n < pictures else None)
+        for n, i in enumerate(images)
+    ]
+
+
+def shown(tables, room=10**6, most=None):
+    gallery = gather(tables, room, most)
+    return [(image.first.image_id, list(image.mistakes)) for image in gallery.images], gallery.said
+
+
+def test_an_image_is_shown_once_with_all_models_that_are_wrong_about_it_the_surest_first():
+    tables = {"m": some_mistakes("a", "b"), "n": some_mistakes("c", "a", confidence=0.95)}
+    images, said = shown(tables)
+    assert images == [("a", ["n", "m"]), ("c", ["n"]), ("b", ["m"])]
+    assert said == "Shown are all 2 of m and all 2 of n."
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [
+        ({"most": 2}, [("a", ["n", "m"]), ("c", ["n"])]),
+        ({"room": 1000}, [("a", ["n", "m"]), ("c", ["n"])]),
+        ({}, [("a", ["n", "m"]), ("c", ["n"])]),
+    ],
+)
+def test_where_there_is_no_room_the_surest_of_each_model_are_shown_and_it_is_said(limit, left):
+    pictures = 99 if limit else 1
+    tables = {
+        "m": some_mistakes("a", "b", "d", pictures=pictures),
+        "n": some_mistakes("c", "a", confidence=0.95, pictures=pictures),
+    }
+    images, said = shown(tables, **limit)
+    assert images == left
+    assert said == "Shown are 1 of 3 of m and all 2 of n, the surest first; mistakes.parquet has all of them."
+
+
+def test_a_model_without_mistakes_shows_none():
+    assert shown({"m": [], "n": some_mistakes("a")}) == (
+        [("a", ["n"])],
+        "Shown are all 0 of m and all 1 of n.",
+    )
+
+
+@pytest.mark.parametrize(("side", "width"), [(8, 256), (64, 256), (96, 288), (300, 300)])
+def test_a_picture_for_mlflow_is_enlarged_by_a_whole_factor_and_says_what_it_was_taken_for(side, width):
+    page = np.asarray(captioned(Mistake("i", "i.jpg", "사과", "leek", 0.9, 0.05, None, (), a_picture(side))))
+    assert page.shape == (width + 50, width, 3)
+    assert page[:width].max() < 20
+    assert page[width:].min() < 100 < page[width:].mean()
