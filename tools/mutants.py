@@ -72,6 +72,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.LShift: ast.RShift,
 }
 NAMES = {"min": "max", "argmin": "argmax", "any": "all", "floor": "ceil", "sum": "mean", "minimum": "maximum"}
+NAMES |= {"precision": "recall", "weighted": "macro"}
 NAMES |= {new: old for old, new in NAMES.items()}
 WORDS = {"macro": "weighted", "weighted": "macro", "true": "false", "critical": "warning"}
 

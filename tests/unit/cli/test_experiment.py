@@ -5,7 +5,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.unit.cli.calls import change_gates, podium
+from tests.unit.cli.calls import change_gates, one_line, podium
 
 
 @pytest.fixture
@@ -73,3 +73,20 @@ def test_offline_starts_from_the_weights_that_come_with_podium(project, request)
     refused = podium("use", "surveillance", "--offline")
     assert refused.exit_code == 1
     assert "compares torchvision/resnet18, torchvision/resnet50, but small weights" in refused.stderr
+
+
+def test_doctor_names_an_edited_ledger_and_brings_back_a_lost_one(project):
+    ledger, whole = project.test_openings, project.test_openings.read_bytes()
+    assert podium("doctor").exit_code == 0
+    ledger.unlink()
+    assert podium("doctor", "--repair").exit_code == 0
+    assert ledger.read_bytes() == whole  # from the copy of what was ever appended here
+    ledger.write_bytes(whole.replace(b"tiny_resnet", b"tiny_other", 1))
+    for arguments in ((), ("--repair",)):
+        result = podium("doctor", *arguments)
+        assert result.exit_code == 1
+        assert one_line(result.stderr)
+        assert (
+            "line 1 was edited, its digest is another one: `git checkout reports/test_openings.jsonl`" in result.stderr
+        )
+    assert b"tiny_other" in ledger.read_bytes()  # people alone mend it

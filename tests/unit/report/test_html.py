@@ -88,6 +88,24 @@ def test_class_names_are_shown_as_they_are_and_never_as_markup(html):
     assert "감" in page.said()
 
 
+def test_precision_recall_and_f1_of_a_class_stand_under_their_own_headings(experiment):
+    outcome = read_results(experiment.layout, experiment.params)
+    path = experiment.layout.evaluation(outcome.winner.name) / "metrics.json"
+    metrics = Metrics.read(path)
+    apple = metrics.per_class["apple"].model_copy(
+        update={"precision": 0.111, "recall": 0.222, "recall_low": 0.2, "recall_high": 0.333, "f1": 0.444}
+    )
+    metrics.model_copy(update={"per_class": {**metrics.per_class, "apple": apple}}).write(path)
+    page = Page(report.render_report(read_results(experiment.layout, experiment.params)))
+    said = page.said()
+    row = said[said.index("apple", said.index("Precision F1")) :]
+    (other,) = (model.metrics.per_class["apple"] for model in outcome.models[1:])
+    bounds = f"{100 * other.recall_low:.1f} to {sentences.share(other.recall_high)}"
+    assert row.startswith(f"apple fruit 8 22.2% 20.0 to 33.3% {sentences.share(other.recall)} {bounds} 11.1% 44.4%"), (
+        row[:90]
+    )
+
+
 def unfair(experiment, accept=None):
     """The report after one model was found to start from other weights than the other."""
     layout = experiment.layout
