@@ -11,7 +11,7 @@ def main(params: Params, layout: Layout) -> None:
     """Compares all models."""
     from podium.pipeline.compare import compare_models
 
-    compare_models(layout, list(params.models), params.compare)
+    compare_models(layout, list(params.models), params.compare, params.further_seeds)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from podium.analysis.conditions import in_words
 from podium.analysis.paired import holm, judge
-from podium.analysis.power import POWER, images_to_decide, minimum_detectable_difference
+from podium.analysis.power import POWER, images_to_decide, minimum_detectable_difference, seeds_to_decide
 from podium.config.judging import Compare, Metric
 from podium.core.errors import DataError
 from podium.records.evaluation import Comparison, Decision, Leaderboard, LeaderboardRow, PairedTest
@@ -56,7 +56,7 @@ def decide(leaderboard: Leaderboard, tests: Sequence[PairedTest], rules: Compare
         differences=leaderboard.differences,
         outcome=outcome,
         accepted_because=rules.accept.get("undecided") if outcome == "undecided" else None,
-        rule=_rule(leaderboard.metric, rules),
+        rule=_rule(leaderboard, rules),
         reason=_explain(leaderboard, comparisons, rules, winner),
         comparisons=comparisons,
         validation_passed=validation_passed,
@@ -81,14 +81,16 @@ def compared(
     adjusted_p = test.p_value if adjusted_p is None else adjusted_p
     outcome = judge(test, adjusted_p, rules.significance, rules.margin)
     strictest, of_accuracy = rules.significance / pairs, rules.metric == "accuracy"
-    needed = None
+    needed = seeds = None
     if outcome == "undecided":
         needed = images_to_decide(test, images, strictest, rules.margin, of_accuracy)
+        seeds = seeds_to_decide(test, strictest, rules.margin)
     return Comparison(
         **test.model_dump(),
         adjusted_p=adjusted_p,
         outcome=outcome,
         images_needed=needed,
+        seeds_needed=seeds,
         minimum_detectable_difference=minimum_detectable_difference(test, images, strictest, of_accuracy),
     )
 
@@ -101,12 +103,35 @@ def describe_power(comparisons: Sequence[Comparison], images: int) -> str:
         images: test images.
     """
     smallest = [c.minimum_detectable_difference for c in comparisons]
+    size = describe_size(comparisons[0], images)
     if None in smallest:
-        return f"{images:,} test images are too few to find any difference, however large."
+        return f"{size} are too few to find any difference, however large."
     points = 100 * max(filter(None, smallest))
     return (
-        f"With {images:,} test images a true difference of {points:.1f} points is found in {10 * POWER:.0f} of 10 "
+        f"With {size} a true difference of {points:.1f} points is found in {10 * POWER:.0f} of 10 "
         "cases, a smaller one less often."
+    )
+
+
+def describe_size(test: PairedTest, images: int) -> str:
+    """What a comparison rests on: `264 test images`, `264 test images and 3 seeds`."""
+    return f"{images:,} test images" + (f" and {test.variance.seeds} seeds" if test.variance else "")
+
+
+def describe_needed(comparisons: Sequence[Comparison]) -> str:
+    """What would decide those that are undecided: `About 450 test images`, `About 450 test images or 7 seeds`."""
+    undecided = [c for c in comparisons if c.outcome == "undecided"]
+    images, seeds = ([getattr(c, f"{what}_needed") for c in undecided] for what in ("images", "seeds"))
+    ways = [] if None in images else [f"{round_up(max(images)):,} test images"]
+    ways += [] if None in seeds else [f"{max(seeds)} seeds"]
+    return f"About {' or '.join(ways)}" if ways else "Only more seeds on more test images"
+
+
+def describe_rate(row: LeaderboardRow, metric: Metric) -> str:
+    """What a model is ranked by: `87.4%`, `87.4% ± 0.9% (3 seeds)`."""
+    over = row.over_seeds
+    return f"{row.rate(metric):.1%}" + (
+        f" ± {getattr(over, metric).deviation:.1%} ({over.seeds} seeds)" if over else ""
     )
 
 
@@ -136,7 +161,7 @@ def describe_pair(found: Comparison, rules: Compare, images: int, rate: float) -
             f"{found.first} is equivalent to {found.second}: {sides}; the 90 % interval of the difference, {interval}, "
             f"lies within ±{100 * rules.margin:.3g} points. {power}"
         )
-    needed = f"about {round_up(found.images_needed or 0):,} would decide it"
+    needed = f"{describe_needed([found]).lower()} would decide it"
     return f"It is undecided whether {found.first} is better than {found.second}: {sides} ({tested}); {needed}. {power}"
 
 
@@ -192,9 +217,10 @@ def _cost(row: LeaderboardRow) -> tuple[int, int, int]:
     return row.flops, row.parameters, row.rank
 
 
-def _rule(metric: Metric, rules: Compare) -> str:
+def _rule(leaderboard: Leaderboard, rules: Compare) -> str:
     """How the winner is chosen, in one paragraph."""
-    title, test = METRIC_TITLES[metric], _TESTS[metric]
+    title, over = METRIC_TITLES[leaderboard.metric], leaderboard.rows[0].over_seeds
+    test = _test_name(leaderboard.metric, over.seeds if over else 1)
     return (
         f"A model is better when a two-sided paired test of {title} ({test}, Holm's correction for several models) "
         f"gives p < {rules.significance:g}. It is equivalent to the best when the 90 % interval of the difference in "
@@ -211,7 +237,7 @@ def _explain(
     if not comparisons:
         return f"{winner.model} is the only model, so it wins without a test."
     title, best = METRIC_TITLES[leaderboard.metric], leaderboard.rows[0].model
-    rates = {row.model: f"{getattr(row, leaderboard.metric).value:.1%}" for row in leaderboard.rows}
+    rates = {row.model: describe_rate(row, leaderboard.metric) for row in leaderboard.rows}
     undecided = [c for c in comparisons if c.outcome == "undecided"]
     equivalent = [c for c in comparisons if c.outcome == "equivalent"]
     said = []
@@ -240,28 +266,35 @@ def _explain_undecided(
     undecided: Sequence[Comparison], rates: Mapping[str, str], leaderboard: Leaderboard, rules: Compare, leads: bool
 ) -> str:
     """Why the test images do not tell the best, which leads or not, from others, and how many would."""
-    closest, needed = undecided[0], max(c.images_needed or 0 for c in undecided)
+    closest, size = undecided[0], describe_size(undecided[0], leaderboard.images)
     first, second, title = closest.first, closest.second, METRIC_TITLES[leaderboard.metric]
     whose = "its" if leads else f"{first} is the best: its"
     above = "is that" if closest.difference.value == 0 else f"is above the {rates[second]}"
     others = [c.second for c in undecided[1:]]
     return (
-        f"{whose} {title} of {rates[first]} {above} of {second}, but {leaderboard.images:,} test images do not decide "
-        f"between the two: {_evidence(closest, leaderboard)} >= {rules.significance:g}, and the difference of "
+        f"{whose} {title} of {rates[first]} {above} of {second}, but {size} do not decide between "
+        f"the two: {_evidence(closest, leaderboard)} >= {rules.significance:g}, and the difference of "
         f"{100 * closest.difference.value:.1f} points (90 % interval {_span([closest])}) does not show them equivalent "
         f"within {_points(rules.margin)}. "
         + (f"Nor can {first} be told from {in_words(others)}. " if others else "")
-        + f"About {round_up(needed):,} test images would decide it, if they go on to disagree at this rate."
+        + f"{describe_needed(undecided)} would decide it, if they go on to disagree at this rate."
     )
 
 
 def _evidence(test: Comparison, leaderboard: Leaderboard) -> str:
     """Who alone was right how often, and the p-value that decides."""
     after = " after Holm's correction" if len(leaderboard.rows) > 2 else ""
+    seeds = test.variance.seeds if test.variance else 1
+    mean = " (on average over the seeds)" if seeds > 1 else ""
     return (
         f"only {test.first} was right about {test.only_first_right:,} images, only {test.second} about "
-        f"{test.only_second_right:,}; {_TESTS[leaderboard.metric]} p = {test.adjusted_p:.2g}{after}"
+        f"{test.only_second_right:,}{mean}; {_test_name(leaderboard.metric, seeds)} p = {test.adjusted_p:.2g}{after}"
     )
+
+
+def _test_name(metric: Metric, seeds: int) -> str:
+    """What the paired test is called."""
+    return _TESTS[metric] if seeds == 1 else f"t test over {seeds} seeds and the test images"
 
 
 def _cheaper(leaderboard: Leaderboard, winner: LeaderboardRow, equivalent: Sequence[Comparison]) -> str:

@@ -1,6 +1,8 @@
 """The leaderboard: its order, whether it is a fair one, and all of it with the decision for a terminal."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences, find_differences, is_comparable
@@ -8,21 +10,25 @@ from podium.analysis.decision import METRIC_TITLES, verdict
 from podium.analysis.statistics import percent
 from podium.config.judging import Accepted, Metric
 from podium.core.errors import DataError
-from podium.records.evaluation import Decision, Interval, Leaderboard, LeaderboardRow, Metrics
+from podium.records.evaluation import Decision, Leaderboard, LeaderboardRow, Metrics, OverSeeds, Spread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_RATES = ("accuracy\n[95 %]", "macro F1\n[95 %]")
 
-
-def rank(metrics: Sequence[Metrics], metric: Metric, accept: Mapping[Accepted, str] | None = None) -> Leaderboard:
+def rank(
+    metrics: Sequence[Metrics],
+    metric: Metric,
+    accept: Mapping[Accepted, str] | None = None,
+    repeats: Mapping[str, Sequence[Metrics]] | None = None,
+) -> Leaderboard:
     """Orders models by a metric, equals by fewer FLOPs, then fewer parameters, then name.
 
     Args:
         metrics: one entry a model, at least one, all measured on the same test split.
         metric: what decides.
         accept: conditions in which the models may differ, with the reason of each.
+        repeats: of each model with every further seed it was trained with; then the mean over seeds decides.
 
     Returns:
         The leaderboard, best first; models that met on unequal conditions are ranked too, and it says so.
@@ -33,7 +39,8 @@ def rank(metrics: Sequence[Metrics], metric: Metric, accept: Mapping[Accepted, s
     if not metrics:
         raise DataError("there is no evaluation to compare: list a model in params.yaml and run `dvc repro`")
     first = metrics[0]
-    for other in metrics[1:]:
+    further = repeats or {}
+    for other in chain(metrics[1:], *further.values()):
         if (other.test_digest, other.images) != (first.test_digest, first.images):
             raise DataError(
                 f"{first.model} and {other.model} were measured on different test splits "
@@ -41,14 +48,15 @@ def rank(metrics: Sequence[Metrics], metric: Metric, accept: Mapping[Accepted, s
                 "present one"
             )
     found = find_differences(metrics, accept or {})
-    ordered = sorted(metrics, key=lambda m: (-getattr(m, metric).value, m.flops, m.parameters, m.model))
+    rows = [_row(entry, further.get(entry.model, ())) for entry in metrics]
+    ordered = sorted(rows, key=lambda row: (-row.rate(metric), row.flops, row.parameters, row.model))
     return Leaderboard(
         metric=metric,
         test_digest=first.test_digest,
         images=first.images,
         comparable=is_comparable(found),
         differences=found,
-        rows=[_row(place, entry) for place, entry in enumerate(ordered, start=1)],
+        rows=[row.model_copy(update={"rank": place}) for place, row in enumerate(ordered, start=1)],
     )
 
 
@@ -70,7 +78,16 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
 
     title = f"Leaderboard: {leaderboard.images:,} test images, best {METRIC_TITLES[leaderboard.metric]} first"
     added = tuple(leaderboard.rows[0].model_extra or ())
-    names = (*_RATES, "test\nloss", "learning\nrate", "epochs", "images\nseen", "para-\nmeters", "GFLOPs")
+    beside = "± SD" if leaderboard.rows[0].over_seeds else "[95 %]"
+    names = (
+        *(f"{name}\n{beside}" for name in METRIC_TITLES.values()),
+        "test\nloss",
+        "learning\nrate",
+        "epochs",
+        "images\nseen",
+        "para-\nmeters",
+        "GFLOPs",
+    )
     table = _table(title, "#", "model", *names, *(name.replace("_", "\n") for name in added))
     table.caption = "\n\n".join(below) or None
     for row in leaderboard.rows:
@@ -137,8 +154,7 @@ def _share(rate: float | None) -> str:
 def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
     """A model's numbers as the table shows them, those of added metrics last."""
     return (
-        _two_lines(row.accuracy),
-        _two_lines(row.macro_f1),
+        *(_rate(row, metric) for metric in METRIC_TITLES),
         f"{row.loss:.3f}",
         f"{row.learning_rate:.2g}",
         str(row.epochs),
@@ -149,17 +165,27 @@ def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _row(place: int, entry: Metrics) -> LeaderboardRow:
-    """A model's row, with the metrics that were added to the leaderboard."""
+def _row(entry: Metrics, repeats: Sequence[Metrics]) -> LeaderboardRow:
+    """A model's row without its rank, with the metrics that were added to the leaderboard."""
     from podium.analysis.metrics import METRICS
 
     added = entry.model_extra or {}
     return LeaderboardRow(
         **entry.model_dump(include=set(LeaderboardRow.model_fields)),
         **{name: value for name, value in added.items() if name in METRICS and METRICS[name].on_leaderboard},
-        rank=place,
+        rank=0,
         group_accuracy=entry.groups.accuracy if entry.groups else None,
+        over_seeds=_over_seeds([entry, *repeats]) if repeats else None,
     )
+
+
+def _over_seeds(runs: Sequence[Metrics]) -> OverSeeds:
+    """Means and standard deviations of the rates of two runs or more."""
+    accuracy, macro_f1 = (
+        Spread(mean=mean(rates), deviation=stdev(rates))
+        for rates in ([getattr(run, metric).value for run in runs] for metric in METRIC_TITLES)
+    )
+    return OverSeeds(seeds=len(runs), accuracy=accuracy, macro_f1=macro_f1)
 
 
 def _coarse(leaderboard: Leaderboard) -> str:
@@ -176,8 +202,12 @@ def _conditions(leaderboard: Leaderboard) -> str:
     return said if leaderboard.comparable else f"[bold yellow]{said}[/]"
 
 
-def _two_lines(interval: Interval) -> str:
-    """A rate in percent, and its interval below."""
+def _rate(row: LeaderboardRow, metric: Metric) -> str:
+    """A rate in percent, and its interval below; of several seeds its mean and standard deviation."""
+    if row.over_seeds:
+        deviation = getattr(row.over_seeds, metric).deviation
+        return f"{row.rate(metric):.1%}\n± {deviation:.1%}\n({row.over_seeds.seeds} seeds)"
+    interval = getattr(row, metric)
     return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 

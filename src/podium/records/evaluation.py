@@ -3,7 +3,7 @@
 import json
 from typing import Literal, TypeVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from podium.config.judging import Condition, Metric
 from podium.records.base import Record
@@ -213,8 +213,26 @@ class Difference(Record):
     because: str | None
 
 
+class Spread(Record):
+    """A rate of several runs: their mean, and their standard deviation (with n - 1)."""
+
+    mean: float
+    deviation: float
+
+
+class OverSeeds(Record):
+    """A model's rates over the `seeds` it was trained with."""
+
+    seeds: int
+    accuracy: Spread
+    macro_f1: Spread
+
+
 class LeaderboardRow(ModelFacts):
-    """One model of the leaderboard, best first; metrics that were added to it stand beside the fields."""
+    """One model of the leaderboard, best first; metrics that were added to it stand beside the fields.
+
+    All numbers are of the model that was trained with `seed`; `over_seeds` is there where it was trained with more.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
@@ -233,6 +251,13 @@ class LeaderboardRow(ModelFacts):
     ece: float
     aurc: float
     abstention: Abstention
+    over_seeds: OverSeeds | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    def rate(self, metric: Metric) -> float:
+        """What the model is ranked by: its mean over seeds where there are several."""
+        rates = self.over_seeds
+        found: Interval | Spread = getattr(self if rates is None else rates, metric)
+        return found.mean if isinstance(found, Spread) else found.value
 
 
 class Leaderboard(Record):
@@ -246,10 +271,23 @@ class Leaderboard(Record):
     rows: list[LeaderboardRow]
 
 
+class VarianceComponents(Record):
+    """The variance of a difference between means over `seeds` and test images: what the choice of either makes of it.
+
+    `freedom`: degrees of freedom that their sum is known with, at least seeds - 1.
+    """
+
+    seeds: int
+    of_seeds: float
+    of_images: float
+    freedom: float
+
+
 class PairedTest(Record):
     """Two models on the same images: who alone was right how often, and what the difference in a metric is worth.
 
-    `p_value` is two-sided, of no difference; `difference` is that of the first minus the second.
+    `p_value` is two-sided, of no difference; `difference` is that of the first minus the second. `variance` is there
+    where the models were trained with several seeds: then all is of means over these.
     """
 
     first: str
@@ -258,13 +296,15 @@ class PairedTest(Record):
     only_second_right: int
     p_value: float
     difference: Interval
+    variance: VarianceComponents | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Comparison(PairedTest):
     """The best model (`first`) against another.
 
     `adjusted_p` is the p-value after Holm's correction for all pairs of models. `images_needed` is how many test images
-    would decide it if the two went on to disagree at this rate; None where it is decided.
+    would decide it if the two went on to disagree at this rate; None where it is decided, or where no number would, for
+    the seeds are too few. `seeds_needed`, of several seeds: how many would decide it on these images.
     `minimum_detectable_difference` is the one, in the metric, that a test set of this size finds with power 0.8 at this
     rate; None where the images are too few to find any.
     """
@@ -272,6 +312,7 @@ class Comparison(PairedTest):
     adjusted_p: float
     outcome: Outcome
     images_needed: int | None
+    seeds_needed: int | None = Field(default=None, exclude_if=lambda value: value is None)
     minimum_detectable_difference: float | None
 
 

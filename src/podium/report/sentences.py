@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from podium.analysis.conditions import remedy
-from podium.analysis.decision import describe_power, round_up
+from podium.analysis.conditions import in_words, remedy
+from podium.analysis.decision import describe_needed, describe_power, describe_rate, describe_size
 from podium.analysis.learning_curve import describe_curve
 from podium.analysis.slices import is_worse, worst_first
 from podium.records.evaluation import Abstention, Interval, Metrics
@@ -70,7 +70,7 @@ def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
 def describe_verdict(results: Results) -> str:
     """What the comparison says, for whoever knows no statistics; the reason in full is `decision.reason`."""
     decision, images = results.decision, count(results.leaderboard.images)
-    rates = {m.name: share(getattr(m.metrics, results.leaderboard.metric).value) for m in results.models}
+    rates = {row.model: describe_rate(row, results.leaderboard.metric) for row in results.leaderboard.rows}
     named = {
         outcome: [f"{c.second} ({rates[c.second]})" for c in decision.comparisons if c.outcome == outcome]
         for outcome in ("undecided", "equivalent")
@@ -79,12 +79,11 @@ def describe_verdict(results: Results) -> str:
         return "There was no other model to compare it with."
     best = decision.comparisons[0].first
     if decision.outcome == "undecided":
-        needed = max(c.images_needed or 0 for c in decision.comparisons)
         until = f"may be used until then, because {decision.accepted_because}"
         return (
             f"{best} ({rates[best]}) is ahead of {' and '.join(named['undecided'])}, but on {images} test images that "
-            f"may be chance: about {count(round_up(needed))} would tell. {decision.winner} leads provisionally and "
-            f"{until if decision.accepted_because else 'is not to be used before that'}."
+            f"may be chance: {describe_needed(decision.comparisons).lower()} would tell. {decision.winner} leads "
+            f"provisionally and {until if decision.accepted_because else 'is not to be used before that'}."
         )
     if decision.outcome == "equivalent":
         others = [f"{best} ({rates[best]})", *named["equivalent"]]
@@ -101,8 +100,8 @@ def describe_change(results: Results) -> list[str]:
         bounds = f"{100 * c.difference.low:.1f} to {100 * c.difference.high:.1f} points (90 % interval)"
         if c.outcome == "undecided":
             said.append(
-                f"About {round_up(c.images_needed or 0):,} test images in place of {board.images:,} would decide "
-                f"between {c.first} and {c.second}, if they go on to disagree at this rate; so far {c.first} is ahead "
+                f"{describe_needed([c])} in place of {describe_size(c, board.images)} would decide between "
+                f"{c.first} and {c.second}, if they go on to disagree at this rate; so far {c.first} is ahead "
                 f"by {bounds}."
             )
         elif c.outcome == "equivalent":
@@ -116,8 +115,14 @@ def describe_change(results: Results) -> list[str]:
     said += [describe_power(same, board.images)] if same else []
     said += [] if decision.comparable else [remedy(decision.differences)]
     said += [describe_curve(results.learning_curve)] if results.learning_curve else []
-    seeds = sorted({model.metrics.conditions.seed for model in results.models})
-    trained = f"seed {seeds[0]}" if len(seeds) == 1 else f"one of the seeds {', '.join(map(str, seeds))}"
+    if results.leaderboard.rows[0].over_seeds:
+        seeds = in_words([str(seed) for seed in results.params.seeds])
+        return [
+            *said,
+            f"Each model was trained with the seeds {seeds}: the intervals hold what other seeds would give.",
+        ]
+    found = sorted({model.metrics.conditions.seed for model in results.models})
+    trained = f"seed {found[0]}" if len(found) == 1 else f"one of the seeds {', '.join(map(str, found))}"
     return [
         *said,
         f"Each model was trained once, with {trained}: what another seed would give is in none of these intervals.",

@@ -7,15 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from podium.analysis.decision import round_up
+from podium.analysis.leaderboard import rank
 from podium.analysis.learning_curve import SHARES, fit_curve
 from podium.analysis.mistakes import read_mistakes, write_mistakes
 from podium.pipeline import compare
-from podium.records.evaluation import Interval, Metrics, SliceSearch
+from podium.records.evaluation import Metrics, SliceSearch
 from podium.records.training import LearningPoint, add_times
 from podium.report import html as report
 from podium.report import sentences
 from podium.report.results import read_results
 from tests.measurements import some_metrics
+from tests.unit.analysis.boards import metrics
 
 ADDRESS = r"data:image/(png|webp);base64,"
 VOID = {"meta", "img", "br", "line", "link", "hr", "input"}
@@ -298,7 +300,7 @@ def some_decision(outcome, winner="b", because=None):
         outcome=outcome,
         winner=winner,
         accepted_because=because,
-        comparisons=[SimpleNamespace(first="a", second="b", outcome=outcome, images_needed=442)],
+        comparisons=[SimpleNamespace(first="a", second="b", outcome=outcome, images_needed=442, seeds_needed=None)],
     )
 
 
@@ -312,24 +314,20 @@ def some_decision(outcome, winner="b", because=None):
         ),
         (
             some_decision("undecided", "a"),
-            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 would tell. "
-            "a leads provisionally and is not to be used before that.",
+            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 test images would "
+            "tell. a leads provisionally and is not to be used before that.",
         ),
         (
             some_decision("undecided", "a", "it is a demonstration"),
-            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 would tell. "
-            "a leads provisionally and may be used until then, because it is a demonstration.",
+            "a (88.0%) is ahead of b (84.0%), but on 264 test images that may be chance: about 450 test images would "
+            "tell. a leads provisionally and may be used until then, because it is a demonstration.",
         ),
         (some_decision("alone"), "There was no other model to compare it with."),
     ],
 )
 def test_the_verdict_is_told_to_those_who_know_no_statistics(decision, told):
-    models = [
-        SimpleNamespace(name=name, metrics=SimpleNamespace(accuracy=Interval(value=rate, low=rate, high=rate)))
-        for name, rate in (("a", 0.88), ("b", 0.84))
-    ]
-    board = SimpleNamespace(metric="accuracy", images=264)
-    assert sentences.describe_verdict(SimpleNamespace(decision=decision, models=models, leaderboard=board)) == told
+    board = rank([metrics("a", 0.88, images=264), metrics("b", 0.84, images=264)], "accuracy")
+    assert sentences.describe_verdict(SimpleNamespace(decision=decision, leaderboard=board)) == told
 
 
 def test_times_that_were_not_measured_on_this_machine_are_said_to_be_so(experiment, html):
