@@ -46,8 +46,9 @@ from podium.core.errors import Diverged
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.callbacks import Callback
+from podium.models.checkpoint import FitResult
 from podium.models.compute import Compute
-from podium.models.engine import FitResult, fit
+from podium.models.engine import fit
 from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job, apply_values, rescale_schedule
 from podium.models.study import Study, Trial

@@ -18,7 +18,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     tune.tune_model(
         layout,
         model,
-        Study(params.complete(model), params.search(model), params.tune, params.seed, params.warm_start(model)),
+        Study(params.complete(model), params.search(model), params.study(model), params.seed, params.warm_start(model)),
         runtime=params.runtime,
         resources=params.resources,
         callbacks=[LiveView(layout, params.experiment)],

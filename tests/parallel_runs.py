@@ -8,8 +8,8 @@ from pathlib import Path
 from podium.config.models import ModelConfig
 from podium.config.train import Augment, Loss
 from podium.models import distributed, zoo
-from podium.models.checkpoint import Checkpoint
-from podium.models.engine import FitResult, fit
+from podium.models.checkpoint import Checkpoint, FitResult
+from podium.models.engine import fit
 from podium.models.job import ActivationCache
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE

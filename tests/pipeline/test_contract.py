@@ -109,6 +109,7 @@ def test_dvc_tracks_exactly_the_params_a_stage_script_reads(stage):
     uses = {
         "complete": {"train", "models"},
         "search": {"tune", "models"},
+        "study": {"tune", "models"},
         "warm_start": {"models"},
         "model": {"models"},
         "further_seeds": {"seed", "seeds"},

@@ -5,7 +5,7 @@ from typing import get_args
 
 from podium.config.judging import Accepted, Condition
 from podium.records.evaluation import Conditions, Difference, Metrics
-from podium.records.training import ModelCard
+from podium.records.training import ModelCard, ModelFacts
 
 TITLES: dict[Condition, str] = {
     "image_size": "image size",
@@ -30,7 +30,7 @@ def read_conditions(card: ModelCard) -> Conditions:
     Pretraining that nobody described counts as equal for the same file only, so the file's digest is a part of it.
 
     Returns:
-        Its conditions; `images_seen` is what the recipe planned.
+        Its conditions; `images_seen` is what the recipe planned. A probe has no budgets: it is computed, not trained.
     """
     pretrained = card.pretrained
     known = pretrained.pretraining != _UNKNOWN
@@ -39,8 +39,8 @@ def read_conditions(card: ModelCard) -> Conditions:
         image_size=card.preprocessing.image_size,
         pretraining=pretrained.pretraining if known else unknown,
         distillation=_NO_TEACHER if card.distil is None else f"from {card.distil.teacher}",
-        images_seen=card.images_seen // card.epochs * card.recipe.epochs,
-        tuning_images=card.tuning_images,
+        images_seen=None if card.recipe is None else card.images_seen // card.epochs * card.recipe.epochs,
+        tuning_images=None if card.recipe is None else card.tuning_images,
         seed=card.seed,
         dtype=str(card.runtime["dtype"]),
         processes=int(card.runtime.get("processes", 1)),
@@ -52,16 +52,24 @@ def read_conditions(card: ModelCard) -> Conditions:
 def find_differences(metrics: Sequence[Metrics], accept: Mapping[Accepted, str]) -> list[Difference]:
     """The conditions in which models differ; `accept` has the reason of each that may.
 
+    A model that a condition means nothing for, as budgets of training do for a probe, is left out of it.
+
     Returns:
         In the order of `Condition`; empty where all are equal.
     """
     found: list[Difference] = []
     for condition in get_args(Condition):
-        values = {entry.model: getattr(entry.conditions, condition) for entry in metrics}
+        values = _values(metrics, condition)
         if len(set(values.values())) > 1:
             because = accept.get(condition)
             found.append(Difference(condition=condition, values=values, accepted=bool(because), because=because))
     return found
+
+
+def _values(metrics: Sequence[Metrics], condition: Condition) -> dict[str, str | int]:
+    """What each model has, of those that the condition means something for."""
+    found = {entry.model: getattr(entry.conditions, condition) for entry in metrics}
+    return {model: value for model, value in found.items() if value is not None}
 
 
 def is_comparable(found: Sequence[Difference]) -> bool:
@@ -86,12 +94,26 @@ def describe(difference: Difference) -> str:
 def describe_shared(metrics: Sequence[Metrics]) -> list[str]:
     """What is equal for all models, as phrases: `image size 64`, `pretraining in1k`; splits without their digest."""
     different = {difference.condition for difference in find_differences(metrics, {})}
-    values = metrics[0].conditions
+    different |= {"processes", "distillation"}  # these are of interest only where they differ
+    shared = {
+        condition: list(_values(metrics, condition).values()) for condition in TITLES if condition not in different
+    }
     return [
-        title if condition.endswith("_split") else f"{title} {_format(condition, getattr(values, condition))}"
-        for condition, title in TITLES.items()
-        if condition not in (*different, "processes", "distillation")  # these are of interest only where they differ
+        TITLES[condition] + ("" if condition.endswith("_split") else f" {_format(condition, values[0])}")
+        for condition, values in shared.items()
+        if values
     ]
+
+
+def describe_probes(models: Sequence[ModelFacts]) -> str:
+    """What the probes among some models are, in a sentence; empty where there is none."""
+    said = [f"{m.model} ({m.classifier.replace('_', ' ')})" for m in models if m.classifier != "network"]
+    if not said:
+        return ""
+    return (
+        f"Computed from the features of a frozen network, not trained: {in_words(said)}; budgets of training and "
+        "tuning are compared among the other models."
+    )
 
 
 def describe_differences(found: Sequence[Difference]) -> list[str]:

@@ -5,7 +5,7 @@ from itertools import chain
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from podium.analysis.conditions import describe_differences, find_differences, is_comparable
+from podium.analysis.conditions import describe_differences, describe_probes, find_differences, is_comparable
 from podium.analysis.decision import METRIC_TITLES, verdict
 from podium.analysis.statistics import percent
 from podium.config.judging import Accepted, Metric
@@ -74,6 +74,7 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
 
     below = [escape(verdict(decision))] if decision else []
     below += [escape(_coarse(leaderboard))] if leaderboard.rows[0].group_accuracy else []
+    below += [escape(probes)] if (probes := describe_probes(leaderboard.rows)) else []
     below += [_conditions(leaderboard)] if leaderboard.differences else []
 
     title = f"Leaderboard: {leaderboard.images:,} test images, best {METRIC_TITLES[leaderboard.metric]} first"
@@ -156,7 +157,7 @@ def _cells(row: LeaderboardRow, added: Sequence[str]) -> tuple[str, ...]:
     return (
         *(_rate(row, metric) for metric in METRIC_TITLES),
         f"{row.loss:.3f}",
-        f"{row.learning_rate:.2g}",
+        "-" if row.learning_rate is None else f"{row.learning_rate:.2g}",
         str(row.epochs),
         f"{row.images_seen:,}",
         _millions(row.parameters),

@@ -10,13 +10,27 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from podium.config.base import Number, PositiveInt, Section, Sha256, Text, keys_of, options
+from podium.config.base import Number, PositiveFloat, PositiveInt, Section, Sha256, Text, keys_of, options
 from podium.config.problems import nearest
-from podium.config.train import Distil, Span, Train, Value
+from podium.config.train import Augment, Choices, Distil, Span, Train, Value
 from podium.core.errors import ParamsError
 
 _FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
 _FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
+
+
+Classifier = Literal["network", "logistic_regression", "nearest_neighbours"]
+"""What gives the classes: a head that is trained, or one computed from the features of the frozen network (a probe)."""
+
+NO_TRAINING = Train(
+    epochs=1, batch_size=32, early_stopping=None, augment=Augment(flip=False, shift=0, brightness=0, contrast=0)
+)
+"""Stands where a probe's recipe would be: it sees each image once, unchanged."""
+
+_GRIDS: dict[Classifier, tuple[str, Choices]] = {
+    "logistic_regression": ("C", Choices(choices=(1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0))),
+    "nearest_neighbours": ("k", Choices(choices=(1, 3, 5, 10, 20, 50))),
+}
 
 
 class Head(Section):
@@ -31,10 +45,11 @@ class Network(Section):
     """What is built: a timm name, `torchvision/<name>` or `cnn`; attention; a head.
 
     `attention_at`: one block of attention on the last features, or (of `cnn`) one within the network, at the end of
-    each of its blocks.
+    each of its blocks. `classifier`: what stands in place of the last layer.
     """
 
     architecture: Text
+    classifier: Classifier = "network"
     attention: Literal["none", "se", "cbam", "self"] = "none"
     attention_at: Literal["features", "blocks"] = "features"
     head: Head = Head()
@@ -134,12 +149,57 @@ class ModelSection(WeightedNetwork):
     search: dict[str, Span | None] = {}
     warm_start: tuple[dict[str, Value], ...] = ()
 
+    @model_validator(mode="after")
+    def _probe_has_nothing_to_train(self) -> Self:
+        """Refuses, for a probe, what only means something where a network is trained, and random layers."""
+        if self.classifier == "network":
+            return self
+        if self.weights == "none":
+            raise ValueError(f"classifier {self.classifier} is fitted on what pretrained weights give: name weights")
+        key, _ = self.grid
+        idle = {
+            "trainable": "trainable" in self.model_fields_set and self.trainable != "head",
+            "attention": self.attention != "none",
+            "head.hidden": bool(self.head.hidden),
+            "head.dropout": bool(self.head.dropout),
+            "train": bool(self.train),
+            "warm_start": bool(self.warm_start),
+            **{f"search.{other}": other != key for other in self.search},
+        }
+        found = [name for name, given in idle.items() if given]
+        if found:
+            raise ValueError(
+                f"classifier {self.classifier} is computed from frozen features, nothing else is trained or searched: "
+                f"remove {', '.join(found)}"
+            )
+        if key in self.search and not isinstance(self.search[key], Choices):
+            raise ValueError(f"search.{key} of classifier {self.classifier} takes {{choices: [...]}}: all are tried")
+        return self
+
+    @property
+    def grid(self) -> tuple[str, Choices]:
+        """The one key that the study of a probe searches, and the values it tries, in turn."""
+        key, usual = _GRIDS[self.classifier]
+        own = self.search.get(key)
+        return key, own if isinstance(own, Choices) else usual
+
 
 class ModelConfig(WeightedNetwork):
-    """A model with its complete recipe, and for a student its teacher: what a stage is given."""
+    """A model with its complete recipe, and for a student its teacher: what a stage is given.
+
+    `C` and `k` are what the study of a probe chooses: the inverse strength of the regularisation, as scikit-learn
+    counts it (for features of mean 0 and variance 1), and the neighbours that vote.
+    """
 
     train: Train
     distil: Distil | None = None
+    C: PositiveFloat = 1.0
+    k: PositiveInt = 10
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether its head is computed from the features of the frozen network, without gradient descent."""
+        return self.classifier != "network"
 
     @model_validator(mode="after")
     def _teacher_sees_the_images(self) -> Self:
@@ -154,8 +214,10 @@ class ModelConfig(WeightedNetwork):
         Raises:
             ValidationError: an override is unknown or out of range.
         """
-        recipe = Train.model_validate(_merge(common.model_dump(), model.train))
         own = model.model_dump(exclude={"train", "search", "warm_start"})
+        if model.classifier != "network":
+            return cls.model_validate({**own, "trainable": "head", "train": NO_TRAINING})
+        recipe = Train.model_validate(_merge(common.model_dump(), model.train))
         return cls.model_validate({**own, "train": recipe, "distil": distil})
 
     @classmethod

@@ -20,7 +20,7 @@ from podium.config.validate import Validate
 from podium.core.errors import ParamsError
 
 _MOST_COMBINATIONS = 1000  # that are checked before a study; each takes about 0.1 ms
-_NOT_SEARCHED = ("architecture", "weights", "distil.teacher", "train.epochs", "train.views")
+_NOT_SEARCHED = ("architecture", "classifier", "weights", "distil.teacher", "train.epochs", "train.views")
 
 Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 
@@ -66,6 +66,11 @@ class Params(Section):
         for student, wish in self.distil.items():
             if student not in self.models:
                 raise ParamsError(f"distil.{student}: there is no model {student!r}{nearest(student, self.models)}")
+            if self.models[student].classifier != "network":
+                raise ParamsError(
+                    f"distil.{student}: {student} is a probe (classifier {self.models[student].classifier}), which "
+                    "learns from labels alone: remove it"
+                )
             where, teacher = f"distil.{student}.teacher", wish.teacher
             if teacher not in self.models:
                 raise ParamsError(f"{where}: there is no model {teacher!r}{nearest(teacher, self.models)}")
@@ -112,20 +117,33 @@ class Params(Section):
     def search(self, model: str) -> dict[str, Span]:
         """What a study of a model searches, by dotted key of its section: `tune.search`, with its own `search` on top.
 
-        A key that is null there is left out. Choices have the types of their keys.
+        A key that is null there is left out. Choices have the types of their keys. A probe has its grid alone.
         """
         config = self.complete(model)
         return {key: _typed_span(config, key, span) for key, span in self._spans(model).items()}
 
     def _spans(self, model: str) -> dict[str, Span]:
         """The same with the choices as they are written."""
+        if self.model(model).classifier != "network":
+            return dict([self.model(model).grid])
         spans = {**self.tune.search, **self.model(model).search}
         return {key: span for key, span in spans.items() if span is not None}
 
     def warm_start(self, model: str) -> tuple[dict[str, Value], ...]:
-        """What a study of a model tries first, by dotted key, each value of its key's own type."""
+        """What a study of a model tries first, by dotted key, each value of its key's own type; of a probe: all."""
         config, listed = self.complete(model), self.model(model).warm_start
+        if config.is_probe:
+            key, values = self.model(model).grid
+            listed = tuple({key: value} for value in values.choices)
         return tuple({key: _typed(config, key, value) for key, value in values.items()} for values in listed)
+
+    def study(self, model: str) -> Tune:
+        """Section `tune` as the study of a model follows it: a probe tries each value of its grid once."""
+        if not self.complete(model).is_probe:
+            return self.tune
+        _, values = self.model(model).grid
+        changed = {"trials": len(values.choices), "epochs": 1, "startup_trials": 1, "pruner": "none", "together": 1}
+        return self.tune.model_copy(update=changed)
 
     def model(self, name: str) -> ModelSection:
         """One entry of `models`.
@@ -219,6 +237,10 @@ def _check_search(section: str, key: str, span: Span, config: ModelConfig) -> No
     if key.startswith(_NOT_SEARCHED):
         raise ParamsError(
             f"{where} cannot be searched: every trial has the same network, weights, views and epochs: remove it"
+        )
+    if key in ("C", "k") and not config.is_probe:
+        raise ParamsError(
+            f"{where} is for probes, but a model that it is searched for is a network (classifier): remove it"
         )
     if key.startswith("distil.") and config.distil is None:
         raise ParamsError(

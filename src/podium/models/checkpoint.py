@@ -50,6 +50,21 @@ class Progress(Record):
 
 
 @dataclass(frozen=True)
+class FitResult:
+    """The outcome of a run.
+
+    Attributes:
+        best: weights of the whole network, of the epoch with the lowest monitored loss (the first of equals).
+        progress: all epochs.
+        activations: where those of the frozen blocks are kept on disk; None where they are not.
+    """
+
+    best: dict[str, torch.Tensor]
+    progress: Progress
+    activations: Path | None
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Saves and restores a run in one file of a folder; of several processes the first one alone has the file."""
 

@@ -1,4 +1,4 @@
-"""The one training loop: every trial of a study and every final training run go through `fit`.
+"""The one training loop: every trial of a study and every final training run of a network go through `fit`.
 
 Same inputs, same bytes: the order of an epoch, the augmentation and the dropout of a step are pure functions of
 (seed, epoch) and (seed, step), and all else that a step needs (weights, moments, their average, losses so far) is in
@@ -9,8 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,35 +21,21 @@ from podium.data.tensors import standalone
 from podium.models import distributed
 from podium.models.batch_loader import Batch, BatchLoader
 from podium.models.callbacks import Callback
-from podium.models.checkpoint import Checkpoint, Progress
+from podium.models.checkpoint import Checkpoint, FitResult, Progress
 from podium.models.compute import memory_named_in_errors
 from podium.models.job import Job
 from podium.models.learner import Learner, select
 from podium.models.optimisers import Schedule, should_stop
+from podium.models.probe import fit_probe
 from podium.records.training import EpochResult
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """The outcome.
-
-    Attributes:
-        best: weights of the whole network, of the epoch with the lowest monitored loss (the first of equals).
-        progress: all epochs.
-        activations: where those of the frozen blocks are kept on disk; None where they are not.
-    """
-
-    best: dict[str, torch.Tensor]
-    progress: Progress
-    activations: Path | None
-
-
 def fit(
     job: Job, module: nn.Module, callbacks: Sequence[Callback] = (), checkpoint: Checkpoint | None = None
 ) -> FitResult:
-    """Trains a network.
+    """Trains a network, or computes the head of a probe.
 
     Args:
         job: what is fitted.
@@ -61,13 +45,17 @@ def fit(
 
     Raises:
         Diverged: a loss is infinite or not a number; the message names the step and the images of its batch.
-        ModelError: there is not enough memory, even for a single image at once.
+        ModelError: there is not enough memory, even for a single image at once; or a class has no image to learn from.
         ParamsError: the recipe cannot be followed.
         DataError: the disk is full.
     """
     key = "train.batch_size" if distributed.world_size() == 1 else "train.micro_batch_size"
     with torch.random.fork_rng(job.compute.generator_devices), memory_named_in_errors(key):
-        return _Run(job, module, checkpoint).finish(callbacks)
+        return (
+            fit_probe(job, module, callbacks)
+            if job.config.is_probe
+            else _Run(job, module, checkpoint).finish(callbacks)
+        )
 
 
 class _Run:

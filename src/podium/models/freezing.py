@@ -178,18 +178,19 @@ class Activations:
         """Decides whether outputs are kept; nothing is computed yet but one image.
 
         Args:
-            job: with `views`. Each combination of data, settings and weights has an entry of its own in the cache's
-                folder. Sizes alone decide whether there is room, never what happens to be free.
+            job: without `views`, training images are not changed. Each combination of data, settings and weights has
+                an entry of its own in the cache's folder. Sizes alone decide whether there is room, never what happens
+                to be free.
             frozen: `Plan.frozen`, on the device, in evaluation mode.
         """
-        self._job, self._frozen, self._views = job, frozen, job.recipe.views or 1
+        self._job, self._frozen, self._views = job, frozen, job.recipe.views
         self._kept: dict[str, NDArray[np.uint16]] = {}
         self._drawn: tuple[int, Augmentation] | None = None
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
         # whether values lie on disk as (N, H, W, C), which is how channels_last memory lies
         self._channels_last = len(self._shape) == 3 and job.compute.memory_format is torch.channels_last
         self._kept_shape = (*self._shape[1:], self._shape[0]) if self._channels_last else self._shape
-        count = self._views * len(job.train) + len(job.val)
+        count = (self._views or 1) * len(job.train) + len(job.val)
         gib = count * math.prod(self._shape) * _BYTES / _GIB
         self.entry = job.cache.folder / self._digest() if gib <= job.cache.gib else None
         if self.entry is None and job.cache.gib > 0:
@@ -204,7 +205,7 @@ class Activations:
         Raises a `DataError` where the disk is full, or where what is kept is damaged; so do `train` and `val`.
         """
         if self.entry is not None:
-            self._load_view(self.entry, self._job.train, epoch % self._views)
+            self._load_view(self.entry, self._job.train, self._view(epoch))
             self._load_view(self.entry, self._job.val, None)
 
     def train(self, rows: NDArray[np.int64], epoch: int) -> torch.Tensor:
@@ -217,11 +218,15 @@ class Activations:
         Returns:
             Shape (B, ...), on the device, in the layout and the dtype of `runtime`; its values are bfloat16's.
         """
-        return self._batch(self._job.train, epoch % self._views, rows)
+        return self._batch(self._job.train, self._view(epoch), rows)
 
     def val(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The trainable part's input for some validation images, unchanged; else like `train`."""
         return self._batch(self._job.val, None, rows)
+
+    def _view(self, epoch: int) -> int | None:
+        """The view that an epoch shows; None: the unchanged images."""
+        return None if self._views is None else epoch % self._views
 
     def _batch(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
         if self.entry is None:
@@ -253,7 +258,7 @@ class Activations:
 
     def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
-        name = "unchanged" if view is None else f"view-{view:03d}"
+        name = f"unchanged-{split.name}" if view is None else f"view-{view:03d}"
         if name not in self._kept:
             path = entry / f"{name}.bin"
             entry.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +290,7 @@ class Activations:
             return rows, split.images(rows)
 
         changes = None if view is None else self._changes(view)
-        what = "unchanged images" if view is None else f"view {view + 1} of {self._views}"
+        what = f"unchanged {split.name} images" if view is None else f"view {view + 1} of {self._views}"
         with (
             replacing(path) as temporary,
             temporary.open("wb") as out,

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
-from podium.config.models import ModelConfig
+from podium.config.models import ModelConfig, Network
 from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.errors import DataError
@@ -21,9 +21,9 @@ from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
 from podium.data.tensors import digest_like, save_weights, sha256_tensors
 from podium.models import zoo
 from podium.models.callbacks import Callback, reporting
-from podium.models.checkpoint import Checkpoint, lock_folder
+from podium.models.checkpoint import Checkpoint, FitResult, lock_folder
 from podium.models.distributed import is_main_process
-from podium.models.engine import FitResult, fit
+from podium.models.engine import fit
 from podium.models.freezing import remove_other_entries
 from podium.models.job import Job, apply_values, open_job
 from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
@@ -135,7 +135,8 @@ class _PrintEpochs(Callback):
     def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
         """Loss and accuracy on train and val."""
         print(
-            f"{self.label}: epoch {row.epoch} of {self.epochs}, learning rate {row.learning_rate:.1e}, "
+            f"{self.label}: epoch {row.epoch} of {self.epochs}, "
+            f"{'' if row.learning_rate is None else f'learning rate {row.learning_rate:.1e}, '}"
             f"train loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
             f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)",
             flush=True,
@@ -163,10 +164,7 @@ def _write(
     groups = job.train.index.groupby("label", sort=True)["group"].first()
     ModelCard(
         model=model,
-        architecture=job.config.architecture,
-        attention=job.config.attention,
-        attention_at=job.config.attention_at,
-        head=job.config.head,
+        **{key: getattr(job.config, key) for key in Network.model_fields},
         classes=list(job.train.classes),
         groups={str(label): str(group) for label, group in groups.items()},
         preprocessing=job.train.preprocessing,
@@ -180,8 +178,8 @@ def _write(
         trainable=job.config.trainable,
         distil=job.config.distil,
         teacher_fingerprint=job.teacher_card and job.teacher_card.fingerprint,
-        recipe=job.recipe,
-        learning_rate=job.recipe.learning_rate,
+        recipe=None if job.config.is_probe else job.recipe,
+        learning_rate=None if job.config.is_probe else job.recipe.learning_rate,
         tuned=tuned.parameters,
         tuning_images=tuned.images_budget,
         epochs=epochs,

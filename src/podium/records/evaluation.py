@@ -142,15 +142,15 @@ class Conditions(Record):
 
     `pretraining` names the images its first weights have seen; `distillation` the model it learned from besides the
     labels, or `none`; `images_seen` is planned (epochs of the recipe times training images), so that early stopping
-    makes no difference; `tuning_images` is the budget of its study;
+    makes no difference; `tuning_images` is the budget of its study; both are None of a probe;
     `train_split` and `val_split` are digests.
     """
 
     image_size: int
     pretraining: str
     distillation: str
-    images_seen: int
-    tuning_images: int
+    images_seen: int | None
+    tuning_images: int | None
     seed: int
     dtype: str
     processes: int

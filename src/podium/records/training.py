@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 
 from podium.config.base import Split
-from podium.config.models import From, Head, Network
+from podium.config.models import Classifier, From, Head, Network
 from podium.config.preprocess import Preprocessing
 from podium.config.train import Distil, Train, Value
 from podium.core.files import write_json
@@ -32,12 +32,12 @@ class EpochResult(Record):
     """One row of `history.csv`. Losses in nats per image, accuracies as fractions.
 
     `val_loss` is the plain cross entropy; `val_objective` what the recipe minimises, on the validation images, where
-    `early_stopping.monitor` is `loss`, else None and no column.
+    `early_stopping.monitor` is `loss`. That, and the `learning_rate` of a probe, are else None and no column.
     """
 
     epoch: int
     step: int
-    learning_rate: float
+    learning_rate: float | None = None
     train_loss: float
     train_accuracy: float
     val_loss: float
@@ -50,12 +50,14 @@ class EpochResult(Record):
         return self.val_loss if self.val_objective is None else self.val_objective
 
 
-EPOCH_COLUMNS = tuple(name for name in EpochResult.model_fields if name != "val_objective")
+EPOCH_COLUMNS = tuple(name for name, field in EpochResult.model_fields.items() if field.is_required())
+"""Columns that every table of epochs has."""
 
 
 def epoch_columns(rows: Iterable[EpochResult]) -> tuple[str, ...]:
-    """The columns of a table of epochs: `val_objective` only where it was measured."""
-    return (*EPOCH_COLUMNS, "val_objective") if any(row.val_objective is not None for row in rows) else EPOCH_COLUMNS
+    """The columns of a table of epochs: others than `EPOCH_COLUMNS` only where a row has a value."""
+    known = {name for row in rows for name in row.model_dump(exclude_none=True)}
+    return tuple(name for name in EpochResult.model_fields if name in known or name in EPOCH_COLUMNS)
 
 
 class TrialResult(Record):
@@ -108,16 +110,17 @@ class ModelFacts(Record):
     """What is known of a trained model wherever it is spoken of: its card, its metrics, its row of the leaderboard.
 
     `flops` are of one image's forward pass, `weights_bytes` of the file, `epochs` and
-    `images_seen` are what training took.
+    `images_seen` are what training took. A probe has no `learning_rate`.
     """
 
     model: str
     architecture: str
+    classifier: Classifier = "network"
     fingerprint: str
     parameters: int
     flops: int
     weights_bytes: int
-    learning_rate: float
+    learning_rate: float | None
     epochs: int
     images_seen: int
 
@@ -130,9 +133,9 @@ class ModelFacts(Record):
 class ModelCard(ModelFacts):
     """`artifacts/models/<model>/model.json`: everything needed to load and judge `weights.safetensors`.
 
-    `recipe` is the one followed, with what was `tuned`. `tuning_images` is the budget of its study. `micro_batch_size`
-    is below the batch where memory was not enough. `distil` and `teacher_fingerprint` name the model a student learned
-    from. `cached_prefix`: a frozen prefix was computed once per view.
+    `recipe` is the one followed, with what was `tuned`; None of a probe. `tuning_images` is the budget of its study.
+    `micro_batch_size` is below the batch where memory was not enough. `distil` and `teacher_fingerprint` name the model
+    a student learned from. `cached_prefix`: a frozen prefix was computed once per view.
     """
 
     attention: Literal["none", "se", "cbam", "self"]
@@ -148,7 +151,7 @@ class ModelCard(ModelFacts):
     trainable: Literal["all", "head", "last_stage"] | From
     distil: Distil | None = None
     teacher_fingerprint: str | None = None
-    recipe: Train
+    recipe: Train | None
     tuned: dict[str, Value]
     tuning_images: int
     best_epoch: int
@@ -163,9 +166,7 @@ class ModelCard(ModelFacts):
     @property
     def network(self) -> Network:
         """What has to be built to load the weights."""
-        return Network(
-            architecture=self.architecture, attention=self.attention, attention_at=self.attention_at, head=self.head
-        )
+        return Network.model_validate({key: getattr(self, key) for key in Network.model_fields})
 
 
 class LearningPoint(Record):

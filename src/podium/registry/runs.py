@@ -331,11 +331,14 @@ def _format_table(rows: Sequence[Mapping[str, object]]) -> str:
 def _parameters(model: ModelResults) -> dict[str, object]:
     """What MLflow shows as the run's parameters, by dotted name."""
     card = model.card
-    section = {"attention": card.attention, "head": card.head.model_dump(), "train": card.recipe.model_dump()}
+    recipe = {} if card.recipe is None else {"train": card.recipe.model_dump()}
+    section = {"attention": card.attention, "head": card.head.model_dump(), **recipe}
     return {
         **dict(_flat(section)),
         "trainable": card.trainable if isinstance(card.trainable, str) else f"from {card.trainable.from_}",
         "architecture": card.architecture,
+        "classifier": card.classifier,
+        **card.tuned,
         "weights": card.pretrained.weights,
         "pretraining": card.pretrained.pretraining,
         "image_size": card.preprocessing.image_size,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from podium.analysis.conditions import TITLES, describe_shared, models_by_value, remedy
+from podium.analysis.conditions import TITLES, describe_probes, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
 from podium.analysis.mistakes import read_mistakes
 from podium.analysis.slices import is_worse, worst_first
@@ -166,6 +166,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
+        "probes": describe_probes(results.leaderboard.rows),
         "x": _scale([row.accuracy for row in results.leaderboard.rows]),
         "pictures": {model.name: _pictures(layout.evaluation(model.name)) for model in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),

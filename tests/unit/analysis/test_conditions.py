@@ -5,6 +5,7 @@ import pytest
 from podium.analysis.conditions import (
     describe,
     describe_differences,
+    describe_probes,
     describe_shared,
     find_differences,
     is_comparable,
@@ -65,6 +66,26 @@ def test_every_condition_counts_and_each_can_be_accepted(condition):
     assert (found.condition, found.values) == (condition, {"a": CONDITIONS[condition], "b": other})
     assert not is_comparable([found])
     assert is_comparable(find_differences(pair(**{condition: other}), {condition: "a test"}))
+
+
+def test_budgets_of_training_are_compared_among_networks_only():
+    card = a_card(classifier="nearest_neighbours", recipe=None, learning_rate=None, tuned={"k": 5})
+    assert (read_conditions(card).images_seen, read_conditions(card).tuning_images) == (None, None)
+    probe = some_metrics({"images_seen": None, "tuning_images": None}, model="p", classifier="nearest_neighbours")
+    assert find_differences([probe, *pair()], {}) == []
+    (found,) = find_differences([probe, *pair(images_seen=1)], {})
+    assert found.values == {"a": CONDITIONS["images_seen"], "b": 1}
+    assert describe_shared([probe, *pair()]) == describe_shared(pair())
+    assert not any("budget" in phrase or "planned" in phrase for phrase in describe_shared([probe]))
+
+
+def test_a_reader_is_told_what_a_probe_is():
+    probe = some_metrics(model="p", classifier="nearest_neighbours")
+    assert describe_probes(pair()) == ""
+    assert describe_probes([probe, *pair()]) == (
+        "Computed from the features of a frozen network, not trained: p (nearest neighbours); budgets of training and "
+        "tuning are compared among the other models."
+    )
 
 
 def test_equal_conditions_give_no_difference_and_no_sentence():

@@ -33,7 +33,37 @@ def set_at(*keys_and_value):
     return change
 
 
+PROBE = {"classifier": "nearest_neighbours"}
+TO_TRAIN = "is computed from frozen features, nothing else is trained or searched: remove"
+
+
+def probe_with(**more):
+    def change(values):
+        values["models"]["resnet18"] |= {"classifier": "logistic_regression", **more}
+
+    return change
+
+
+def probe_as_student(values):
+    values["models"]["resnet18"] |= PROBE
+    values["distil"] = {"resnet18": {"teacher": "convnext_atto"}}
+
+
 MISTAKES = [
+    # a probe has nothing to train: what only means something for a network is refused
+    (probe_with(trainable="last_stage"), ["models.resnet18", f"classifier logistic_regression {TO_TRAIN} trainable"]),
+    (probe_with(trainable="all"), [f"{TO_TRAIN} trainable"]),
+    (probe_with(train={"optimizer": "sgd"}, attention="se"), [f"{TO_TRAIN} attention, train"]),
+    (probe_with(head={"dropout": 0.2, "hidden": [8]}), [f"{TO_TRAIN} head.hidden, head.dropout"]),
+    (probe_with(warm_start=[{"C": 1.0}]), [f"{TO_TRAIN} warm_start"]),
+    (probe_with(search={"train.learning_rate": WIDE}), [f"{TO_TRAIN} search.train.learning_rate"]),
+    (probe_with(search={"k": {"choices": [1, 2]}}), [f"{TO_TRAIN} search.k"]),
+    (probe_with(search={"C": WIDE}), ["search.C of classifier logistic_regression takes {choices: [...]}"]),
+    (probe_with(search={"C": {"choices": [0, 1]}}), ["models.resnet18.search", "C", "greater than 0"]),
+    (set_at("models", "resnet18", {"architecture": "resnet18", **PROBE}), ["nearest_neighbours", "name weights"]),
+    (set_at("models", "resnet18", "classifier", "svm"), ["models.resnet18.classifier", "logistic_regression"]),
+    (set_at("tune", "search", {"C": {"choices": [1, 2]}}), ["tune.search.C is for probes", "(classifier)"]),
+    (probe_as_student, ["distil.resnet18: resnet18 is a probe (classifier nearest_neighbours)", "remove it"]),
     # a misspelt key, at the top and deep inside, names the nearest valid one
     (set_at("sede", 1), ["'sede'", "did you mean 'seed'?"]),
     (set_at("train", "epoch", 3), ["'train.epoch'", "did you mean 'epochs'?"]),
@@ -320,6 +350,21 @@ def test_a_model_s_own_ranges_lie_on_top_of_the_common_ones(tmp_path):
     params = load(write(tmp_path, set_at("models", "resnet18", "search", {"attention": {"choices": ["none", "se"]}})))
     assert sorted(params.search("resnet18")) == ["attention", "train.learning_rate"]
     assert sorted(params.search("convnext_atto")) == ["train.learning_rate"]
+
+
+def test_a_probe_tries_its_grid_in_turn_whatever_networks_search(tmp_path):
+    params = load(write(tmp_path, set_at("models", "resnet18", "classifier", "logistic_regression")))
+    assert params.tune.trials == 3
+    assert [values["C"] for values in params.warm_start("resnet18")] == [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0]
+    assert params.search("resnet18")["C"].choices == (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+    study = params.study("resnet18")
+    assert (study.trials, study.epochs, study.pruner, study.together) == (6, 1, "none", 1)
+    assert params.study("convnext_atto") == params.tune
+    own = {"classifier": "nearest_neighbours", "trainable": "head", "search": {"k": {"choices": [2, 4]}}}
+    params = load(write(tmp_path, lambda values: values["models"]["resnet18"].update(own)))
+    assert params.warm_start("resnet18") == ({"k": 2}, {"k": 4})
+    config = params.complete("resnet18")
+    assert (config.is_probe, config.trainable, config.train.epochs) == (True, "head", 1)
 
 
 def test_a_model_leaves_a_common_range_out_with_null(tmp_path):

@@ -176,7 +176,7 @@ def test_what_was_computed_once_is_not_computed_again(prepared, tmp_path, monkey
     given, frozen = a_job(prepared), plan().frozen
     first = features_of(given, frozen, tmp_path, 1.0)
     first.prepare(0)
-    assert sorted(path.name for path in first.entry.glob("*.bin")) == ["unchanged.bin", "view-000.bin"]
+    assert sorted(path.name for path in first.entry.glob("*.bin")) == ["unchanged-val.bin", "view-000.bin"]
     written = {path: path.stat().st_mtime_ns for path in first.entry.glob("*.bin")}
     calls = []
     frozen.register_forward_hook(lambda *_: calls.append(1))
@@ -291,13 +291,13 @@ features.prepare(1)
     assert done.returncode == -signal.SIGKILL
     features = features_of(a_job(prepared), plan().frozen, tmp_path, 1.0)
     assert sorted(path.name for path in features.entry.glob("*.bin") if path.name[0] != ".") == [
-        "unchanged.bin", "view-000.bin",
+        "unchanged-val.bin", "view-000.bin",
     ]  # fmt: skip
     first = (features.entry / "view-000.bin").stat().st_mtime_ns
     features.prepare(1)
     assert (features.entry / "view-000.bin").stat().st_mtime_ns == first
     left = {path.name for path in features.entry.iterdir()}
-    names = ("unchanged", "view-000", "view-001")
+    names = ("unchanged-val", "view-000", "view-001")
     assert left == {f"{name}.{end}" for name in names for end in ("bin", "sha256")}  # nor anything half-written
 
 

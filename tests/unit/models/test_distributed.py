@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from podium.core.errors import UsageError
 from podium.core.layout import Layout
+from podium.models.checkpoint import FitResult
 from podium.models.distributed import process_group, refuse_several_processes
-from podium.models.engine import FitResult
 from podium.pipeline import train
 from podium.records.training import ModelCard
 from tests.parallel_runs import RECIPES, run

@@ -12,7 +12,7 @@ from podium.config.models import Head, Network
 from podium.core.errors import ModelError
 from podium.data.randomness import number
 from podium.models import zoo
-from podium.models.zoo.build import SelfAttention, block
+from podium.models.zoo.layers import SelfAttention, block
 
 BACKBONES = ["cnn", "torchvision/resnet18", "test_resnet", "test_convnext", "test_efficientnet"]
 KINDS = ["se", "cbam", "self"]

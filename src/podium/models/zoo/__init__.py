@@ -9,6 +9,7 @@ from podium.models.zoo.build import (
     Composed,
     build_on_meta,
     check_size,
+    classifier_name,
     classifier_names,
     count_parameters,
     create,
@@ -18,14 +19,17 @@ from podium.models.zoo.build import (
     load_pretrained,
 )
 from podium.models.zoo.families import STUDIES, image_size, matching, names, normalisation
+from podium.models.zoo.layers import NearestNeighbours
 
 __all__ = [
     "CLASSES",
     "STUDIES",
     "ArchitectureCost",
     "Composed",
+    "NearestNeighbours",
     "build_on_meta",
     "check_size",
+    "classifier_name",
     "classifier_names",
     "count_parameters",
     "create",

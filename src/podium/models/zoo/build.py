@@ -5,7 +5,6 @@ network costs is the same on every machine; architectures are counted on the met
 even the largest takes a moment.
 """
 
-import math
 import sys
 import warnings
 from collections import OrderedDict
@@ -25,13 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from podium.config.models import Head, Network
 from podium.core.errors import ModelError, first_few, one_line
-from podium.core.vision import timm
 from podium.data.randomness import number
 from podium.models.zoo.families import Family, classifiers, family, image_size
+from podium.models.zoo.layers import NearestNeighbours, block, build_head
 
 
 def create(network: Network, classes: int, seed: int, side: int | None = None) -> nn.Module:
-    """Builds a network with fresh weights.
+    """Builds a network with fresh weights; in a probe by nearest neighbours these stand in place of its last layer.
 
     With no attention and the architecture's own pooling it is the architecture as its authors built it, with
     `head.dropout` in its own head. Otherwise it is a `Composed`, where `own` pooling is the average.
@@ -48,9 +47,19 @@ def create(network: Network, classes: int, seed: int, side: int | None = None) -
         (N, C); GoogLeNet's own form gives a tuple with its auxiliary logits while it trains.
 
     Raises:
-        ModelError: there is no such architecture (the nearest names are given), or it has no feature map to put
-            attention or another head on.
+        ModelError: there is no such architecture (the nearest names are given), it has no feature map to put
+            attention or another head on, or for a probe no single last layer.
     """
+    module = _assemble(network, classes, seed, side)
+    if network.classifier != "network":
+        name = classifier_name(module)
+        if network.classifier == "nearest_neighbours":
+            module.set_submodule(name, NearestNeighbours(classes))
+    return module
+
+
+def _assemble(network: Network, classes: int, seed: int, side: int | None) -> nn.Module:
+    """The network of `create` with the head that could be trained."""
     builder, name = family(network.architecture)
     side = builder.image_size(name) if side is None else side
     with torch.random.fork_rng(devices=[]):
@@ -64,7 +73,7 @@ def create(network: Network, classes: int, seed: int, side: int | None = None) -
             backbone, attention = builder.blocks_with(name, partial(block, network.attention)), block("none", channels)
         else:
             backbone, attention = builder.features(name, side), block(network.attention, channels)
-        head = _head(channels, network.head, classes)
+        head = build_head(channels, network.head, classes)
         return Composed(backbone, attention, head, frozenset(complete - backbone.state_dict().keys()))
 
 
@@ -115,59 +124,6 @@ class Composed(nn.Sequential):
         self.replaced = replaced
 
 
-def _head(channels: int, head: Head, classes: int) -> nn.Sequential:
-    """Pooling (`own` = average), dropout, hidden layers with ReLU and dropout each, the classifier."""
-    hidden = nn.Sequential()
-    width = channels
-    for size in head.hidden:
-        hidden.extend((nn.Linear(width, size), nn.ReLU(inplace=True), nn.Dropout(head.dropout)))
-        width = size
-    pool = timm.layers.SelectAdaptivePool2d(pool_type="avg" if head.pooling == "own" else head.pooling, flatten=True)
-    return nn.Sequential(
-        OrderedDict(pool=pool, drop=nn.Dropout(head.dropout), hidden=hidden, fc=nn.Linear(width, classes))
-    )
-
-
-_HEADS = 8
-
-
-class SelfAttention(nn.Module):
-    """Every position looks at every other: x + MHA(LN(x)).
-
-    Multi-head attention over the H x W positions (Vaswani et al. 2017) with the norm before it and a residual, as in
-    Dosovitskiy et al. 2021. Positions are not encoded: the map of a convolutional network tells them apart.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        # Positions come first: batch_first would let torch take another kernel in evaluation than in training.
-        self.attention = nn.MultiheadAttention(channels, math.gcd(channels, _HEADS))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to the same."""
-        positions = self.norm(x.flatten(2).permute(2, 0, 1))
-        change, _ = self.attention(positions, positions, positions, need_weights=False)
-        out: torch.Tensor = x + change.permute(1, 2, 0).reshape(x.shape)
-        return out
-
-
-def block(kind: Literal["none", "se", "cbam", "self"], channels: int) -> nn.Module:
-    """A block with fresh weights.
-
-    Args:
-        kind: `none` = the identity; `se` = squeeze and excitation, a gate per channel (Hu et al. 2018); `cbam` = a
-            gate per channel, then one per position (Woo et al. 2018); `self` = multi-head self-attention.
-        channels: C of the feature map.
-    """
-    if kind == "none":
-        return nn.Identity()
-    if kind == "self":
-        return SelfAttention(channels)
-    made: nn.Module = timm.layers.create_attn(kind, channels)
-    return made
-
-
 _COUNTER = "num_batches_tracked"
 
 
@@ -194,7 +150,9 @@ def load_pretrained(module: nn.Module, path: Path) -> None:
     body = module.get_submodule("backbone") if isinstance(module, Composed) else module
     fresh = module.replaced if isinstance(module, Composed) else classifier_names(module)
     own = {name: tensor for name, tensor in body.state_dict().items() if name not in fresh}
-    given = _fitted(body, {name: tensor for name, tensor in given.items() if name not in fresh})
+    of_a_probe = tuple(f"{name}." for name, part in body.named_modules() if isinstance(part, NearestNeighbours))
+    kept = {name: tensor for name, tensor in given.items() if name not in fresh and not name.startswith(of_a_probe)}
+    given = _fitted(body, kept)
     problems = _problems(own, given)
     if problems:
         raise ModelError(
@@ -234,6 +192,27 @@ def classifier_names(module: nn.Module) -> frozenset[str]:
         if any(part is one for one in fresh)
         for tensor in part.state_dict()
     )
+
+
+def classifier_name(module: nn.Module) -> str:
+    """The dotted name of the layer that gives the logits.
+
+    Args:
+        module: as `create` made it.
+
+    Raises:
+        ModelError: it is no single linear layer with a bias.
+    """
+    fresh = (module.get_submodule("head.fc"),) if isinstance(module, Composed) else classifiers(module)
+    layer = fresh[0]
+    computed = isinstance(layer, NearestNeighbours) or (isinstance(layer, nn.Linear) and layer.bias is not None)
+    if len(fresh) > 1 or not computed:
+        raise ModelError(
+            f"the logits of this architecture do not come from one linear layer ({len(fresh)} x "
+            f"{type(layer).__name__}), so no probe can be fitted: choose another, or classifier: network"
+        )
+    names: list[str] = [name for name, part in module.named_modules() if part is layer]
+    return names[0]
 
 
 def _problems(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> list[str]:

@@ -1,0 +1,118 @@
+"""A probe goes the way of every model: tuned, trained, evaluated and served, with the same files."""
+
+import csv
+import io
+
+import pandas as pd
+import pytest
+from mlflow.pyfunc import PythonModelContext
+from PIL import Image
+
+from podium.config.dataset import Fetch
+from podium.config.judging import Evaluate
+from podium.config.models import NO_TRAINING, ModelConfig, ModelSection
+from podium.config.train import Tune
+from podium.core.files import sha256_file
+from podium.core.layout import METRICS, PREDICTIONS, WEIGHTS, Layout
+from podium.data.shards import open_for_testing
+from podium.data.tensors import save_weights
+from podium.models import zoo
+from podium.models.study import Study
+from podium.pipeline import evaluate, train, tune
+from podium.pipeline.fetch import write_weights
+from podium.records.evaluation import Metrics
+from podium.records.training import ModelCard, TuningResult, read_times
+from podium.registry.predictor import ImageClassifier
+from tests.small_splits import ARCHITECTURE, RESOURCES, RUNTIME, a_config, write_project
+
+PROBES = ("logistic_regression", "nearest_neighbours")
+SETTINGS = Evaluate(batch_size=4, bootstrap_samples=50, mistakes=1)
+
+
+def project(root, classifier: str) -> tuple[Layout, ModelSection]:
+    """A project whose model `small` is a probe of pinned weights; random ones do."""
+    layout = write_project(root)
+    first = root.with_name("first.safetensors")
+    save_weights(first, zoo.create(a_config(), 3, 1).state_dict(), {})
+    section = ModelSection(
+        architecture=ARCHITECTURE,
+        classifier=classifier,
+        weights=f"file:{first}",
+        weights_sha256=sha256_file(first),
+        weights_licence="CC0-1.0",
+    )
+    (layout.weights / "small" / "weights.json").unlink()
+    (layout.weights / "small").rmdir()
+    write_weights(layout, layout.weights, {"small": section}, Fetch())
+    return layout, section
+
+
+def tuned_and_trained(layout: Layout, section: ModelSection, seed: int = 0) -> dict[str, str]:
+    """Digests of what `tune` and `train` write."""
+    config, (key, values) = ModelConfig.of(section, NO_TRAINING), section.grid
+    grid = [{key: value} for value in values.choices]
+    settings = Tune(trials=len(grid), epochs=1, startup_trials=1, pruner="none", search={})
+    study = Study(config, {key: values}, settings, seed, grid)
+    tune.tune_model(layout, "small", study, runtime=RUNTIME, resources=RESOURCES)
+    train.train_model(layout, "small", config=config, runtime=RUNTIME, resources=RESOURCES, seed=seed)
+    files = [*layout.tuning("small").iterdir(), *layout.model("small").iterdir()]
+    return {f"{file.parent.parent.name}/{file.name}": sha256_file(file) for file in files}
+
+
+def rows_of(path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("classifier", PROBES)
+def test_a_probe_is_tuned_trained_evaluated_and_served(classifier, tmp_path):
+    layout, section = project(tmp_path / "one", classifier)
+    written = tuned_and_trained(layout, section)
+    key, values = section.grid
+    trials = rows_of(layout.tuning("small") / "trials.csv")
+    assert [float(row[key]) for row in trials] == list(values.choices)
+    best = TuningResult.read(layout.tuning("small") / "best.json")
+    assert best.val_loss == min(float(row["val_loss"]) for row in trials)
+    (row,) = rows_of(layout.model("small") / "history.csv")
+    assert "learning_rate" not in row
+    assert float(row["val_loss"]) == best.val_loss
+    card = ModelCard.read(layout.model("small") / "model.json")
+    assert (card.classifier, card.recipe, card.learning_rate, card.tuned) == (classifier, None, None, best.parameters)
+    assert (card.trainable, card.epochs, card.cached_prefix) == ("head", 1, True)
+    assert {"seconds_per_epoch", "started", "ended"} <= read_times(layout, card.fingerprint).keys()
+
+    assert tuned_and_trained(*project(tmp_path / "two", classifier)) == written
+    other = tuned_and_trained(*project(tmp_path / "three", classifier), seed=7)
+    weights = tmp_path / "three" / "artifacts" / "models" / "small" / WEIGHTS
+    assert other != written  # the seed is in the fingerprint, though it changes no weight
+    assert ModelCard.read(weights.with_name("model.json")).weights_sha256 == card.weights_sha256
+
+    measured = _evaluated(layout)
+    assert (measured.classifier, measured.images) == (classifier, 6)
+    assert (measured.conditions.images_seen, measured.conditions.tuning_images) == (None, None)
+    _served(layout)
+
+
+def _evaluated(layout: Layout) -> Metrics:
+    parts = [pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("train", "val", "test")]
+    images = pd.concat(part.assign(split=name) for part, name in zip(parts, ("train", "val", "test"), strict=True))
+    images = images[["image_id", "label", "split"]]
+    images.assign(brightness=range(len(images))).to_parquet(layout.measures, index=False)
+    images.assign(width=32, height=32, duplicate_kind="", source="a").to_parquet(layout.manifest, index=False)
+    evaluate.evaluate_model(layout, "small", SETTINGS, RUNTIME, 0)
+    return Metrics.read(layout.evaluation("small") / METRICS)
+
+
+def _served(layout: Layout) -> None:
+    """The predictor gives the answers of `evaluate` for the same pixels."""
+    split, pictures = open_for_testing(layout.prepared), []
+    for pixels in split.images(pd.RangeIndex(len(split)).to_numpy()):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        pictures.append(stream.getvalue())
+    model = ImageClassifier()
+    paths = {"weights": layout.model("small") / WEIGHTS, "metrics": layout.evaluation("small") / METRICS}
+    model.load_context(PythonModelContext({name: str(path) for name, path in paths.items()}, {}))
+    answers = model.predict(None, pd.DataFrame({"image": pictures}))
+    known = pd.read_parquet(layout.evaluation("small") / PREDICTIONS).set_index("image_id")
+    assert list(answers["label"]) == list(known.loc[split.index["image_id"], "predicted"])
