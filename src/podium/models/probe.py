@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
@@ -103,6 +100,10 @@ def fit_logistic_regression(
         strength: scikit-learn's C, the inverse of the regularisation.
         label: for people.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(features.astype(np.float64))
     model = LogisticRegression(C=strength, max_iter=_ITERATIONS)
     with threadpool_limits(1), warnings.catch_warnings():
