@@ -16,7 +16,6 @@ from podium.analysis.mistakes import read_mistakes
 from podium.analysis.slices import is_worse, worst_first
 from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
-    CONFUSION,
     CONFUSION_MATRIX,
     LEARNING_CURVES,
     MISTAKES,
@@ -163,7 +162,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
         "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
         "use_curl": USE_CURL,
-        "findings": findings(results, read_table(layout.evaluation_report(results.winner.name) / CONFUSION)),
+        "findings": findings(results),
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
         "probes": describe_probes(results.leaderboard.rows),

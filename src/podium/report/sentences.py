@@ -2,10 +2,8 @@
 
 import os
 import platform
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import in_words, remedy
 from podium.analysis.decision import describe_needed, describe_power, describe_rate, describe_size
@@ -15,32 +13,21 @@ from podium.records.evaluation import Abstention, Interval, Metrics
 from podium.records.training import read_times
 from podium.report.results import Results
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 GROUPS_SHOWN = 4  # in a sentence
 SLICES_SHOWN = 4
 
 
-def findings(results: Results, confusion: "pd.DataFrame") -> list[str]:
-    """What somebody who wants to use the winner should know, in sentences.
-
-    Args:
-        results: what the files say.
-        confusion: columns `actual predicted`, one row a test image.
-    """
+def findings(results: Results) -> list[str]:
+    """What somebody who wants to use the winner should know, in sentences."""
     m = results.winner.metrics
     weakest = min(m.per_class, key=lambda label: (m.per_class[label].recall, label))
     recall, support = m.per_class[weakest].recall, m.per_class[weakest].support
     said = [f"Its weakest class is {weakest}: {share(recall)} of {support} images are named rightly."]
-    wrong = confusion[confusion["actual"] != confusion["predicted"]]
-    pairs = Counter(zip(wrong["actual"], wrong["predicted"], strict=True))
-    if pairs:
-        (actual, predicted), times = min(pairs.items(), key=lambda item: (-item[1], item[0]))
-        back = pairs[(predicted, actual)]
+    if m.confused:
+        pair = m.confused[0]
         said.append(
-            f"The most frequent mistake is {actual} taken for {predicted}: {times} of {m.per_class[actual].support}; "
-            f"the other way round {back} of {m.per_class[predicted].support}."
+            f"It most often takes {pair.actual} for {pair.predicted} ({pair.mistakes} of {pair.images}) or the other "
+            f"way round ({pair.back} of {pair.back_images}): {share(pair.share)} of its wrong answers."
         )
     if m.groups is not None:
         groups = list(m.groups.per_group)

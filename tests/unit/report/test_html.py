@@ -172,6 +172,16 @@ def test_the_worst_slices_are_in_a_table_or_said_to_be_none(experiment, html):
     assert "dark and busy background at night and busy tiny_resnet 12 58.4% 30.0 to 80.0% 90.0%" in shown
 
 
+def test_classes_that_are_taken_for_each_other_are_listed_with_direction(experiment, html):
+    metrics = read_results(experiment.layout, experiment.params).winner.metrics
+    said = Page(html).said()
+    table = said[said.rindex("takes for each other") :]
+    for pair in metrics.confused:
+        assert f"{pair.mistakes} of {pair.images} {pair.back} of {pair.back_images}" in table
+    first = metrics.confused[0]
+    assert f"It most often takes {first.actual} for {first.predicted} ({first.mistakes} of {first.images})" in said
+
+
 def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     outcome = read_results(experiment.layout, experiment.params)
     said = Page(html).said()
