@@ -209,6 +209,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
         model=name,
         architecture=config.architecture,
         classes=CLASSES,
+        class_counts=dict.fromkeys(CLASSES, IMAGES["train"]),
         groups=GROUPS,
         preprocessing=splits["train"].preprocessing,
         mean=mean,

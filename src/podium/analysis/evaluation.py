@@ -21,7 +21,7 @@ from podium.analysis.slices import measure_slices, resolve, slice_masks
 from podium.analysis.statistics import bootstrap_confusion, confusion, wilson
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
-from podium.records.evaluation import ConfusedPair, GroupMetrics, Metrics
+from podium.records.evaluation import ConfusedPair, GroupMetrics, Majority, Metrics
 from podium.records.training import ModelCard
 
 PAIRS = 10
@@ -108,6 +108,7 @@ def measure(
         **card.facts,
         **{name: _value(metric, answers) for name, metric in METRICS.items()},
         conditions=read_conditions(card),
+        majority=_majority(card, test),
         test_digest=test_digest,
         images=len(test.labels),
         accuracy=accuracy,
@@ -125,6 +126,14 @@ def measure(
         worst_slices=search_slices(known_slices, validation.correct, slices, test.correct),
         groups=group_metrics(calibrated, card.groups, samples, seed),
     )
+
+
+def _majority(card: ModelCard, test: Predictions) -> Majority | None:
+    """What the most common training class, the first of equals, scores on the test images."""
+    if not card.class_counts:
+        return None
+    label = max(card.class_counts, key=lambda name: card.class_counts[name])
+    return Majority(label=label, accuracy=wilson(int((test.index["label"] == label).sum()), len(test.labels)))
 
 
 def _value(metric: Metric, answers: Answers) -> float | None:

@@ -10,7 +10,16 @@ from podium.analysis.decision import METRIC_TITLES, verdict
 from podium.analysis.statistics import percent
 from podium.config.judging import Accepted, Metric
 from podium.core.errors import DataError
-from podium.records.evaluation import Decision, Leaderboard, LeaderboardRow, Metrics, OverSeeds, Spread
+from podium.records.evaluation import (
+    Decision,
+    Interval,
+    Leaderboard,
+    LeaderboardRow,
+    Majority,
+    Metrics,
+    OverSeeds,
+    Spread,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +63,7 @@ def rank(
         metric=metric,
         test_digest=first.test_digest,
         images=first.images,
+        majority=first.majority,
         comparable=is_comparable(found),
         differences=found,
         rows=[row.model_copy(update={"rank": place}) for place, row in enumerate(ordered, start=1)],
@@ -95,7 +105,15 @@ def leaderboard_table(leaderboard: Leaderboard, decision: Decision | None = None
         won = decision is not None and row.model == decision.winner
         rank = f"★{row.rank}" if won else str(row.rank)
         table.add_row(rank, escape(row.model), *_cells(row, added), style="bold" if won else "")
+    if leaderboard.majority:
+        always = f"always answering {leaderboard.majority.label}"
+        table.add_row("", escape(always), _two_lines(leaderboard.majority.accuracy), style="dim")
     return table
+
+
+def describe_majority(majority: Majority | None) -> str:
+    """What every model has to beat: `Always answering ant: 12.6% [9.1–17.2].`; empty where it is not known."""
+    return f"Always answering {majority.label}: {percent(majority.accuracy)}." if majority else ""
 
 
 def confidence_table(leaderboard: Leaderboard, seconds: Mapping[str, float | None] | None = None) -> "Table":
@@ -208,7 +226,11 @@ def _rate(row: LeaderboardRow, metric: Metric) -> str:
     if row.over_seeds:
         deviation = getattr(row.over_seeds, metric).deviation
         return f"{row.rate(metric):.1%}\n± {deviation:.1%}\n({row.over_seeds.seeds} seeds)"
-    interval = getattr(row, metric)
+    return _two_lines(getattr(row, metric))
+
+
+def _two_lines(interval: Interval) -> str:
+    """A rate in percent, and its interval below."""
     return f"{interval.value:.1%}\n{100 * interval.low:.1f}–{100 * interval.high:.1f}"
 
 

@@ -166,6 +166,7 @@ def _write(
         model=model,
         **{key: getattr(job.config, key) for key in Network.model_fields},
         classes=list(job.train.classes),
+        class_counts={label: int((job.train.labels == code).sum()) for code, label in enumerate(job.train.classes)},
         groups={str(label): str(group) for label, group in groups.items()},
         preprocessing=job.train.preprocessing,
         mean=job.mean,

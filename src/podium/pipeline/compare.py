@@ -15,7 +15,8 @@ from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder, write_json
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, PREDICTIONS, Layout
-from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest, Summary, round_floats
+from podium.records.base import round_floats
+from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest, Summary
 from podium.records.validate import ValidationReport
 
 

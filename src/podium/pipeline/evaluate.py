@@ -41,8 +41,8 @@ from podium.core.layout import (
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
-from podium.records.base import read_parquet
-from podium.records.evaluation import Metrics, round_floats
+from podium.records.base import read_parquet, round_floats
+from podium.records.evaluation import Metrics
 from podium.records.training import EPOCH_COLUMNS, ModelCard
 
 if TYPE_CHECKING:

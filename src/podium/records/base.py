@@ -6,7 +6,7 @@ time, a date, a run id or a host name: the same inputs give the same bytes.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 """One number a channel (red, green, blue), such as the mean or the deviation of pixels in [0, 1]."""
+
+_Record = TypeVar("_Record", bound="Record")
 
 
 class Record(BaseModel):
@@ -72,3 +74,9 @@ def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def round_floats(record: _Record) -> _Record:
+    """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff."""
+    text = json.dumps(record.model_dump(mode="json"))
+    return type(record).model_validate(json.loads(text, parse_float=lambda number: float(f"{float(number):.10g}")))

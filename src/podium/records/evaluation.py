@@ -1,7 +1,6 @@
 """What `evaluate` and `compare` leave: metrics, leaderboard, decision; their floats have ten significant digits."""
 
-import json
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -9,7 +8,6 @@ from podium.config.judging import Condition, Metric
 from podium.records.base import Record
 from podium.records.training import ModelFacts
 
-_Record = TypeVar("_Record", bound=Record)
 Outcome = Literal["better", "equivalent", "undecided"]
 """Of a comparison of two models; see `analysis.paired`."""
 
@@ -20,6 +18,13 @@ class Interval(Record):
     value: float
     low: float
     high: float
+
+
+class Majority(Record):
+    """The class most common in training, and how often always answering it is right (95 % Wilson interval)."""
+
+    label: str
+    accuracy: Interval
 
 
 class ClassMetrics(Record):
@@ -172,6 +177,7 @@ class Metrics(ModelFacts):
     conditions: Conditions
     test_digest: str
     images: int
+    majority: Majority | None = None
     accuracy: Interval
     macro_f1: Interval
     macro_precision: float
@@ -261,11 +267,15 @@ class LeaderboardRow(ModelFacts):
 
 
 class Leaderboard(Record):
-    """`artifacts/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted."""
+    """`artifacts/comparison/leaderboard.json`. `comparable`: there is no difference that is not accepted.
+
+    `majority` is what every model has to beat; None where the models are of an earlier version.
+    """
 
     metric: Metric
     test_digest: str
     images: int
+    majority: Majority | None = None
     comparable: bool
     differences: list[Difference]
     rows: list[LeaderboardRow]
@@ -347,9 +357,3 @@ class Summary(Record):
     accuracy: float | None = None
     macro_f1: float | None = None
     each: dict[str, float]
-
-
-def round_floats(record: _Record) -> _Record:
-    """A copy of a record whose floats have ten significant digits: enough to compare, few enough to read a diff."""
-    text = json.dumps(record.model_dump(mode="json"))
-    return type(record).model_validate(json.loads(text, parse_float=lambda number: float(f"{float(number):.10g}")))

@@ -135,13 +135,15 @@ class ModelCard(ModelFacts):
 
     `recipe` is the one followed, with what was `tuned`; None of a probe. `tuning_images` is the budget of its study.
     `micro_batch_size` is below the batch where memory was not enough. `distil` and `teacher_fingerprint` name the model
-    a student learned from. `cached_prefix`: a frozen prefix was computed once per view.
+    a student learned from. `cached_prefix`: a frozen prefix was computed once per view. `class_counts`: images of each
+    class that were learned from; empty where an earlier version wrote the card.
     """
 
     attention: Literal["none", "se", "cbam", "self"]
     attention_at: Literal["features", "blocks"] = "features"
     head: Head
     classes: list[str]
+    class_counts: dict[str, int] = {}
     groups: dict[str, str]
     preprocessing: Preprocessing
     mean: tuple[float, float, float]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
+from podium.analysis.leaderboard import describe_majority
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKES, PREDICTIONS
 from podium.records.evaluation import Interval
 from podium.registry.run_links import (
@@ -164,6 +165,7 @@ def note(results: Results) -> str:
     for row in results.leaderboard.rows:
         accuracy, macro_f1 = _with_interval(row.accuracy), _with_interval(row.macro_f1)
         lines.append(f"| {row.rank} | {row.model} | {accuracy} | {macro_f1} | {row.loss:.3f} |")
+    lines += ["", majority] if (majority := describe_majority(results.leaderboard.majority)) else []
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_probes, describe_shared, models_by_value, remedy
 from podium.analysis.decision import lead, round_up, verdict
+from podium.analysis.leaderboard import describe_majority
 from podium.analysis.mistakes import read_mistakes
 from podium.analysis.slices import is_worse, worst_first
 from podium.core.files import sha256_text, write_text
@@ -166,6 +167,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
         "probes": describe_probes(results.leaderboard.rows),
+        "majority": describe_majority(results.leaderboard.majority),
         "x": _scale([row.accuracy for row in results.leaderboard.rows]),
         "pictures": {model.name: _pictures(layout.evaluation(model.name)) for model in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),

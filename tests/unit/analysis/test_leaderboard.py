@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 
 from podium.analysis.decision import decide
-from podium.analysis.leaderboard import confidence_table, leaderboard_table, rank
+from podium.analysis.leaderboard import confidence_table, describe_majority, leaderboard_table, rank
 from podium.config.judging import Compare
 from podium.core.errors import DataError
-from podium.records.evaluation import GroupMetrics, Interval
+from podium.records.evaluation import GroupMetrics, Interval, Majority
 from tests.measurements import some_metrics
 from tests.unit.analysis.boards import metrics, pair
 
@@ -61,6 +61,23 @@ def test_table_shows_every_number_in_80_columns():
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "200 test images" in text
     assert "…" not in text
+
+
+def test_the_majority_class_is_the_last_line_and_no_model():
+    ant = Majority(label="ant [1]", accuracy=Interval(value=0.126, low=0.087, high=0.179))
+    assert rank([metrics("a", majority=ant)], "accuracy").majority == ant
+    assert all(len(line) <= 80 for line in printed(80, majority=ant).splitlines())
+    text = printed(120, majority=ant)
+    assert text.index("always") > text.index("b ")
+    assert all(part in text for part in ("always answering ant [1]", "12.6%", "8.7–17.9"))
+    assert describe_majority(ant) == "Always answering ant [1]: 12.6% [8.7–17.9]."
+    assert describe_majority(None) == ""
+    assert "always" not in printed(80)
+
+
+def test_a_probe_has_no_learning_rate_and_is_told_below_the_table():
+    text = one_line(printed(80, other=metrics("b", 0.85, classifier="logistic_regression", learning_rate=None)))
+    assert "Computed from the features of a frozen network, not trained: b (logistic regression);" in text
 
 
 def test_verdict_stands_below_the_table():

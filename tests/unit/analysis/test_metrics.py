@@ -33,7 +33,8 @@ from podium.analysis.metrics import (
 from podium.analysis.predictions import sort_predictions
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
-from podium.records.evaluation import Leaderboard, Metrics, round_floats
+from podium.records.base import round_floats
+from podium.records.evaluation import Leaderboard, Metrics
 from tests.cards import a_card
 
 CLASSES = ("apple", "banana", "cherry")

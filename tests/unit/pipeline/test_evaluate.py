@@ -105,6 +105,7 @@ def project(tmp_path, monkeypatch):
     val = SplitRecord.read(layout.prepared / "val" / "split.json")
     card = a_card(
         classes=CLASSES,
+        class_counts={"lemon": 3, "orange": 1, "사과": 3},
         preprocessing=PREPARED,
         learning_rate=1 / 3,
         best_epoch=2,
@@ -140,6 +141,17 @@ def test_metrics_are_of_the_test_split_and_round_floats(project):
         "brightness_highest": 4,
     }
     assert metrics.test_digest == SplitRecord.read(layout.prepared / "test" / "split.json").digest
+
+
+def test_the_most_common_training_class_is_what_has_to_be_beaten(project):
+    layout, fake = project
+    run(layout)
+    majority = Metrics.read(layout.evaluation("m") / "metrics.json").majority
+    assert (majority.label, majority.accuracy.value) == ("lemon", 0.3333333333)
+    assert 0.09 < majority.accuracy.low < majority.accuracy.high < 0.71
+    fake.card = fake.card.model_copy(update={"class_counts": {}})  # a card of an earlier version
+    run(layout)
+    assert Metrics.read(layout.evaluation("m") / "metrics.json").majority is None
 
 
 def test_a_slice_of_the_params_is_measured_and_a_wrong_one_stops_before_anything_is_computed(project):

@@ -1,6 +1,7 @@
 """Floats in committed JSON."""
 
-from podium.records.evaluation import GroupMetrics, Interval, round_floats
+from podium.records.base import round_floats
+from podium.records.evaluation import GroupMetrics, Interval
 
 
 def test_ten_significant_digits_at_any_size_and_depth():
