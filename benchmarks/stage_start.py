@@ -57,7 +57,7 @@ def seconds_to_start(project: Scratch, stage: str) -> tuple[float, float]:
     Raises:
         RuntimeError: it ended without any; the message holds what it printed.
     """
-    model = ["--model", "small_resnet"] if stage in ("tune", "train", "repeat", "evaluate") else []
+    model = ["--model", "small_resnet"] if stage in ("tune", "train", "repeat", "evaluate", "explain") else []
     command = [sys.executable, "-m", "benchmarks.stage_start", stage, *model]
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))  # the copy has no benchmarks/
     environment = {**project.environment, "PYTHONPATH": path}

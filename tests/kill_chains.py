@@ -42,6 +42,7 @@ def build(root: Path) -> Scratch:
         tune={"trials": 3, "epochs": 1},
         train={"epochs": 4, "batch_size": 8},
         evaluate={"bootstrap_samples": 50},
+        explain={"checks": {"images": 6, "deletion": 3, "randomised": 2}},
         publish={"registered_model": "killed"},
         **GATES,
     )

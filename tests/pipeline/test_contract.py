@@ -141,7 +141,7 @@ def test_a_student_s_stages_wait_for_its_teacher_and_read_its_params_from_where_
 
 
 def test_dvc_yaml_can_be_read_in_one_go():
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 100
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < 120
 
 
 def test_what_tunes_and_trains_cannot_see_the_test_split():

@@ -15,22 +15,22 @@ from podium.pipeline.code import STAGES
 ROOT = Path(__file__).parents[2]
 MODELS = ("small_resnet", "small_convnext")
 RETRAIN = ("tune", "train", "repeat")
-ALL = "fetch preprocess validate tune train repeat evaluate compare"
+ALL = "fetch preprocess validate tune train repeat evaluate explain compare"
 TABLE = [
     # file, stages whose results its code can change
     ("core/files.py", ALL),
     ("core/errors.py", ""),
-    ("core/vision.py", "fetch tune train repeat evaluate"),
+    ("core/vision.py", "fetch tune train repeat evaluate explain"),
     ("config/params.py", ""),
-    ("config/preprocess.py", "preprocess validate tune train repeat evaluate compare"),
+    ("config/preprocess.py", "preprocess validate tune train repeat evaluate explain compare"),
     ("config/validate.py", "validate"),
-    ("config/runtime.py", "tune train repeat evaluate"),
+    ("config/runtime.py", "tune train repeat evaluate explain"),
     ("records/validate.py", "validate compare"),
     ("console/shell.py", ""),
     ("console/openings.py", ""),
     ("console/progress.py", ""),
-    ("report/pages.py", "validate evaluate"),
-    ("report/plots.py", "evaluate"),
+    ("report/pages.py", "validate evaluate explain"),
+    ("report/plots.py", "evaluate explain"),
     ("report/validation_page.py", "validate"),
     ("report/html.py", ""),
     ("sources/folder.py", "fetch"),
@@ -38,12 +38,13 @@ TABLE = [
     ("curation/splits.py", "preprocess validate"),  # which derives the splits anew
     ("curation/findings.py", "validate"),
     ("data/decode.py", "preprocess"),
-    ("data/augment/batch.py", "tune train repeat evaluate"),
+    ("data/augment/batch.py", "tune train repeat evaluate explain"),
     ("data/loader.py", "tune train repeat"),
-    ("models/zoo/families.py", "tune train repeat evaluate"),
+    ("models/zoo/families.py", "tune train repeat evaluate explain"),
     ("analysis/metrics.py", "evaluate compare"),
-    ("analysis/calibration.py", "evaluate compare"),
+    ("analysis/calibration.py", "evaluate explain compare"),
     ("analysis/leaderboard.py", "compare"),
+    ("models/explanations.py", "explain"),
     ("models/training.py", "train repeat"),
     ("pipeline/train.py", "train"),
     ("pipeline/repeat.py", "repeat"),
@@ -119,7 +120,7 @@ def test_another_version_of_torch_reruns_what_computes_with_it_and_says_why(edit
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0.0\n", encoding="utf-8")
     before = identity.version("torch")
     repro(edited, "code", first=str(tmp_path))
-    per_model = {f"{stage}@{model}" for stage in ("tune", "train", "repeat", "evaluate") for model in MODELS}
+    per_model = {f"{stage}@{model}" for stage in ("tune", "train", "repeat", "evaluate", "explain") for model in MODELS}
     assert changed(edited) == {"fetch", "preprocess", *per_model}  # which reads weights, and which resizes, with torch
     said = repro(edited, "--single-item", "evaluate@small_resnet", first=str(tmp_path))
     assert f"evaluate small_resnet runs again: torch {before} -> 99.0.0" in said

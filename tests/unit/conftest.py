@@ -85,10 +85,11 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _validate(layout)
     for number, name in enumerate(params.models):
         _train(layout, params, name, number)
-    from podium.pipeline import compare, evaluate
+    from podium.pipeline import compare, evaluate, explain
 
     for name in params.models:
         evaluate.evaluate_model(layout, name, params.evaluate, params.runtime, params.seed)
+        explain.explain_model(layout, name, params.explain, params.runtime, params.seed)
     compare.compare_models(layout, list(params.models), params.compare)
     return layout.root
 
@@ -100,6 +101,7 @@ def _write_params(layout: Layout) -> None:
     raw["preprocess"]["image_size"] = SIZE
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
     raw["evaluate"].update(bootstrap_samples=50, mistakes=8, batch_size=16)
+    raw["explain"].update(checks={"images": 6, "deletion": 3, "randomised": 2})
     raw["runtime"].update(threads=1)
     raw["resources"].update(workers=0)
     layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Params sections `evaluate`, `compare`, `publish` and `promote`: how models are measured, chosen and let through."""
+"""Params sections `evaluate`, `explain`, `compare`, `publish`, `promote`: how models are measured and chosen."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -87,6 +87,23 @@ class Evaluate(Section):
     bootstrap_samples: PositiveInt = 2000
     mistakes: Annotated[Whole, Field(ge=0)] = 500
     slices: dict[Name, Slice] = {}
+
+
+class ExplainChecks(Section):
+    """Of how many test images the maps are checked: `images` at all, fewer by deletion and with random weights."""
+
+    images: PositiveInt = 256
+    deletion: Annotated[Whole, Field(ge=0)] = 48
+    randomised: Annotated[Whole, Field(ge=0)] = 16
+
+
+class Explain(Section):
+    """Maps of what speaks for a class: by which methods, of how many typical and how many wrong images of each."""
+
+    methods: tuple[Text, ...] = ("gradcam",)
+    images_per_class: Annotated[Whole, Field(ge=0)] = 1
+    batch_size: PositiveInt = 32
+    checks: ExplainChecks = ExplainChecks()
 
 
 class Compare(Section):

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from podium.config.base import Name, Section, Whole
 from podium.config.dataset import Dataset, Fetch
-from podium.config.judging import Compare, Evaluate, Promote, Publish
+from podium.config.judging import Compare, Evaluate, Explain, Promote, Publish
 from podium.config.models import ModelConfig, ModelSection
 from podium.config.preprocess import Preprocess
 from podium.config.problems import first_problem, nearest
@@ -46,6 +46,7 @@ class Params(Section):
     tune: Tune
     train: Train
     evaluate: Evaluate
+    explain: Explain = Explain()
     compare: Compare
     publish: Publish
     promote: Promote

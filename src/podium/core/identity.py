@@ -32,6 +32,7 @@ CHANGES_NO_RESULT = (
 LIBRARIES = {
     "PIL": "pillow",
     "anyascii": "anyascii",
+    "captum": "captum",
     "cv2": "opencv-python-headless",
     "great_expectations": "great-expectations",
     "imagehash": "imagehash",

@@ -48,6 +48,8 @@ RELIABILITY = "reliability.png"
 RISK_COVERAGE = "risk_coverage.png"
 CLASSIFICATION_REPORT = "classification_report.txt"
 SLICE_ACCURACY = "slices.png"
+# explain
+EXPLANATION = "explanation.json"
 # compare
 LEADERBOARD = "leaderboard.json"
 DECISION = "decision.json"
@@ -179,6 +181,10 @@ class Layout:
     def repeat_evaluation(self, model: str, seed: int) -> Path:
         """The test of a model trained with another seed: `metrics.json`, `predictions.parquet`; written by evaluate."""
         return self.evaluation(model) / REPEATS / str(seed)
+
+    def explanation(self, model: str) -> Path:
+        """What speaks for a model's answers: `explanation.json` and pictures; written by explain."""
+        return self.root / "artifacts" / "explanation" / model
 
     def checkpoint(self, fingerprint: str) -> Path:
         """State of a training run after its last epoch; removed when the run ends well."""

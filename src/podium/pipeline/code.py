@@ -15,7 +15,7 @@ from podium.core.files import write_json, write_text
 from podium.core.identity import fingerprint, keep_readings, library_versions, stage_code
 from podium.core.layout import Layout
 
-STAGES = ("fetch", "preprocess", "validate", "tune", "train", "repeat", "evaluate", "compare")
+STAGES = ("fetch", "preprocess", "validate", "tune", "train", "repeat", "evaluate", "explain", "compare")
 """All but `publish`, which looks each time whether there is something to do."""
 
 
@@ -69,7 +69,8 @@ def _remove_leftovers(layout: Layout, models: Collection[str], students: Collect
 
     DVC hashes a folder of several models as a whole, so they would change what a stage is said to have read.
     """
-    places = (layout.tuning, layout.model, layout.repeats, layout.evaluation, layout.evaluation_report)
+    results = (layout.tuning, layout.model, layout.repeats, layout.evaluation, layout.explanation)
+    places = (*results, layout.evaluation_report)
     folders = [*(place("any").parent for place in places), layout.teacher("any").parents[1]]
     found = [entry for folder in folders for entry in folder.glob("[!.]*") if entry.is_dir() and not entry.is_symlink()]
     old = [entry for entry in found if entry.name not in models]

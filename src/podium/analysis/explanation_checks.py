@@ -1,0 +1,300 @@
+"""Are a method's maps any good? Checks against chance, against known boxes, and against a model that knows nothing.
+
+Deletion and insertion: Petsiuk et al., *BMVC* 2018, tile by tile as in Samek et al., *IEEE TNNLS* 28(11), 2017, so that
+coarse and fine maps, and random orders, take away equal pieces. Pointing game: Zhang et al., *ECCV* 2016; energy: Wang
+et al., *CVPR Workshops* 2020. Cascading randomisation: Adebayo et al., *NeurIPS* 2018. Each map is of the class that
+the model names.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.analysis.statistics import generator_of, percent, wilson
+from podium.config.judging import ExplainChecks
+from podium.config.preprocess import BoxCrop, CentreCrop, Preprocessing
+from podium.records.evaluation import Interval
+from podium.records.explanation import BoxCheck, MethodChecks, OrderCheck
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from podium.models.inference import Classifier
+
+STEPS = 8
+"""In which all tiles go or come."""
+DEPENDS = 0.5
+"""Rank correlation with a random model's maps from which on a method hardly shows what was learned."""
+_BLUR = 16  # sides of the image a standard deviation goes into
+_CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The images of a check.
+
+    Attributes:
+        images: uint8, shape (N, S, S, 3).
+        labels: class numbers, shape (N,).
+        boxes: left, top, right, bottom in pixels of the prepared image, shape (N, 4); NaN where none is known.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+
+def boxes_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDArray[np.float64]:
+    """Where the object of each image lies in the square that the model sees.
+
+    Args:
+        known: what is known of N images (`slices.describe_images`); `x0 y0 x1 y1` in pixels of the original, and its
+            `width` and `height`. A crop of a photograph is its box, so it has none.
+        preprocessing: how the square was made.
+
+    Returns:
+        left, top, right, bottom in pixels, shape (N, 4); NaN where no box is known.
+    """
+    import pandas as pd
+
+    if not {*_CORNERS, "width", "height"} <= set(known):
+        return np.full((len(known), 4), np.nan)
+    numbers = known[[*_CORNERS, "width", "height"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    boxes, size = numbers[:, :4].reshape(-1, 2, 2), numbers[:, 4:]
+    for step in preprocessing.steps:
+        match step:
+            case CentreCrop():
+                margin = (1 - step.share) / 2
+                start, kept = np.array([margin, margin]), np.array([step.share, step.share])
+            case BoxCrop():
+                start, kept = (
+                    np.array([step.left, step.top]),
+                    np.array([step.right - step.left, step.bottom - step.top]),
+                )
+            case _:
+                continue
+        boxes = boxes - (start * size)[:, None]
+        size = size * kept
+    boxes = np.clip(boxes, 0, size[:, None])
+    side = preprocessing.image_size
+    scale = side / size.max(axis=1)
+    boxes = boxes * scale[:, None, None] + ((side - size * scale[:, None]) / 2)[:, None]
+    if "box_left" in known:
+        whole = known[["box_left", "box_top", "box_right", "box_bottom"]].to_numpy(dtype=np.float64) == [0, 0, 1, 1]
+        boxes[~whole.all(axis=1)] = np.nan
+    flat: NDArray[np.float64] = boxes.reshape(-1, 4)
+    return flat
+
+
+def check_method(
+    classifier: "Classifier", checked: Checked, name: str, counts: ExplainChecks, *, seed: int, batch_size: int
+) -> MethodChecks:
+    """Makes maps of the classes the model names and checks them.
+
+    Args:
+        classifier: a trained model.
+        checked: at least one image.
+        name: of the method.
+        counts: of how many of the images to delete and insert, and to ask random weights about.
+        seed: of random orders, random weights, and methods that draw.
+        batch_size: images the network is given at once.
+
+    Returns:
+        The checks.
+
+    Raises:
+        ModelError: the network has not what the method needs.
+    """
+    from podium.models.explanations import explain
+
+    predicted = classifier.logits(checked.images, batch_size).argmax(axis=1)
+    maps = explain(classifier, checked.images, name, predicted, seed=seed, batch_size=batch_size)
+    asked = _Asked(classifier, checked.images, predicted, maps, seed, batch_size)
+    deletion, insertion = _orders(_spread(asked, counts.deletion)) if counts.deletion else (None, None)
+    return MethodChecks(
+        images=len(maps),
+        deletion=deletion,
+        insertion=insertion,
+        boxes=_boxes(maps, checked, classifier.card.classes),
+        randomised=_randomise(_spread(asked, counts.randomised), name) if counts.randomised else [],
+    )
+
+
+def describe_checks(name: str, checks: MethodChecks) -> list[str]:
+    """What the checks say of a method, in sentences: first those against chance, then that with random weights."""
+    said = []
+    if (found := checks.boxes) is not None:
+        better = "more than" if points_better(found) else "which is not surely more than"
+        said.append(
+            f"{name} points at the object in {percent(found.pointing)} of {found.images:,} images, {better} the "
+            f"{found.chance:.1%} of a random point; {found.energy:.1%} of what speaks for the class lies on it"
+        )
+    orders = (("deletion", checks.deletion, "falls faster"), ("insertion", checks.insertion, "rises faster"))
+    for what, order, effect in orders:
+        if order is not None:
+            better = "surely" if order.gain.low > 0 else "not surely"
+            said.append(
+                f"{what}: the probability {better} {effect} in its order than in a random one (area {order.area:.2f} "
+                f"against {order.random:.2f}, better by {order.gain.value:.2f} [{order.gain.low:.2f} to "
+                f"{order.gain.high:.2f}])"
+            )
+    if checks.randomised:
+        last = checks.randomised[-1]
+        told = "change" if last < DEPENDS else "hardly change, so they hardly show what was learned,"
+        said.append(f"its maps {told} with random weights (rank correlation {last:.2f})")
+    return said
+
+
+def points_better(boxes: BoxCheck) -> bool:
+    """Whether a method surely points at the object more often than a random point does."""
+    return boxes.pointing.low > boxes.chance
+
+
+def pointing_hits(maps: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the middle of each map's highest pixel, the first of equals, lies in its box, shape (N,)."""
+    side = maps.shape[-1]
+    row, column = np.divmod(maps.reshape(len(maps), -1).argmax(axis=1), side)
+    x, y = column + 0.5, row + 0.5
+    return np.asarray((x >= boxes[:, 0]) & (x <= boxes[:, 2]) & (y >= boxes[:, 1]) & (y <= boxes[:, 3]), np.bool_)
+
+
+def energy_inside(maps: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of what is above 0 in each map that lies in its box, shape (N,), in [0, 1]; 0 where nothing is above 0."""
+    middle = np.arange(maps.shape[-1]) + 0.5
+    columns = (middle >= boxes[:, :1]) & (middle <= boxes[:, 2:3])
+    rows = (middle >= boxes[:, 1:2]) & (middle <= boxes[:, 3:])
+    energy = np.clip(maps, 0, None).astype(np.float64)
+    inside = (energy * (rows[:, :, None] & columns[:, None, :])).sum(axis=(1, 2))
+    total = energy.sum(axis=(1, 2))
+    share: NDArray[np.float64] = np.divide(inside, total, out=np.zeros(len(maps)), where=total > 0)
+    return share
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Mean over images of Spearman's rank correlation of two maps; 0 for a map that is flat."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (one, other)]
+    first, second = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    norm = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    return float(np.divide((first * second).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0).mean())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Images with the classes the model names and their maps, and how more are made."""
+
+    classifier: "Classifier"
+    images: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    maps: NDArray[np.float32]
+    seed: int
+    batch_size: int
+
+
+def _spread(asked: _Asked, count: int) -> _Asked:
+    """At most so many of the images, evenly from the first to the last."""
+    rows = np.unique(np.linspace(0, len(asked.images) - 1, count).round().astype(np.int64))
+    return replace(asked, images=asked.images[rows], targets=asked.targets[rows], maps=asked.maps[rows])
+
+
+def _orders(asked: _Asked) -> tuple[OrderCheck, OrderCheck]:
+    """Deletion and insertion."""
+    from scipy.ndimage import gaussian_filter
+
+    from podium.models.explanations import TILES
+
+    images, side = asked.images, asked.images.shape[1]
+    tile = np.arange(side) * TILES // side
+    tiles = tile[:, None] * TILES + tile
+    sums = np.stack([np.bincount(tiles.ravel(), found.ravel(), TILES**2) for found in asked.maps])
+    orders = {
+        "map": sums / np.maximum(np.bincount(tiles.ravel(), minlength=TILES**2), 1),
+        "random": generator_of(asked.seed, "order of tiles").random((len(images), TILES**2)),
+    }
+    ranks = {who: np.argsort(np.argsort(-v, axis=1, kind="stable"), axis=1)[:, tiles] for who, v in orders.items()}
+    grey = np.broadcast_to(np.round(255 * np.array(asked.classifier.card.mean)).astype(np.uint8), images.shape)
+    blurred = gaussian_filter(images, (0, side / _BLUR, side / _BLUR, 0))
+
+    def area(who: str, start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Under the curve of the class's probability from one to the other, shape (N,)."""
+        curve = []
+        for count in np.linspace(0, TILES**2, STEPS + 1):
+            mixed = np.where((ranks[who] < count)[..., None], end, start)
+            found = asked.classifier.probabilities(mixed, asked.batch_size)
+            curve.append(found[np.arange(len(found)), asked.targets].astype(np.float64))
+        under: NDArray[np.float64] = np.trapezoid(np.stack(curve), dx=1 / STEPS, axis=0)
+        return under
+
+    def check(start: NDArray[np.uint8], end: NDArray[np.uint8], sign: int) -> OrderCheck:
+        """The map's order against the random one; `sign` is that of an area that is good."""
+        mine, random = area("map", start, end), area("random", start, end)
+        return OrderCheck(area=float(mine.mean()), random=float(random.mean()), gain=_mean(sign * (mine - random)))
+
+    return check(images, grey, -1), check(blurred, images, 1)
+
+
+def _mean(values: NDArray[np.float64]) -> Interval:
+    """A mean with its 95 % interval by Student's t; as wide as all numbers where there is one value."""
+    from scipy.stats import t
+
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Interval(value=mean, low=-1.0, high=1.0)
+    half = float(t.ppf(0.975, count - 1)) * float(values.std(ddof=1)) / np.sqrt(count)
+    return Interval(value=mean, low=mean - half, high=mean + half)
+
+
+def _boxes(maps: NDArray[np.float32], checked: Checked, classes: list[str]) -> BoxCheck | None:
+    """Pointing game and energy, where there are boxes."""
+    known = np.isfinite(checked.boxes).all(axis=1)
+    if not known.any():
+        return None
+    boxes, labels, side = checked.boxes[known], checked.labels[known], maps.shape[-1]
+    hits = pointing_hits(maps[known], boxes)
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / side**2
+    middle = np.zeros((len(boxes), side, side), np.float32)
+    middle[:, side // 2, side // 2] = 1
+    outside = {}
+    for code in np.unique(labels):
+        missed = ~hits[labels == code]
+        if wilson(int(missed.sum()), len(missed)).low > 0.5:
+            outside[classes[code]] = float(missed.mean())
+    return BoxCheck(
+        images=len(boxes),
+        pointing=wilson(int(hits.sum()), len(hits)),
+        energy=float(energy_inside(maps[known], boxes).mean()),
+        chance=float(area.mean()),
+        centre=float(pointing_hits(middle, boxes).mean()),
+        outside=outside,
+    )
+
+
+def _randomise(asked: _Asked, name: str) -> list[float]:
+    """How much maps are still alike as stages get a fresh network's weights, the head first; see `MethodChecks`."""
+    from podium.models import zoo
+    from podium.models.blocks import find_blocks
+    from podium.models.explanations import explain
+
+    card, side = asked.classifier.card, asked.images.shape[1]
+    made = zoo.create(card.network, len(card.classes), card.seed + 1, side)  # other weights than it was trained from
+    fresh = asked.classifier.compute.place(made).eval()
+    module = copy.deepcopy(asked.classifier.module)
+
+    def alike(changed: "nn.Module") -> float:
+        """To the maps of the trained network."""
+        random = replace(asked.classifier, module=changed)
+        return rank_correlation(
+            asked.maps, explain(random, asked.images, name, asked.targets, seed=asked.seed, batch_size=asked.batch_size)
+        )
+
+    found = []
+    for stage in reversed(find_blocks(module, card.network, side).stages[1:]):
+        for block in stage:
+            module.get_submodule(block).load_state_dict(fresh.get_submodule(block).state_dict())
+        found.append(alike(module))
+    return [*found, alike(fresh)]

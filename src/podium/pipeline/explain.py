@@ -1,0 +1,168 @@
+"""Stage explain@m: maps of what speaks for one model's answers, and whether these maps are any good.
+
+Reads the test split after `evaluate` opened it for the same model, so no opening is added to the ledger.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from podium.analysis.calibration import at_temperature
+from podium.analysis.explanation_checks import Checked, boxes_in_square, check_method, describe_checks
+from podium.analysis.slices import describe_images
+from podium.config.judging import Explain
+from podium.config.problems import nearest
+from podium.config.runtime import Runtime
+from podium.console.openings import Opening, keep_openings
+from podium.core.errors import DataError, ModelError, ParamsError
+from podium.core.files import replacing_folder, sha256_text
+from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, Layout
+from podium.data.shards import PreparedSplit, open_for_testing
+from podium.records.base import read_parquet
+from podium.records.evaluation import Metrics, round_floats
+from podium.records.explanation import ExplainedImage, Explanation, MethodChecks
+from podium.records.training import ModelCard
+
+if TYPE_CHECKING:
+    from podium.models.inference import Classifier
+
+
+_Kind = Literal["typical", "worst"]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """An image of which a picture is made: its row in the split, class numbers, how sure the model is."""
+
+    kind: _Kind
+    row: int
+    label: int
+    predicted: int
+    confidence: float
+
+
+def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime, seed: int) -> None:
+    """Writes `artifacts/explanation/<m>/`.
+
+    Raises:
+        ParamsError: `explain.methods` names one that there is not.
+        DataError: the split, the model or its evaluation is missing, or they do not belong together.
+        ModelError: the weights are not those of the model's card.
+    """
+    from podium.models.inference import load_classifier
+
+    _check_names(explain)
+    classifier = load_classifier(layout.model(model), runtime)
+    metrics = Metrics.read(layout.evaluation(model) / METRICS)
+    test, card = open_for_testing(layout.prepared), classifier.card
+    if (metrics.fingerprint, metrics.test_digest) != (card.fingerprint, test.digest):
+        raise DataError(f"artifacts/evaluation/{model} is of another model or other images: run `dvc repro`")
+    checked = _checked(layout, test, explain.checks.images)
+    checks: dict[str, MethodChecks] = {}
+    refused: dict[str, str] = {}
+    if explain.methods:
+        keep_openings(layout, _opening(card, test))
+    for name in explain.methods:
+        try:
+            checks[name] = check_method(
+                classifier, checked, name, explain.checks, seed=seed, batch_size=explain.batch_size
+            )
+        except ModelError as error:
+            refused[name] = str(error)
+        for sentence in describe_checks(name, checks[name]) if name in checks else [refused[name]]:
+            print(f"{model}: {sentence}", flush=True)
+    answers = read_parquet(layout.evaluation(model) / PREDICTIONS)
+    chosen = _choose(answers, test, metrics.temperature, explain.images_per_class)
+    able = explain.model_copy(update={"methods": tuple(checks)})
+    with replacing_folder(layout.explanation(model)) as folder:
+        pictures = _draw(folder, classifier, test, chosen, able, seed=seed) if checks and chosen else []
+        record = Explanation(
+            model=model,
+            fingerprint=card.fingerprint,
+            test_digest=test.digest,
+            methods=checks,
+            refused=refused,
+            pictures=pictures,
+        )
+        round_floats(record).write(folder / EXPLANATION)
+
+
+def _check_names(explain: Explain) -> None:
+    """Refuses methods that there are not."""
+    from podium.models.explanations import METHODS
+
+    for name in explain.methods:
+        if name not in METHODS:
+            known = ", ".join(METHODS)
+            raise ParamsError(f"explain.methods: there is no method {name!r}{nearest(name, METHODS)} (known: {known})")
+
+
+def _checked(layout: Layout, test: PreparedSplit, count: int) -> Checked:
+    """At most so many test images, evenly from the first to the last, with the boxes that are known."""
+    manifest, measures = (read_parquet(path) for path in (layout.manifest, layout.measures))
+    rows = np.unique(np.linspace(0, len(test) - 1, count).round().astype(np.int64))
+    boxes = boxes_in_square(describe_images(test.index, manifest, measures), test.preprocessing)
+    return Checked(test.images(rows), test.labels[rows], boxes[rows])
+
+
+def _opening(card: ModelCard, test: PreparedSplit) -> Opening:
+    """The line that evaluate has written already, unless the ledger lost it."""
+    images = sha256_text("\n".join(sorted(test.index["image_id"])))
+    purpose = f"explain {card.model}"
+    return Opening(purpose=purpose, fingerprint=card.fingerprint, test_digest=test.digest, images=images)
+
+
+def _choose(answers: pd.DataFrame, test: PreparedSplit, temperature: float, count: int) -> list[_Chosen]:
+    """The surest right and the surest wrong images of each class, equals by `image_id`; confidences are calibrated."""
+    columns = [f"p_{name}" for name in test.classes]
+    found = test.index[["image_id"]].merge(answers[["image_id", *columns]], on="image_id", how="left")
+    probabilities = at_temperature(found[columns].to_numpy(dtype=np.float64), temperature)
+    predicted, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    order = np.lexsort((test.index["image_id"].to_numpy(dtype=str), -sure))
+    chosen = []
+    for label in range(len(test.classes)):
+        mine = order[test.labels[order] == label]
+        right = predicted[mine] == label
+        for row in (*mine[right][:count], *mine[~right][:count]):
+            kind: _Kind = "typical" if predicted[row] == label else "worst"
+            chosen.append(_Chosen(kind, int(row), label, int(predicted[row]), float(sure[row])))
+    return chosen
+
+
+def _draw(
+    folder: Path, classifier: "Classifier", test: PreparedSplit, chosen: list[_Chosen], explain: Explain, *, seed: int
+) -> list[ExplainedImage]:
+    """A picture of each image beside its overlay by each of `explain.methods`, at the size the model sees."""
+    from PIL import Image
+
+    from podium.models.explanations import explain as explain_images
+    from podium.report.plots import overlay
+
+    images = test.images(np.array([one.row for one in chosen], dtype=np.int64))
+    targets = np.array([one.predicted for one in chosen], dtype=np.int64)
+    maps = [
+        explain_images(classifier, images, name, targets, seed=seed, batch_size=explain.batch_size)
+        for name in explain.methods
+    ]
+    pictures = []
+    for number, one in enumerate(chosen):
+        strip: list[NDArray[np.uint8]] = [images[number], *(overlay(images[number], found[number]) for found in maps)]
+        file = f"{number:04}.png"
+        Image.fromarray(np.concatenate(strip, axis=1)).save(folder / file, format="PNG")
+        row = test.index.iloc[one.row]
+        pictures.append(
+            ExplainedImage(
+                file=file,
+                image_id=str(row["image_id"]),
+                path=str(row["path"]),
+                label=test.classes[one.label],
+                predicted=test.classes[one.predicted],
+                confidence=one.confidence,
+                kind=one.kind,
+            )
+        )
+    return pictures
