@@ -1,6 +1,6 @@
 """Stage evaluate@m: open the test split once and measure one trained model on it.
 
-The only stage that opens the test split.
+Opens the test split and notes it; only `explain` reads it too, for a model that was evaluated.
 """
 
 import io

@@ -133,7 +133,8 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
     log_table(writer, run_id, read_table(layout.model(name) / HISTORY), end)
     writer.log_metrics(run_id, times, changed=True)
     log_datasets(writer, run, results, model)
-    writer.client.log_artifacts(run_id, str(layout.evaluation_report(name)), "reports")
+    for folder, place in ((layout.evaluation_report(name), "reports"), (layout.explanation(name), "explanation")):
+        writer.client.log_artifacts(run_id, str(folder), place)
     _write_tables(writer, model, run_id)
     _write_mistakes(writer, layout.evaluation(name), run_id)
     for plot in sorted(layout.evaluation(name).glob("*.png")):

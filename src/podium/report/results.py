@@ -24,6 +24,7 @@ from podium.core.layout import (
     DECISION,
     DVC_LOCK,
     DVC_YAML,
+    EXPLANATION,
     LEADERBOARD,
     METRICS,
     MODEL_CARD,
@@ -34,6 +35,7 @@ from podium.core.layout import (
     Layout,
 )
 from podium.records.evaluation import Decision, Leaderboard, Metrics
+from podium.records.explanation import Explanation
 from podium.records.fetch import Sources
 from podium.records.training import LearningCurve, ModelCard, TuningResult, read_times
 from podium.records.validate import ValidationReport
@@ -59,6 +61,7 @@ class ModelResults:
     name: str
     card: ModelCard
     metrics: Metrics
+    explanation: Explanation
     tuning: TuningResult
     times: Mapping[str, float]
     study_times: Mapping[str, float]
@@ -290,6 +293,7 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
         name=name,
         card=card,
         metrics=metrics,
+        explanation=Explanation.read(layout.explanation(name) / EXPLANATION),
         tuning=tuning,
         times=read_times(layout, card.fingerprint),
         study_times=read_times(layout, tuning.fingerprint),
