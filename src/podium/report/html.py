@@ -26,6 +26,7 @@ from podium.core.layout import (
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
+from podium.report.explanations import gather_explanations
 from podium.report.mistakes import gather
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
@@ -47,6 +48,7 @@ from podium.report.sentences import (
 from podium.report.studies import inlined_plots, read_study, setting_text
 
 ROOM_FOR_MISTAKES = 2_500_000  # characters of the page that pictures of mistakes may take
+ROOM_FOR_MAPS = 700_000
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     LEARNING_CURVES: "Learning curves",
@@ -65,6 +67,7 @@ SECTIONS = {
     "coarse": "Coarse classes",
     "classes": "Class by class",
     "mistakes": "Mistakes",
+    "explanations": "Explanations",
     "pictures": "Models in pictures",
     "data": "Data",
     "recipes": "Recipes",
@@ -147,7 +150,10 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in results.models}
     gallery = gather(mistakes, ROOM_FOR_MISTAKES)
     known = worst_first(results.winner.metrics.slices)
+    folders = [layout.explanation(model.name) for model in results.models]
+    explained = gather_explanations(results.models, folders, results.validation.results, ROOM_FOR_MAPS)
     there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(gallery.images)}
+    there["explanations"] = bool(explained.checks)
     absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
@@ -163,7 +169,8 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
         "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
         "use_curl": USE_CURL,
-        "findings": findings(results),
+        "findings": [*findings(results), *explained.shortcuts],
+        "explained": explained,
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
         "probes": describe_probes(results.leaderboard.rows),
