@@ -63,6 +63,20 @@ class Question:
             out: torch.Tensor = self.classifier.module(self.classifier.compute.place_batch(x)).float()
         return out
 
+    def scores_with_gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """The same, of an input that requires its gradient.
+
+        Raises:
+            ModelError: the logits have none.
+        """
+        out = self.scores(x)
+        if not out.requires_grad:
+            raise ModelError(
+                f"the answers of {self.classifier.card.model} have no gradient, since its last layer counts votes: "
+                "use occlusion, lime or kernel_shap"
+            )
+        return out
+
 
 @dataclass(frozen=True)
 class Method:
@@ -168,7 +182,7 @@ def gradcam(question: Question) -> torch.Tensor:
     module = question.classifier.module
     name = feature_layer(question.classifier)
     with torch.enable_grad(), _outputs(module, [name]) as kept:
-        scores = question.scores(question.x.requires_grad_())
+        scores = question.scores_with_gradient(question.x.requires_grad_())
         chosen = scores.gather(1, question.targets[:, None]).sum()
     (gradient,) = torch.autograd.grad(chosen, kept[name])
     maps, gradients = _as_map(module, kept[name].detach()), _as_map(module, gradient)
@@ -180,7 +194,7 @@ def integrated_gradients(question: Question) -> torch.Tensor:
     """Integrated gradients (Sundararajan et al., ICML 2017): a map sums to the difference of the two logits."""
     from captum.attr import IntegratedGradients
 
-    ask = IntegratedGradients(question.scores).attribute
+    ask = IntegratedGradients(question.scores_with_gradient).attribute
     size = max(question.batch_size, len(question.x))
     found: torch.Tensor = ask(question.x, target=question.targets, n_steps=_STEPS, internal_batch_size=size)
     return found.sum(dim=1)
@@ -229,7 +243,7 @@ def gradient_shap(question: Question) -> torch.Tensor:
     card = question.classifier.card
     flat = np.broadcast_to(np.array([0, 128, 255], np.uint8)[:, None, None, None], (3, *question.x.shape[2:], 3))
     baselines = normalise(flat.copy(), card.mean, card.std, device=question.x.device)
-    ask = GradientShap(question.scores).attribute
+    ask = GradientShap(question.scores_with_gradient).attribute
     parts = []
     for x, target, seed in zip(question.x, question.targets, question.seeds, strict=True):
         with _drawing(seed):

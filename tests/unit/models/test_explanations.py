@@ -142,3 +142,21 @@ def test_what_cannot_be_explained_is_said_in_one_line(classifier):
         explain(a_classifier("resnet18", module=Bright()), IMAGES, "gradcam")
     with pytest.raises(ModelError, match="takes uint8 images of shape"):
         explain(classifier, IMAGES[:, :16], "gradcam", TARGETS)
+
+
+def test_votes_of_nearest_neighbours_have_no_gradient_but_are_explained_by_hiding(classifier):
+    voting = zoo.create(Network(architecture="test_resnet"), 3, 4)
+    votes = zoo.NearestNeighbours(3)
+    votes.fit(
+        torch.randn(30, voting.fc.in_features, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3, 9
+    )
+    voting.fc = votes
+    made = a_classifier(module=voting)
+    for name in ("gradcam", "integrated_gradients", "gradient_shap"):
+        with pytest.raises(
+            ModelError, match=r"^the answers of m have no gradient, .*: use occlusion, lime or kernel_shap$"
+        ):
+            explain(made, IMAGES, name)
+    with pytest.raises(ModelError, match="use gradcam"):
+        explain(made, IMAGES, "cam")
+    assert explain(made, IMAGES, "occlusion").std() > 0
