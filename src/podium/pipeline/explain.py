@@ -22,8 +22,8 @@ from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import replacing_folder, sha256_text
 from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, Layout
 from podium.data.shards import PreparedSplit, open_for_testing
-from podium.records.base import read_parquet
-from podium.records.evaluation import Metrics, round_floats
+from podium.records.base import read_parquet, round_floats
+from podium.records.evaluation import Metrics
 from podium.records.explanation import ExplainedImage, Explanation, MethodChecks
 from podium.records.training import ModelCard
 
