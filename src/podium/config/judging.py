@@ -71,6 +71,13 @@ class Slice(Section):
         return self
 
 
+class Perturbations(Section):
+    """How many of the test images are perturbed (0 = none are), and at which severities from 1 to 5."""
+
+    images: Annotated[Whole, Field(ge=0)] = 300
+    severities: Annotated[tuple[Annotated[Whole, Field(ge=1, le=5)], ...], Field(min_length=1)] = (3,)
+
+
 class Evaluate(Section):
     """What is measured on the test split; temperature, threshold and sets are chosen on the validation split.
 
@@ -87,6 +94,7 @@ class Evaluate(Section):
     bootstrap_samples: PositiveInt = 2000
     mistakes: Annotated[Whole, Field(ge=0)] = 500
     slices: dict[Name, Slice] = {}
+    perturbations: Perturbations = Perturbations()
 
 
 class ExplainChecks(Section):

@@ -35,6 +35,7 @@ MODEL_CARD = "model.json"
 CHECKPOINT = "checkpoint.safetensors"
 # repeat
 SEEDS = "seeds.json"
+ROBUSTNESS = "robustness.json"
 REPEATS = "repeats"  # a folder; in the results of evaluate, too
 # evaluate
 METRICS = "metrics.json"

@@ -18,6 +18,7 @@ from podium.analysis.calibration import calibrate
 from podium.analysis.evaluation import measure
 from podium.analysis.mistakes import find_mistakes, write_mistakes
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
+from podium.analysis.robustness import choose_images, measure_robustness
 from podium.analysis.slices import describe_images, resolve, slice_masks
 from podium.config.judging import Evaluate
 from podium.config.runtime import Runtime
@@ -37,12 +38,14 @@ from podium.core.layout import (
     RELIABILITY,
     REPEATS,
     RISK_COVERAGE,
+    ROBUSTNESS,
     SLICE_ACCURACY,
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.base import read_parquet, round_floats
 from podium.records.evaluation import Metrics
+from podium.records.robustness import Robustness
 from podium.records.training import EPOCH_COLUMNS, ModelCard
 
 if TYPE_CHECKING:
@@ -102,6 +105,8 @@ def evaluate_model(
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         metrics.write(folder / METRICS)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
+        if evaluate.perturbations.images:
+            _perturb(classifier, test, evaluate, seed).write(folder / ROBUSTNESS)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         for other, (answers, measured) in repeats.items():
             write_predictions(folder / REPEATS / str(other) / PREDICTIONS, answers)
@@ -198,6 +203,23 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
         parts.append(classifier.probabilities(images, batch_size))
     probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
     return sort_predictions(split.classes, split.index, split.labels, probabilities)
+
+
+def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, seed: int) -> Robustness:
+    """What the model answers when something happened to the photographs."""
+    rows = choose_images(len(test), settings.perturbations.images, seed)
+
+    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The most probable class of each image."""
+        answers: NDArray[np.int64] = classifier.logits(images, settings.batch_size).argmax(axis=1)
+        return answers
+
+    card = classifier.card
+    severities = settings.perturbations.severities
+    found = measure_robustness(
+        classify, test.images(rows), test.labels[rows], severities, seed, model=card.model, fingerprint=card.fingerprint
+    )
+    return round_floats(found)
 
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:

@@ -187,6 +187,8 @@ def metrics_of(model: ModelResults) -> dict[str, float]:
         value = getattr(m, name, None)  # one added since the model was evaluated is not there
         if value is not None:
             values[f"test/top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test/{name}"] = float(value)
+    if model.robustness is not None:
+        values["test/mean_corruption_accuracy"] = model.robustness.mean_corruption_accuracy
     if m.groups is not None:
         values |= {"test/group_accuracy": m.groups.accuracy.value, "test/group_macro_f1": m.groups.macro_f1.value}
     return values
@@ -280,6 +282,18 @@ def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
                 "images_needed": s.images_needed,
             }
             for name, s in m.slices.items()
+        ],
+        "robustness": [
+            {
+                "perturbation": one.name,
+                "severity": at.severity,
+                "accuracy": at.accuracy.value,
+                "low": at.accuracy.low,
+                "high": at.accuracy.high,
+                "same": at.same,
+            }
+            for one in (model.robustness.perturbations if model.robustness else ())
+            for at in one.at
         ],
         "confused": [pair.model_dump() for pair in m.confused],
         "worst_slices": [

@@ -14,6 +14,7 @@ from podium.analysis.conditions import TITLES, describe_probes, describe_shared,
 from podium.analysis.decision import lead, round_up, verdict
 from podium.analysis.leaderboard import describe_majority
 from podium.analysis.mistakes import read_mistakes
+from podium.analysis.robustness import describe_robustness, perturbed_at, worst_corruptions_first
 from podium.analysis.slices import is_worse, worst_first
 from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
@@ -64,6 +65,7 @@ SECTIONS = {
     "leaderboard": "Leaderboard",
     "sure": "How sure it is",
     "hard": "Where it is hard",
+    "robust": "When something happens to it",
     "coarse": "Coarse classes",
     "classes": "Class by class",
     "mistakes": "Mistakes",
@@ -154,6 +156,8 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     explained = gather_explanations(results.models, folders, results.validation.results, ROOM_FOR_MAPS)
     there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(gallery.images)}
     there["explanations"] = bool(explained.checks)
+    robust = [model.robustness for model in results.models if model.robustness]
+    there["robust"] = bool(robust)
     absent = {key for key, is_there in there.items() if not is_there}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
@@ -180,6 +184,9 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
         "slices_said": describe_slices(results.winner.metrics),
+        "robustness_said": [describe_robustness(found) for found in robust],
+        "robust_images": robust[0].images if robust else 0,
+        "perturbed": worst_corruptions_first(results.winner.robustness),
         "searches": [describe_search(model.metrics) for model in results.models],
         "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
@@ -224,7 +231,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, number, setting_text),
-        *(is_worse, with_latin, models_by_value, remedy, lead, verdict, round_up),
+        *(is_worse, perturbed_at, with_latin, models_by_value, remedy, lead, verdict, round_up),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

@@ -30,6 +30,7 @@ from podium.core.layout import (
     MODEL_CARD,
     PARAMS,
     PREDICTIONS,
+    ROBUSTNESS,
     SOURCES,
     VALIDATION,
     Layout,
@@ -37,6 +38,7 @@ from podium.core.layout import (
 from podium.records.evaluation import Decision, Leaderboard, Metrics
 from podium.records.explanation import Explanation
 from podium.records.fetch import Sources
+from podium.records.robustness import Robustness
 from podium.records.training import LearningCurve, ModelCard, TuningResult, read_times
 from podium.records.validate import ValidationReport
 
@@ -56,6 +58,7 @@ class ModelResults:
     """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by.
 
     `times` and `study_times` are what was measured on this machine, in seconds, of the training and of the study.
+    `robustness` is None where no test image was perturbed.
     """
 
     name: str
@@ -63,6 +66,7 @@ class ModelResults:
     metrics: Metrics
     explanation: Explanation
     tuning: TuningResult
+    robustness: Robustness | None
     times: Mapping[str, float]
     study_times: Mapping[str, float]
     evidence: str
@@ -284,6 +288,7 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
             f"artifacts/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
         )
     tuning = TuningResult.read(layout.tuning(name) / BEST)
+    perturbed = layout.evaluation(name) / ROBUSTNESS
     judged = (
         layout.evaluation(name) / METRICS,
         layout.validation_report,
@@ -295,6 +300,7 @@ def _read_model(layout: Layout, name: str) -> ModelResults:
         metrics=metrics,
         explanation=Explanation.read(layout.explanation(name) / EXPLANATION),
         tuning=tuning,
+        robustness=Robustness.read(perturbed) if perturbed.is_file() else None,
         times=read_times(layout, card.fingerprint),
         study_times=read_times(layout, tuning.fingerprint),
         evidence=evidence_digest(judged),

@@ -1,0 +1,104 @@
+"""How a model fares on photographs that something happened to: accuracy and agreement with its clean answers.
+
+Mean corruption accuracy is 1 - mCE without the division by another network's errors: Hendrycks and Dietterich, ICLR
+2019 (arXiv 1903.12261), section 4.2; agreement is theirs of perturbation sequences, section 4.3, for single steps.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.analysis.statistics import generator_of, wilson
+from podium.data.perturbations import PERTURBATIONS, Images
+from podium.records.robustness import PerturbationResult, PerturbedAccuracy, Robustness
+
+_AT_ONCE = 512  # images perturbed together
+
+
+def choose_images(images: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Which of N test images are perturbed: at most so many, the same for every model; row numbers, ascending."""
+    return np.sort(generator_of(seed, "perturbations").permutation(images)[:most]).astype(np.int64)
+
+
+def measure_robustness(
+    classify: Callable[[Images], NDArray[np.int64]],
+    images: Images,
+    labels: NDArray[np.int64],
+    severities: Sequence[int],
+    seed: int,
+    *,
+    model: str,
+    fingerprint: str,
+) -> Robustness:
+    """Asks a model about images clean and perturbed.
+
+    Args:
+        classify: gives class numbers, shape (B,), of uint8 images of shape (B, S, S, 3).
+        images: uint8, shape (N, S, S, 3), N at least 1.
+        labels: true class numbers, shape (N,).
+        severities: from 1 to 5, at least one.
+        seed: of what is drawn; every model meets the same perturbed images.
+        model: whose answers they are.
+        fingerprint: of that model.
+    """
+    clean = classify(images)
+    results = []
+    for name, perturbation in PERTURBATIONS.items():
+        at = []
+        for severity in severities:
+            random = generator_of(seed, f"{name} {severity}")
+            parts = range(0, len(images), _AT_ONCE)
+            answers = np.concatenate(
+                [classify(perturbation.apply(images[s : s + _AT_ONCE], severity, random)) for s in parts]
+            )
+            accuracy = wilson(int((answers == labels).sum()), len(labels))
+            same = float((answers == clean).mean())
+            at.append(PerturbedAccuracy(severity=severity, accuracy=accuracy, same=same))
+        results.append(
+            PerturbationResult(name=name, kind=perturbation.kind, sentence=perturbation.sentence, at=tuple(at))
+        )
+    corrupted = [each.accuracy.value for result in results if result.kind == "corruption" for each in result.at]
+    return Robustness(
+        model=model,
+        fingerprint=fingerprint,
+        images=len(labels),
+        clean=wilson(int((clean == labels).sum()), len(labels)),
+        mean_corruption_accuracy=float(np.mean(corrupted)),
+        perturbations=tuple(results),
+    )
+
+
+def describe_robustness(found: Robustness) -> str:
+    """What hurts most, and what the model should not have minded, in sentences."""
+    worst = min(
+        (result for result in found.perturbations if result.kind == "corruption"),
+        key=lambda result: min(each.accuracy.value for each in result.at),
+    )
+    lowest = min(worst.at, key=lambda each: each.accuracy.value)
+    turns = [(each.same, result) for result in found.perturbations if result.kind == "symmetry" for each in result.at]
+    same, symmetry = min(turns, key=lambda one: one[0])
+    return (
+        f"On {found.images:,} of the test images {found.model} names {found.clean.value:.1%} rightly as they are and "
+        f"{found.mean_corruption_accuracy:.1%} on average over the corruptions; the worst is {_words(worst.name)} "
+        f"({worst.sentence}) with {lowest.accuracy.value:.1%}. Where the photograph shows the same thing "
+        f"({symmetry.sentence}), its answer stays the same in {same:.1%} of cases or more."
+    )
+
+
+def worst_corruptions_first(found: Robustness | None) -> list[PerturbationResult]:
+    """Corruptions by their lowest accuracy, then what covers a part, then symmetries; nothing of no measurement."""
+    kinds = ("corruption", "covering", "symmetry")
+    results = found.perturbations if found else ()
+    return sorted(results, key=lambda one: (kinds.index(one.kind), min(each.accuracy.value for each in one.at)))
+
+
+def perturbed_at(found: Robustness | None, name: str, severity: int) -> PerturbedAccuracy | None:
+    """What was measured of one perturbation at one severity; None where it was not."""
+    results = found.perturbations if found else ()
+    return next((at for one in results if one.name == name for at in one.at if at.severity == severity), None)
+
+
+def _words(name: str) -> str:
+    """The name of a function as words."""
+    return name.replace("_", " ")
