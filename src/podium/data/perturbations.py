@@ -108,7 +108,7 @@ def motion_blur(images: Images, severity: int, random: np.random.Generator) -> I
     return _each(images, moved)
 
 
-@perturbation("corruption", "fog: a light, uneven veil")
+@perturbation("corruption", "a light, uneven veil")
 def fog(images: Images, severity: int, random: np.random.Generator) -> Images:
     """A veil of 20 to 75 % on average; smooth noise of four sizes makes it uneven."""
     import cv2

@@ -211,7 +211,7 @@ def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, 
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The most probable class of each image."""
-        answers: NDArray[np.int64] = classifier.logits(images, settings.batch_size).argmax(axis=1)
+        answers: NDArray[np.int64] = classifier.probabilities(images, settings.batch_size).argmax(axis=1)
         return answers
 
     card = classifier.card

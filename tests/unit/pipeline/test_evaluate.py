@@ -201,6 +201,7 @@ def test_every_promised_file_is_written(project):
         "predictions.parquet",
         "reliability.png",
         "risk_coverage.png",
+        "robustness.json",
         "slices.png",
     ]
     assert (layout.evaluation_report("m") / "history.csv").read_text() == HISTORY

@@ -108,6 +108,18 @@ def test_precision_recall_and_f1_of_a_class_stand_under_their_own_headings(exper
     )
 
 
+def test_changed_photographs_are_in_a_table_and_a_sentence_unless_none_were(experiment, html):
+    outcome = read_results(experiment.layout, experiment.params)
+    said = Page(html).said()
+    assert "On 24 of the test images tiny_resnet names 37.5% rightly as they are and" in said
+    table = said[said.index("as they are 0 ") :]
+    fog = outcome.winner.robustness.perturbations[5].at[0]
+    assert f"fog a light, uneven veil 3 {sentences.share(fog.accuracy.value)}" in table
+    for model in outcome.models:
+        (experiment.layout.evaluation(model.name) / "robustness.json").unlink()
+    assert "uneven veil" not in report.render_report(read_results(experiment.layout, experiment.params))
+
+
 def unfair(experiment, accept=None):
     """The report after one model was found to start from other weights than the other."""
     layout = experiment.layout
