@@ -133,14 +133,13 @@ def describe_checks(name: str, checks: MethodChecks) -> list[str]:
             f"{name} points at the object in {percent(found.pointing)} of {found.images:,} images, {better} the "
             f"{found.chance:.1%} of a random point; {found.energy:.1%} of what speaks for the class lies on it"
         )
-    orders = (("deletion", checks.deletion, "falls faster"), ("insertion", checks.insertion, "rises faster"))
-    for what, order, effect in orders:
+    orders = (("hiding", "lower", checks.deletion), ("showing", "raise", checks.insertion))
+    for doing, effect, order in orders:
         if order is not None:
-            better = "surely" if order.gain.low > 0 else "not surely"
+            effects = f"{effect}s" if order.gain.low > 0 else f"does not surely {effect}"
             said.append(
-                f"{what}: the probability {better} {effect} in its order than in a random one (area {order.area:.2f} "
-                f"against {order.random:.2f}, better by {order.gain.value:.2f} [{order.gain.low:.2f} to "
-                f"{order.gain.high:.2f}])"
+                f"{doing} first what it calls important {effects} the probability faster than {doing} parts at random "
+                f"(better by {order.gain.value:.2f} [{order.gain.low:.2f} to {order.gain.high:.2f}] of area)"
             )
     if checks.randomised:
         last = checks.randomised[-1]
@@ -152,6 +151,15 @@ def describe_checks(name: str, checks: MethodChecks) -> list[str]:
 def points_better(boxes: BoxCheck) -> bool:
     """Whether a method surely points at the object more often than a random point does."""
     return boxes.pointing.low > boxes.chance
+
+
+def find_shortcuts(checks: MethodChecks) -> dict[str, float]:
+    """Classes with `BoxCheck.outside`, where the method is surely better than chance at pointing and at deletion.
+
+    A method that fails these tells of itself rather than of the model.
+    """
+    faithful = checks.deletion is not None and checks.deletion.gain.low > 0
+    return checks.boxes.outside if checks.boxes is not None and faithful and points_better(checks.boxes) else {}
 
 
 def pointing_hits(maps: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podium.analysis.explanation_checks import describe_checks, points_better
+from podium.analysis.explanation_checks import describe_checks, find_shortcuts
 from podium.records.explanation import ExplainedImage, MethodChecks
 from podium.records.validate import ExpectationResult
 from podium.report.pages import inlined
@@ -96,13 +96,12 @@ def _address(path: Path) -> str:
 
 
 def _shortcuts(checks: dict[tuple[str, str], MethodChecks], expectations: Sequence[ExpectationResult]) -> list[str]:
-    """Classes that models tell by something beside the object, by methods that point better than chance."""
+    """Classes that models tell by something beside the object, by methods that pass the checks against chance."""
     said = [
         f"{model} looks beside the object in {share(rate)} of the images of {label} ({method}): it may go by what "
         "stands around it; see Explanations."
         for (model, method), found in checks.items()
-        if found.boxes is not None and points_better(found.boxes)
-        for label, rate in found.boxes.outside.items()
+        for label, rate in find_shortcuts(found).items()
     ]
     border = next((one for one in expectations if one.id == "border_shortcut"), None)
     if said and border is not None:

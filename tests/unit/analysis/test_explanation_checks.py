@@ -85,7 +85,9 @@ def test_a_network_that_sees_the_square_passes_every_check(sees, name):
     assert found.boxes.outside == {} and found.randomised == []
     said = describe_checks(name, found)
     assert said[0].startswith(f"{name} points at the object in 100.0% [86.2–100.0] of 24 images, more than the 14.1%")
-    assert said[1].startswith("deletion: the probability surely falls faster in its order")
+    assert said[1].startswith(
+        "hiding first what it calls important lowers the probability faster than hiding parts at random"
+    )
 
 
 def test_what_points_anywhere_but_at_the_object_is_a_warning_by_class(sees):

@@ -1,5 +1,7 @@
 """Maps of what speaks for a class: against oracles, on networks that are known, and refused where there is no map."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from podium.core.errors import ModelError
 from podium.data.augment.batch import normalise
 from podium.models import zoo
 from podium.models.compute import Compute
-from podium.models.explanations import METHODS, explain, feature_layer
+from podium.models.explanations import METHODS, explain, feature_layer, method
 from podium.models.inference import Classifier
 from tests.cards import a_card
 
@@ -160,3 +162,15 @@ def test_votes_of_nearest_neighbours_have_no_gradient_but_are_explained_by_hidin
     with pytest.raises(ModelError, match="use gradcam"):
         explain(made, IMAGES, "cam")
     assert np.isfinite(explain(made, IMAGES, "occlusion")).all()
+
+
+def test_a_method_is_one_decorated_function_and_every_one_has_its_row(classifier, monkeypatch):
+    document = (Path(__file__).parents[3] / "docs/metrics.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in document for name in METHODS)
+    monkeypatch.setattr("podium.models.explanations.METHODS", dict(METHODS))
+
+    @method("how bright a place is")
+    def brightness(question):
+        return question.x.mean(dim=1)
+
+    assert explain(classifier, IMAGES, "brightness").shape == (3, SIDE, SIDE)

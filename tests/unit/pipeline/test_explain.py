@@ -37,7 +37,7 @@ def test_every_class_has_its_surest_right_and_wrong_image_beside_its_maps(experi
     with Image.open(folder / found.pictures[0].file) as strip:
         assert strip.size == (3 * SIZE, SIZE)
     said = capsys.readouterr().out
-    assert "tiny_resnet: deletion: the probability" in said and "with random weights" in said
+    assert "tiny_resnet: hiding first what it calls important" in said and "with random weights" in said
 
 
 def test_a_rerun_gives_the_same_bytes_and_opens_nothing(experiment):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from podium.records.evaluation import Interval
-from podium.records.explanation import BoxCheck, Explanation
+from podium.records.explanation import BoxCheck, Explanation, OrderCheck
 from podium.records.validate import ExpectationResult, ValidationReport
 from podium.report import html as report
 from podium.report.explanations import gather_explanations
@@ -32,7 +32,7 @@ def test_two_models_stand_side_by_side_for_each_class_and_what_the_checks_say_be
     assert len(re.findall(r"<img src=\"data:image/webp;base64,", section)) == wanted >= 6
     assert all(f'<li data-model="{model}"' in section for model in MODELS)
     assert "rightly and most surely" in section and "wrongly and most surely" in section
-    assert section.count("<b>tiny_resnet</b>: deletion: the probability") == 1
+    assert section.count("<b>tiny_resnet</b>: hiding first what it calls important") == 1
     assert "with random weights (rank correlation" in section
     assert "no boxes known" in section
 
@@ -56,8 +56,8 @@ def test_where_no_method_is_named_there_is_no_section(experiment):
     assert "explanations" not in report.render_report(read_results(experiment.layout, experiment.params))
 
 
-@pytest.mark.parametrize(("low", "warned"), [(0.5, True), (0.2, False)])
-def test_looking_beside_the_object_is_a_warning_told_with_the_border_probe_s(experiment, low, warned):
+@pytest.mark.parametrize(("low", "gain", "warned"), [(0.5, 0.1, True), (0.2, 0.1, False), (0.5, -0.1, False)])
+def test_looking_beside_the_object_is_a_warning_told_with_the_border_probe_s(experiment, low, gain, warned):
     path = experiment.layout.explanation("tiny_resnet") / "explanation.json"
     found = Explanation.read(path)
     boxes = BoxCheck(
@@ -68,7 +68,8 @@ def test_looking_beside_the_object_is_a_warning_told_with_the_border_probe_s(exp
         centre=1.0,
         outside={"apple": 0.9},
     )
-    checks = {"gradcam": found.methods["gradcam"].model_copy(update={"boxes": boxes})}
+    order = OrderCheck(area=0.3, random=0.5, gain=Interval(value=0.2, low=gain, high=0.3))
+    checks = {"gradcam": found.methods["gradcam"].model_copy(update={"boxes": boxes, "deletion": order})}
     found.model_copy(update={"methods": checks}).write(path)
     probe = ExpectationResult(
         id="border_shortcut",
