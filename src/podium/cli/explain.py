@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,8 @@ def explain(
 
     A map above 0 speaks for the class, below 0 against it. docs/metrics.md says what each method does.
     """
-    from podium.analysis.calibration import at_temperature
+    import numpy as np
+
     from podium.models.explanations import METHODS
     from podium.models.explanations import explain as explain_images
 
@@ -62,27 +63,30 @@ def explain(
             f"--class {of_class!r} is no class of {model}{nearest(of_class, classes)} (known: {', '.join(classes)})"
         )
     pixels = _read(classifier, images)
-    probabilities = at_temperature(classifier.probabilities(pixels, _BATCH_SIZE), temperature)
-    targets = probabilities.argmax(axis=1)
-    if of_class is not None:
-        targets[:] = classes.index(of_class)
+    answers = [_answer(row, classes, of_class) for row in _probabilities(classifier, pixels, temperature)]
+    targets = np.array([classes.index(answer["class"]) for answer in answers])
     maps = explain_images(classifier, pixels, method, targets, seed=params.seed, batch_size=_BATCH_SIZE)
-    names = _names(images, method)
-    for number, name in enumerate(names):
-        target, sure = classes[targets[number]], float(probabilities[number, targets[number]])
-        predicted = classes[int(probabilities[number].argmax())]
-        said = {
-            "image": images[number].as_posix(),
-            "model": classifier.card.model,
-            "fingerprint": classifier.card.fingerprint,
-            "method": method,
-            "seed": params.seed,
-            "class": target,
-            "probability": round(sure, 6),
-            "predicted": predicted,
-        }
+    made = {"model": classifier.card.model, "fingerprint": classifier.card.fingerprint, "method": method}
+    for number, name in enumerate(_names(images, method)):
+        said = {"image": images[number].as_posix(), **made, "seed": params.seed, **answers[number]}
         _write(out / name, pixels[number], maps[number], said)
-        print(f"{out / name}.png: {target} at {sure:.1%}" + (f" (named {predicted})" if predicted != target else ""))
+        other = "" if said["class"] == said["predicted"] else f" (named {said['predicted']})"
+        print(f"{out / name}.png: {said['class']} at {said['probability']:.1%}{other}")
+
+
+def _probabilities(classifier: "Classifier", pixels: "NDArray[np.uint8]", temperature: float) -> "NDArray[np.float64]":
+    """Calibrated, shape (N, C)."""
+    from podium.analysis.calibration import at_temperature
+
+    return at_temperature(classifier.probabilities(pixels, _BATCH_SIZE), temperature)
+
+
+def _answer(probabilities: "NDArray[np.float64]", classes: list[str], of_class: str | None) -> dict[str, Any]:
+    """The class to explain with its probability, and the class the model names."""
+    predicted = classes[int(probabilities.argmax())]
+    explained = of_class or predicted
+    sure = round(float(probabilities[classes.index(explained)]), 6)
+    return {"class": explained, "probability": sure, "predicted": predicted}
 
 
 def _load(layout: Layout, params: Params, given: str) -> tuple["Classifier", float]:
@@ -144,7 +148,7 @@ def _names(images: list[Path], method: str) -> list[str]:
     return names
 
 
-def _write(place: Path, pixels: "NDArray[np.uint8]", found: "NDArray[np.float32]", said: dict[str, object]) -> None:
+def _write(place: Path, pixels: "NDArray[np.uint8]", found: "NDArray[np.float32]", said: dict[str, Any]) -> None:
     """The picture, the map and the JSON that names both, each whole or not at all."""
     import numpy as np
 
@@ -153,7 +157,7 @@ def _write(place: Path, pixels: "NDArray[np.uint8]", found: "NDArray[np.float32]
     picture, values = (place.with_name(f"{place.name}.{end}") for end in ("png", "npy"))
     told = f"{said['probability']:.1%} sure, by {said['model']}; explained with {said['method']}"
     with replacing(picture) as temporary:
-        explanation(temporary, pixels, found, str(said["class"]), told)
+        explanation(temporary, pixels, found, said["class"], told)
     with replacing(values) as temporary:
         np.save(temporary, found)
     write_json(place.with_name(f"{place.name}.json"), {**said, "picture": picture.name, "map": values.name})
