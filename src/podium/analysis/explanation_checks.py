@@ -220,27 +220,28 @@ def _orders(asked: _Asked) -> tuple[OrderCheck, OrderCheck]:
     tile = np.arange(side) * TILES // side
     tiles = tile[:, None] * TILES + tile
     sums = np.stack([np.bincount(tiles.ravel(), found.ravel(), TILES**2) for found in asked.maps])
-    orders = {
-        "map": sums / np.maximum(np.bincount(tiles.ravel(), minlength=TILES**2), 1),
-        "random": generator_of(asked.seed, "order of tiles").random((len(images), TILES**2)),
-    }
-    ranks = {who: np.argsort(np.argsort(-v, axis=1, kind="stable"), axis=1)[:, tiles] for who, v in orders.items()}
+    orders = (
+        sums / np.maximum(np.bincount(tiles.ravel(), minlength=TILES**2), 1),
+        generator_of(asked.seed, "order of tiles").random((len(images), TILES**2)),
+    )
+    ranks = [np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1)[:, tiles] for values in orders]
     grey = np.broadcast_to(np.round(255 * np.array(asked.classifier.card.mean)).astype(np.uint8), images.shape)
     blurred = gaussian_filter(images, (0, side / _BLUR, side / _BLUR, 0))
 
-    def area(who: str, start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Under the curve of the class's probability from one to the other, shape (N,)."""
-        curve = []
-        for count in np.linspace(0, TILES**2, STEPS + 1):
-            mixed = np.where((ranks[who] < count)[..., None], end, start)
-            found = asked.classifier.probabilities(mixed, asked.batch_size)
-            curve.append(found[np.arange(len(found)), asked.targets].astype(np.float64))
-        under: NDArray[np.float64] = np.trapezoid(np.stack(curve), dx=1 / STEPS, axis=0)
-        return under
+    def probability(shown: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Of each image's class, shape (N,)."""
+        found = asked.classifier.probabilities(shown, asked.batch_size)
+        return found[np.arange(len(found)), asked.targets].astype(np.float64)
 
     def check(start: NDArray[np.uint8], end: NDArray[np.uint8], sign: int) -> OrderCheck:
         """The map's order against the random one; `sign` is that of an area that is good."""
-        mine, random = area("map", start, end), area("random", start, end)
+        counts, ends = np.linspace(0, TILES**2, STEPS + 1)[1:-1], (probability(start), probability(end))
+        areas = []
+        for rank in ranks:
+            mixed = (np.where((rank < count)[..., None], end, start) for count in counts)
+            curve = np.stack([ends[0], *map(probability, mixed), ends[1]])
+            areas.append(np.asarray(np.trapezoid(curve, dx=1 / STEPS, axis=0), np.float64))
+        mine, random = areas
         return OrderCheck(area=float(mine.mean()), random=float(random.mean()), gain=_mean(sign * (mine - random)))
 
     return check(images, grey, -1), check(blurred, images, 1)
