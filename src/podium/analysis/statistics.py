@@ -30,6 +30,30 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: 
     return cells.reshape(classes, classes).astype(np.int64)
 
 
+def order_by_confusion(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order of classes in which those that are taken for each other stand side by side.
+
+    Average linkage on 1 - the mean of both shares, leaves in the best order (Bar-Joseph et al., "Fast optimal leaf
+    ordering for hierarchical clustering", Bioinformatics 17, 2001).
+
+    Args:
+        counts: shape (C, C); rows are true classes, columns predicted ones.
+
+    Returns:
+        Class numbers, shape (C,).
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(counts) < 3:
+        return np.arange(len(counts), dtype=np.int64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    distance = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(distance, 0)
+    order: NDArray[np.int64] = leaves_list(linkage(squareform(distance), "average", optimal_ordering=True))
+    return order.astype(np.int64)
+
+
 def macro_f1(right: NDArray[np.int64], actual: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean over classes of F1 = 2 x right / (actual + predicted), over the classes that occur at all.
 

@@ -44,6 +44,9 @@ COMMANDS = {
         "experiment", "Pack what was fetched into data/, for colleagues.", "podium snapshot produce-2026-11"
     ),
     "compare": _Command("compare", "Any two models on the images both answered.", "podium compare candidate staging"),
+    "mistakes": _Command(
+        "mistakes", "A page of the images that models get wrong.", "podium mistakes --model resnet18 --slice occluded"
+    ),
     "explain": _Command(
         "explain", "What of an image speaks for the class a model names.", "podium explain lemon.jpg --model staging"
     ),

@@ -4,18 +4,14 @@ Every function may be called again: what is there is kept, what is missing is ad
 is not copied: below a later one stands a link to it, with its main numbers.
 """
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
 from podium.analysis.leaderboard import describe_majority
-from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY, MISTAKES, PREDICTIONS
+from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
 from podium.registry.run_links import (
     COMPLETE,
@@ -27,6 +23,7 @@ from podium.registry.run_links import (
     log_table,
     milliseconds,
 )
+from podium.registry.run_tables import write_mistakes, write_tables
 from podium.registry.run_writer import NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
 from podium.report.results import ModelResults, Results, commit_tags, read_table
 
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 _EVIDENCE = "podium.evidence"
 _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
-_TABLES = "tables"
-_PICTURES = 24  # of mistakes, of each model: two files each
 _MEASURED_AT = ("started", "ended")  # keys of the measured times that are moments, no durations
 
 
@@ -135,8 +130,8 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
     log_datasets(writer, run, results, model)
     for folder, place in ((layout.evaluation_report(name), "reports"), (layout.explanation(name), "explanation")):
         writer.client.log_artifacts(run_id, str(folder), place)
-    _write_tables(writer, model, run_id)
-    _write_mistakes(writer, layout.evaluation(name), run_id)
+    write_tables(writer, model, run_id)
+    write_mistakes(writer, layout.evaluation(name), run_id)
     for plot in sorted(layout.evaluation(name).glob("*.png")):
         writer.client.log_artifact(run_id, str(plot), "plots")
     writer.finish(run_id, end)
@@ -263,86 +258,6 @@ def _write_experiment_files(writer: RunWriter, results: Results, run_id: str) ->
             writer.client.log_artifact(run_id, str(path))
     for path in (results.layout.validation_report, *sorted(results.layout.comparison.glob("*.json"))):
         writer.client.log_artifact(run_id, str(path), "reports")
-
-
-def _write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
-    """Numbers by class, slice and group as tables: as metrics, each would be a chart with one bar."""
-    m = model.metrics
-    tables: dict[str, Sequence[Mapping[str, object]]] = {
-        "classes": [{"class": name, **score.model_dump()} for name, score in m.per_class.items()],
-        "slices": [
-            {
-                "slice": name,
-                "images": s.images,
-                "accuracy": s.accuracy.value,
-                "low": s.accuracy.low,
-                "high": s.accuracy.high,
-                "rest": s.rest.value if s.rest else None,
-                "adjusted_p": s.adjusted_p,
-                "images_needed": s.images_needed,
-            }
-            for name, s in m.slices.items()
-        ],
-        "robustness": [
-            {
-                "perturbation": one.name,
-                "severity": at.severity,
-                "accuracy": at.accuracy.value,
-                "low": at.accuracy.low,
-                "high": at.accuracy.high,
-                "same": at.same,
-            }
-            for one in (model.robustness.perturbations if model.robustness else ())
-            for at in one.at
-        ],
-        "confused": [pair.model_dump() for pair in m.confused],
-        "worst_slices": [
-            {
-                "slices": " and ".join(s.slices),
-                "images": s.images,
-                "accuracy": s.accuracy.value,
-                "low": s.accuracy.low,
-                "high": s.accuracy.high,
-                "rest": s.rest.value,
-                "validation_accuracy": s.validation_accuracy.value,
-                "adjusted_p": s.adjusted_p,
-            }
-            for s in m.worst_slices.confirmed
-        ],
-        "groups": [{"group": name, **g.model_dump()} for name, g in (m.groups.per_group if m.groups else {}).items()],
-    }
-    for name, rows in tables.items():
-        if rows:
-            writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/{name}.csv")
-
-
-def _write_mistakes(writer: RunWriter, evaluation: Path, run_id: str) -> None:
-    """All mistakes as a table, and pictures of the surest in a grid of images.
-
-    The step of a picture is the image's place in the test split: MLflow's grid shows one photograph of all models.
-    """
-    from podium.analysis.mistakes import read_mistakes
-    from podium.analysis.predictions import read_answers
-    from podium.report.mistakes import captioned
-
-    mistakes = read_mistakes(evaluation / MISTAKES)
-    rows = [{**vars(one), "slices": ", ".join(one.slices)} for one in mistakes]
-    for row in rows:
-        del row["picture"]
-    if rows:
-        writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/mistakes.csv")
-    place = {name: step for step, name in enumerate(read_answers(evaluation / PREDICTIONS)["image_id"])}
-    pictured = [one for one in mistakes if one.picture][:_PICTURES]
-    writer.log_pictures(run_id, "mistakes", {place[one.image_id]: partial(captioned, one) for one in pictured})
-
-
-def _format_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """The text of a CSV file whose columns are the keys of the first row."""
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def _parameters(model: ModelResults) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined, no script runs.
+"""`reports/report.html`: the experiment as one offline page a manager can read. Pictures are inlined; what
+its script adds (sorting, filters, enlarged pictures) nobody needs in order to read it.
 `reports/report.md` is the same in short, from the same data, as a comment on a pull request.
 
 Everything on the page comes from files of earlier stages and from `.podium/times`; every text is escaped.
@@ -16,8 +17,10 @@ from podium.analysis.leaderboard import describe_majority
 from podium.analysis.mistakes import read_mistakes
 from podium.analysis.robustness import describe_robustness, perturbed_at, worst_corruptions_first
 from podium.analysis.slices import is_worse, worst_first
+from podium.console.openings import read_openings
 from podium.core.files import sha256_text, write_text
 from podium.core.layout import (
+    CONFUSION,
     CONFUSION_MATRIX,
     LEARNING_CURVES,
     MISTAKES,
@@ -28,7 +31,7 @@ from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
 from podium.report.explanations import gather_explanations
-from podium.report.mistakes import gather
+from podium.report.mistakes import confusions, gather
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
 from podium.report.sentences import (
@@ -40,6 +43,7 @@ from podium.report.sentences import (
     describe_search,
     describe_slices,
     describe_verdict,
+    duration,
     findings,
     milliseconds,
     number,
@@ -58,6 +62,7 @@ PLOTS = {
     RISK_COVERAGE: "Risk and coverage",
 }
 REJECTED_SHOWN = 12
+OPENINGS_SHOWN = 20
 TRIALS_SHOWN = 8  # of each study
 SECTIONS = {
     "before": "Before you use it",
@@ -68,12 +73,15 @@ SECTIONS = {
     "robust": "When something happens to it",
     "coarse": "Coarse classes",
     "classes": "Class by class",
+    "confusion": "Confusion",
     "mistakes": "Mistakes",
     "explanations": "Explanations",
     "pictures": "Models in pictures",
     "data": "Data",
+    "cost": "Cost",
     "recipes": "Recipes",
     "origin": "How it was made",
+    "openings": "Use of the test images",
 }
 USE_IN_PYTHON = """\
 import base64, pathlib
@@ -151,14 +159,23 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     layout = results.layout
     mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in results.models}
     gallery = gather(mistakes, ROOM_FOR_MISTAKES)
+    answers = {m.name: read_table(layout.evaluation_report(m.name) / CONFUSION) for m in results.models}
+    matrices = confusions(answers, results.winner.card.classes)
+    openings = [] if results.openings.problem else read_openings(layout)[::-1]
     known = worst_first(results.winner.metrics.slices)
     folders = [layout.explanation(model.name) for model in results.models]
     explained = gather_explanations(results.models, folders, results.validation.results, ROOM_FOR_MAPS)
-    there = {"hard": bool(known), "coarse": results.winner.metrics.groups is not None, "mistakes": bool(gallery.images)}
-    there["explanations"] = bool(explained.checks)
     robust = [model.robustness for model in results.models if model.robustness]
-    there["robust"] = bool(robust)
+    there = {
+        "hard": bool(known),
+        "coarse": results.winner.metrics.groups is not None,
+        "mistakes": bool(gallery.images),
+        "confusion": bool(matrices),
+        "explanations": bool(explained.checks),
+        "robust": bool(robust),
+    }
     absent = {key for key, is_there in there.items() if not is_there}
+    drawn = {name: title for name, title in PLOTS.items() if name != CONFUSION_MATRIX or not matrices}
     studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
@@ -180,7 +197,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "probes": describe_probes(results.leaderboard.rows),
         "majority": describe_majority(results.leaderboard.majority),
         "x": _scale([row.accuracy for row in results.leaderboard.rows]),
-        "pictures": {model.name: _pictures(layout.evaluation(model.name)) for model in results.models},
+        "pictures": {m.name: _pictures(layout.evaluation(m.name), drawn) for m in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
         "slices_said": describe_slices(results.winner.metrics),
@@ -191,6 +208,9 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
         "gallery": gallery,
+        "confusions": matrices,
+        "openings": openings[:OPENINGS_SHOWN],
+        "more_openings": len(openings[OPENINGS_SHOWN:]),
         "contents": {key: title for key, title in SECTIONS.items() if key not in absent},
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
@@ -204,9 +224,9 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     }
 
 
-def _pictures(folder: Path) -> dict[str, str]:
+def _pictures(folder: Path, drawn: Mapping[str, str]) -> dict[str, str]:
     """Those of a model's plots that evaluation drew, as addresses by title."""
-    return {title: _inline(folder / name) for name, title in PLOTS.items() if (folder / name).is_file()}
+    return {title: _inline(folder / name) for name, title in drawn.items() if (folder / name).is_file()}
 
 
 def _scale(intervals: Sequence[Interval]) -> Callable[[float], float]:
@@ -230,7 +250,7 @@ def _inline(path: Path) -> str:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
-        *(share, between, count, compact, size, milliseconds, number, setting_text),
+        *(share, between, count, compact, size, milliseconds, duration, number, setting_text),
         *(is_worse, perturbed_at, with_latin, models_by_value, remedy, lead, verdict, round_up),
     )
 }

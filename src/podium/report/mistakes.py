@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from podium.analysis.mistakes import Mistake
+from podium.analysis.statistics import confusion, order_by_confusion
 from podium.report.pages import inlined, latin, rendered, with_latin
 from podium.report.sentences import count, share
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL import Image
 
+_MOST_CLASSES = 40  # of a confusion matrix that is a table; of more there is the picture alone
 _LEAST_SIDE = 256  # of a picture in MLflow, which shows it as large as it is
 _LINE, _MARGIN = 22, 6  # of the text below it, in pixels
 
@@ -37,6 +42,11 @@ class Gallery:
 
     images: list[ImageShown]
     made: dict[str, int]
+
+    @property
+    def pairs(self) -> set[tuple[str, str, str]]:
+        """Model, true and predicted class of the mistakes that are shown."""
+        return {(model, one.label, one.predicted) for image in self.images for model, one in image.mistakes.items()}
 
     @property
     def said(self) -> str:
@@ -78,6 +88,35 @@ def gather(mistakes: Mapping[str, Sequence[Mistake]], room: int, most: int | Non
         told[one.image_id][model] = one
     images = [ImageShown(uri, told[image_id]) for image_id, uri in uris.items()]
     return Gallery(images, {model: len(made) for model, made in mistakes.items()})
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Test images of one model by true (rows) and predicted class (columns), like beside like."""
+
+    classes: list[str]
+    counts: list[list[int]]
+
+
+def confusions(answers: Mapping[str, "pd.DataFrame"], classes: Sequence[str]) -> dict[str, Confusion]:
+    """The confusion matrix of each model as a table, all in one order; none where there are too many classes to read.
+
+    Args:
+        answers: columns `actual predicted`, one row a test image, by model.
+        classes: of all models.
+    """
+    if len(classes) > _MOST_CLASSES:
+        return {}
+    number = {name: at for at, name in enumerate(classes)}
+    counts = {}
+    for model, rows in answers.items():
+        actual, predicted = (
+            np.array([number[n] for n in rows[column]], np.int64) for column in ("actual", "predicted")
+        )
+        counts[model] = confusion(actual, predicted, len(classes))
+    order = order_by_confusion(np.sum(list(counts.values()), axis=0))
+    named = [classes[at] for at in order]
+    return {model: Confusion(named, matrix[np.ix_(order, order)].tolist()) for model, matrix in counts.items()}
 
 
 def render_gallery(gallery: Gallery, title: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from podium.analysis.statistics import bootstrap_confusion, confusion, macro_f1, wilson
+from podium.analysis.statistics import bootstrap_confusion, confusion, macro_f1, order_by_confusion, wilson
 
 ANSWERS = st.integers(2, 6).flatmap(
     lambda classes: st.integers(1, 40).flatmap(
@@ -71,3 +71,18 @@ def test_wilsons_interval_by_hand():
     assert wilson(8, 10).model_dump() == pytest.approx({"value": 0.8, "low": 0.4901625, "high": 0.9433178}, abs=1e-6)
     assert wilson(0, 5).low == 0
     assert wilson(0, 5).high == pytest.approx(0.4344825, abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 8])
+def test_classes_that_are_taken_for_each_other_stand_side_by_side(classes):
+    counts = 50 * np.eye(classes, dtype=np.int64)
+    for one in range(0, classes // 2):
+        counts[one, classes - 1 - one] = 10  # the first for the last, the second for the last but one, ...
+    order = order_by_confusion(counts).tolist()
+    assert sorted(order) == list(range(classes))
+    for one in range(0, classes // 2):
+        assert abs(order.index(one) - order.index(classes - 1 - one)) == 1
+
+
+def test_a_class_without_images_has_its_place_too():
+    assert sorted(order_by_confusion(np.array([[2, 1, 0], [0, 0, 0], [1, 0, 5]]))) == [0, 1, 2]

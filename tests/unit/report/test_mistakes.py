@@ -3,11 +3,12 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from podium.analysis.mistakes import Mistake
-from podium.report.mistakes import captioned, gather
+from podium.report.mistakes import captioned, confusions, gather
 
 
 def a_picture(side=64, name="WEBP"):
@@ -67,3 +68,20 @@ def test_a_picture_for_mlflow_is_enlarged_by_a_whole_factor_and_says_what_it_was
     assert page.shape == (width + 50, width, 3)
     assert page[:width].max() < 20
     assert page[width:].min() < 100 < page[width:].mean()
+
+
+ANSWERS = pd.DataFrame({"actual": ["a", "a", "b", "c", "c"], "predicted": ["a", "c", "b", "c", "a"]})
+
+
+def test_confusions_of_all_models_are_in_one_order_with_like_beside_like():
+    right = pd.DataFrame({"actual": list("abc"), "predicted": list("abc")})
+    found = confusions({"m": ANSWERS, "n": right}, ["a", "b", "c"])
+    assert found["m"].classes == found["n"].classes
+    assert abs(found["m"].classes.index("a") - found["m"].classes.index("c")) == 1
+    at = {name: place for place, name in enumerate(found["m"].classes)}
+    assert found["m"].counts[at["a"]][at["c"]] == found["m"].counts[at["c"]][at["a"]] == 1
+    assert np.trace(np.array(found["n"].counts)) == 3
+
+
+def test_of_many_classes_there_is_no_table():
+    assert confusions({"m": ANSWERS}, [f"{number:03}" for number in range(41)]) == {}
