@@ -217,10 +217,11 @@ def test_verdict_leaderboard_data_tuning_and_origin_are_there(experiment, html):
     ):
         assert text in said, text
     drawn = [name for name in report.PLOTS if name != CONFUSION_MATRIX]  # that is a table
-    pictures = sum((experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in drawn)
+    plots = sum((experiment.layout.evaluation(c.name) / name).is_file() for c in outcome.models for name in drawn)
+    assert html.count('<img class="plot"') == plots + 3 * len(outcome.models)  # three of each study
     tables = [read_mistakes(experiment.layout.evaluation(c.name) / "mistakes.parquet") for c in outcome.models]
     mistaken = {mistake.image_id for table in tables for mistake in table if mistake.picture}
-    assert html.count("<img ") == pictures + len(mistaken) + 3 * len(outcome.models)  # three of each study
+    assert html.count("data-slices=") == len(mistaken)
 
 
 def test_an_undecided_comparison_says_what_it_lacks_and_why_it_is_accepted(experiment, html):
@@ -360,7 +361,7 @@ def test_a_number_in_the_confusion_matrix_leads_to_its_images(experiment, html):
     links = [attrs for tag, attrs in page.elements if "data-predicted" in attrs and tag == "a"]
     shown = {(a["data-model"], a["data-predicted"]) for tag, a in page.elements if tag == "li" and a}
     assert links and all(link["href"] == "#mistakes" for link in links)
-    assert {(link["data-model"], link["data-predicted"]) for link in links} == shown
+    assert {(link["data-model"], link["data-predicted"]) for link in links} <= shown
     for name in experiment.params.models:
         said = page.said()
         assert f"{name}: true classes in rows" in said
