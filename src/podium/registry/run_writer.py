@@ -200,7 +200,8 @@ class RunWriter:
             key: what MLflow calls the series.
             pictures: by step, each drawn when it is needed.
         """
-        known = {file.path.split("+")[2] for file in self.client.list_artifacts(run_id, "images") if "+" in file.path}
+        files = [file.path for file in self.client.list_artifacts(run_id, "images")]
+        known = {path.split("+")[2] for path in files if path.endswith("+compressed.webp")}  # MLflow writes it last
         for step, draw in pictures.items():
             if str(step) not in known:
                 self.client.log_image(run_id, draw(), key=key, step=step)

@@ -52,8 +52,9 @@ from podium.report.sentences import (
 )
 from podium.report.studies import inlined_plots, read_study, setting_text
 
-ROOM_FOR_MISTAKES = 2_500_000  # characters of the page that pictures of mistakes may take
-ROOM_FOR_MAPS = 700_000
+ROOM_FOR_MAPS = 700_000  # characters of the page that pictures of explanations may take
+ROOM_FOR_PICTURES = 3_500_000  # that plots and pictures of mistakes may take together,
+LEAST_ROOM = 300_000  # of which this is for the mistakes however many models are drawn
 WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     LEARNING_CURVES: "Learning curves",
@@ -154,36 +155,29 @@ def _mark(results: Results, registered: Registered) -> str:
 
 def _view(results: Results, registered: Registered) -> dict[str, Any]:
     """Everything the template names."""
-    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
-
-    layout = results.layout
-    mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in results.models}
-    gallery = gather(mistakes, ROOM_FOR_MISTAKES)
-    answers = {m.name: read_table(layout.evaluation_report(m.name) / CONFUSION) for m in results.models}
-    matrices = confusions(answers, results.winner.card.classes)
+    layout, best = results.layout, results.winner
+    pictured = _pictured(results)
+    explained = pictured["explained"]
     openings = [] if results.openings.problem else read_openings(layout)[::-1]
-    known = worst_first(results.winner.metrics.slices)
-    folders = [layout.explanation(model.name) for model in results.models]
-    explained = gather_explanations(results.models, folders, results.validation.results, ROOM_FOR_MAPS)
+    known = worst_first(best.metrics.slices)
     robust = [model.robustness for model in results.models if model.robustness]
     there = {
         "hard": bool(known),
-        "coarse": results.winner.metrics.groups is not None,
-        "mistakes": bool(gallery.images),
-        "confusion": bool(matrices),
+        "coarse": best.metrics.groups is not None,
+        "mistakes": bool(pictured["gallery"].images),
+        "confusion": bool(pictured["confusions"]),
         "explanations": bool(explained.checks),
         "robust": bool(robust),
     }
-    absent = {key for key, is_there in there.items() if not is_there}
-    drawn = {name: title for name, title in PLOTS.items() if name != CONFUSION_MATRIX or not matrices}
-    studies = [read_study(results, model) for model in results.models]
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
     return {
+        **pictured,
+        **_data(results),
         "mark": _mark(results, registered),
         "against": registered.against,
         "results": results,
-        "best": results.winner,
+        "best": best,
         "plainly": describe_verdict(results),
         "changes": describe_change(results),
         "made": describe_making(results),
@@ -191,36 +185,60 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
         "use_curl": USE_CURL,
         "findings": [*findings(results), *explained.shortcuts],
-        "explained": explained,
         "titles": TITLES,
         "shared": describe_shared([model.metrics for model in results.models]),
         "probes": describe_probes(results.leaderboard.rows),
         "majority": describe_majority(results.leaderboard.majority),
         "x": _scale([row.accuracy for row in results.leaderboard.rows]),
-        "pictures": {m.name: _pictures(layout.evaluation(m.name), drawn) for m in results.models},
         "added": list(results.leaderboard.rows[0].model_extra or {}),
         "slices": known,
-        "slices_said": describe_slices(results.winner.metrics),
+        "slices_said": describe_slices(best.metrics),
         "robustness_said": [describe_robustness(found) for found in robust],
         "robust_images": robust[0].images if robust else 0,
-        "perturbed": worst_corruptions_first(results.winner.robustness),
+        "perturbed": worst_corruptions_first(best.robustness),
         "searches": [describe_search(model.metrics) for model in results.models],
-        "studies": [(study, inlined_plots(study)) for study in studies],
         "trials_shown": TRIALS_SHOWN,
-        "gallery": gallery,
-        "confusions": matrices,
         "openings": openings[:OPENINGS_SHOWN],
         "more_openings": len(openings[OPENINGS_SHOWN:]),
-        "contents": {key: title for key, title in SECTIONS.items() if key not in absent},
+        "contents": {key: title for key, title in SECTIONS.items() if there.get(key, True)},
+        "grouped": any(best.card.groups.values()),
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+def _pictured(results: Results) -> dict[str, Any]:
+    """Plots, confusion matrices, explanations, and as many mistakes as there is room for."""
+    layout, models, classes = results.layout, results.models, results.winner.card.classes
+    answers = {m.name: read_table(layout.evaluation_report(m.name) / CONFUSION) for m in models}
+    matrices = confusions(answers, classes)
+    drawn = {name: title for name, title in PLOTS.items() if name != CONFUSION_MATRIX or not matrices}
+    pictures = {m.name: _pictures(layout.evaluation(m.name), drawn) for m in models}
+    studies = [(study, inlined_plots(study)) for study in (read_study(results, model) for model in models)]
+    taken = sum(len(uri) for some in (*pictures.values(), *(plots for _, plots in studies)) for uri in some.values())
+    folders = [layout.explanation(model.name) for model in models]
+    mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in models}
+    return {
+        "confusions": matrices,
+        "pictures": pictures,
+        "studies": studies,
+        "explained": gather_explanations(models, folders, results.validation.results, ROOM_FOR_MAPS),
+        "gallery": gather(mistakes, max(LEAST_ROOM, ROOM_FOR_PICTURES - taken)),
+        "wide": len(classes) >= WIDE_CLASSES,
+    }
+
+
+def _data(results: Results) -> dict[str, Any]:
+    """What the template says of the data."""
+    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
+
+    layout, checks = results.layout, results.validation.results
+    return {
         "profile": Profile.read(layout.profile),
         "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
         "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
-        "not_passed": sum(not r.success for r in results.validation.results),
-        "verdicts": {r.id: _verdict(r) for r in results.validation.results},
-        "wide": len(results.winner.card.classes) >= WIDE_CLASSES,
-        "grouped": any(results.winner.card.groups.values()),
-        "commit": commit,
-        "dirty": dirty,
+        "not_passed": sum(not r.success for r in checks),
+        "verdicts": {r.id: _verdict(r) for r in checks},
     }
 
 

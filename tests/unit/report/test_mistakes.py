@@ -85,3 +85,19 @@ def test_confusions_of_all_models_are_in_one_order_with_like_beside_like():
 
 def test_of_many_classes_there_is_no_table():
     assert confusions({"m": ANSWERS}, [f"{number:03}" for number in range(41)]) == {}
+
+
+def test_of_ten_thousand_mistakes_the_surest_of_every_model_fit_into_the_room():
+    picture = a_picture(224)
+    models = {
+        model: [
+            Mistake(f"{model}{n}", "i.jpg", "apple", "leek", 1 - n / 10**5, 0.0, None, (), picture) for n in range(2500)
+        ]
+        for model in "abcd"
+    }
+    gallery = gather(models, 200_000)
+    assert sum(len(image.uri) for image in gallery.images) <= 200_000
+    shown = {model: [i.mistakes[model].image_id for i in gallery.images if model in i.mistakes] for model in models}
+    assert len({len(ids) for ids in shown.values()}) <= 2  # alike but for one
+    assert all(ids == [f"{model}{n}" for n in range(len(ids))] for model, ids in shown.items())
+    assert "of 2\u202f500 of d, the surest first" in gallery.said
