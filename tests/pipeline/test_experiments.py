@@ -13,6 +13,7 @@ ACCEPTED = {
     "classic_cnns": ["pretraining"],
     "folder": [],
     "fruits_vegetables": ["pretraining"],
+    "probe": ["pretraining"],
     "resnet_vs_convnext": ["images_seen"],
     "sample": [],
     "surveillance": ["distillation"],
@@ -37,7 +38,8 @@ def test_an_experiment_runs_at_toy_size(name, tmp_path, warm_path):
         card = json.loads(project.read(f"artifacts/models/{model}/model.json"))
         config = kept.complete(model)
         assert card["architecture"] == config.architecture
-        assert card["cached_prefix"] == (config.train.views is not None and config.trainable != "all")
+        kept_features = config.is_probe or (config.train.views is not None and config.trainable != "all")
+        assert (card["cached_prefix"], card["classifier"]) == (kept_features, config.classifier)
         metrics = json.loads(project.read(f"reports/evaluation/{model}/metrics.json"))
         assert (metrics["groups"] is not None) == (name == "fruits_vegetables")
     lock = yaml.safe_load(project.read("dvc.lock"))
