@@ -19,7 +19,7 @@ _FILE = ("data:", "file:", "https:", "http:", "s3:", "gs:")
 _FILE_NAMES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors")
 
 
-Classifier = Literal["network", "logistic_regression", "nearest_neighbours"]
+ClassifierKind = Literal["network", "logistic_regression", "nearest_neighbours"]
 """What gives the classes: a head that is trained, or one computed from the features of the frozen network (a probe)."""
 
 NO_TRAINING = Train(
@@ -27,7 +27,7 @@ NO_TRAINING = Train(
 )
 """Stands where a probe's recipe would be: it sees each image once, unchanged."""
 
-_GRIDS: dict[Classifier, tuple[str, Choices]] = {
+_GRIDS: dict[ClassifierKind, tuple[str, Choices]] = {
     "logistic_regression": ("C", Choices(choices=(1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0))),
     "nearest_neighbours": ("k", Choices(choices=(1, 3, 5, 10, 20, 50))),
 }
@@ -49,7 +49,7 @@ class Network(Section):
     """
 
     architecture: Text
-    classifier: Classifier = "network"
+    classifier: ClassifierKind = "network"
     attention: Literal["none", "se", "cbam", "self"] = "none"
     attention_at: Literal["features", "blocks"] = "features"
     head: Head = Head()

@@ -33,6 +33,7 @@ LEAST_SIDE = 7
 TILES = 8
 """A side, of the grid whose squares occlusion, LIME and KernelSHAP take away."""
 _STEPS = 32  # of integrated gradients
+_BY_GRADIENT = ("gradcam", "integrated_gradients", "gradient_shap")
 _COALITIONS = 400  # sets of tiles that LIME and KernelSHAP ask about; there are 64 tiles
 _DRAWS = 24  # of GradientSHAP
 _NOISE = 0.1  # of GradientSHAP, standard deviation of the normalised input
@@ -129,6 +130,8 @@ def explain(
     """
     if name not in METHODS:
         raise ModelError(f"there is no method {name!r} to explain with: use one of {', '.join(METHODS)}")
+    if name in _BY_GRADIENT and classifier.card.classifier == "nearest_neighbours":
+        raise ModelError(f"{name} needs gradients, and the votes of {classifier.card.model} have none: use occlusion")
     logits = classifier.logits(images if targets is None else images[:0], batch_size)  # refuses another shape
     classes = logits.argmax(axis=1) if targets is None else np.asarray(targets)
     side, card, device = classifier.card.preprocessing.image_size, classifier.card, classifier.compute.device

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import FiniteFloat, PositiveFloat, TypeAdapter, ValidationError
 
 from podium.config.base import Split
-from podium.config.models import Classifier, From, Head, Network
+from podium.config.models import ClassifierKind, From, Head, Network
 from podium.config.preprocess import Preprocessing
 from podium.config.train import Distil, Train, Value
 from podium.core.files import write_json
@@ -115,7 +115,7 @@ class ModelFacts(Record):
 
     model: str
     architecture: str
-    classifier: Classifier = "network"
+    classifier: ClassifierKind = "network"
     fingerprint: str
     parameters: int
     flops: int

@@ -11,18 +11,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from podium.config.models import NO_TRAINING, Classifier, Head, ModelConfig, Network
+from podium.config.models import NO_TRAINING, ClassifierKind, Head, ModelConfig, Network
 from podium.core.errors import ModelError
 from podium.data.augment.batch import normalise
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
 from podium.models.engine import fit
+from podium.models.explanations import explain
+from podium.models.inference import Classifier
 from podium.models.job import ActivationCache
 from podium.models.probe import fit_logistic_regression
+from tests.cards import a_card
 from tests.small_jobs import MEAN, STD, Remembering, job
 from tests.small_splits import SIZE, write_prepared, write_split
 
-KINDS: tuple[Classifier, ...] = ("logistic_regression", "nearest_neighbours")
+KINDS: tuple[ClassifierKind, ...] = ("logistic_regression", "nearest_neighbours")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def prepared(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("probe") / "prepared")
 
 
-def section(classifier: Classifier, architecture: str = "test_resnet", **more: object) -> ModelConfig:
+def section(classifier: ClassifierKind, architecture: str = "test_resnet", **more: object) -> ModelConfig:
     fields = {"architecture": architecture, "classifier": classifier, "trainable": "head", "train": NO_TRAINING}
     return ModelConfig.model_validate({**fields, **more})
 
@@ -121,6 +124,19 @@ def test_trials_are_told_and_differ_by_what_they_try(prepared):
         fit(given, given.build(), [listener])
         losses.append(listener.rows[0].train_loss)
     assert losses[1] < losses[0]
+
+
+def test_what_needs_gradients_does_not_explain_votes(prepared):
+    given, module, _ = fitted(prepared, section("nearest_neighbours"))
+    card = a_card(architecture="test_resnet", classifier="nearest_neighbours", mean=MEAN, std=STD)
+    card = card.model_copy(update={"preprocessing": given.train.preprocessing})
+    classifier, images = Classifier(card, module, given.compute), given.val.images(np.arange(2))
+    for name in ("gradcam", "integrated_gradients", "gradient_shap"):
+        with pytest.raises(ModelError, match=f"{name} needs gradients, and the votes of m have none: use occlusion"):
+            explain(classifier, images, name)
+    with pytest.raises(ModelError, match="cam needs a head of average pooling and one linear layer"):
+        explain(classifier, images, "cam")
+    assert np.isfinite(explain(classifier, images, "occlusion")).all()
 
 
 def test_a_class_without_an_image_is_named(tmp_path):

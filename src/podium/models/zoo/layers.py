@@ -79,7 +79,7 @@ class NearestNeighbours(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self._voters = classes, 0
         self.features: torch.Tensor
         self.labels: torch.Tensor
         self.k: torch.Tensor
@@ -90,21 +90,23 @@ class NearestNeighbours(nn.Module):
     def fit(self, features: torch.Tensor, labels: torch.Tensor, k: int) -> None:
         """Keeps training images: float32 (N, D) and int64 (N,); all of them vote where there are fewer than `k`."""
         self.features, self.labels = F.normalize(features), labels
-        self.k = torch.tensor(min(k, len(labels)), device=labels.device)
+        self._voters = min(k, len(labels))
+        self.k = torch.tensor(self._voters, device=labels.device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, D) to logits (B, C), in float32."""
         if x.is_meta or not len(self.labels):  # where there are shapes only, nothing is counted
             return x.new_zeros(len(x), self.classes)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             similarity = F.normalize(x.float()) @ self.features.T
-        k = int(self.k)
-        nearest = self.labels[similarity.topk(k).indices]
-        votes = F.one_hot(nearest, self.classes).sum(dim=1)
-        return torch.log((votes + 1 / self.classes) / (k + 1))
+        nearest = self.labels[similarity.topk(self._voters).indices]
+        votes = (nearest[:, :, None] == torch.arange(self.classes, device=x.device)).sum(dim=1)
+        return torch.log((votes + 1 / self.classes) / (self._voters + 1))
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *rest: Any) -> None:
         for name in ("features", "labels"):  # as many as the file holds
             if (given := state_dict.get(f"{prefix}{name}")) is not None:
                 setattr(self, name, torch.empty_like(given, device=self.k.device))
+        if (voters := state_dict.get(f"{prefix}k")) is not None:
+            self._voters = int(voters)
         super()._load_from_state_dict(state_dict, prefix, *rest)
