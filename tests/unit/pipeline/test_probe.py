@@ -9,18 +9,19 @@ from mlflow.pyfunc import PythonModelContext
 from PIL import Image
 
 from podium.config.dataset import Fetch
-from podium.config.judging import Evaluate
+from podium.config.judging import Evaluate, Explain
 from podium.config.models import NO_TRAINING, ModelConfig, ModelSection
 from podium.config.train import Tune
 from podium.core.files import sha256_file
-from podium.core.layout import METRICS, PREDICTIONS, WEIGHTS, Layout
+from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, WEIGHTS, Layout
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import zoo
 from podium.models.study import Study
-from podium.pipeline import evaluate, train, tune
+from podium.pipeline import evaluate, explain, train, tune
 from podium.pipeline.fetch import write_weights
 from podium.records.evaluation import Metrics
+from podium.records.explanation import Explanation
 from podium.records.training import ModelCard, TuningResult, read_times
 from podium.registry.predictor import ImageClassifier
 from tests.small_splits import ARCHITECTURE, RESOURCES, RUNTIME, a_config, write_project
@@ -91,6 +92,7 @@ def test_a_probe_is_tuned_trained_evaluated_and_served(classifier, tmp_path):
     assert (measured.classifier, measured.images) == (classifier, 6)
     assert (measured.conditions.images_seen, measured.conditions.tuning_images) == (None, None)
     _served(layout)
+    _explained(layout, classifier)
 
 
 def _evaluated(layout: Layout) -> Metrics:
@@ -101,6 +103,15 @@ def _evaluated(layout: Layout) -> Metrics:
     images.assign(width=32, height=32, duplicate_kind="", source="a").to_parquet(layout.manifest, index=False)
     evaluate.evaluate_model(layout, "small", SETTINGS, RUNTIME, 0)
     return Metrics.read(layout.evaluation("small") / METRICS)
+
+
+def _explained(layout: Layout, classifier: str) -> None:
+    """Grad-CAM needs gradients: a linear head has them, and votes are passed over with the reason."""
+    checks = {"images": 2, "deletion": 1, "randomised": 1}
+    explain.explain_model(layout, "small", Explain.model_validate({"checks": checks}), RUNTIME, 0)
+    record = Explanation.read(layout.explanation("small") / EXPLANATION)
+    assert list(record.methods or record.refused) == ["gradcam"]
+    assert bool(record.refused) == (classifier == "nearest_neighbours")
 
 
 def _served(layout: Layout) -> None:
