@@ -65,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--project", type=Path, default=Path(), help="the folder of a finished experiment")
     parser.add_argument("--images", type=int, default=48, help="on which the slow methods are checked")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     given = parser.parse_args()
     layout = Layout(given.project.resolve())
     test = open_for_testing(layout.prepared)
@@ -74,7 +75,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for folder in sorted(path for path in layout.model("any").parent.iterdir() if path.is_dir()):
         classifier = load_classifier(folder, Runtime(threads=1))
-        for name in METHODS:
+        for name in given.methods:
             try:
                 print(measure(classifier, test, layout, name, given.images), flush=True)
             except ModelError as error:

@@ -143,8 +143,8 @@ def describe_checks(name: str, checks: MethodChecks) -> list[str]:
             )
     if checks.randomised:
         last = checks.randomised[-1]
-        told = "change" if last < DEPENDS else "hardly change, so they hardly show what was learned,"
-        said.append(f"its maps {told} with random weights (rank correlation {last:.2f})")
+        told, so = ("change", "") if last < DEPENDS else ("hardly change", ", so they hardly show what was learned")
+        said.append(f"its maps {told} with random weights (rank correlation {last:.2f}){so}")
     return said
 
 
@@ -290,7 +290,7 @@ def _randomise(asked: _Asked, name: str) -> list[float]:
     from podium.models.explanations import explain
 
     card, side = asked.classifier.card, asked.images.shape[1]
-    made = zoo.create(card.network, len(card.classes), card.seed + 1, side)  # other weights than it was trained from
+    made = zoo.create(card.network, len(card.classes), -1 - card.seed, side)  # a seed that no params can name
     fresh = asked.classifier.compute.place(made).eval()
     module = copy.deepcopy(asked.classifier.module)
 

@@ -144,6 +144,11 @@ def test_random_weights_change_every_method_s_maps(name):
     assert max(map(abs, found.randomised)) < 0.9
     assert abs(found.randomised[-1]) < 0.5
     assert describe_checks(name, found)[-1].startswith("its maps change with random weights")
+    alike = describe_checks(name, found.model_copy(update={"randomised": [0.9]}))[-1]
+    assert (
+        alike
+        == "its maps hardly change with random weights (rank correlation 0.90), so they hardly show what was learned"
+    )
 
 
 def test_a_box_goes_into_the_square_as_its_image_does():
