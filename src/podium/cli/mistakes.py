@@ -37,10 +37,7 @@ def mistakes(  # noqa: PLR0917
     limit: Annotated[int, typer.Option("--limit", min=1, help="Images at most, the surest mistakes first.")] = 200,
     no_open: Annotated[bool, typer.Option("--no-open", help="Write the page and do not show it.")] = False,
 ) -> None:
-    """Show the images that models get wrong: what they are, what they were taken for, how surely.
-
-    The page needs no other file. It is opened in a browser where there is a display.
-    """
+    """Show images that models get wrong, on a page that needs no other file; it opens where there is a display."""
     from podium.analysis.mistakes import read_mistakes
     from podium.records.evaluation import Metrics
     from podium.report.mistakes import gather, render_gallery
@@ -56,16 +53,11 @@ def mistakes(  # noqa: PLR0917
         name: [
             one
             for one in read_mistakes(layout.evaluation(name) / MISTAKES)
-            if (in_slice is None or in_slice in one.slices)
-            and (of_class is None or of_class == one.label)
-            and (predicted is None or predicted == one.predicted)
+            if in_slice in (None, *one.slices) and of_class in (None, one.label) and predicted in (None, one.predicted)
         ]
         for name in models
     }
-    title = f"Mistakes of {' and '.join(models)}"
-    title += f" on {of_class or 'any class'}" if of_class or predicted else ""
-    title += f" taken for {predicted}" if predicted else ""
-    title += f", slice {in_slice}" if in_slice else ""
+    title = _title(models, in_slice, of_class, predicted)
     gallery = gather(chosen, _NO_LIMIT, limit)
     if not gallery.images:
         print(f"{title}: none, so no page is written.")
@@ -75,6 +67,13 @@ def mistakes(  # noqa: PLR0917
     print(f"{title}: {len(gallery.images):,} images. {gallery.said}\n{page}")
     if not no_open and _has_display():
         webbrowser.open(page.resolve().as_uri())
+
+
+def _title(models: list[str], in_slice: str | None, of_class: str | None, predicted: str | None) -> str:
+    """What the page shows."""
+    classes = f" on {of_class or 'any class'}" if of_class or predicted else ""
+    taken = f" taken for {predicted}" if predicted else ""
+    return f"Mistakes of {' and '.join(models)}{classes}{taken}{f', slice {in_slice}' if in_slice else ''}"
 
 
 def _known(given: str | None, known: Iterable[str], option: str, what: str) -> str:

@@ -159,21 +159,21 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     pictured = _pictured(results)
     explained = pictured["explained"]
     openings = [] if results.openings.problem else read_openings(layout)[::-1]
-    known = worst_first(best.metrics.slices)
-    robust = [model.robustness for model in results.models if model.robustness]
+    hard = _hard(results)
     there = {
-        "hard": bool(known),
+        "hard": bool(hard["slices"]),
         "coarse": best.metrics.groups is not None,
         "mistakes": bool(pictured["gallery"].images),
         "confusion": bool(pictured["confusions"]),
         "explanations": bool(explained.checks),
-        "robust": bool(robust),
+        "robust": bool(hard["robustness_said"]),
     }
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
     return {
         **pictured,
         **_data(results),
+        **hard,
         "mark": _mark(results, registered),
         "against": registered.against,
         "results": results,
@@ -191,12 +191,6 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "majority": describe_majority(results.leaderboard.majority),
         "x": _scale([row.accuracy for row in results.leaderboard.rows]),
         "added": list(results.leaderboard.rows[0].model_extra or {}),
-        "slices": known,
-        "slices_said": describe_slices(best.metrics),
-        "robustness_said": [describe_robustness(found) for found in robust],
-        "robust_images": robust[0].images if robust else 0,
-        "perturbed": worst_corruptions_first(best.robustness),
-        "searches": [describe_search(model.metrics) for model in results.models],
         "trials_shown": TRIALS_SHOWN,
         "openings": openings[:OPENINGS_SHOWN],
         "more_openings": len(openings[OPENINGS_SHOWN:]),
@@ -225,6 +219,20 @@ def _pictured(results: Results) -> dict[str, Any]:
         "explained": gather_explanations(models, folders, results.validation.results, ROOM_FOR_MAPS),
         "gallery": gather(mistakes, max(LEAST_ROOM, ROOM_FOR_PICTURES - taken)),
         "wide": len(classes) >= WIDE_CLASSES,
+    }
+
+
+def _hard(results: Results) -> dict[str, Any]:
+    """What the template says of slices and of perturbed photographs."""
+    best = results.winner
+    robust = [model.robustness for model in results.models if model.robustness]
+    return {
+        "slices": worst_first(best.metrics.slices),
+        "slices_said": describe_slices(best.metrics),
+        "searches": [describe_search(model.metrics) for model in results.models],
+        "robustness_said": [describe_robustness(found) for found in robust],
+        "robust_images": robust[0].images if robust else 0,
+        "perturbed": worst_corruptions_first(best.robustness),
     }
 
 
