@@ -54,7 +54,7 @@ MODELS: dict[str, dict[str, dict[str, object]]] = {
     "last_stage": {"last_stage": {**EFFICIENTNET, "trainable": "last_stage"}},
     "full": {"full": EFFICIENTNET, "resnet18": {}, "convnext_atto": {}},
 }
-STAGES = ("fetch", "preprocess", "validate", "tune", "train", "evaluate", "compare", "publish")
+STAGES = ("fetch", "preprocess", "validate", "tune", "train", "repeat", "evaluate", "explain", "compare", "publish")
 
 
 def main() -> int:

@@ -59,7 +59,7 @@ def write_project(root: Path, architecture: str = ARCHITECTURE) -> Layout:
     layout = Layout(root)
     write_prepared(layout.prepared)
     (root / "stages").mkdir()
-    for stage in ("tune", "train"):  # whose code is part of a fingerprint
+    for stage in ("tune", "train", "repeat"):  # whose code is part of a fingerprint
         (root / "stages" / f"{stage}.py").write_text(f"from podium.pipeline import {stage}\n", encoding="utf-8")
     no_weights(architecture).write(layout.weights / "small" / "weights.json")
     write_tuned(layout, {"train.learning_rate": 0.003})

@@ -91,17 +91,24 @@ def _detectable_accuracy(disagreements: int, images: int, significance: float) -
 
 
 def _detectable_over_seeds(variance: VarianceComponents, significance: float) -> float | None:
-    """The same of means over seeds."""
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
+    """The same of means over seeds.
 
-    limit = float(t.isf(significance / 2, variance.freedom))
+    A few seeds tell their own variance badly: what was estimated is as often too small as too large once it is divided
+    by the median of its distribution, and other seeds may leave fewer degrees of freedom than these. Those of Welch's
+    test of two models lie between S - 1 and 2 (S - 1); more than their middle is not counted on.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import chi2, nct, t
+
+    freedom = min(variance.freedom, 1.5 * (variance.seeds - 1))
+    error = math.sqrt((variance.of_seeds + variance.of_images) * freedom / float(chi2.median(freedom)))
+    limit = float(t.isf(significance / 2, freedom))
 
     def missing(distance: float) -> float:
         """Power that a difference of so many standard errors lacks."""
-        return float(nct.sf(limit, variance.freedom, distance)) - POWER
+        return float(nct.sf(limit, freedom, distance)) - POWER
 
-    found = float(brentq(missing, 0.0, 10 * limit)) * math.sqrt(variance.of_seeds + variance.of_images)
+    found = float(brentq(missing, 0.0, 10 * limit)) * error
     return found if found <= 1 else None
 
 

@@ -15,9 +15,21 @@ from podium.console.terminal import console
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder, write_json
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, PREDICTIONS, Layout
-from podium.records.base import round_floats
-from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest, Summary
+from podium.records.base import Record, round_floats
+from podium.records.evaluation import Decision, Leaderboard, Metrics, PairedTest
 from podium.records.validate import ValidationReport
+
+
+class Summary(Record):
+    """`reports/comparison/metrics.json`: the few numbers that `dvc metrics` and `dvc exp show` compare.
+
+    The metric that decides, of the winner under its own name and of each model; the other one is left out.
+    """
+
+    winner: str
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    each: dict[str, float]
 
 
 def compare_models(layout: Layout, models: list[str], compare: Compare, seeds: Sequence[int] = ()) -> None:

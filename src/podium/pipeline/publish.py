@@ -5,7 +5,7 @@ rebuilt from them without training; what it holds is left alone. A local store i
 requests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -14,9 +14,9 @@ from podium.config.params import Params
 from podium.console.openings import keep_openings
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_text
-from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, Layout
+from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, REPEATS, Layout
 from podium.records.training import ModelCard, add_times, read_times
-from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
+from podium.registry import holder, locks, package, read_only, repeat_runs, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
 from podium.report import html
 from podium.report.results import Results, read_results
@@ -32,7 +32,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         ModelError: the packaged model would not predict what its evaluation says.
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
-    _copy_reports(layout, list(params.models))
+    _copy_reports(layout, list(params.models), params.further_seeds)
     _measure_costs(layout, params)
     with suppress(DataError):  # which the report tells, too
         keep_openings(layout)  # with the lines that a checkout took away
@@ -56,7 +56,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     _say_nothing_to_do(uri, results)
 
 
-def _copy_reports(layout: Layout, models: list[str]) -> None:
+def _copy_reports(layout: Layout, models: Sequence[str], seeds: Sequence[int]) -> None:
     """What git keeps of the results, in `reports/`.
 
     Copies, for DVC never restores a stage from its run cache that has a file of git's among its outputs.
@@ -64,6 +64,11 @@ def _copy_reports(layout: Layout, models: list[str]) -> None:
     copies = {layout.validation_report: layout.validation_copy}
     copies |= {layout.comparison / name: layout.comparison_report / name for name in (LEADERBOARD, DECISION)}
     copies |= {layout.evaluation(model) / METRICS: layout.evaluation_report(model) / METRICS for model in models}
+    copies |= {
+        layout.repeat_evaluation(model, seed) / METRICS: layout.evaluation_report(model) / REPEATS / f"{seed}.json"
+        for model in models
+        for seed in seeds
+    }
     for source, target in copies.items():
         if not source.is_file():
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
@@ -132,6 +137,7 @@ def _publish(writer: RunWriter, results: Results, registers: bool, check: Callab
     for model in results.models:
         check()
         study_runs.write_study_run(writer, results, model, parent_id)
+        repeat_runs.write_repeat_runs(writer, results, model, parent_id)
         run_id = runs.write_model_run(writer, results, model, parent_id)
         model_id = package.log_model(client, writer.experiment, results, model, run_id)
         runs.finish_model_run(writer, results, model, parent=parent_id, run_id=run_id, model_id=model_id)

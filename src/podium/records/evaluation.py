@@ -345,15 +345,3 @@ class Decision(Record):
     reason: str
     comparisons: list[Comparison]
     validation_passed: bool
-
-
-class Summary(Record):
-    """`reports/comparison/metrics.json`: the few numbers that `dvc metrics` and `dvc exp show` compare.
-
-    The metric that decides, of the winner under its own name and of each model; the other one is left out.
-    """
-
-    winner: str
-    accuracy: float | None = None
-    macro_f1: float | None = None
-    each: dict[str, float]

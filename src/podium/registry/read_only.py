@@ -247,10 +247,14 @@ def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:
     below = {run.get("fingerprint") for run in runs if run.get("mlflow.parentRunId") == parents[0]["id"]}
     logged = {evidence for (evidence,) in database.execute(_LOGGED)}
     return all(
-        {model.card.fingerprint, model.tuning.fingerprint} <= below
+        {model.card.fingerprint, model.tuning.fingerprint, *(r.card.fingerprint for r in model.repeats)} <= below
         and model.evidence in logged
         and any(_is(r, kind="train", fingerprint=model.card.fingerprint, complete=model.evidence) for r in runs)
         and any(_is(r, kind="tune", complete=model.tuning.fingerprint) for r in runs)
+        and all(
+            any(_is(r, kind="repeat", fingerprint=other.card.fingerprint, complete=other.evidence) for r in runs)
+            for other in model.repeats
+        )
         and sum(_is(r, kind="trial", fingerprint=model.tuning.fingerprint) for r in runs) >= model.tuning.trials
         for model in results.models
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
-from podium.analysis.decision import verdict
+from podium.analysis.decision import METRIC_TITLES, describe_rate, verdict
 from podium.analysis.leaderboard import describe_majority
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
@@ -25,7 +25,7 @@ from podium.registry.run_links import (
 )
 from podium.registry.run_tables import write_mistakes, write_tables
 from podium.registry.run_writer import NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
-from podium.report.results import ModelResults, Results, commit_tags, read_table
+from podium.report.results import ModelResults, Results, TrainedResults, commit_tags, read_table
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -52,6 +52,12 @@ def is_complete(writer: RunWriter, run: "Run", results: Results) -> bool:
         if training is None or study is None or training.data.tags.get(COMPLETE) != model.evidence:
             return False
         if study.data.tags.get(COMPLETE) != model.tuning.fingerprint:
+            return False
+        if any(
+            (again := told.get(("repeat", other.card.fingerprint))) is None
+            or again.data.tags.get(COMPLETE) != other.evidence
+            for other in model.repeats
+        ):
             return False
         full = [full_run(writer, child) for child in (training, study)]
         if full[0] is None or full[1] is None:
@@ -100,7 +106,7 @@ def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None")
         },
     )
     writer.client.update_run(run_id, name=results.title)
-    writer.log_metrics(run_id, _main_numbers(best, "winner"), changed=True)
+    writer.log_metrics(run_id, main_numbers(best, "winner"), changed=True)
     log_datasets(writer, run, results, best)
     _write_experiment_files(writer, results, run_id)
     return run_id
@@ -122,7 +128,7 @@ def write_model_run(writer: RunWriter, results: Results, model: ModelResults, pa
     run = _model_run(writer, results, model, parent)
     run_id: str = run.info.run_id
     layout, name = results.layout, model.name
-    writer.log_parameters(run_id, {k: v for k, v in _parameters(model).items() if k not in run.data.params})
+    writer.log_parameters(run_id, {k: v for k, v in parameters_of(model).items() if k not in run.data.params})
     times = {f"measured/{key}": value for key, value in model.times.items() if key not in _MEASURED_AT}
     end = milliseconds(model.times.get("ended"))
     log_table(writer, run_id, read_table(layout.model(name) / HISTORY), end)
@@ -148,7 +154,7 @@ def finish_model_run(
     known = {"podium.test_images": results.test_images, **commit_tags(results.layout.root, run.data.tags)}
     writer.set_tags(run, {**known, _EVIDENCE: model.evidence, COMPLETE: model.evidence})
     if run.data.tags.get(PARENT) != parent:
-        link_below(writer, parent, run, model.name, _main_numbers(model))
+        link_below(writer, parent, run, model.name, main_numbers(model))
     delete_doubles(writer, run)
 
 
@@ -159,19 +165,22 @@ def note(results: Results) -> str:
     lines += [f"> {conditions}", ""] if conditions else []
     lines += ["| | model | accuracy | macro F1 | loss |", "|---|---|---|---|---|"]
     for row in results.leaderboard.rows:
-        accuracy, macro_f1 = _with_interval(row.accuracy), _with_interval(row.macro_f1)
-        lines.append(f"| {row.rank} | {row.model} | {accuracy} | {macro_f1} | {row.loss:.3f} |")
+        rates = " | ".join(
+            describe_rate(row, metric) if row.over_seeds else _with_interval(getattr(row, metric))
+            for metric in METRIC_TITLES
+        )
+        lines.append(f"| {row.rank} | {row.model} | {rates} | {row.loss:.3f} |")
     lines += ["", majority] if (majority := describe_majority(results.leaderboard.majority)) else []
     return "\n".join(lines)
 
 
-def metrics_of(model: ModelResults) -> dict[str, float]:
+def metrics_of(model: TrainedResults) -> dict[str, float]:
     """Test results by MLflow's names; a class name keeps only characters that MLflow takes."""
     from podium.analysis.metrics import METRICS
 
     m = model.metrics
     values = {
-        **_main_numbers(model),
+        **main_numbers(model),
         "test/accuracy_low": m.accuracy.low,
         "test/accuracy_high": m.accuracy.high,
         "size/parameters": float(m.parameters),
@@ -182,7 +191,7 @@ def metrics_of(model: ModelResults) -> dict[str, float]:
         value = getattr(m, name, None)  # one added since the model was evaluated is not there
         if value is not None:
             values[f"test/top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test/{name}"] = float(value)
-    if model.robustness is not None:
+    if isinstance(model, ModelResults) and model.robustness is not None:
         values["test/mean_corruption_accuracy"] = model.robustness.mean_corruption_accuracy
     if m.groups is not None:
         values |= {"test/group_accuracy": m.groups.accuracy.value, "test/group_macro_f1": m.groups.macro_f1.value}
@@ -214,7 +223,7 @@ def log_datasets(writer: RunWriter, run: "Run", results: Results, model: ModelRe
     writer.client.log_inputs(run.info.run_id, inputs)
 
 
-def _main_numbers(model: ModelResults, section: str = "test") -> dict[str, float]:
+def main_numbers(model: TrainedResults, section: str = "test") -> dict[str, float]:
     """What is compared first, by MLflow's name; a section of its own where the run is not that of the model alone."""
     m = model.metrics
     numbers = {"accuracy": m.accuracy.value, "macro_f1": m.macro_f1.value, "loss": m.loss}
@@ -260,7 +269,7 @@ def _write_experiment_files(writer: RunWriter, results: Results, run_id: str) ->
         writer.client.log_artifact(run_id, str(path), "reports")
 
 
-def _parameters(model: ModelResults) -> dict[str, object]:
+def parameters_of(model: TrainedResults) -> dict[str, object]:
     """What MLflow shows as the run's parameters, by dotted name."""
     card = model.card
     recipe = {} if card.recipe is None else {"train": card.recipe.model_dump()}

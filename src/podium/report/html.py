@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_probes, describe_shared, models_by_value, remedy
-from podium.analysis.decision import lead, round_up, verdict
+from podium.analysis.decision import describe_rate, lead, round_up, verdict
 from podium.analysis.leaderboard import describe_majority
 from podium.analysis.mistakes import read_mistakes
 from podium.analysis.robustness import describe_robustness, perturbed_at, worst_corruptions_first
@@ -277,7 +277,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, duration, number, setting_text),
-        *(is_worse, perturbed_at, with_latin, models_by_value, remedy, lead, verdict, round_up),
+        *(is_worse, perturbed_at, with_latin, models_by_value, remedy, lead, verdict, round_up, describe_rate),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

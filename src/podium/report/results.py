@@ -54,22 +54,28 @@ _MAY_BE_EMPTY = ("val_loss", "val_accuracy")  # of a trial that ended before an 
 
 
 @dataclass(frozen=True)
-class ModelResults:
-    """One model of the experiment: what was trained, what was measured, and the digest of what it is judged by.
+class TrainedResults:
+    """One training: what it gave, what was measured of it, and the digest of what it is judged by.
 
-    `times` and `study_times` are what was measured on this machine, in seconds, of the training and of the study.
-    `robustness` is None where no test image was perturbed.
+    `times` is what was measured of it on this machine, in seconds.
     """
 
-    name: str
     card: ModelCard
     metrics: Metrics
+    times: Mapping[str, float]
+    evidence: str
+
+
+@dataclass(frozen=True)
+class ModelResults(TrainedResults):
+    """One model: its study, measured in seconds (`study_times`), and further seeds; None: no image was perturbed."""
+
+    name: str
     explanation: Explanation
     tuning: TuningResult
     robustness: Robustness | None
-    times: Mapping[str, float]
     study_times: Mapping[str, float]
-    evidence: str
+    repeats: tuple[TrainedResults, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,9 +148,6 @@ class Results:
 def read_results(layout: Layout, params: Params) -> Results:
     """Reads what the stages before publish left.
 
-    Returns:
-        The results.
-
     Raises:
         DataError: a file is missing, or two files do not belong together.
     """
@@ -157,7 +160,9 @@ def read_results(layout: Layout, params: Params) -> Results:
             f"artifacts/comparison does not fit params.yaml ({(missing or [decision.winner])[0]!r} is in only one of "
             "them): run `dvc repro`"
         )
-    models = tuple(_read_model(layout, name) for name in sorted(params.models, key=lambda name: ranks[name]))
+    models = tuple(
+        _read_model(layout, name, params.further_seeds) for name in sorted(params.models, key=lambda name: ranks[name])
+    )
     lock = _lock_digest(layout.root / DVC_LOCK)
     state = _state(layout, params, models)
     package = Path(__file__).parents[1]
@@ -279,32 +284,33 @@ def _warn_unsafe(root: Path) -> None:
     )
 
 
-def _read_model(layout: Layout, name: str) -> ModelResults:
-    """Reads one model, and refuses metrics that are of other weights."""
-    card = ModelCard.read(layout.model(name) / MODEL_CARD)
-    metrics = Metrics.read(layout.evaluation(name) / METRICS)
-    if metrics.fingerprint != card.fingerprint:
-        raise DataError(
-            f"artifacts/evaluation/{name} judges another model than artifacts/models/{name} holds: run `dvc repro`"
-        )
+def _read_model(layout: Layout, name: str, seeds: Iterable[int]) -> ModelResults:
+    """Reads one model with its further seeds."""
     tuning = TuningResult.read(layout.tuning(name) / BEST)
     perturbed = layout.evaluation(name) / ROBUSTNESS
-    judged = (
-        layout.evaluation(name) / METRICS,
-        layout.validation_report,
-        layout.evaluation(name) / PREDICTIONS,
-    )
+    own = _read_trained(layout, layout.model(name), layout.evaluation(name))
     return ModelResults(
+        **vars(own),
         name=name,
-        card=card,
-        metrics=metrics,
         explanation=Explanation.read(layout.explanation(name) / EXPLANATION),
         tuning=tuning,
         robustness=Robustness.read(perturbed) if perturbed.is_file() else None,
-        times=read_times(layout, card.fingerprint),
         study_times=read_times(layout, tuning.fingerprint),
-        evidence=evidence_digest(judged),
+        repeats=tuple(
+            _read_trained(layout, layout.repeat(name, seed), layout.repeat_evaluation(name, seed)) for seed in seeds
+        ),
     )
+
+
+def _read_trained(layout: Layout, trained: Path, evaluation: Path) -> TrainedResults:
+    """Reads one training, and refuses metrics that are of other weights."""
+    card, metrics = ModelCard.read(trained / MODEL_CARD), Metrics.read(evaluation / METRICS)
+    if metrics.fingerprint != card.fingerprint:
+        judges, holds = (folder.relative_to(layout.root).as_posix() for folder in (evaluation, trained))
+        raise DataError(f"{judges} judges another model than {holds} holds: run `dvc repro`")
+    judged = (evaluation / METRICS, layout.validation_report, evaluation / PREDICTIONS)
+    times = read_times(layout, card.fingerprint)
+    return TrainedResults(card=card, metrics=metrics, times=times, evidence=evidence_digest(judged))
 
 
 def _read_learning_curve(layout: Layout, models: tuple[ModelResults, ...]) -> LearningCurve | None:
@@ -323,7 +329,8 @@ def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> 
         canonical_json(
             {
                 "experiment": params.experiment,
-                "models": {c.name: c.card.fingerprint for c in models},
+                "models": {c.name: c.card.fingerprint for c in models}
+                | {f"{c.name} seed {r.card.seed}": r.card.fingerprint for c in models for r in c.repeats},
                 "files": {f.relative_to(layout.root).as_posix(): sha256_file(f) for f in files},
             }
         )

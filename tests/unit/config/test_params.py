@@ -64,6 +64,10 @@ MISTAKES = [
     (set_at("models", "resnet18", "classifier", "svm"), ["models.resnet18.classifier", "logistic_regression"]),
     (set_at("tune", "search", {"C": {"choices": [1, 2]}}), ["tune.search.C is for probes", "(classifier)"]),
     (probe_as_student, ["distil.resnet18: resnet18 is a probe (classifier nearest_neighbours)", "remove it"]),
+    (set_at("seeds", [1, 2]), ["seeds: [1, 2] lacks 0", "add it"]),
+    (set_at("seeds", [0, 1, 1]), ["seeds: 1 is given twice"]),
+    (set_at("seeds", []), ["seeds"]),
+    (set_at("seeds", [0, -1]), ["seeds"]),
     # a misspelt key, at the top and deep inside, names the nearest valid one
     (set_at("sede", 1), ["'sede'", "did you mean 'seed'?"]),
     (set_at("train", "epoch", 3), ["'train.epoch'", "did you mean 'epochs'?"]),

@@ -13,20 +13,23 @@ from urllib.request import url2pathname
 import mlflow
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from podium.analysis.mistakes import read_mistakes
+from podium.config.params import load
+from podium.console.openings import read_openings
 from podium.core.errors import DataError, TrackingError
-from podium.core.files import write_json
+from podium.core.files import sha256_text, write_json
 from podium.core.layout import Layout
 from podium.models import cost
-from podium.pipeline import compare, publish
+from podium.pipeline import compare, evaluate, publish
 from podium.records.evaluation import Metrics
-from podium.records.training import EpochResult, TrialResult, add_times
+from podium.records.training import EpochResult, ModelCard, TrialResult, add_times
 from podium.registry import audit, package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
-from podium.registry.run_writer import RunWriter, run_tags
+from podium.registry.run_writer import NOTE, RunWriter, run_tags
 from podium.report.results import evidence_digest, read_results
 from tests.servers import postgresql
 from tests.unit.conftest import CLASSES, Experiment
@@ -733,3 +736,34 @@ def _epoch(number):
         val_loss=1.3 / number,
         val_accuracy=0.25 * number,
     )
+
+
+def test_further_seeds_are_runs_of_their_own_and_no_version(experiment, capsys):
+    layout = experiment.layout
+    raw = yaml.safe_load(layout.params.read_text(encoding="utf-8"))
+    layout.params.write_text(yaml.safe_dump({**raw, "seeds": [0, 7]}), encoding="utf-8")
+    params = load(layout.params)
+    for name in params.models:
+        shutil.copytree(layout.model(name), layout.repeat(name, 7))
+        card = layout.repeat(name, 7) / "model.json"
+        ModelCard.read(card).model_copy(update={"seed": 7, "fingerprint": sha256_text(f"{name} 7")}).write(card)
+        evaluate.evaluate_model(layout, name, params.evaluate, params.runtime, params.seed, seeds=[7])
+    compare.compare_models(layout, list(params.models), params.compare, [7])
+    assert "± SD" in capsys.readouterr().out
+    assert {opening.fingerprint for opening in read_openings(layout)} >= {sha256_text(f"{n} 7") for n in params.models}
+    publish.publish_experiment(layout, params)
+    seen = Seen(Experiment(layout, params))
+    assert seen.counts() == ALL
+    (parent,) = seen.of_kind("experiment")
+    again = seen.of_kind("repeat")
+    assert sorted(run.info.run_name for run in again) == ["tiny_convnext: seed 7", "tiny_resnet: seed 7"]
+    for run in again:
+        assert (run.data.tags["podium.seed"], run.data.tags[PARENT]) == ("7", parent.info.run_id)
+        assert {"test/accuracy", "epoch/val_loss"} <= run.data.metrics.keys() and run.data.params["seed"] == "7"
+    page = layout.report.read_text(encoding="utf-8")
+    assert "(2 seeds)" in page and "seeds 0 and 7: the intervals hold what other seeds would give" in page
+    assert "(2 seeds)" in layout.report_in_short.read_text(encoding="utf-8") and "(2 seeds)" in parent.data.tags[NOTE]
+    assert {path.name for path in (layout.evaluation_report("tiny_resnet") / "repeats").iterdir()} == {"7.json"}
+    capsys.readouterr()
+    publish.publish_experiment(layout, params)
+    assert "nothing to do" in capsys.readouterr().out
