@@ -77,8 +77,7 @@ def evaluate_model(
         experiment: goes into the ledger of openings.
 
     Raises:
-        DataError: a split or the model's folder is missing, the model was trained on other data, or the ledger of
-            openings is damaged.
+        DataError: a split, the model's folder or the ledger is missing or damaged, or it was trained on other data.
         ModelError: the weights are not those of the model's card, or its answers are not numbers.
     """
     from podium.models.inference import load_classifier
@@ -86,35 +85,25 @@ def evaluate_model(
     validation = _describe(layout, open_for_fitting(layout.prepared, "val"))
     slices = resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
     classifier = load_classifier(layout.model(model), runtime)
-    _check_data(classifier, validation)
     test = _describe(layout, open_for_testing(layout.prepared))
-    of = f" of {experiment}" if experiment else ""
-    purpose = f"evaluate {model}{of}"
-    predictions, metrics = _test(layout, classifier, (validation, test), evaluate, seed=seed, purpose=purpose)
+    splits, of = (validation, test), f" of {experiment}" if experiment else ""
+    predictions, metrics = _test(layout, classifier, splits, evaluate, seed=seed, name=model, of=of)
     repeats = {}
     for other in seeds:
-        repeated, purpose = load_classifier(layout.repeat(model, other), runtime), f"evaluate {model} seed {other}{of}"
-        _check_data(repeated, validation)
-        repeats[other] = _test(layout, repeated, (validation, test), evaluate, seed=seed, purpose=purpose)
-    masks = slice_masks(slices, predictions.index)
-    mistakes = find_mistakes(calibrate(predictions, metrics.temperature), classifier.card.groups, masks)
-    history = layout.model(model) / HISTORY
+        repeated, name = load_classifier(layout.repeat(model, other), runtime), f"{model} seed {other}"
+        repeats[other] = _test(layout, repeated, splits, evaluate, seed=seed, name=name, of=of)
+    calibrated, masks = calibrate(predictions, metrics.temperature), slice_masks(slices, predictions.index)
+    mistakes, history = find_mistakes(calibrated, classifier.card.groups, masks), layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
-        write_predictions(folder / PREDICTIONS, predictions)
-        (folder / CLASSIFICATION_REPORT).write_text(classification_report(predictions), encoding="utf-8")
+        _write_answers(folder, predictions, metrics)
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
-        metrics.write(folder / METRICS)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         if evaluate.perturbations.images:
             _perturb(classifier, test, evaluate, seed).write(folder / ROBUSTNESS)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         for other, (answers, measured) in repeats.items():
-            write_predictions(folder / REPEATS / str(other) / PREDICTIONS, answers)
-            measured.write(folder / REPEATS / str(other) / METRICS)
+            _write_answers(folder / REPEATS / str(other), answers, measured)
     _write_report(layout.evaluation_report(model), predictions, history)
-    _print_summary(metrics, "test")
-    for other, (_, measured) in repeats.items():
-        _print_summary(measured, "test", f"{model} seed {other}")
 
 
 def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtime: Runtime, seed: int) -> None:
@@ -159,18 +148,23 @@ def _test(
     settings: Evaluate,
     *,
     seed: int,
-    purpose: str,
+    name: str,
+    of: str,
 ) -> tuple[Predictions, Metrics]:
-    """Opens val and test for a model, for a purpose that the ledger tells: its answers on test, and their measures."""
+    """Opens val and test for a model, which the ledger tells: its answers on test, and their measures."""
     validation, test = splits
+    _check_data(classifier, validation)
     on_validation = _predict(classifier, validation, settings.batch_size)
     _check_data(classifier, test)
     card, digest = classifier.card, test.digest
     images = sha256_text("\n".join(sorted(test.index["image_id"])))
+    purpose = f"evaluate {name}{of}"
     keep_openings(layout, Opening(purpose=purpose, fingerprint=card.fingerprint, test_digest=digest, images=images))
     predictions = _predict(classifier, test, settings.batch_size)
-    known = measure(card, test=predictions, validation=on_validation, test_digest=digest, settings=settings, seed=seed)
-    return predictions, round_floats(known)
+    found = measure(card, test=predictions, validation=on_validation, test_digest=digest, settings=settings, seed=seed)
+    metrics = round_floats(found)
+    _print_summary(metrics, "test", name)
+    return predictions, metrics
 
 
 def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
@@ -203,6 +197,13 @@ def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) ->
         parts.append(classifier.probabilities(images, batch_size))
     probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
     return sort_predictions(split.classes, split.index, split.labels, probabilities)
+
+
+def _write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> None:
+    """What a model answered and how it fared, as tables and as scikit-learn's text."""
+    write_predictions(folder / PREDICTIONS, predictions)
+    (folder / CLASSIFICATION_REPORT).write_text(classification_report(predictions), encoding="utf-8")
+    metrics.write(folder / METRICS)
 
 
 def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, seed: int) -> Robustness:
