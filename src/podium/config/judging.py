@@ -74,7 +74,7 @@ class Slice(Section):
 class Perturbations(Section):
     """How many of the test images are perturbed (0 = none are), and at which severities from 1 to 5."""
 
-    images: Annotated[Whole, Field(ge=0)] = 300
+    images: Annotated[Whole, Field(ge=0)] = 128
     severities: Annotated[tuple[Annotated[Whole, Field(ge=1, le=5)], ...], Field(min_length=1)] = (3,)
 
 
@@ -101,8 +101,8 @@ class ExplainChecks(Section):
     """Of how many test images the maps are checked: `images` at all, fewer by deletion and with random weights."""
 
     images: PositiveInt = 256
-    deletion: Annotated[Whole, Field(ge=0)] = 48
-    randomised: Annotated[Whole, Field(ge=0)] = 16
+    deletion: Annotated[Whole, Field(ge=0)] = 24
+    randomised: Annotated[Whole, Field(ge=0)] = 8
 
 
 class Explain(Section):
