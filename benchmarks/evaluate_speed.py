@@ -1,8 +1,8 @@
 """What evaluation costs beside the forward passes: `python -m benchmarks.evaluate_speed` after `dvc repro`.
 
-The ResNet-18 of the sample answers 10,000 images of 64 px (the test images over and over, each its own row); then all that
-stage evaluate makes of the answers is timed: metrics with the bootstrap, calibration, slices and their search, mistakes
-with pictures, plots. Perturbed photographs are left out: how many are asked about is a setting of its own.
+The ResNet-18 of the sample answers 10,000 images of 64 px, the test images over and over, each its own row. Then all is
+timed that stage evaluate makes of the answers: metrics with the bootstrap, calibration, slices and their search,
+mistakes with pictures, plots. Perturbed photographs are left out: how many are asked about is a setting of its own.
 """
 
 import json
