@@ -45,7 +45,7 @@ def test_the_recipe_of_the_readme_works_from_a_fresh_clone(tmp_path, warm_path):
     done = clone.run(*repro.split(), timeout=900, PATH=warm_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(json.loads(clone.read("reports/comparison/leaderboard.json"))["rows"]) == 2
-    for said in ("tune@resnet18: stage 5 of 12", "val loss ", "dataset.licence", "podium promote candidate --check"):
+    for said in ("tune@resnet18: stage 5 of 16", "val loss ", "dataset.licence", "podium promote candidate --check"):
         assert said in done.stdout, said
     again = clone.run(*repro.split(), timeout=300, PATH=warm_path)
     assert "nothing to do" in again.stdout
