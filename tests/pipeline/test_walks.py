@@ -103,7 +103,9 @@ def test_a_walk_through_other_models_ends_as_it_began_and_a_pull_brings_all(tmp_
     assert repro(project, *FIRST) == ["code", "publish"]
     for place in ("artifacts", "reports", "dvc.lock"):  # as after `git checkout` of what was committed before the run
         shutil.rmtree(project.root / place) if (project.root / place).is_dir() else (project.root / place).unlink()
-    assert repro(project, *FIRST) == ["code", "publish"], "DVC's run cache lacks a stage"
+    # what DVC does not clear away before it runs is in no run cache; without further seeds there is nothing to train
+    ran = [stage for stage in repro(project, *FIRST) if not stage.startswith("repeat@")]
+    assert ran == ["code", "publish"], "DVC's run cache lacks a stage"
     assert left_in(project) == fresh
 
 

@@ -100,6 +100,7 @@ def test_one_process_writes_prints_and_is_watched(two, tmp_path):
         "artifacts/models/small/weights.safetensors",
         "artifacts/tuning/small/best.json",
         "artifacts/weights/small/weights.json",
+        "stages/repeat.py",
         "stages/train.py",
         "stages/tune.py",
     }
