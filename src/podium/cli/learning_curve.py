@@ -11,9 +11,9 @@ from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, UsageError
 from podium.core.files import write_text
-from podium.core.layout import BEST, DECISION, MODEL_CARD, Layout
+from podium.core.layout import DECISION, MODEL_CARD, Layout
 from podium.records.evaluation import Decision
-from podium.records.training import LearningCurve, LearningPoint, ModelCard, TuningResult
+from podium.records.training import LearningCurve, LearningPoint, ModelCard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,22 +60,22 @@ def _train_all(
 ) -> tuple[list[LearningPoint], "Job"]:
     """Every point of the curve, and the job on all images."""
     from podium.analysis.learning_curve import SHARES, draw_rows
-    from podium.models.job import apply_values, open_job
+    from podium.models.training import open_training
     from podium.records.base import read_parquet
 
     label = f"learning curve of {model}"
-    own = open_job(
+    whole = open_training(
         layout,
-        label,
+        "train",
         model,
-        params.complete(model),
+        config=params.complete(model),
         runtime=params.runtime,
         resources=params.resources,
         seed=params.seed,
-    )
-    tuned = TuningResult.read(layout.tuning(model) / BEST)
+        label=label,
+    ).job
     # parts of the images are seen by one training alone, so nothing is kept of their frozen layers
-    job = replace(own, config=apply_values(own.config, tuned.parameters), cache=replace(own.cache, gib=0.0))
+    job = replace(whole, cache=replace(whole.cache, gib=0.0))
     manifest = read_parquet(layout.manifest).set_index("image_id")["split_group"]
     groups = manifest.reindex(job.train.index["image_id"])
     if groups.isna().any():

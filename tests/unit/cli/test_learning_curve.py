@@ -4,7 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-from podium.records.training import LearningCurve, LearningPoint
+from podium.config.dataset import Fetch
+from podium.config.params import load
+from podium.core.files import sha256_file
+from podium.data.tensors import save_weights
+from podium.models import zoo
+from podium.pipeline.fetch import write_weights
+from podium.records.training import LearningCurve, LearningPoint, TuningResult
 from tests.cards import no_weights
 from tests.unit.cli.calls import change_params, one_line, podium
 
@@ -37,3 +43,24 @@ def test_a_model_that_is_not_there_is_named(project):
     assert result.exit_code == 2
     assert one_line(result.stderr)
     assert "did you mean 'tiny_resnet'" in result.stderr
+
+
+def test_a_probe_has_a_learning_curve_too(project, tmp_path):
+    shutil.copytree(Path(__file__).parents[3] / "stages", project.root / "stages")
+    config = load(project.params).complete("tiny_resnet")
+    first = tmp_path / "first.safetensors"
+    save_weights(first, zoo.create(config, 3, 1).state_dict(), {})
+    section = {
+        "architecture": "test_resnet",
+        "classifier": "nearest_neighbours",
+        "weights": f"file:{first}",
+        "weights_sha256": sha256_file(first),
+        "weights_licence": "CC0-1.0",
+    }
+    change_params(project.root, "models", tiny_resnet=section)
+    write_weights(project, project.weights, {"tiny_resnet": load(project.params).model("tiny_resnet")}, Fetch())
+    best = project.tuning("tiny_resnet") / "best.json"
+    TuningResult.read(best).model_copy(update={"parameters": {"k": 1}}).write(best)
+    result = podium("learning-curve", "--model", "tiny_resnet", "--draws", "2")
+    assert result.exit_code == 0, result.stderr
+    assert [point.images for point in LearningCurve.read(project.learning_curve).points][:4] == [3, 3, 3, 6]
