@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from podium.analysis.statistics import generator_of, percent, wilson
 from podium.config.judging import ExplainChecks
 from podium.config.preprocess import BoxCrop, CentreCrop, Preprocessing
+from podium.data.foreground import box_masks
 from podium.records.evaluation import Interval
 from podium.records.explanation import BoxCheck, MethodChecks, OrderCheck
 
@@ -172,11 +173,8 @@ def pointing_hits(maps: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDAr
 
 def energy_inside(maps: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of what is above 0 in each map that lies in its box, shape (N,), in [0, 1]; 0 where nothing is above 0."""
-    middle = np.arange(maps.shape[-1]) + 0.5
-    columns = (middle >= boxes[:, :1]) & (middle <= boxes[:, 2:3])
-    rows = (middle >= boxes[:, 1:2]) & (middle <= boxes[:, 3:])
     energy = np.clip(maps, 0, None).astype(np.float64)
-    inside = (energy * (rows[:, :, None] & columns[:, None, :])).sum(axis=(1, 2))
+    inside = (energy * box_masks(maps.shape[-1], boxes)).sum(axis=(1, 2))
     total = energy.sum(axis=(1, 2))
     share: NDArray[np.float64] = np.divide(inside, total, out=np.zeros(len(maps)), where=total > 0)
     return share
