@@ -54,10 +54,9 @@ def measure_robustness(
             )
             accuracy = wilson(int((answers == labels).sum()), len(labels))
             same = float((answers == clean).mean())
-            at.append(PerturbedAccuracy(severity=severity, accuracy=accuracy, same=same))
-        results.append(
-            PerturbationResult(name=name, kind=perturbation.kind, sentence=perturbation.sentence, at=tuple(at))
-        )
+            sentence = perturbation.sentence(severity)
+            at.append(PerturbedAccuracy(severity=severity, sentence=sentence, accuracy=accuracy, same=same))
+        results.append(PerturbationResult(name=name, kind=perturbation.kind, at=tuple(at)))
     corrupted = [each.accuracy.value for result in results if result.kind == "corruption" for each in result.at]
     return Robustness(
         model=model,
@@ -76,13 +75,13 @@ def describe_robustness(found: Robustness) -> str:
         key=lambda result: min(each.accuracy.value for each in result.at),
     )
     lowest = min(worst.at, key=lambda each: each.accuracy.value)
-    turns = [(each.same, result) for result in found.perturbations if result.kind == "symmetry" for each in result.at]
-    same, symmetry = min(turns, key=lambda one: one[0])
+    turns = [each for result in found.perturbations if result.kind == "symmetry" for each in result.at]
+    turned = min(turns, key=lambda each: each.same)
     return (
         f"On {found.images:,} of the test images {found.model} names {found.clean.value:.1%} rightly as they are and "
         f"{found.mean_corruption_accuracy:.1%} on average over the corruptions; the worst is {_words(worst.name)} "
-        f"({worst.sentence}) with {lowest.accuracy.value:.1%}. Where the photograph shows the same thing "
-        f"({symmetry.sentence}), its answer stays the same in {same:.1%} of cases or more."
+        f"({lowest.sentence}) with {lowest.accuracy.value:.1%}. Where the photograph shows the same thing "
+        f"({turned.sentence}), its answer stays the same in {turned.same:.1%} of cases or more."
     )
 
 

@@ -5,8 +5,7 @@ perturbations", ICLR 2019 (arXiv 1903.12261), with blurs and tiles as shares of 
 same at every image size; numbers are therefore not those of ImageNet-C or CIFAR-10-C. Symmetries are changes after
 which a photograph shows the same thing. Coverings hide a square of 10 to 60 % of the image at a random place.
 
-Every function takes uint8 images of shape (N, S, S, 3), a severity from 1 to 5 and a generator,
-and gives the same form.
+Every function takes uint8 images of shape (N, S, S, 3), an amount and a generator, and gives the same form.
 """
 
 from collections.abc import Callable
@@ -19,28 +18,37 @@ from numpy.typing import NDArray
 from podium.records.robustness import PerturbationKind
 
 Images = NDArray[np.uint8]
-Perturb = Callable[[Images, int, np.random.Generator], Images]
+Perturb = Callable[[Images, float, np.random.Generator], Images]
 SEVERITIES = (1, 2, 3, 4, 5)
 _COVERED = (0.1, 0.2, 0.3, 0.45, 0.6)  # shares of the image that a covering hides
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One of them; `sentence` says what it does."""
+    """One of them: what it does, with a place for the amount, and the amount at each severity."""
 
     kind: PerturbationKind
-    sentence: str
-    apply: Perturb
+    said: str
+    amounts: tuple[float, ...]
+    change: Perturb
+
+    def apply(self, images: Images, severity: int, random: np.random.Generator) -> Images:
+        """The images, changed at a severity from 1 to 5."""
+        return self.change(images, self.amounts[severity - 1], random)
+
+    def sentence(self, severity: int) -> str:
+        """What it does at a severity."""
+        return self.said.format(self.amounts[severity - 1])
 
 
 PERTURBATIONS: dict[str, Perturbation] = {}
 
 
-def perturbation(kind: PerturbationKind, sentence: str) -> Callable[[Perturb], Perturb]:
-    """Makes a function a perturbation under its own name."""
+def perturbation(kind: PerturbationKind, said: str, amounts: tuple[float, ...]) -> Callable[[Perturb], Perturb]:
+    """Makes a function of an amount a perturbation under its own name, with an amount for each severity."""
 
     def add(function: Perturb) -> Perturb:
-        PERTURBATIONS[function.__name__] = Perturbation(kind, sentence, function)
+        PERTURBATIONS[function.__name__] = Perturbation(kind, said, amounts, function)
         return function
 
     return add
@@ -55,46 +63,51 @@ def _each(images: Images, change: Callable[[Images], NDArray[Any]]) -> Images:
     return np.stack([change(image) for image in images]).astype(np.uint8)
 
 
-@perturbation("corruption", "noise of a dark sensor, the same for every value")
-def gaussian_noise(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Standard deviation 0.04 to 0.20 of the range."""
-    spread = 255 * (0.04, 0.06, 0.09, 0.13, 0.20)[severity - 1]
-    return _bytes(images + spread * random.standard_normal(images.shape, dtype=np.float32))
+@perturbation(
+    "corruption", "noise of a dark sensor: a standard deviation of {:.0%} of the range", (0.04, 0.06, 0.09, 0.13, 0.20)
+)
+def gaussian_noise(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """The same for every value."""
+    return _bytes(images + 255 * amount * random.standard_normal(images.shape, dtype=np.float32))
 
 
-@perturbation("corruption", "noise of few photons, more of it where it is bright")
-def shot_noise(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Poisson of 250 to 15 photons at full brightness."""
-    photons = (250, 120, 60, 30, 15)[severity - 1]
-    return _bytes(random.poisson(images / 255 * photons) * (255 / photons))
+@perturbation("corruption", "noise of few photons: {:.0f} where it is white", (250, 120, 60, 30, 15))
+def shot_noise(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """Poisson."""
+    return _bytes(random.poisson(images / 255 * amount) * (255 / amount))
 
 
-@perturbation("corruption", "single pixels black or white, as of a broken line")
-def impulse_noise(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """1 to 15 % of the pixels."""
-    share = (0.01, 0.03, 0.05, 0.09, 0.15)[severity - 1]
+@perturbation("corruption", "{:.0%} of the pixels black or white, as of a broken line", (0.01, 0.03, 0.05, 0.09, 0.15))
+def impulse_noise(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """As many black as white."""
     drawn = random.random(images.shape[:3])
-    return np.where((drawn < share)[..., None], np.where(drawn < share / 2, 0, 255)[..., None], images).astype(np.uint8)
+    return np.where((drawn < amount)[..., None], np.where(drawn < amount / 2, 0, 255)[..., None], images).astype(
+        np.uint8
+    )
 
 
-@perturbation("corruption", "out of focus")
-def defocus_blur(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """A disc of 2 to 10 % of the side."""
+@perturbation(
+    "corruption",
+    "out of focus: a point becomes a disc with a radius of {:.0%} of the side",
+    (0.01, 0.02, 0.03, 0.04, 0.05),
+)
+def defocus_blur(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """A disc with a soft edge."""
     import cv2
 
-    radius = max(0.6, images.shape[1] * (0.01, 0.02, 0.03, 0.04, 0.05)[severity - 1])
+    radius = max(0.6, images.shape[1] * amount)
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
     return _each(images, lambda image: cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT))
 
 
-@perturbation("corruption", "the camera moved")
-def motion_blur(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """A line of 3 to 18 % of the side, in a direction of each image's own."""
+@perturbation("corruption", "the camera moved by {:.0%} of the side", (0.03, 0.06, 0.09, 0.13, 0.18))
+def motion_blur(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """In a direction of each image's own."""
     import cv2
 
-    length = max(2.0, images.shape[1] * (0.03, 0.06, 0.09, 0.13, 0.18)[severity - 1])
+    length = max(2.0, images.shape[1] * amount)
     reach = int(np.ceil(length / 2))
 
     def moved(image: Images) -> NDArray[Any]:
@@ -108,59 +121,57 @@ def motion_blur(images: Images, severity: int, random: np.random.Generator) -> I
     return _each(images, moved)
 
 
-@perturbation("corruption", "a light, uneven veil")
-def fog(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """A veil of 20 to 75 % on average; smooth noise of four sizes makes it uneven."""
+@perturbation("corruption", "an uneven veil of light that hides {:.0%} on average", (0.2, 0.35, 0.5, 0.62, 0.75))
+def fog(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """Smooth noise of four sizes makes it uneven."""
     import cv2
 
-    side, thick = images.shape[1], (0.2, 0.35, 0.5, 0.62, 0.75)[severity - 1]
+    side = images.shape[1]
 
     def veiled(image: Images) -> Images:
         veil = np.zeros((side, side), np.float32)
         for cells, weight in ((2, 8), (4, 4), (8, 2), (16, 1)):
             noise = random.random((cells, cells), dtype=np.float32)
             veil += weight / 15 * cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
-        share = np.clip(thick * (0.6 + 0.8 * veil), 0, 1)[..., None]
+        share = np.clip(amount * (0.6 + 0.8 * veil), 0, 1)[..., None]
         return _bytes((1 - share) * image + share * 235)
 
     return _each(images, veiled)
 
 
-@perturbation("corruption", "too bright")
-def brighter(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """10 to 50 % of the range added."""
-    return _bytes(images + 255.0 * (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1])
+@perturbation("corruption", "too bright by {:.0%} of the range", (0.1, 0.2, 0.3, 0.4, 0.5))
+def brighter(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """Added to every value."""
+    return _bytes(images + 255.0 * amount)
 
 
-@perturbation("corruption", "too dark")
-def darker(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Values times 0.75 to 0.2."""
-    return _bytes(images * (0.75, 0.6, 0.45, 0.3, 0.2)[severity - 1])
+@perturbation("corruption", "too dark: {:.0%} of the light is left", (0.75, 0.6, 0.45, 0.3, 0.2))
+def darker(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """A factor of every value."""
+    return _bytes(images * amount)
 
 
-@perturbation("corruption", "little contrast")
-def low_contrast(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Differences from the image's mean times 0.75 to 0.15."""
-    factor = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
+@perturbation("corruption", "{:.0%} of the contrast is left", (0.75, 0.5, 0.4, 0.3, 0.15))
+def low_contrast(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """Of the differences from the image's mean."""
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return _bytes(mean + factor * (images - mean))
+    return _bytes(mean + amount * (images - mean))
 
 
-@perturbation("corruption", "pale colours")
-def pale(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Colours times 0.7 to 0, grey at the highest severity."""
-    keep = (0.7, 0.5, 0.3, 0.1, 0.0)[severity - 1]
-    grey = images @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    return _bytes(grey[..., None] + keep * (images - grey[..., None]))
+@perturbation("corruption", "{:.0%} of the colour is left", (0.7, 0.5, 0.3, 0.1, 0.0))
+def pale(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """Of the differences from grey (ITU-R BT.601)."""
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    return _bytes(grey[..., None] + amount * (images - grey[..., None]))
 
 
-@perturbation("corruption", "made small and enlarged again")
-def pixelate(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """To 80 to 25 % of the side."""
+@perturbation("corruption", "made small, to {:.0%} of the side, and enlarged again", (0.8, 0.65, 0.5, 0.35, 0.25))
+def pixelate(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """In whole pixels."""
     import cv2
 
     side = images.shape[1]
-    small = max(2, round(side * (0.8, 0.65, 0.5, 0.35, 0.25)[severity - 1]))
+    small = max(2, round(side * amount))
 
     def coarse(image: Images) -> NDArray[Any]:
         little = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
@@ -170,31 +181,29 @@ def pixelate(images: Images, severity: int, random: np.random.Generator) -> Imag
     return _each(images, coarse)
 
 
-@perturbation("corruption", "saved as JPEG of low quality")
-def jpeg(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """Quality 60 to 7."""
+@perturbation("corruption", "saved as JPEG of quality {:.0f} of 100", (60, 35, 20, 12, 7))
+def jpeg(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """OpenCV's."""
     import cv2
 
-    quality = (60, 35, 20, 12, 7)[severity - 1]
-
     def saved(image: Images) -> NDArray[Any]:
-        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(amount)])[1]
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
     return _each(images, saved)
 
 
-@perturbation("symmetry", "left and right exchanged")
-def mirrored(images: Images, severity: int, random: np.random.Generator) -> Images:
+@perturbation("symmetry", "left and right exchanged", (1, 1, 1, 1, 1))
+def mirrored(images: Images, amount: float, random: np.random.Generator) -> Images:
     """The same at every severity."""
     return np.ascontiguousarray(images[:, :, ::-1])
 
 
-@perturbation("symmetry", "moved a little; the edge is repeated")
-def shifted(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """By 1 to 12 % of the side in a random direction."""
+@perturbation("symmetry", "moved by {:.0%} of the side; the edge is repeated", (0.01, 0.03, 0.05, 0.08, 0.12))
+def shifted(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """In a random direction."""
     side = images.shape[1]
-    reach = max(1, round(side * (0.01, 0.03, 0.05, 0.08, 0.12)[severity - 1]))
+    reach = max(1, round(side * amount))
 
     def moved(image: Images) -> NDArray[Any]:
         angle = random.uniform(0, 2 * np.pi)
@@ -206,50 +215,50 @@ def shifted(images: Images, severity: int, random: np.random.Generator) -> Image
     return _each(images, moved)
 
 
-@perturbation("symmetry", "turned a little; the edge is repeated")
-def turned(images: Images, severity: int, random: np.random.Generator) -> Images:
-    """By 2 to 20 degrees, to the left or to the right."""
+@perturbation("symmetry", "turned by {:.0f} degrees; the edge is repeated", (2, 5, 10, 15, 20))
+def turned(images: Images, amount: float, random: np.random.Generator) -> Images:
+    """To the left or to the right."""
     import cv2
 
-    side, angle = images.shape[1], (2, 5, 10, 15, 20)[severity - 1]
+    side = images.shape[1]
 
     def rotated(image: Images) -> NDArray[Any]:
-        turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), float(random.choice([-angle, angle])), 1.0)
+        turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), float(random.choice([-amount, amount])), 1.0)
         out: NDArray[Any] = cv2.warpAffine(image, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
         return out
 
     return _each(images, rotated)
 
 
-def _squares(images: Images, severity: int, random: np.random.Generator) -> NDArray[np.bool_]:
+def _squares(images: Images, share: float, random: np.random.Generator) -> NDArray[np.bool_]:
     """A square of the covered share at a random place, bool, shape (N, S, S)."""
     side = images.shape[1]
-    covered = max(1, round(side * _COVERED[severity - 1] ** 0.5))
+    covered = max(1, round(side * share**0.5))
     top, left = random.integers(0, side - covered + 1, (2, len(images), 1))
     rows, columns = ((np.arange(side) >= at) & (np.arange(side) < at + covered) for at in (top, left))
     return np.asarray(rows[:, :, None] & columns[:, None, :], np.bool_)
 
 
-@perturbation("covering", "a grey square hides 10 to 60 % of the image")
-def grey_patch(images: Images, severity: int, random: np.random.Generator) -> Images:
+@perturbation("covering", "a grey square hides {:.0%} of the image", _COVERED)
+def grey_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """Grey 114, as padding is."""
-    return np.where(_squares(images, severity, random)[..., None], 114, images).astype(np.uint8)
+    return np.where(_squares(images, amount, random)[..., None], 114, images).astype(np.uint8)
 
 
-@perturbation("covering", "a square of 10 to 60 % of the image is blurred beyond recognition")
-def blurred_patch(images: Images, severity: int, random: np.random.Generator) -> Images:
+@perturbation("covering", "a square of {:.0%} of the image is blurred beyond recognition", _COVERED)
+def blurred_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """A Gaussian of 10 % of the side."""
     import cv2
 
-    squares, spread = _squares(images, severity, random), images.shape[1] / 10
+    squares, spread = _squares(images, amount, random), images.shape[1] / 10
     blurred = _each(images, lambda image: cv2.GaussianBlur(image, (0, 0), spread, borderType=cv2.BORDER_REFLECT))
     return np.where(squares[..., None], blurred, images).astype(np.uint8)
 
 
-@perturbation("covering", "a square of another image hides 10 to 60 % of the image")
-def foreign_patch(images: Images, severity: int, random: np.random.Generator) -> Images:
+@perturbation("covering", "a square of another image hides {:.0%} of the image", _COVERED)
+def foreign_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """Of the next image in a random order, the same square."""
     order = random.permutation(len(images))
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
-    return np.where(_squares(images, severity, random)[..., None], images[other], images).astype(np.uint8)
+    return np.where(_squares(images, amount, random)[..., None], images[other], images).astype(np.uint8)

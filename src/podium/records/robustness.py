@@ -9,9 +9,13 @@ PerturbationKind = Literal["corruption", "symmetry", "covering"]
 
 
 class PerturbedAccuracy(Record):
-    """Accuracy at one severity (1 to 5), with its 95 % Wilson interval; `same` is the share of unchanged answers."""
+    """Accuracy at one severity (1 to 5), with its 95 % Wilson interval; `same` is the share of unchanged answers.
+
+    `sentence` says what happened, with the amount.
+    """
 
     severity: int
+    sentence: str
     accuracy: Interval
     same: float
 
@@ -21,7 +25,6 @@ class PerturbationResult(Record):
 
     name: str
     kind: PerturbationKind
-    sentence: str
     at: tuple[PerturbedAccuracy, ...]
 
 

@@ -54,3 +54,11 @@ def test_coverings_hide_the_stated_share_and_no_more():
 def test_a_mirror_twice_is_the_photograph():
     images = photographs()
     assert (run("mirrored", 1, run("mirrored", 1, images)) == images).all()
+
+
+def test_what_is_said_names_the_amount_of_the_severity_and_no_other():
+    said = {name: [one.sentence(severity) for severity in SEVERITIES] for name, one in PERTURBATIONS.items()}
+    assert all(len(set(each)) == len(SEVERITIES) for name, each in said.items() if name != "mirrored"), said
+    assert said["grey_patch"][2] == "a grey square hides 30% of the image"
+    assert said["foreign_patch"][4] == "a square of another image hides 60% of the image"
+    assert said["turned"][0] == "turned by 2 degrees; the edge is repeated"

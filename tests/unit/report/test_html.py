@@ -118,7 +118,7 @@ def test_changed_photographs_are_in_a_table_and_a_sentence_unless_none_were(expe
     assert "On 24 of the test images tiny_resnet names 37.5% rightly as they are and" in said
     table = said[said.index("as they are 0 ") :]
     fog = outcome.winner.robustness.perturbations[5].at[0]
-    assert f"fog a light, uneven veil 3 {sentences.share(fog.accuracy.value)}" in table
+    assert f"fog an uneven veil of light that hides 50% on average 3 {sentences.share(fog.accuracy.value)}" in table
     for model in outcome.models:
         (experiment.layout.evaluation(model.name) / "robustness.json").unlink()
     assert "uneven veil" not in report.render_report(read_results(experiment.layout, experiment.params))
