@@ -61,11 +61,12 @@ class Truth:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: uint8 RGB (size, size, 3), its truth, and the object's whole mask (size, size)."""
+    """A finished picture: uint8 RGB (size, size, 3), its truth, and the object's masks (size, size): whole, seen."""
 
     pixels: NDArray[np.uint8]
     truth: Truth
     mask: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,10 @@ def draw_picture(
     layers = [draw_object(rng, thing.parts, thing.frame, light, full) for thing in things]
     if "busy" in modes:
         add_clutter(rng, canvas, light)
-    hidden, whole = _compose(rng, canvas, layers, light, occluded="occluded" in modes)
+    whole, visible = _compose(rng, canvas, layers, light, occluded="occluded" in modes)
+    hidden = 1 - float(visible.sum()) / max(float(whole.sum()), 1.0)
+    # Below this only soft edges touch, which nobody would call hidden.
+    hidden = hidden if hidden > 0.02 else 0.0
     truth = Truth(
         box=_box(whole, size),
         occlusion=round(hidden, 4),
@@ -143,7 +147,8 @@ def draw_picture(
         other_label=things[1].label if len(things) > 1 else "",
     )
     mask = whole.reshape(size, 2, size, 2).max(axis=(1, 3)) > 0.5
-    return Picture(_camera(rng, canvas.colour, size), truth, mask)
+    seen = visible.reshape(size, 2, size, 2).mean(axis=(1, 3)) > 0.5
+    return Picture(_camera(rng, canvas.colour, size), truth, mask, seen)
 
 
 def _modes(rng: np.random.Generator, style: Style) -> frozenset[str]:
@@ -230,8 +235,8 @@ def _pose(rng: np.random.Generator, *, rotated: bool) -> tuple[float, float]:
 
 def _compose(
     rng: np.random.Generator, canvas: Canvas, layers: list[Layer], light: Light, *, occluded: bool
-) -> tuple[float, Mask]:
-    """Put the objects and an occluder on the canvas; return the hidden share and the main object's whole mask."""
+) -> tuple[Mask, Mask]:
+    """Put the objects and an occluder on the canvas; return the main object's whole mask and what is seen of it."""
     order = list(range(len(layers)))
     if len(layers) > 1 and rng.uniform() < 0.5:
         order = [*order[1:], 0]
@@ -245,9 +250,7 @@ def _compose(
         visible = main.copy() if position == 0 else visible * (1 - layer.cover)
     if occluded:
         visible = visible * (1 - _add_occluder(rng, canvas, main, light))
-    hidden = 1 - float(visible.sum()) / max(float(main.sum()), 1.0)
-    # Below this only soft edges touch, which nobody would call hidden.
-    return (hidden if hidden > 0.02 else 0.0), main
+    return main, visible
 
 
 def _cast_shadow(canvas: Canvas, cover: Mask, light: Light, depth: float, reach: float) -> None:

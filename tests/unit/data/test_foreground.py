@@ -1,6 +1,7 @@
 """Which pixels of an image are its object's."""
 
 import numpy as np
+import pytest
 
 from podium.data.foreground import foreground_masks
 
@@ -12,3 +13,34 @@ def test_a_box_holds_the_pixels_whose_middle_lies_in_it_and_no_box_holds_nothing
     assert found[0].astype(int).tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert not found[1].any(axis=0)[1:].any()
     assert not found[2].any()
+
+
+def _discs(count: int = 6, side: int = 48) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Discs of one colour on many small squares of others, their boxes, and which pixels are the disc's."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] + 0.5
+    images, boxes, truth = [], [], []
+    for _ in range(count):
+        clutter = np.kron(random.integers(0, 150, (side // 4, side // 4, 3)), np.ones((4, 4, 1)))
+        (row, column), radius = random.uniform(18, 30, 2), random.uniform(9, 15)
+        disc = np.hypot(x - column, y - row) < radius
+        images.append(np.where(disc[..., None], [230, 190, 40], clutter) + random.normal(0, 6, (side, side, 3)))
+        boxes.append([column - radius, row - radius, column + radius, row + radius])
+        truth.append(disc)
+    return np.clip(images, 0, 255).astype(np.uint8), np.array(boxes), np.stack(truth)
+
+
+def test_grabcut_finds_a_disc_within_its_box_whatever_stands_beside_it():
+    images, boxes, truth = _discs()
+    found = foreground_masks(images, boxes, "grabcut")
+    box = foreground_masks(images, boxes)
+    assert (found & truth).sum() / (found | truth).sum() > 0.95 > (box & truth).sum() / (box | truth).sum()
+    assert not (found & ~box).any()
+    assert (foreground_masks(images[::-1], boxes[::-1], "grabcut") == found[::-1]).all()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 48, 48], [0, 0, 48, 47.2], [20, 20, 21, 21], [8, 8, 40, 40]])
+def test_grabcut_falls_back_to_the_box_where_there_is_nothing_to_tell_the_object_from(box: list[float]):
+    plain, boxes = np.full((1, 48, 48, 3), 90, np.uint8), np.array([box], float)
+    assert (foreground_masks(plain, boxes, "grabcut") == foreground_masks(plain, boxes)).all()
+    assert not foreground_masks(plain, boxes * np.nan, "grabcut").any()

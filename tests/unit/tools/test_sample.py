@@ -79,6 +79,9 @@ def test_box_is_the_extent_of_the_object(name: str) -> None:
         rows, columns = np.flatnonzero(picture.mask.any(axis=1)), np.flatnonzero(picture.mask.any(axis=0))
         assert picture.truth.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         assert picture.mask.mean() > 0.03
+        assert not (picture.visible & ~picture.mask).any()
+        hidden = 1 - picture.visible.sum() / picture.mask.sum()
+        assert hidden == pytest.approx(picture.truth.occlusion, abs=0.12)  # soft edges
 
 
 def test_hard_modes_show_in_the_truth() -> None:
