@@ -1,11 +1,11 @@
 """Does the temperature calibrate, and does the abstain threshold keep its risk? `python -m benchmarks.calibration`.
 
-Three datasets: this project's own experiment, as its stages left it (`dvc repro` first); CIFAR-10 and the flower
-photographs of $PODIUM_REAL_DATA. What is missing is skipped with a line. The sample's models learn with label
-smoothing; the others, trained here by Podium's engine, without it and on unchanged images: the plain network on
-CIFAR-10, and on the flowers the head of EfficientNet-Lite0 over its ImageNet features, its own and one of average
-pooling and a linear layer.
-Temperature and threshold are chosen on validation, all numbers are of the test split.
+This project's own experiment, as its stages left it (`dvc repro` first), on its test split and on 6,000 fresh pictures
+of the sample's generator, which no split has; CIFAR-10 and the flower photographs of $PODIUM_REAL_DATA. What is missing
+is skipped with a line. The sample's models learn with label smoothing; the others, trained here by Podium's engine,
+without it and on unchanged images: the plain network on CIFAR-10, and on the flowers the head of EfficientNet-Lite0
+over its ImageNet features, its own and one of average pooling and a linear layer.
+Temperature and threshold are chosen on validation, all numbers are of the test images.
 
 Beside the error after calibration stand three others: what a model that is calibrated shows on so many images (answers
 drawn as right with their own confidence: mean, and 95th percentile), and the error at the temperature that is best on
@@ -14,16 +14,20 @@ the test images themselves, which is about the most that a temperature could bri
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.photographs import CIFAR, FLOWERS, given, prepare
+from benchmarks.scratch import ROOT
 from podium.analysis.calibration import (
     calibrate,
     choose_threshold,
@@ -35,10 +39,12 @@ from podium.analysis.calibration import (
 from podium.analysis.predictions import Predictions, sort_predictions
 from podium.config.judging import Evaluate
 from podium.config.models import Head, ModelConfig
+from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.config.train import Augment, Loss, Train
 from podium.core.layout import Layout
 from podium.data.augment.batch import normalise
+from podium.data.preprocess import read_image
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.models import zoo
 from podium.models.compute import Compute
@@ -54,11 +60,12 @@ TARGET, DRAWS = 0.03, 1000
 _SETTINGS = Evaluate()
 _RUNTIME = Runtime(threads=1)
 _BATCH = 64
+FRESH, UNUSED = 500, 10_000  # fresh pictures a class; from this number on the sample has none
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One model: errors of calibration on the test split before and after, and what abstaining does there."""
+    """One model: errors of calibration on test images before and after, and what abstaining does there."""
 
     name: str
     counts: tuple[int, int]
@@ -91,7 +98,7 @@ class Judged:
 
 
 def judge(name: str, validation: Predictions, test: Predictions) -> Judged:
-    """Chooses temperature and threshold on the validation split and measures them on the test split."""
+    """Chooses temperature and threshold on the validation split and measures them on test images."""
     temperature, best = fit_temperature(validation), fit_temperature(test)
     known, calibrated = calibrate(validation, temperature), calibrate(test, temperature)
     random = np.random.default_rng(0)
@@ -128,16 +135,36 @@ def sample(project: Path) -> Iterator[Judged]:
     if not folders or not (layout.prepared / "test").is_dir():
         print(f"skipped: {project} has no trained models: run `dvc repro` there")
         return
+    splits = open_for_fitting(layout.prepared, "val"), open_for_testing(layout.prepared)
+    shown = [(split.index, split.labels, split.images(np.arange(len(split)))) for split in splits]
+    shown.append(fresh_pictures(splits[0].classes, splits[0].preprocessing, FRESH))
     for folder in folders:
         classifier = load_classifier(folder, _RUNTIME)
-        splits = open_for_fitting(layout.prepared, "val"), open_for_testing(layout.prepared)
-        shown = [
-            sort_predictions(
-                s.classes, s.index, s.labels, classifier.probabilities(s.images(np.arange(len(s))), _BATCH)
-            )
-            for s in splits
-        ]
-        yield judge(f"sample, {folder.name}", *shown)
+        validation, test, fresh = (
+            sort_predictions(splits[0].classes, index, labels, classifier.probabilities(images, _BATCH))
+            for index, labels, images in shown
+        )
+        yield judge(f"sample, {folder.name}", validation, test)
+        yield judge(f"{len(fresh.labels):,} fresh pictures, {folder.name}", validation, fresh)
+
+
+def fresh_pictures(
+    classes: tuple[str, ...], preprocessing: Preprocessing, per_class: int
+) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.uint8]]:
+    """Pictures of the sample's generator, seed and style under numbers that the sample does not have, prepared alike.
+
+    Returns:
+        Their names, the numbers of their classes, shape (N,), and pixels, shape (N, S, S, 3).
+    """
+    sys.path.append(str(ROOT / "tools"))
+    from draw_sample import SEED, draw_member
+    from sample_kinds import produce_kinds
+
+    kinds = {kind.name: kind for kind in produce_kinds()}
+    members = [draw_member(SEED, kinds[name], UNUSED + number) for name in classes for number in range(per_class)]
+    index = pd.DataFrame({"image_id": [member.path for member in members]})
+    pixels = np.stack([read_image(member.data, preprocessing).pixels for member in members])
+    return index, np.repeat(np.arange(len(classes), dtype=np.int64), per_class), pixels
 
 
 def trained(name: str, prepared: Path, config: ModelConfig, weights: Path | None = None) -> Judged:

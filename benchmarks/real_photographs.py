@@ -34,9 +34,12 @@ STUDIES: dict[str, dict[str, object]] = {
     },
     "weights": {
         "dataset": {"location": "flowers-photos.zip"},
+        "runtime": {"threads": 1},  # two would wait for each other where other work runs, and that time counts
         "preprocess": {"image_size": 160},
         "tune": {"trials": 2, "epochs": 1},
         "train": {"epochs": 5},
+        "evaluate": {"perturbations": {"images": 64, "severities": [3]}},
+        "explain": {"checks": {"images": 64, "deletion": 8, "randomised": 4}},
         "compare": {"accept": {"pretraining": "what the weights are worth is the question", "undecided": "likewise"}},
     },
 }
@@ -63,13 +66,16 @@ def main() -> int:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="of `weights`")
     parser.add_argument("--side", type=int, help="pixels")
+    parser.add_argument("--epochs", type=int, help="of each training")
+    parser.add_argument("--trials", type=int, help="of each study")
+    parser.add_argument("--keep", type=Path, help="a new folder that holds the project afterwards")
     asked = parser.parse_args()
     given = os.environ.get("PODIUM_REAL_DATA")
     if not given:
         print("skipped: PODIUM_REAL_DATA does not name a folder with the archives", file=sys.stderr)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        scratch = _project(Path(folder), asked.study, Path(given).resolve(), asked.side)
+        scratch = _project(asked.keep or Path(folder), asked.study, Path(given).resolve(), asked)
         if asked.study == "weights":
             models = _models(Path(given).resolve() / WEIGHTS, asked.models, scratch)
             scratch.change_params(models=models)
@@ -89,7 +95,7 @@ def main() -> int:
     return 0
 
 
-def _project(folder: Path, study: str, archives: Path, side: int | None) -> Scratch:
+def _project(folder: Path, study: str, archives: Path, asked: argparse.Namespace) -> Scratch:
     """A copy of this repository with a study in force."""
     scratch = copy_project(folder / study)
     for weights in (ROOT / "data").glob("*.safetensors"):
@@ -102,8 +108,14 @@ def _project(folder: Path, study: str, archives: Path, side: int | None) -> Scra
         "sha256": sha256_file(archive),
         "licence": "see the archive's source",
     }
-    if side is not None:
-        sections["preprocess"]["image_size"] = side
+    changes = (
+        ("preprocess", "image_size", asked.side),
+        ("train", "epochs", asked.epochs),
+        ("tune", "trials", asked.trials),
+    )
+    for section, key, value in changes:
+        if value is not None:
+            sections[section][key] = value
     scratch.change_params(
         **sections,
         experiment=study,

@@ -163,6 +163,11 @@ class Range(Section):
         """Whether a value is one of those that are searched."""
         return isinstance(value, int | float) and self.low <= value <= self.high
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and greatest."""
+        return self.low, self.high
+
 
 class Choices(Section):
     """One of a list."""
@@ -181,6 +186,12 @@ class Choices(Section):
     def holds(self, value: Value) -> bool:
         """Whether a value is one of those that are searched."""
         return value in self.choices
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Least and greatest of three numbers or more; None of others, which are no scale that could go on."""
+        numbers = sorted(value for value in self.choices if isinstance(value, int | float) and type(value) is not bool)
+        return (numbers[0], numbers[-1]) if len(numbers) == len(self.choices) > 2 else None
 
 
 def _kind(given: object) -> str | None:

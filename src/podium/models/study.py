@@ -113,28 +113,32 @@ class Study:
         return guesses
 
     def at_the_edge(self, parameters: Mapping[str, Value]) -> list[str]:
-        """Sorted keys whose chosen value lies at an end of its range, where the range could be widened there.
+        """Sorted keys whose chosen value lies at an end of its range or grid, which could be widened there.
 
-        A value at an end beyond which the recipe allows nothing (a dropout of 0) is not among them.
+        A value at an end beyond which the recipe allows nothing (a dropout of 0, one neighbour) is not among them.
         """
         return [key for key in sorted(parameters) if self._lies_at_an_end(key, parameters[key])]
 
     def _lies_at_an_end(self, key: str, value: Value) -> bool:
-        span = self.spans[key]
-        if not isinstance(span, Range) or not isinstance(value, int | float):
+        ends = self.spans[key].ends
+        if ends is None or not isinstance(value, int | float):
             return False
-        low, high, at = (
-            (math.log(x) for x in (span.low, span.high, value)) if span.log else (span.low, span.high, value)
-        )
+        log = self._is_logarithmic(key)
+        low, high, at = (math.log(x) for x in (*ends, value)) if log else (*ends, value)
         place = (at - low) / (high - low)
         if EDGE < place < 1 - EDGE:
             return False
-        beyond = _beyond(span, upper=place > 0.5, whole=self.config.type_at(key, "search") is int)
+        beyond = _beyond(ends, log=log, upper=place > 0.5, whole=self.config.type_at(key, "search") is int)
         try:
             self.config.with_values({key: beyond})
         except ValidationError:
             return False
         return True
+
+    def _is_logarithmic(self, key: str) -> bool:
+        """Whether a range is searched by its logarithm; of a grid, whether all of it has one."""
+        span = self.spans[key]
+        return span.log if isinstance(span, Range) else span.ends is not None and span.ends[0] > 0
 
     def _combinations(self) -> float:
         """How many trials there can be that differ; infinite where a key takes any number of a range."""
@@ -199,14 +203,13 @@ class Trial:
         )
 
 
-def _beyond(span: Range, *, upper: bool, whole: bool) -> float:
-    """A value a little outside a range: a tenth of its width (in logs), or the next whole number."""
-    end, sign = (span.high, 1) if upper else (span.low, -1)
+def _beyond(ends: tuple[float, float], *, log: bool, upper: bool, whole: bool) -> float:
+    """A value a little outside: a tenth of the width (in logs), or the next whole number."""
+    (low, high), sign = ends, 1 if upper else -1
+    end = high if upper else low
     if whole:
         return end + sign
-    if span.log:
-        return float(end * (span.high / span.low) ** (0.1 * sign))
-    return end + 0.1 * sign * (span.high - span.low)
+    return float(end * (high / low) ** (0.1 * sign)) if log else end + 0.1 * sign * (high - low)
 
 
 def _frozen(result: TrialResult, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:

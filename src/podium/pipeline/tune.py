@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from podium.config.runtime import Resources, Runtime
-from podium.config.train import Range, Value
+from podium.config.train import Value
 from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
@@ -153,8 +153,8 @@ def _write(out: Path, model: str, job: Job, *, study: Study, results: list[Trial
     ).write(out / BEST)
     _write_tables(out, results, sorted(study.spans))
     for key in at_the_edge:
-        span = study.spans[key]
-        searched = f" ({_format(span.low)} to {_format(span.high)})" if isinstance(span, Range) else ""
+        ends = study.spans[key].ends
+        searched = f" ({_format(ends[0])} to {_format(ends[1])})" if ends else ""
         print(
             f"warning: tune {model}: the best {key}, {_format(trial.parameters[key])}, lies at an end of what was "
             f"searched{searched}: a better value may lie beyond; widen the range",

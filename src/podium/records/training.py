@@ -89,7 +89,7 @@ class TuningResult(Record):
 
     `images_budget` is what the study might see, less where few values were to be tried; `images_seen` what it saw
     (pruning ends trials early).
-    `at_the_edge` names keys whose chosen value lies at an end of its range: the best may lie beyond.
+    `at_the_edge` names keys whose chosen value lies at an end of its range or grid: the best may lie beyond.
     """
 
     model: str

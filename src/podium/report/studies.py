@@ -83,8 +83,8 @@ class Study:
         """A sentence for each chosen value at an end of its range."""
         doubts = []
         for key in self.tuning.at_the_edge:
-            span = self.spans[key]
-            searched = f" ({setting_text(span.low)} to {setting_text(span.high)})" if isinstance(span, Range) else ""
+            ends = self.spans[key].ends
+            searched = f" ({setting_text(ends[0])} to {setting_text(ends[1])})" if ends else ""
             doubts.append(
                 f"The best {key}, {setting_text(self.tuning.parameters[key])}, lies at an end of what was "
                 f"searched{searched}: a better value may lie beyond."

@@ -3,6 +3,7 @@
 import pytest
 from optuna import TrialPruned
 
+from podium.config.models import ModelSection
 from podium.config.train import Choices, Loss, Range, Span, Train, Tune, Value
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
@@ -211,9 +212,27 @@ def test_the_winner_is_the_lowest_finished_loss_and_the_earliest_of_equals():
         ("train.batch_size", 4, True),
         ("train.batch_size", 64, True),
         ("train.batch_size", 16, False),
-        ("attention", "none", False),  # choices have no ends
+        ("attention", "none", False),  # words have no ends
         ("train.augment.flip", True, False),
+        ("train.loss.label_smoothing", 0.1, False),  # nor have two numbers
     ],
 )
 def test_a_value_at_an_end_that_could_be_moved_is_told(key, value, doubted):
     assert study(MIXED).at_the_edge({key: value}) == ([key] if doubted else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "doubted"),
+    [
+        ("logistic_regression", "C", 1e-4, True),
+        ("logistic_regression", "C", 0.1, False),
+        ("logistic_regression", "C", 10.0, True),
+        ("nearest_neighbours", "k", 1, False),  # fewer neighbours there are not
+        ("nearest_neighbours", "k", 3, False),
+        ("nearest_neighbours", "k", 50, True),
+    ],
+)
+def test_the_end_of_a_probes_grid_is_told_too(kind, key, value, doubted):
+    section = ModelSection(architecture=OWN.architecture, classifier=kind, weights="resnet18.a1_in1k")
+    own = OWN.model_copy(update={"classifier": kind})
+    assert study(dict([section.grid]), own=own).at_the_edge({key: value}) == ([key] if doubted else [])

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import timm
 import torch
@@ -67,6 +69,35 @@ def test_every_architecture_has_a_usual_image_size(architecture, side):
     assert zoo.image_size(architecture) == side
     figures = zoo.figures(architecture)
     assert figures.flops == zoo.flops(zoo.build_on_meta(architecture), side)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "side", "layers"),
+    [
+        ("tf_efficientnet_lite0", 64, 1),  # timm's own rule reaches 1 / sqrt(classes)
+        ("mobilenetv3_small_050", 64, 1),
+        ("test_vit", 160, 1),
+        ("deit_tiny_distilled_patch16_224", 224, 2),
+        ("dla46_c", 64, 1),  # a convolution
+        ("levit_128s", 224, 2),  # with a norm of its own
+        ("torchvision/googlenet", 64, 3),
+    ],
+)
+def test_every_classifier_is_drawn_as_torch_draws_linear_layers(architecture, side, layers):
+    module = zoo.create(Network(architecture=architecture), 5, 0)
+    drawn = [
+        part for part in module.modules() if 5 in (getattr(part, "out_features", 0), getattr(part, "out_channels", 0))
+    ]
+    assert len(drawn) == layers
+    for layer in drawn:
+        limit = layer.weight.shape[1] ** -0.5
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.1)
+        assert layer.weight.abs().max() <= limit
+        assert 0 < layer.bias.abs().max() <= limit
+    with torch.no_grad():
+        logits = module(torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0)))
+    loss = nn.functional.cross_entropy(logits if layers < 3 else logits[0], torch.arange(4))
+    assert loss.item() == pytest.approx(math.log(5), abs=0.4)
 
 
 def body(classes: int = 7, seed: int = 9) -> dict[str, torch.Tensor]:

@@ -1,5 +1,7 @@
 """Every architecture of the five studies learns in one step, and is the same network when it is read back."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,12 +16,14 @@ SIZES = {"torchvision/vgg16": 32, "torchvision/vgg19": 32, "cnn": 32}  # 64 px f
 FRUITS = [("cnn", "se"), ("cnn", "cbam"), ("cnn", "self"), ("torchvision/vgg16", "cbam"), ("resnet50", "se")]
 
 
-def one_step(module: nn.Module, images: torch.Tensor) -> None:
-    """One step of SGD; GoogLeNet's three classifiers count alike."""
+def one_step(module: nn.Module, images: torch.Tensor) -> float:
+    """The loss before one step of SGD; GoogLeNet's three classifiers count alike."""
     out = module(images)
     logits = out if isinstance(out, torch.Tensor) else sum(out)
-    nn.functional.cross_entropy(logits, torch.tensor([0, 2, 1])).backward()
+    loss = nn.functional.cross_entropy(logits, torch.tensor([0, 2, 1]))
+    loss.backward()
     torch.optim.SGD(module.parameters(), lr=0.01).step()
+    return loss.item()
 
 
 def learns_and_reads_back(network: Network, folder) -> None:
@@ -29,7 +33,7 @@ def learns_and_reads_back(network: Network, folder) -> None:
     module = zoo.create(network, CLASSES, 0)
     ends = (parameters := list(module.parameters()))[0], parameters[-1]
     before = [end.detach().clone() for end in ends]
-    one_step(module, images)
+    assert one_step(module, images) == pytest.approx(math.log(CLASSES), abs=0.4)
     assert all(parameter.grad is not None for parameter in parameters)
     assert not any(torch.equal(end, was) for end, was in zip(ends, before, strict=True))
     module.zero_grad()  # VGG's gradients are half a gigabyte

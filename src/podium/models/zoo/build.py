@@ -33,7 +33,8 @@ def create(network: Network, classes: int, seed: int, side: int | None = None) -
     """Builds a network with fresh weights; in a probe by nearest neighbours these stand in place of its last layer.
 
     With no attention and the architecture's own pooling it is the architecture as its authors built it, with
-    `head.dropout` in its own head. Otherwise it is a `Composed`, where `own` pooling is the average.
+    `head.dropout` in its own head. Otherwise it is a `Composed`, where `own` pooling is the average. In both the layer
+    that gives the logits is drawn as torch draws its linear layers, so that training starts near a loss of ln(C).
 
     Args:
         network: architecture, attention and where it is, head.
@@ -65,7 +66,9 @@ def _assemble(network: Network, classes: int, seed: int, side: int | None) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number(seed, "weights", 0))
         if network.attention == "none" and network.head == Head(dropout=network.head.dropout):
-            return builder.whole(name, classes, network.head.dropout, side)
+            whole = builder.whole(name, classes, network.head.dropout, side)
+            _draw_classifiers(whole)
+            return whole
         channels = _channels(builder, network.architecture, name, side)
         with torch.device("meta"):
             complete = builder.whole(name, 1, 0.0, side).state_dict().keys()
@@ -75,6 +78,17 @@ def _assemble(network: Network, classes: int, seed: int, side: int | None) -> nn
             backbone, attention = builder.features(name, side), block(network.attention, channels)
         head = build_head(channels, network.head, classes)
         return Composed(backbone, attention, head, frozenset(complete - backbone.state_dict().keys()))
+
+
+def _draw_classifiers(whole: nn.Module) -> None:
+    """Draws the layers that give the logits within 1 / sqrt(features), in place.
+
+    Authors' rules were made for 1000 classes and long training: timm's for EfficientNets reaches 1 / sqrt(classes),
+    0.45 for five, and starts at a loss of several nats (`docs/results.md`).
+    """
+    for part in classifiers(whole):
+        layers = [layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)]
+        layers[-1].reset_parameters()
 
 
 def initialise(module: nn.Module, scheme: Literal["xavier", "kaiming"], seed: int) -> None:

@@ -303,8 +303,10 @@ def classifiers(module: nn.Module) -> tuple[nn.Module, ...]:
             return (module.classifier[-1],)
         case torchvision.models.GoogLeNet():
             return module.fc, module.aux1, module.aux2
-        case torchvision.models.ResNet() | nn.Sequential():
-            return (module.get_submodule("fc"),)
+        case torchvision.models.ResNet():
+            return (module.fc,)
+        case nn.Sequential():
+            return (module[-1],)
     found = module.get_classifier()  # type: ignore[operator]  # timm's networks have it, nn.Module does not say
     return found if isinstance(found, tuple) else (found,)
 
