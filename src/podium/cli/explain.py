@@ -90,7 +90,7 @@ def _answer(probabilities: "NDArray[np.float64]", classes: list[str], of_class: 
 
 
 def _load(layout: Layout, params: Params, given: str) -> tuple["Classifier", float]:
-    """A model and the temperature of its probabilities.
+    """A model and the temperature of its probabilities: 1, which is told, of a version from before there was one.
 
     Raises:
         UsageError: it is no model of the experiment and no version.
@@ -100,6 +100,7 @@ def _load(layout: Layout, params: Params, given: str) -> tuple["Classifier", flo
     """
     from podium.models.inference import load_classifier
     from podium.records.evaluation import Metrics
+    from podium.registry.evidence import VersionMetrics
 
     if given in params.models:
         classifier = load_classifier(layout.model(given), params.runtime)
@@ -111,7 +112,17 @@ def _load(layout: Layout, params: Params, given: str) -> tuple["Classifier", flo
         folder = artifact_of(layout, registered.name, version, "", Path(temporary))
         from podium.registry.predictor import serving_runtime
 
-        return load_classifier(folder, serving_runtime(folder)), Metrics.read(folder / METRICS).temperature
+        try:
+            classifier = load_classifier(folder, serving_runtime(folder))
+            temperature = VersionMetrics.read(folder / METRICS).temperature
+        except DataError as error:
+            raise DataError(
+                f"the package of version {version.version} of {registered.name} is damaged, or of a Podium too old to "
+                f"be read here: name another version ({len(registered.versions)} are registered: `podium status`)"
+            ) from error
+    if temperature is None:
+        print(f"{given} was registered before Podium calibrated probabilities: they are as the network gives them.")
+    return classifier, temperature or 1.0
 
 
 def _read(classifier: "Classifier", images: list[Path]) -> "NDArray[np.uint8]":

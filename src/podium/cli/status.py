@@ -15,7 +15,7 @@ from podium.console.dag import describe_stale, find_stale, read_yaml, value_at
 from podium.console.dvc_files import mend
 from podium.console.openings import count_openings
 from podium.console.terminal import add_row, console, print_json, project, table
-from podium.core.errors import TrackingError
+from podium.core.errors import DataError, TrackingError
 from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
 from podium.records.evaluation import Decision, Leaderboard
 from podium.records.training import read_times
@@ -63,7 +63,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
     """All about the experiment in force."""
     mend(layout)
     params = load(layout.params)
-    board, decision = _comparison(layout)
+    board, decision, unreadable = _comparison(layout)
     used = count_openings(layout, board, params.evaluate.openings_budget) if board else None
     kept, stale = experiment_in_force(layout), find_stale(layout)
     try:
@@ -72,7 +72,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
         registered, problem = None, str(error)
     versions = _versions(registered)
     against = _against_holder(layout, params, registered, board, decision)
-    steps, warnings = _advise(layout, params, registered, stale)
+    steps, warnings = _advise(layout, params, registered, stale, unreadable)
     if as_json:
         print_json(
             {
@@ -104,25 +104,32 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
         _print_versions(versions)
     told = [("Ledger", used.said)] if used else []
     told += [("Against the version in use", against.said)] if against else []
-    for heading, text in [*told, *(("Note", warning) for warning in warnings)]:
-        out.print(f"\n[bold]{heading}:[/] {escape(text)}")
-    _print_steps(steps)
+    _print_told([*told, *(("Note", warning) for warning in warnings)], steps)
 
 
-def _comparison(layout: Layout) -> tuple[Leaderboard | None, Decision | None]:
-    """What the last comparison left; in a clone that has run nothing, the copy that git keeps; None for none."""
+def _comparison(layout: Layout) -> tuple[Leaderboard | None, Decision | None, list[str]]:
+    """What the last comparison left, in a clone that has run nothing the copy that git keeps; None, and why, for none.
+
+    An earlier Podium may have written it: a warning says so, since all else can be told without it.
+    """
     here = (layout.comparison / LEADERBOARD).is_file()
     folder = layout.comparison if here else layout.comparison_report
     board, decision = folder / LEADERBOARD, folder / DECISION
-    return (
-        Leaderboard.read(board) if board.is_file() else None,
-        Decision.read(decision) if decision.is_file() else None,
-    )
+    try:
+        return (
+            Leaderboard.read(board) if board.is_file() else None,
+            Decision.read(decision) if decision.is_file() else None,
+            [],
+        )
+    except DataError as error:
+        return None, None, [f"the last comparison is damaged, or of another version of Podium: {error}"]
 
 
-def _print_steps(steps: list[tuple[str, str]]) -> None:
-    """What to do next, each with its command."""
+def _print_told(told: list[tuple[str, str]], steps: list[tuple[str, str]]) -> None:
+    """What a person should know, each under its heading, and what to do next, each with its command."""
     out = console()
+    for heading, text in told:
+        out.print(f"\n[bold]{heading}:[/] {escape(text)}")
     out.print("\n[bold]Next[/]")
     for what, how in steps:
         out.print(f"  {what:<20}{how}", markup=False)
@@ -193,13 +200,17 @@ def _whose(layout: Layout, params: Params, stale: Mapping[str, str]) -> str:
 
 
 def _advise(
-    layout: Layout, params: Params, registered: "RegisteredModel | None", stale: Mapping[str, str]
+    layout: Layout,
+    params: Params,
+    registered: "RegisteredModel | None",
+    stale: Mapping[str, str],
+    known: list[str],
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """What to do next, each with its command, and what a person should know first."""
+    """What to do next, each with its command, and what a person should know first, besides what is `known`."""
     steps = [("rebuild the results", "dvc repro")] if stale else []
     steps += [("open MLflow", "make ui"), ("all experiments", "podium status --all")] if registered else []
     steps += [("read the report", Layout(Path()).report.as_posix())] if layout.report.is_file() else []
-    warnings = [] if stale else _tracked_files_differ(layout)
+    warnings = known + ([] if stale else _tracked_files_differ(layout))
     from podium.registry.evidence import CANDIDATE
 
     if registered is None or CANDIDATE not in registered.aliases:

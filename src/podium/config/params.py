@@ -28,13 +28,13 @@ Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 class Params(Section):
     """The whole of `params.yaml`.
 
-    `seed` is of the data, the study, the bootstrap and the registered model; `seeds`, `seed` among them, are those that
-    every model is trained with.
+    `seed` is of the data, the study, the bootstrap and the registered model; every model is trained with it, and once
+    more with each other one of `seeds`.
     """
 
     experiment: Name
     seed: Seed = 0
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    seeds: tuple[Seed, ...] = ()
     runtime: Runtime = Runtime()
     resources: Resources = Resources()
     dataset: Dataset
@@ -52,14 +52,10 @@ class Params(Section):
     promote: Promote
 
     @model_validator(mode="after")
-    def _seeds_differ_and_hold_the_seed(self) -> Self:
+    def _seeds_differ(self) -> Self:
         doubled = [seed for seed in self.seeds if self.seeds.count(seed) > 1]
         if doubled:
             raise ParamsError(f"seeds: {doubled[0]} is given twice: keep one of them")
-        if self.seed not in self.seeds:
-            raise ParamsError(
-                f"seeds: {list(self.seeds)} lacks {self.seed}, with which the registered model is trained: add it"
-            )
         return self
 
     @model_validator(mode="after")

@@ -56,9 +56,9 @@ def one_line(text: object) -> str:
     return lines[0] if lines else type(text).__name__
 
 
-def first_few(texts: Sequence[str], most: int) -> str:
+def first_few(texts: Sequence[str], most: int, separator: str = ", ") -> str:
     """The first of some texts for a message, and how many more there are: `a, b and 3 more`."""
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+    return separator.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def told(error: BaseException) -> str:

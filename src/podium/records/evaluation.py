@@ -30,13 +30,14 @@ class Majority(Record):
 class ClassMetrics(Record):
     """One class on the test split; `support` counts its images.
 
-    `recall_low` and `recall_high` are the bounds of the recall's 95 % Wilson interval, None without images.
+    `recall_low` and `recall_high` are the bounds of the recall's 95 % Wilson interval; None without images, or of a
+    version that was registered before there were any.
     """
 
     precision: float
     recall: float
-    recall_low: float | None
-    recall_high: float | None
+    recall_low: float | None = None
+    recall_high: float | None = None
     f1: float
     support: int
 
@@ -163,8 +164,23 @@ class Conditions(Record):
     val_split: str
 
 
-class Metrics(ModelFacts):
-    """`artifacts/evaluation/<model>/metrics.json`: the test split, once.
+class ModelResult(ModelFacts):
+    """A model's numbers on the test split that the metrics of every registered version hold, and every leaderboard."""
+
+    images: int
+    accuracy: Interval
+    macro_f1: Interval
+    loss: float
+    mean_confidence: float
+    mean_confidence_correct: float | None
+    mean_confidence_wrong: float | None
+    low_confidence_threshold: float
+    low_confidence_count: int
+    ece: float
+
+
+class Metrics(ModelResult):
+    """`artifacts/evaluation/<model>/metrics.json`: the test split, once. Of a version, `registry.evidence` reads it.
 
     Confidences are calibrated: at `temperature`, which was chosen on the validation split. `groups` is None where there
     are no coarse classes to tell apart. A metric that is no field here (see
@@ -176,24 +192,14 @@ class Metrics(ModelFacts):
 
     conditions: Conditions
     test_digest: str
-    images: int
     majority: Majority | None = None
-    accuracy: Interval
-    macro_f1: Interval
     macro_precision: float
     macro_recall: float
     weighted_precision: float
     weighted_recall: float
     weighted_f1: float
-    loss: float
     top_k: int
     top_k_accuracy: float
-    mean_confidence: float
-    mean_confidence_correct: float | None
-    mean_confidence_wrong: float | None
-    low_confidence_threshold: float
-    low_confidence_count: int
-    ece: float
     aurc: float
     temperature: float
     abstention: Abstention
@@ -234,7 +240,7 @@ class OverSeeds(Record):
     macro_f1: Spread
 
 
-class LeaderboardRow(ModelFacts):
+class LeaderboardRow(ModelResult):
     """One model of the leaderboard, best first; metrics that were added to it stand beside the fields.
 
     All numbers are of the model that was trained with `seed`; `over_seeds` is there where it was trained with more.
@@ -244,17 +250,7 @@ class LeaderboardRow(ModelFacts):
     __pydantic_extra__: dict[str, float | None]
 
     rank: int
-    accuracy: Interval
-    macro_f1: Interval
     group_accuracy: Interval | None
-    loss: float
-    images: int
-    mean_confidence: float
-    mean_confidence_correct: float | None
-    mean_confidence_wrong: float | None
-    low_confidence_threshold: float
-    low_confidence_count: int
-    ece: float
     aurc: float
     abstention: Abstention
     over_seeds: OverSeeds | None = Field(default=None, exclude_if=lambda value: value is None)

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
 from podium.records.base import Record
-from podium.records.evaluation import Metrics
+from podium.records.evaluation import ClassMetrics, ModelResult
 from podium.records.training import ModelCard
 from podium.records.validate import ValidationReport
 
@@ -72,6 +72,21 @@ class GoldenBatch(Record):
         return [base64.b64decode(image.bytes) for image in self.images]
 
 
+class VersionMetrics(ModelResult):
+    """`metrics.json` of a registered version, whichever Podium wrote it: what is asked of versions, and no more.
+
+    `temperature` is None where confidences were not calibrated yet. All else that it holds stands beside the fields
+    under its own name, as plain JSON.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any]
+
+    test_digest: str
+    per_class: dict[str, ClassMetrics]
+    temperature: float | None = None
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Everything a registered version brings along. `folder` is the `artifacts/` of its package."""
@@ -80,7 +95,7 @@ class Evidence:
     tags: Mapping[str, str]
     folder: Path
     card: ModelCard
-    metrics: Metrics
+    metrics: VersionMetrics
     validation: ValidationReport
     golden: GoldenBatch
     predictions: "pd.DataFrame"
@@ -150,7 +165,7 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
         tags=dict(version.tags),
         folder=folder,
         card=read("model", ModelCard.read),
-        metrics=read("metrics", Metrics.read),
+        metrics=read("metrics", VersionMetrics.read),
         validation=read("validation", ValidationReport.read),
         golden=read("golden", GoldenBatch.read),
         predictions=read("predictions", read_answers),

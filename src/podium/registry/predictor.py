@@ -27,9 +27,9 @@ from podium.core.layout import MANIFEST, MODEL_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file, read_image, region_of
 from podium.models.inference import Classifier, load_classifier
-from podium.records.evaluation import Metrics, PairedTest
+from podium.records.evaluation import PairedTest
 from podium.records.training import ModelCard
-from podium.registry.evidence import Evidence, GoldenBatch
+from podium.registry.evidence import Evidence, GoldenBatch, VersionMetrics
 
 COLUMN = "image"
 BATCH_SIZE = 64  # images in memory at once
@@ -49,7 +49,7 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
         """
         folder = Path(context.artifacts["weights"]).parent
         self._classifier = load_classifier(folder, serving_runtime(folder))
-        self._temperature = Metrics.read(Path(context.artifacts["metrics"])).temperature
+        self._temperature = VersionMetrics.read(Path(context.artifacts["metrics"])).temperature or 1.0  # as it is
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -62,7 +62,8 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
             params: the model takes none.
 
         Returns:
-            N rows: `label`, and as doubles `score` (its probability) and `p_<class>` for every class; calibrated.
+            N rows: `label`, and as doubles `score` (its probability) and `p_<class>` for every class; calibrated if
+            the model was when it was registered.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, a row holds no readable image.

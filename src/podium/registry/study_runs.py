@@ -49,7 +49,8 @@ def _write_files(writer: RunWriter, results: Results, model: ModelResults, run_i
         return
     writer.client.log_artifacts(run_id, str(results.layout.tuning(model.name)), "reports")
     with tempfile.TemporaryDirectory() as folder:
-        draw_study(read_study(results, model), Path(folder))
+        for name, png in draw_study(read_study(results, model)).values():
+            (Path(folder) / name).write_bytes(png)
         writer.client.log_artifacts(run_id, folder, "plots")
 
 

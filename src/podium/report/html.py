@@ -99,6 +99,7 @@ USE_CURL = """\
 (printf '{"dataframe_split": {"columns": ["image"], "data": [["'; base64 < photo.jpg | tr -d '\\n'; printf '"]]}}') |
   curl -s -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:5001/invocations"""
 """Through a pipe, since a photograph is longer than an argument of a command may be."""
+_PAGE = "index.html.j2"
 _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
 
@@ -127,25 +128,25 @@ def is_current(results: Results, registered: Registered = Registered()) -> bool:
 
 def write_report(results: Results, registered: Registered = Registered()) -> None:
     """Renders `reports/report.md`, then the page with the mark of both; the arguments are those of `render_report`."""
-    write_text(results.layout.report_in_short, render_report(results, registered, "short.md.j2"))
-    write_text(results.layout.report, render_report(results, registered))
+    view = _view(results, registered)
+    write_text(results.layout.report_in_short, rendered("podium.report", "page", "short.md.j2", FILTERS, view))
+    write_text(results.layout.report, rendered("podium.report", "page", _PAGE, FILTERS, view))
 
 
-def render_report(results: Results, registered: Registered = Registered(), template: str = "index.html.j2") -> str:
-    """The page as HTML, or in short as Markdown.
+def render_report(results: Results, registered: Registered = Registered()) -> str:
+    """The page.
 
     Args:
         results: what the files say.
         registered: what is known of the registry.
-        template: of the folder `page`: `index.html.j2` or `short.md.j2`.
 
     Returns:
-        One self-contained document: it names no other resource.
+        One self-contained document of HTML: it names no other resource.
 
     Raises:
         DataError: a file of an earlier stage is missing.
     """
-    return rendered("podium.report", "page", template, FILTERS, _view(results, registered))
+    return rendered("podium.report", "page", _PAGE, FILTERS, _view(results, registered))
 
 
 def _mark(results: Results, registered: Registered) -> str:

@@ -103,7 +103,7 @@ def describe_change(results: Results) -> list[str]:
     said += [] if decision.comparable else [remedy(decision.differences)]
     said += [describe_curve(results.learning_curve)] if results.learning_curve else []
     if results.leaderboard.rows[0].over_seeds:
-        seeds = in_words([str(seed) for seed in results.params.seeds])
+        seeds = in_words([str(seed) for seed in (results.params.seed, *results.params.further_seeds)])
         return [
             *said,
             f"Each model was trained with the seeds {seeds}: the intervals hold what other seeds would give.",

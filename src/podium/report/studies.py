@@ -4,12 +4,11 @@ Drawn from `trials.csv` and `history.csv`, not from Optuna's storage, so that th
 files of any study. The same numbers give the same bytes.
 """
 
-import tempfile
+import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from podium.config.train import Choices, Range, Span, Value
@@ -41,9 +40,9 @@ class Trial:
     best: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
-    """A study as its files tell it.
+    """A study as its files tell it; two are equal where their plots are.
 
     Attributes:
         model: name for the titles.
@@ -58,6 +57,17 @@ class Study:
     trials: "pd.DataFrame"
     history: "pd.DataFrame"
     spans: Mapping[str, Span]
+
+    @cached_property
+    def _drawn_from(self) -> tuple[object, ...]:
+        """All that the plots show."""
+        return self.model, self.trials.to_csv(), self.history.to_csv(), tuple(self.spans.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Study) and self._drawn_from == other._drawn_from
+
+    def __hash__(self) -> int:
+        return hash(self._drawn_from)
 
     @property
     def ranked(self) -> list[Trial]:
@@ -108,16 +118,16 @@ def read_study(results: Results, model: ModelResults) -> Study:
 
 def inlined_plots(study: Study) -> dict[str, str]:
     """The plots of a study as addresses of PNGs, by what they show."""
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = draw_study(study, Path(folder))
-        return {title: inlined(path.read_bytes(), "png") for title, path in drawn.items()}
+    return {title: inlined(png, "png") for title, (_, png) in draw_study(study).items()}
 
 
-def draw_study(study: Study, folder: Path) -> dict[str, Path]:
+@lru_cache(maxsize=16)  # for the page and for MLflow: drawing takes longer than all else that either does of a study
+def draw_study(study: Study) -> Mapping[str, tuple[str, bytes]]:
     """Draws the plots of a study with Optuna.
 
     Returns:
-        Files by what they show; parallel coordinates only where several keys were searched.
+        By what they show, the name of a file and what is in it, a PNG; parallel coordinates only where several keys
+        were searched.
     """
     import matplotlib
     from optuna.exceptions import ExperimentalWarning
@@ -143,8 +153,7 @@ def draw_study(study: Study, folder: Path) -> dict[str, Path]:
         matplotlib.rcParams["text.parse_math"] = False
         copy = to_optuna(study)
         for title, name, size, plot in shown:
-            drawn[title] = folder / name
-            _save(drawn[title], plot(copy), size, f"{study.model}: {title.lower()}")
+            drawn[title] = name, _png(plot(copy), size, f"{study.model}: {title.lower()}")
     return drawn
 
 
@@ -187,8 +196,8 @@ def _value(span: Span, cell: Any) -> Value:
     return span.choices[texts.index(str(cell))]
 
 
-def _save(path: Path, drawn: Any, size: tuple[float, float], title: str) -> None:
-    """Writes what Optuna drew, with a title of our own, plain numbers on axes in logs, and whole trials and epochs."""
+def _png(drawn: Any, size: tuple[float, float], title: str) -> bytes:
+    """What Optuna drew, with a title of our own, plain numbers on axes in logs, and whole trials and epochs."""
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -218,8 +227,10 @@ def _save(path: Path, drawn: Any, size: tuple[float, float], title: str) -> None
             each.grid(color="#e3e8ec")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
     figure.set_size_inches(size)
-    figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
+    out = io.BytesIO()
+    figure.savefig(out, dpi=_DPI, format="png", metadata={"Software": None}, bbox_inches="tight", pad_inches=0.15)
     pyplot.close(figure)
+    return out.getvalue()
 
 
 def setting_text(value: bool | int | float | str) -> str:

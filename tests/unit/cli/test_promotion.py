@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import yaml
+from PIL import Image
 
 from podium.config.judging import Compare
 from podium.core.files import write_text
@@ -185,6 +186,54 @@ def test_status_of_a_fresh_clone_makes_no_store(project):
     assert "No comparison yet: run `dvc repro`." in result.stdout
     assert "No version yet" in result.stdout
     assert not (project.root / "mlflow.db").exists()
+
+
+def test_status_tells_all_else_where_an_earlier_podium_wrote_the_comparison(project, versions):
+    board = project.comparison / "leaderboard.json"
+    document = json.loads(board.read_text(encoding="utf-8"))
+    document["rows"] = [{key: row[key] for key in row if key != "aurc"} for row in document["rows"]]
+    board.write_text(json.dumps(document), encoding="utf-8")
+    result = podium("status")
+    assert result.exit_code == 0, result.stderr
+    assert "or of another version of Podium" in " ".join(result.stdout.split()) and "candidate" in result.stdout
+    said = json.loads(podium("status", "--json").stdout)
+    assert said["leaderboard"] is None and "run `dvc repro`" in said["warnings"][0]
+
+
+ADDED = ("aurc", "temperature", "abstention", "sets", "worst_slices", "confused", "conditions", "groups", "majority")
+
+
+def make_old(project, version):
+    """Leaves in a version's package what the first Podium wrote, its slices in a form of their own."""
+    path = project.root / "packages" / version / "artifacts" / "metrics.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["per_class"] = {
+        label: {key: found[key] for key in ("precision", "recall", "f1", "support")}
+        for label, found in document["per_class"].items()
+    }
+    old = {key: value for key, value in document.items() if key not in ADDED}
+    path.write_text(json.dumps({**old, "slices": {"occluded": 0.5}}), encoding="utf-8")
+
+
+def test_a_version_of_an_earlier_podium_is_judged_compared_served_and_explains(project, versions):
+    for version in versions:
+        make_old(project, version)
+    change_gates(project.root, minimum_recall={"apple": 0.0})
+    assert podium("promote", "1", "--to", "staging", "--reason", "first").exit_code == 0
+    result = podium("promote", "2", "--to", "staging", "--reason", "against the holder")
+    assert result.exit_code == 0 and "0 won, 0 lost" in " ".join(result.stdout.split()), result.stderr
+    assert podium("status").exit_code == podium("compare", "1", "tiny_convnext").exit_code == 0
+    Image.new("RGB", (40, 40), "red").save("red.png")
+    result = podium("explain", "red.png", "--model", "staging")
+    assert result.exit_code == 0, result.stderr
+    assert "staging was registered before Podium calibrated probabilities" in result.stdout
+
+
+def test_a_package_that_cannot_be_read_is_not_told_to_be_deleted(project, versions):
+    (project.root / "packages" / "1" / "artifacts" / "model.json").write_text('{"dropout": 0.2}', encoding="utf-8")
+    Image.new("RGB", (40, 40), "red").save("red.png")
+    said = podium("explain", "red.png", "--model", "1").stderr
+    assert one_line(said) and "of a Podium too old to be read here: name another version" in said
 
 
 def test_status_works_from_a_folder_below(project, monkeypatch):

@@ -64,9 +64,7 @@ MISTAKES = [
     (set_at("models", "resnet18", "classifier", "svm"), ["models.resnet18.classifier", "logistic_regression"]),
     (set_at("tune", "search", {"C": {"choices": [1, 2]}}), ["tune.search.C is for probes", "(classifier)"]),
     (probe_as_student, ["distil.resnet18: resnet18 is a probe (classifier nearest_neighbours)", "remove it"]),
-    (set_at("seeds", [1, 2]), ["seeds: [1, 2] lacks 0", "add it"]),
     (set_at("seeds", [0, 1, 1]), ["seeds: 1 is given twice"]),
-    (set_at("seeds", []), ["seeds"]),
     (set_at("seeds", [0, -1]), ["seeds"]),
     # a misspelt key, at the top and deep inside, names the nearest valid one
     (set_at("sede", 1), ["'sede'", "did you mean 'seed'?"]),
@@ -314,6 +312,18 @@ def test_a_mistake_is_named_in_one_line(tmp_path, change, expected):
     assert "\n" not in message
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("seed", "seeds", "further"),
+    [(0, None, ()), (1, [], ()), (1, [1], ()), (0, [0, 1, 2], (1, 2)), (3, [0, 1], (0, 1))],
+)
+def test_every_model_is_trained_with_seed_and_with_each_of_seeds(tmp_path, seed, seeds, further):
+    def change(values):
+        values["seed"] = seed
+        values.pop("seeds") if seeds is None else values.update(seeds=seeds)
+
+    assert load(write(tmp_path, change)).further_seeds == further
 
 
 def test_a_missing_section_is_named(tmp_path):

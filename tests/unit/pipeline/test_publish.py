@@ -85,7 +85,21 @@ def one_package(monkeypatch, request, tmp_path_factory):
     monkeypatch.setattr(package, "build_package", built)
 
 
-_KEPT = pytest.StashKey[dict]()
+@pytest.fixture(autouse=True)
+def one_measuring(monkeypatch, request):
+    """Measures once per session what a model costs: what is measured is tested in test_cost.py."""
+    kept, real = request.config.stash.setdefault(_COSTS, {}), cost.measure_costs
+
+    def measured(classifiers, images, batch_size):
+        key = tuple(each.card.weights_sha256 for each in classifiers)
+        if key not in kept:
+            kept[key] = real(classifiers, images, batch_size)
+        return kept[key]
+
+    monkeypatch.setattr(cost, "measure_costs", measured)
+
+
+_KEPT, _COSTS = pytest.StashKey[dict](), pytest.StashKey[dict]()
 
 
 def evidence_of(layout, model):

@@ -120,11 +120,6 @@ def offending(paths: Iterable[str]) -> Offending:
     return Offending(found, len(found))
 
 
-def first_few(texts: list[str], most: int, separator: str = ", ") -> str:
-    """The first of some texts for what was observed, and how many more there are."""
-    return separator.join(texts[:most]) + (f" and {len(texts) - most} more" if texts[most:] else "")
-
-
 @dataclass(frozen=True)
 class Figures:
     """The numbers one expectation looks at: each must lie between `least` and `most`.

@@ -9,14 +9,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from podium.config.validate import Advisory, Critical
-from podium.curation.expectations.expectation import (
-    CannotCheck,
-    DatasetFacts,
-    Figures,
-    expectation,
-    first_few,
-    offending,
-)
+from podium.core.errors import first_few
+from podium.curation.expectations.expectation import CannotCheck, DatasetFacts, Figures, expectation, offending
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from podium.config.base import SPLITS, Fraction, Number, PositiveInt
 from podium.config.validate import Advisory, Critical, MaximumShare
-from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation, first_few, offending
+from podium.core.errors import first_few
+from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation, offending
 
 if TYPE_CHECKING:
     import pandas as pd
