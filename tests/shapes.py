@@ -53,6 +53,21 @@ def shape_pictures(per_class: int, seed: int = 0) -> tuple[np.ndarray, list[str]
     return np.stack([draw_shape(label, random) for label in labels]), labels
 
 
+def draw_discs(count: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Discs of one colour on many small squares of others, their boxes, and which pixels are the disc's."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] + 0.5
+    images, boxes, truth = [], [], []
+    for _ in range(count):
+        clutter = np.kron(random.integers(0, 150, (side // 4, side // 4, 3)), np.ones((4, 4, 1)))
+        (row, column), radius = random.uniform(3 / 8, 5 / 8, 2) * side, random.uniform(3 / 16, 5 / 16) * side
+        disc = np.hypot(x - column, y - row) < radius
+        images.append(np.where(disc[..., None], [230, 190, 40], clutter) + random.normal(0, 6, (side, side, 3)))
+        boxes.append([column - radius, row - radius, column + radius, row + radius])
+        truth.append(disc)
+    return np.clip(images, 0, 255).astype(np.uint8), np.array(boxes), np.stack(truth)
+
+
 def write_shapes(
     folder: Path,
     pictures: np.ndarray,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from podium.data.foreground import foreground_masks
+from tests.shapes import draw_discs
 
 
 def test_a_box_holds_the_pixels_whose_middle_lies_in_it_and_no_box_holds_nothing():
@@ -15,23 +16,8 @@ def test_a_box_holds_the_pixels_whose_middle_lies_in_it_and_no_box_holds_nothing
     assert not found[2].any()
 
 
-def _discs(count: int = 6, side: int = 48) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Discs of one colour on many small squares of others, their boxes, and which pixels are the disc's."""
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[:side, :side] + 0.5
-    images, boxes, truth = [], [], []
-    for _ in range(count):
-        clutter = np.kron(random.integers(0, 150, (side // 4, side // 4, 3)), np.ones((4, 4, 1)))
-        (row, column), radius = random.uniform(18, 30, 2), random.uniform(9, 15)
-        disc = np.hypot(x - column, y - row) < radius
-        images.append(np.where(disc[..., None], [230, 190, 40], clutter) + random.normal(0, 6, (side, side, 3)))
-        boxes.append([column - radius, row - radius, column + radius, row + radius])
-        truth.append(disc)
-    return np.clip(images, 0, 255).astype(np.uint8), np.array(boxes), np.stack(truth)
-
-
 def test_grabcut_finds_a_disc_within_its_box_whatever_stands_beside_it():
-    images, boxes, truth = _discs()
+    images, boxes, truth = draw_discs(6, 48)
     found = foreground_masks(images, boxes, "grabcut")
     box = foreground_masks(images, boxes)
     assert (found & truth).sum() / (found | truth).sum() > 0.95 > (box & truth).sum() / (box | truth).sum()
