@@ -34,14 +34,22 @@ def main() -> int:
     classifier = load_classifier(layout.model(MODEL), params.runtime)
     validation = stage._describe(layout, open_for_fitting(layout.prepared, "val"))
     test = _repeat(stage._describe(layout, open_for_testing(layout.prepared)), IMAGES)
-    known = stage._predict(classifier, validation, settings.batch_size)
+    known, distances = stage._predict(classifier, validation, settings.batch_size)
     seconds = {}
     begun = time.perf_counter()
-    answers = stage._predict(classifier, test, settings.batch_size)
+    answers, _ = stage._predict(classifier, test, settings.batch_size)
     seconds["forward passes"] = time.perf_counter() - begun
     begun = time.perf_counter()
     card, digest = classifier.card, test.digest
-    metrics = measure(card, test=answers, validation=known, test_digest=digest, settings=settings, seed=params.seed)
+    metrics = measure(
+        card,
+        test=answers,
+        validation=known,
+        test_digest=digest,
+        settings=settings,
+        seed=params.seed,
+        distances=distances,
+    )
     seconds["metrics, calibration, slices"] = time.perf_counter() - begun
     begun = time.perf_counter()
     masks = slice_masks(resolve(settings.slices, validation.index), answers.index)

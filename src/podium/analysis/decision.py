@@ -151,14 +151,14 @@ def describe_pair(found: Comparison, rules: Compare, images: int, rate: float) -
         f"{found.only_first_right:,} of which {found.first} alone names rightly and {found.only_second_right:,} the "
         "other alone"
     )
-    tested = f"{_TESTS[rules.metric]} p = {found.p_value:.2g}, 90 % interval of the difference {interval}"
+    tested = f"{_TESTS[rules.metric]} p = {found.p_value:.2g}, 90% interval of the difference {interval}"
     if found.outcome == "better":
         verb = "better" if difference.value > 0 else "worse"
         return f"{found.first} is {verb} than {found.second}: {sides} ({tested})."
     power = describe_power([found], images)
     if found.outcome == "equivalent":
         return (
-            f"{found.first} is equivalent to {found.second}: {sides}; the 90 % interval of the difference, {interval}, "
+            f"{found.first} is equivalent to {found.second}: {sides}; the 90% interval of the difference, {interval}, "
             f"lies within ±{100 * rules.margin:.3g} points. {power}"
         )
     needed = f"{describe_needed([found]).lower()} would decide it"
@@ -223,7 +223,7 @@ def _rule(leaderboard: Leaderboard, rules: Compare) -> str:
     test = _test_name(leaderboard.metric, over.seeds if over else 1)
     return (
         f"A model is better when a two-sided paired test of {title} ({test}, Holm's correction for several models) "
-        f"gives p < {rules.significance:g}. It is equivalent to the best when the 90 % interval of the difference in "
+        f"gives p < {rules.significance:g}. It is equivalent to the best when the 90% interval of the difference in "
         f"{title} lies within {_points(rules.margin)}; of the best and its equivalents the one with the fewest FLOPs "
         f"wins (then fewest parameters, then the highest {title}). Otherwise the comparison is undecided, and the "
         "highest of those leads provisionally."
@@ -247,7 +247,7 @@ def _explain(
         names = in_words([f"{c.second} ({rates[c.second]})" for c in equivalent])
         said.append(
             f"{names} {'is' if len(equivalent) == 1 else 'are'} equivalent to {best} ({rates[best]}) in {title}: the "
-            f"90 % interval of the difference, {_span(equivalent)}, lies within {_points(rules.margin)}; "
+            f"90% interval of the difference, {_span(equivalent)}, lies within {_points(rules.margin)}; "
             f"{_cheaper(leaderboard, winner, equivalent)}."
         )
     if said:
@@ -274,7 +274,7 @@ def _explain_undecided(
     return (
         f"{whose} {title} of {rates[first]} {above} of {second}, but {size} do not decide between "
         f"the two: {_evidence(closest, leaderboard)} >= {rules.significance:g}, and the difference of "
-        f"{100 * closest.difference.value:.1f} points (90 % interval {_span([closest])}) does not show them equivalent "
+        f"{100 * closest.difference.value:.1f} points (90% interval {_span([closest])}) does not show them equivalent "
         f"within {_points(rules.margin)}. "
         + (f"Nor can {first} be told from {in_words(others)}. " if others else "")
         + f"{describe_needed(undecided)} would decide it, if they go on to disagree at this rate."

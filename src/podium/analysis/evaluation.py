@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from podium.analysis.calibration import (
     calibrate,
@@ -18,18 +19,97 @@ from podium.analysis.metrics import METRICS, Answers, Metric, class_metrics, log
 from podium.analysis.predictions import Predictions, predict_groups
 from podium.analysis.slice_search import search_slices
 from podium.analysis.slices import measure_slices, resolve, slice_masks
-from podium.analysis.statistics import bootstrap_confusion, confusion, wilson
+from podium.analysis.statistics import bootstrap_confusion, confusion, generator_of, wilson
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
-from podium.records.evaluation import ConfusedPair, GroupMetrics, Majority, Metrics
+from podium.records.evaluation import ConfusedPair, DistanceCorrelation, GroupMetrics, Majority, Metrics
 from podium.records.training import ModelCard
 
 PAIRS = 10
 """Pairs of classes that `metrics.json` lists."""
+_SHUFFLES = 499  # of Mantel's test
 
 
-def confused_pairs(predictions: Predictions) -> list[ConfusedPair]:
-    """The `PAIRS` pairs of classes that are most often taken for each other, the most frequent first."""
+class ClassMoments:
+    """Mean and spread of each class's features, added up part by part."""
+
+    def __init__(self, classes: int) -> None:
+        self._counts, self._squares = np.zeros(classes), np.zeros(classes)
+        self._sums = np.zeros((classes, 0))
+
+    def add(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Counts images in: features of shape (N, D), class numbers of shape (N,)."""
+        if not self._sums.size:
+            self._sums = np.zeros((len(self._counts), features.shape[1]))
+        for label in np.unique(labels):
+            own = features[labels == label].astype(np.float64)
+            self._counts[label] += len(own)
+            self._sums[label] += own.sum(axis=0)
+            self._squares[label] += float(np.sum(own**2))
+
+    def distances(self) -> NDArray[np.float64]:
+        """Distance of the means of every two classes over the sum of their spreads, shape (C, C).
+
+        The spread of a class is the root mean square distance of its images to its mean (with n - 1). It is 1 / R of
+        Davies and Bouldin, "A cluster separation measure", IEEE TPAMI 1(2), 1979. NaN where a class has fewer than two
+        images, or two have no spread.
+        """
+        from scipy.spatial.distance import cdist
+
+        n = np.where(self._counts > 1, self._counts, np.nan)
+        means = self._sums / n[:, None]
+        spread = np.sqrt(np.maximum(self._squares - n * np.sum(means**2, axis=1), 0) / (n - 1))
+        both = spread[:, None] + spread
+        found: NDArray[np.float64] = cdist(means, means) / np.where(both > 0, both, np.nan)
+        return found
+
+
+def distance_correlation(
+    distances: NDArray[np.float64], counts: NDArray[np.int64], seed: int
+) -> DistanceCorrelation | None:
+    """Whether near classes are taken for each other more often than distant ones.
+
+    Pairs of classes share classes, so the p-value is of shuffled classes: Mantel, "The detection of disease clustering
+    and a generalized regression approach", Cancer Research 27(2), 1967.
+
+    Args:
+        distances: of every two classes, shape (C, C), NaN where unknown.
+        counts: the confusion matrix, shape (C, C).
+        seed: of the shuffles.
+
+    Returns:
+        None of fewer than three classes, and where one side is the same for all pairs.
+    """
+    from scipy.stats import rankdata
+
+    known = np.isfinite(distances).sum(axis=1) > 1
+    distances, counts = distances[np.ix_(known, known)], counts[np.ix_(known, known)]
+    if len(counts) < 3 or not np.isfinite(distances).all():
+        return None
+    images, upper = counts.sum(axis=1), np.triu_indices(len(counts), 1)
+    taken = (counts + counts.T) / np.maximum(images[:, None] + images, 1)
+    near, often = (rankdata(values[upper]) for values in (distances, taken))
+    near, often = near - near.mean(), often - often.mean()
+    scale = float(np.sqrt(np.sum(near**2) * np.sum(often**2)))
+    if scale == 0:
+        return None
+    ranks = np.zeros(counts.shape)
+    ranks[upper] = often
+    ranks += ranks.T
+    generator, rho, as_low = generator_of(seed, "distances"), float(near @ often), 1
+    for _ in range(_SHUFFLES):
+        order = generator.permutation(len(counts))
+        as_low += float(near @ ranks[np.ix_(order, order)][upper]) <= rho + 1e-9 * scale
+    return DistanceCorrelation(pairs=len(near), rho=rho / scale, p_value=as_low / (_SHUFFLES + 1))
+
+
+def confused_pairs(predictions: Predictions, distances: NDArray[np.float64] | None = None) -> list[ConfusedPair]:
+    """The `PAIRS` pairs of classes that are most often taken for each other, the most frequent first.
+
+    `distances` are those of every two classes in feature space, shape (C, C), NaN where unknown.
+    """
+    away = np.full((len(predictions.classes),) * 2, np.nan) if distances is None else distances
+    every = np.sort(away[np.triu_indices(len(away), 1)])
     counts = confusion(predictions.labels, predictions.predicted, len(predictions.classes))
     mistakes, images = counts - np.diag(np.diagonal(counts)), counts.sum(axis=1)
     both = np.triu(mistakes + mistakes.T)
@@ -48,6 +128,8 @@ def confused_pairs(predictions: Predictions) -> list[ConfusedPair]:
                 back_images=int(images[b]),
                 symmetry=2 * back / (there + back),
                 share=(there + back) / int(mistakes.sum()),
+                distance=float(away[a, b]) if np.isfinite(away[a, b]) else None,
+                nearness=int(np.searchsorted(every, away[a, b])) + 1 if np.isfinite(away[a, b]) else None,
             )
         )
     return found
@@ -83,7 +165,14 @@ def group_metrics(predictions: Predictions, groups: Mapping[str, str], samples: 
 
 
 def measure(
-    card: ModelCard, *, test: Predictions, validation: Predictions, test_digest: str, settings: Evaluate, seed: int
+    card: ModelCard,
+    *,
+    test: Predictions,
+    validation: Predictions,
+    test_digest: str,
+    settings: Evaluate,
+    seed: int,
+    distances: NDArray[np.float64] | None = None,
 ) -> Metrics:
     """Everything that is measured on the test split.
 
@@ -94,6 +183,7 @@ def measure(
         test_digest: of the prepared test split.
         settings: the `evaluate` section.
         seed: of the bootstrap.
+        distances: of every two classes in feature space (`ClassMoments`), of validation images; None: not known.
 
     Returns:
         The document `metrics.json` holds; the order of the images changes nothing.
@@ -101,7 +191,8 @@ def measure(
     temperature = fit_temperature(validation)
     calibrated, known = calibrate(test, temperature), calibrate(validation, temperature)
     samples, answers = settings.bootstrap_samples, Answers(test, calibrated, settings)
-    accuracy, macro_f1 = bootstrap_confusion(confusion(test.labels, test.predicted, len(test.classes)), samples, seed)
+    counts = confusion(test.labels, test.predicted, len(test.classes))
+    accuracy, macro_f1 = bootstrap_confusion(counts, samples, seed)
     parts = resolve(settings.slices, validation.index)
     slices, known_slices = (slice_masks(parts, some.index) for some in (test, validation))
     return Metrics(
@@ -121,7 +212,8 @@ def measure(
         val_accuracy=float(validation.correct.mean()),
         val_loss=log_loss(validation.labels, validation.probabilities),
         per_class=answers.per_class,
-        confused=confused_pairs(test),
+        confused=confused_pairs(test, distances),
+        distance_correlation=None if distances is None else distance_correlation(distances, counts, seed),
         slices=measure_slices(slices, test.correct),
         worst_slices=search_slices(known_slices, validation.correct, slices, test.correct),
         groups=group_metrics(calibrated, card.groups, samples, seed),

@@ -6,19 +6,79 @@ empirically", arXiv 1712.00409, 2017. The interval is a parametric bootstrap (Ef
 the Bootstrap", 1993, section 6.5): draws of the same number of images differ by as much as they were seen to differ.
 """
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.analysis.statistics import LEVEL, generator_of
-from podium.records.training import LearningCurve, LearningPoint
+from podium.config.params import Params
+from podium.core.errors import DataError
+from podium.core.files import write_text
+from podium.core.layout import MODEL_CARD, Layout
+from podium.records.base import read_parquet
+from podium.records.evaluation import Interval
+from podium.records.training import LearningCurve, LearningPoint, ModelCard
+
+if TYPE_CHECKING:
+    from podium.models.job import Job
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 """Of the training groups."""
+DRAWS = 3
+"""Of each share."""
 _EXPONENTS = np.linspace(0.05, 2.0, 79)
 """Those tried. A curve that falls more slowly cannot be told from a straight one by a few sizes."""
 _RESAMPLES = 1000
+
+
+def measure_learning_curve(
+    layout: Layout, params: Params, model: str, draws: int = DRAWS, *, quiet: bool = False
+) -> LearningCurve:
+    """Trains on every share of the training images, some draws each, and writes `reports/learning_curve.json`.
+
+    What an earlier call has trained is not trained again; `quiet` prints nothing.
+
+    Raises:
+        DataError: a file of an earlier stage is missing or damaged.
+    """
+    from podium.models.training import open_training
+
+    label = f"learning curve of {model}"
+    whole = open_training(
+        layout,
+        "train",
+        model,
+        config=params.complete(model),
+        runtime=params.runtime,
+        resources=params.resources,
+        seed=params.seed,
+        label=label,
+    ).job
+    # parts of the images are seen by one training alone, so nothing is kept of their frozen layers
+    job = replace(whole, cache=replace(whole.cache, gib=0.0))
+    manifest = read_parquet(layout.manifest).set_index("image_id")["split_group"]
+    groups = manifest.reindex(job.train.index["image_id"])
+    if groups.isna().any():
+        raise DataError(f"{layout.manifest} does not hold all training images: run `dvc repro preprocess`")
+    names = groups.astype(str).to_numpy(dtype=object)
+    points = []
+    for draw in range(draws):
+        for share in SHARES:
+            rows = draw_rows(job.train.labels, names, share, params.seed, draw)
+            point = _train(layout, job, rows, share, draw)
+            points.append(point)
+            if not quiet:
+                said = f"{share:.1%} of the images ({point.images:,}), draw {draw + 1} of {draws}"
+                print(f"{label}: {said}, val accuracy {point.accuracy:.3f}", flush=True)
+    card = ModelCard.read(layout.model(model) / MODEL_CARD)
+    size, val_images = len(job.train), len(job.val)
+    curve = fit_curve(model, card.fingerprint, points, images=size, val_images=val_images, seed=params.seed)
+    write_text(layout.learning_curve, curve.model_dump_json(indent=2) + "\n")
+    return curve
 
 
 def draw_rows(
@@ -64,21 +124,9 @@ def fit_curve(
     Returns:
         The curve; `doubling` = a (1 - 2^-b).
     """
-    shares = np.array([point.images / images for point in points])
-    errors = 1 - np.array([point.accuracy for point in points])
-    law = _fit(shares, errors[None, :])[0]
-    fitted = _law(shares, law[None, :])[0]
-    freedom = max(1, len(points) - 3)
-    # Where all draws agree, half an image more or less could still have been seen.
-    spread = max(float(np.sqrt(np.sum((errors - fitted) ** 2) / freedom)), 0.5 / val_images)
-    generator = generator_of(seed, "learning curve")
-    # The spread itself is known from few points: its chi-square share makes the noise Student's t.
-    known = np.sqrt(freedom / generator.chisquare(freedom, (_RESAMPLES, 1)))
-    noise = spread * known * generator.standard_normal((_RESAMPLES, len(points)))
-    gains = _gain(_fit(shares, fitted + noise))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(gains, [tail, 1 - tail])
+    law, laws = _fit_and_resample(points, images, val_images, seed)
     gain = float(_gain(law[None, :])[0])
+    low, high = _wider(gain, _gain(laws))
     scale, exponent, floor = (float(value) for value in law)
     return LearningCurve(
         model=model,
@@ -90,9 +138,8 @@ def fit_curve(
         exponent=exponent,
         floor=floor,
         doubling=gain,
-        # The percentile interval and its mirror image, whichever is wider: c >= 0 pulls the estimates to one side.
-        low=max(0.0, min(float(low), 2 * gain - float(high))),
-        high=max(float(high), 2 * gain - float(low)),
+        low=max(0.0, low),
+        high=high,
     )
 
 
@@ -101,14 +148,50 @@ def expected_accuracy(curve: LearningCurve, share: float) -> float:
     return float(1 - (curve.scale * share**-curve.exponent + curve.floor))
 
 
+def fitted_accuracies(curve: LearningCurve, shares: Sequence[float], seed: int) -> list[Interval]:
+    """`expected_accuracy` at several shares, with its 95 % interval; `seed` is the experiment's."""
+    laws = _fit_and_resample(curve.points, curve.images, curve.val_images, seed)[1]
+    found = []
+    for share in shares:
+        value = expected_accuracy(curve, share)
+        low, high = _wider(value, 1 - _law(np.array([share]), laws)[:, 0])
+        found.append(Interval(value=value, low=max(0.0, low), high=min(1.0, high)))
+    return found
+
+
 def describe_curve(curve: LearningCurve) -> str:
     """What doubling the images would bring, in a sentence."""
     sure = "" if curve.low > 0.001 else ", so it may bring nothing"
     return (
         f"Twice the {curve.images:,} training images would bring about {100 * curve.doubling:+.1f} points of "
-        f"validation accuracy ({100 * curve.low:.1f} to {100 * curve.high:.1f}, 95 % interval){sure}, if they are like "
+        f"validation accuracy ({100 * curve.low:.1f} to {100 * curve.high:.1f}, 95% interval){sure}, if they are like "
         f"those there are and {curve.model} is trained by the same recipe."
     )
+
+
+def _fit_and_resample(
+    points: Sequence[LearningPoint], images: int, val_images: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The law `a b c` of the points, shape (3,), and those of resampled points, shape (R, 3)."""
+    shares = np.array([point.images / images for point in points])
+    errors = 1 - np.array([point.accuracy for point in points])
+    law = _fit(shares, errors[None, :])[0]
+    fitted = _law(shares, law[None, :])[0]
+    freedom = max(1, len(points) - 3)
+    # Where all draws agree, half an image more or less could still have been seen.
+    spread = max(float(np.sqrt(np.sum((errors - fitted) ** 2) / freedom)), 0.5 / val_images)
+    generator = generator_of(seed, "learning curve")
+    # The spread itself is known from few points: its chi-square share makes the noise Student's t.
+    known = np.sqrt(freedom / generator.chisquare(freedom, (_RESAMPLES, 1)))
+    noise = spread * known * generator.standard_normal((_RESAMPLES, len(points)))
+    return law, _fit(shares, fitted + noise)
+
+
+def _wider(value: float, drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """The percentile interval or its mirror image, on each side the wider: c >= 0 pulls the estimates to one side."""
+    tail = (1 - LEVEL) / 2
+    low, high = (float(bound) for bound in np.quantile(drawn, [tail, 1 - tail]))
+    return min(low, 2 * value - high), max(high, 2 * value - low)
 
 
 def _fit(shares: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,3 +224,23 @@ def _law(shares: NDArray[np.float64], law: NDArray[np.float64]) -> NDArray[np.fl
 def _gain(law: NDArray[np.float64]) -> NDArray[np.float64]:
     """What doubling all images brings, (R,)."""
     return np.asarray(law[:, 0] * (1 - 2 ** -law[:, 1]), np.float64)
+
+
+def _train(layout: Layout, whole: "Job", rows: NDArray[np.int64], share: float, draw: int) -> LearningPoint:
+    """One training, on some images and with the draw's own seed, or what an earlier call found."""
+    from podium.core.identity import fingerprint
+    from podium.models.checkpoint import Checkpoint, lock_folder
+    from podium.models.engine import fit
+
+    part = replace(whole, train=whole.train.subset(rows), seed=whole.seed + draw)
+    name = fingerprint(part.identity(layout, "train"))
+    kept, folder = layout.learning_point(name), layout.checkpoint(name)
+    if kept.is_file():
+        # of few groups, two shares can be the same images
+        return LearningPoint.read(kept).model_copy(update={"share": share, "draw": draw})
+    with lock_folder(folder):
+        best = fit(part, part.build(), checkpoint=Checkpoint(folder)).progress.best
+        point = LearningPoint(share=share, draw=draw, images=len(rows), accuracy=best.val_accuracy)
+        point.write(kept)
+        shutil.rmtree(folder, ignore_errors=True)
+    return point

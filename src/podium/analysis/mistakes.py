@@ -1,6 +1,9 @@
-"""The mistakes of a model, each with the slices it lies in: `mistakes.parquet`, which `evaluate` writes."""
+"""The mistakes of a model, each with the slices it lies in: `mistakes.parquet`, which `evaluate` writes.
 
-from collections.abc import Callable, Mapping, Sequence
+`typical.parquet`, of the same columns, holds the surest right answers of the classes that are taken for each other.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +31,8 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A wrong answer; the fields are the columns of `mistakes.parquet`.
+class Answer:
+    """An answer about one image; the fields are the columns of `mistakes.parquet`.
 
     Attributes:
         image_id: of the image.
@@ -40,7 +43,7 @@ class Mistake:
         label_probability: calibrated probability of `label`.
         coarse_right: whether the coarse class is right; None where there is none.
         slices: names of those the image lies in.
-        picture: bytes of an image file with what the model saw; None for all but the surest mistakes.
+        picture: bytes of an image file with what the model saw; None for all but the surest.
     """
 
     image_id: str
@@ -56,7 +59,7 @@ class Mistake:
 
 def find_mistakes(
     calibrated: Predictions, groups: Mapping[str, str], masks: Mapping[str, tuple[str, NDArray[np.bool_]]]
-) -> list[Mistake]:
+) -> list[Answer]:
     """Every wrongly named image, the surest first, equals in the order of `image_id`; without pictures.
 
     Args:
@@ -67,12 +70,31 @@ def find_mistakes(
     Returns:
         The mistakes; probabilities with six significant digits.
     """
-    wrong = np.flatnonzero(~calibrated.correct)
+    return _tell(calibrated, np.flatnonzero(~calibrated.correct), groups, masks)
+
+
+def find_typical(calibrated: Predictions, labels: Iterable[str], count: int) -> list[Answer]:
+    """The `count` images of each of some classes that are named rightly most surely, the surest first; no pictures."""
+    right, confidence = calibrated.correct, calibrated.confidence
+    rows = []
+    for label in sorted(set(labels)):
+        own = np.flatnonzero(right & (calibrated.labels == calibrated.classes.index(label)))
+        rows.append(own[np.argsort(-confidence[own], kind="stable")][:count])
+    return _tell(calibrated, np.concatenate(rows), {}, {}) if rows else []
+
+
+def _tell(
+    calibrated: Predictions,
+    chosen: NDArray[np.int64],
+    groups: Mapping[str, str],
+    masks: Mapping[str, tuple[str, NDArray[np.bool_]]],
+) -> list[Answer]:
+    """What is known of some answers, by their rows, the surest first."""
     coarse = predict_groups(calibrated, groups)
     names, labels, confidence = calibrated.predicted_names, calibrated.labels, calibrated.confidence
     ids, paths = (calibrated.index[name].astype(str).tolist() for name in ("image_id", "path"))
     return [
-        Mistake(
+        Answer(
             image_id=ids[row],
             path=paths[row],
             label=calibrated.classes[labels[row]],
@@ -82,11 +104,11 @@ def find_mistakes(
             coarse_right=None if coarse is None else bool(coarse.correct[row]),
             slices=tuple(name for name, (_, mask) in masks.items() if mask[row]),
         )
-        for row in wrong[np.argsort(-confidence[wrong], kind="stable")]
+        for row in chosen[np.argsort(-confidence[chosen], kind="stable")]
     ]
 
 
-def write_mistakes(path: Path, mistakes: Sequence[Mistake], count: int, picture: Callable[[str], bytes]) -> None:
+def write_mistakes(path: Path, mistakes: Sequence[Answer], count: int, picture: Callable[[str], bytes]) -> None:
     """Writes `mistakes.parquet`, the same bytes for the same rows; the first `count` with a `picture` of their id."""
     pictured = [
         replace(mistake, picture=picture(mistake.image_id) if number < count else None)
@@ -97,7 +119,7 @@ def write_mistakes(path: Path, mistakes: Sequence[Mistake], count: int, picture:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_mistakes(path: Path) -> list[Mistake]:
+def read_mistakes(path: Path) -> list[Answer]:
     """Reads them back.
 
     Raises:
@@ -107,4 +129,4 @@ def read_mistakes(path: Path) -> list[Mistake]:
     if list(frame.columns) != _SCHEMA.names:
         raise DataError(f"{path} lacks a column of {', '.join(_SCHEMA.names)}: delete it and run `dvc repro`")
     rows: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
-    return [Mistake(**{**row, "slices": tuple(row["slices"])}) for row in rows]
+    return [Answer(**{**row, "slices": tuple(row["slices"])}) for row in rows]

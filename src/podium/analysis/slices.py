@@ -184,10 +184,14 @@ def slice_masks(parts: Sequence[Part], index: "pd.DataFrame") -> dict[str, tuple
         Sentence and mask of shape (N,) by name, `clean` and `hard` where the source knows what is hard.
     """
     masks = {part.name: (part.sentence, part.mask(index)) for part in parts}
-    known = [masks[name][1] for name in HARD if name in masks]
+    known = [name for name in HARD if name in masks]
     if known:
-        hard = np.logical_or.reduce(known)
-        masks = {"clean": ("nothing known makes it hard", ~hard), **masks, "hard": ("hard for a known reason", hard)}
+        hard = np.logical_or.reduce([masks[name][1] for name in known])
+        masks = {
+            "clean": ("nothing known makes it hard", ~hard),
+            **masks,
+            "hard": (f"any of {', '.join(known).replace('_', ' ')}", hard),
+        }
     return masks
 
 

@@ -118,14 +118,15 @@ class Compare(Section):
     """How the winner is chosen.
 
     `margin` is a difference in the metric, as a fraction, that is too small to matter: models whose difference surely
-    lies within it are equivalent. `accept` names conditions in which models may differ, and `undecided` where a leader
-    may be promoted that the test images do not tell from the others; each with its reason, which is shown wherever the
-    decision is.
+    lies within it are equivalent. `learning_curve` asks what more training images would bring.
+    `accept` names conditions in which models may differ, and `undecided` where a leader may be promoted that the test
+    images do not tell from the others; each with its reason, which is shown wherever the decision is.
     """
 
     metric: Metric = "accuracy"
     significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     margin: Annotated[Number, Field(gt=0, lt=1)]
+    learning_curve: bool = False
     accept: Annotated[dict[Accepted, Because], BeforeValidator(_with_reasons)] = {}
 
 

@@ -42,6 +42,7 @@ METRICS = "metrics.json"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions.parquet"
 MISTAKES = "mistakes.parquet"
+TYPICAL = "typical.parquet"
 LEARNING_CURVES = "learning_curves.png"
 CONFUSION_MATRIX = "confusion_matrix.png"
 PER_CLASS_ACCURACY = "per_class_accuracy.png"
@@ -103,7 +104,7 @@ class Layout:
         self.validation_copy = reports / VALIDATION
         # publish: the experiment as one page that needs no other file.
         self.report = reports / "report.html"
-        # `podium learning-curve`: a `LearningCurve`; git's, and no stage's output: it is asked for when it is wanted.
+        # `podium learning-curve`, or publish where `compare.learning_curve` asks: a `LearningCurve`; git's, not DVC's.
         self.learning_curve = reports / "learning_curve.json"
         # publish: the same in short, as a comment on a pull request.
         self.report_in_short = reports / "report.md"

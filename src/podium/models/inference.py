@@ -70,6 +70,24 @@ class Classifier:
         out: NDArray[np.float32] = torch.softmax(scores.double(), dim=1).float().numpy()
         return out
 
+    def answers(self, images: NDArray[np.uint8], batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`probabilities`, and from the same pass the features: what the network gives its last layer.
+
+        Returns:
+            float32, shapes (N, C) and (N, D); features that are a map are averaged over its places.
+        """
+        kept: list[NDArray[np.float32]] = []
+
+        def keep(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            x = given[0].float()
+            kept.append((x.flatten(2).mean(dim=2) if x.ndim == 4 else x.flatten(1)).cpu().numpy())
+
+        hook = zoo.classifier_parts(self.module)[0].register_forward_pre_hook(keep)
+        try:
+            return self.probabilities(images, batch_size), np.concatenate(kept)
+        finally:
+            hook.remove()
+
 
 def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
     """Reads a trained model from `artifacts/models/<m>` or a copy of it, in evaluation mode; sets torch's threads.

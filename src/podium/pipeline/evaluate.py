@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import calibrate
-from podium.analysis.evaluation import measure
-from podium.analysis.mistakes import find_mistakes, write_mistakes
+from podium.analysis.evaluation import ClassMoments, measure
+from podium.analysis.mistakes import find_mistakes, find_typical, write_mistakes
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
 from podium.analysis.robustness import choose_images, measure_robustness
 from podium.analysis.slices import describe_images, resolve, slice_masks
@@ -40,6 +40,7 @@ from podium.core.layout import (
     RISK_COVERAGE,
     ROBUSTNESS,
     SLICE_ACCURACY,
+    TYPICAL,
     Layout,
 )
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from podium.models.inference import Classifier
 
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
+_TYPICAL = 3  # images of each class that is taken for another one
 _SIDE, _QUALITY = 256, 90  # of a picture of a mistake: pixels at most, and of its WebP
 
 
@@ -101,6 +103,9 @@ def evaluate_model(
         if evaluate.perturbations.images:
             _perturb(classifier, test, evaluate, seed).write(folder / ROBUSTNESS)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
+        confused = {label for pair in metrics.confused for label in (pair.actual, pair.predicted)}
+        typical = find_typical(calibrated, confused, _TYPICAL)
+        write_mistakes(folder / TYPICAL, typical, evaluate.mistakes and len(typical), _picture_of(test))
         for other, (answers, measured) in repeats.items():
             _write_answers(folder / REPEATS / str(other), answers, measured)
     _write_report(layout.evaluation_report(model), predictions, history)
@@ -120,9 +125,16 @@ def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtim
     split = _describe(layout, open_for_fitting(layout.prepared, "val"))
     classifier = load_classifier(layout.model(model), runtime)
     _check_data(classifier, split)
-    answers = _predict(classifier, split, evaluate.batch_size)
-    card, digest = classifier.card, split.digest
-    measured = measure(card, test=answers, validation=answers, test_digest=digest, settings=evaluate, seed=seed)
+    answers, distances = _predict(classifier, split, evaluate.batch_size)
+    measured = measure(
+        classifier.card,
+        test=answers,
+        validation=answers,
+        test_digest=split.digest,
+        settings=evaluate,
+        seed=seed,
+        distances=distances,
+    )
     _print_summary(measured, "validation")
 
 
@@ -154,14 +166,22 @@ def _test(
     """Opens val and test for a model, which the ledger tells: its answers on test, and their measures."""
     validation, test = splits
     _check_data(classifier, validation)
-    on_validation = _predict(classifier, validation, settings.batch_size)
+    known, distances = _predict(classifier, validation, settings.batch_size)
     _check_data(classifier, test)
     card, digest = classifier.card, test.digest
     images = sha256_text("\n".join(sorted(test.index["image_id"])))
     purpose = f"evaluate {name}{of}"
     keep_openings(layout, Opening(purpose=purpose, fingerprint=card.fingerprint, test_digest=digest, images=images))
-    predictions = _predict(classifier, test, settings.batch_size)
-    found = measure(card, test=predictions, validation=on_validation, test_digest=digest, settings=settings, seed=seed)
+    predictions, _ = _predict(classifier, test, settings.batch_size)
+    found = measure(
+        card,
+        test=predictions,
+        validation=known,
+        test_digest=digest,
+        settings=settings,
+        seed=seed,
+        distances=distances,
+    )
     metrics = round_floats(found)
     _print_summary(metrics, "test", name)
     return predictions, metrics
@@ -188,15 +208,19 @@ def _describe(layout: Layout, split: PreparedSplit) -> PreparedSplit:
     return replace(split, index=describe_images(split.index, manifest, measures))
 
 
-def _predict(classifier: "Classifier", split: PreparedSplit, batch_size: int) -> Predictions:
-    """Predictions on a whole split."""
+def _predict(
+    classifier: "Classifier", split: PreparedSplit, batch_size: int
+) -> tuple[Predictions, NDArray[np.float64]]:
+    """Predictions on a whole split, and the distances of its classes in the network's features."""
     step = batch_size * _BATCHES_AT_ONCE
-    parts: list[NDArray[np.float32]] = []
+    parts, moments = [np.empty((0, len(split.classes)), np.float32)], ClassMoments(len(split.classes))
     for start in range(0, len(split), step):
-        images = split.images(np.arange(start, min(start + step, len(split)), dtype=np.int64))
-        parts.append(classifier.probabilities(images, batch_size))
-    probabilities = np.concatenate(parts) if parts else np.empty((0, len(split.classes)), np.float32)
-    return sort_predictions(split.classes, split.index, split.labels, probabilities)
+        rows = np.arange(start, min(start + step, len(split)), dtype=np.int64)
+        probabilities, features = classifier.answers(split.images(rows), batch_size)
+        moments.add(features, split.labels[rows])
+        parts.append(probabilities)
+    predictions = sort_predictions(split.classes, split.index, split.labels, np.concatenate(parts))
+    return predictions, moments.distances()
 
 
 def _write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> None:

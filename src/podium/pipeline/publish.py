@@ -1,6 +1,7 @@
 """Stage publish: copy small text for git, render the report, bring MLflow in line with the files, register the winner.
 
-It first measures what the models cost to run on this machine, once. The files are the truth: whatever MLflow lacks is
+It first measures what the models cost to run on this machine, once, and what more images would bring, where that is
+asked for. The files are the truth: whatever MLflow lacks is
 rebuilt from them without training; what it holds is left alone. A local store is asked with SQL, a server with three
 requests.
 """
@@ -15,7 +16,8 @@ from podium.console.openings import keep_openings
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_text
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, REPEATS, Layout
-from podium.records.training import ModelCard, add_times, read_times
+from podium.records.evaluation import Decision
+from podium.records.training import LearningCurve, ModelCard, add_times, read_times
 from podium.registry import holder, locks, package, read_only, repeat_runs, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
 from podium.report import html
@@ -34,6 +36,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     """
     _copy_reports(layout, list(params.models), params.further_seeds)
     _measure_costs(layout, params)
+    _measure_learning_curve(layout, params)
     with suppress(DataError):  # which the report tells, too
         keep_openings(layout)  # with the lines that a checkout took away
     results = read_results(layout, params)
@@ -89,6 +92,16 @@ def _measure_costs(layout: Layout, params: Params) -> None:
     costs = measure_costs([load_classifier(layout.model(name), params.runtime) for name in cards], images, size)
     for card, cost in zip(cards.values(), costs, strict=True):
         add_times(layout, card.fingerprint, cost.measured)
+
+
+def _measure_learning_curve(layout: Layout, params: Params) -> None:
+    """Makes the winner's learning curve where `compare.learning_curve` asks for it, unless it is there."""
+    decision = Decision.read(layout.comparison / DECISION)
+    there = layout.learning_curve.is_file() and LearningCurve.read(layout.learning_curve)
+    if params.compare.learning_curve and (not there or there.fingerprint != decision.fingerprint):
+        from podium.analysis.learning_curve import measure_learning_curve
+
+        measure_learning_curve(layout, params, decision.winner)
 
 
 def _write_report(results: Results) -> None:

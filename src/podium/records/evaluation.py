@@ -28,10 +28,8 @@ class Majority(Record):
 
 
 class ClassMetrics(Record):
-    """One class on the test split; `support` counts its images.
-
-    `recall_low` and `recall_high` are the bounds of the recall's 95 % Wilson interval; None without images, or of a
-    version that was registered before there were any.
+    """One class, `support` test images; bounds of the recall's 95 % Wilson interval, None without images or of an older
+    version.
     """
 
     precision: float
@@ -88,7 +86,8 @@ class ConfusedPair(Record):
 
     Of `images` of the class `actual`, `mistakes` were named `predicted`; of `back_images` of that class, `back` were
     named `actual`. `symmetry` is 2 x the smaller of the two over their sum: 1 both ways alike, 0 one way only. `share`
-    is that of all wrong answers, both ways together.
+    is that of all wrong answers, both ways together. `distance` is that of the class means in feature space, over the
+    sum of both spreads; `nearness` 1 says that no two classes are nearer. None where the features are not known.
     """
 
     actual: str
@@ -99,6 +98,16 @@ class ConfusedPair(Record):
     back_images: int
     symmetry: float
     share: float
+    distance: float | None = None
+    nearness: int | None = None
+
+
+class DistanceCorrelation(Record):
+    """Spearman's `rho` of distance and confusion, below 0: near classes are confused more; Mantel's one-sided p."""
+
+    pairs: int
+    rho: float
+    p_value: float
 
 
 class GroupMetrics(Record):
@@ -208,16 +217,14 @@ class Metrics(ModelResult):
     val_loss: float
     per_class: dict[str, ClassMetrics]
     confused: list[ConfusedPair]
+    distance_correlation: DistanceCorrelation | None = None
     slices: dict[str, SliceMetrics]
     worst_slices: SliceSearch
     groups: GroupMetrics | None
 
 
 class Difference(Record):
-    """A condition in which the models differ, with its value for each.
-
-    `accepted` where `compare.accept` names it, `because` of the reason given there.
-    """
+    """A condition in which the models differ; `accepted` where `compare.accept` names it, `because` of that reason."""
 
     condition: Condition
     values: dict[str, str | int]
@@ -241,10 +248,7 @@ class OverSeeds(Record):
 
 
 class LeaderboardRow(ModelResult):
-    """One model of the leaderboard, best first; metrics that were added to it stand beside the fields.
-
-    All numbers are of the model that was trained with `seed`; `over_seeds` is there where it was trained with more.
-    """
+    """One model, added metrics beside the fields: of `seed`; `over_seeds` is there where it was trained with more."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]

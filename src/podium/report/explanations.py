@@ -1,6 +1,5 @@
 """Explanations for people: pictures of two models side by side, what their checks say, and shortcuts they point at."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from podium.analysis.explanation_checks import describe_checks, find_shortcuts
 from podium.records.explanation import ExplainedImage, MethodChecks
 from podium.records.validate import ExpectationResult
-from podium.report.pages import inlined
+from podium.report.pages import thumbnail
 from podium.report.results import ModelResults
 from podium.report.sentences import share
 
@@ -79,20 +78,8 @@ def _of_class(label: str, two: Sequence[tuple[ModelResults, Path]]) -> Iterator[
         for model, folder in two:
             mine = (p for p in model.explanation.pictures if (p.label, p.kind) == (label, kind))
             if first := next(mine, None):
-                one.pictures[model.name] = _address(folder / first.file), first
+                one.pictures[model.name] = thumbnail(folder / first.file, _SIDE), first
         yield one
-
-
-def _address(path: Path) -> str:
-    """A picture as an address that holds it, no higher than `_SIDE`."""
-    from PIL import Image
-
-    with Image.open(path) as stored:
-        times = min(1.0, _SIDE / stored.height)
-        small = stored.convert("RGB").resize((round(stored.width * times), round(stored.height * times)))
-    out = io.BytesIO()
-    small.save(out, format="WEBP", quality=82, method=4)
-    return inlined(out.getvalue(), "webp")
 
 
 def _shortcuts(checks: dict[tuple[str, str], MethodChecks], expectations: Sequence[ExpectationResult]) -> list[str]:

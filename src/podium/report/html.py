@@ -26,12 +26,13 @@ from podium.core.layout import (
     MISTAKES,
     RELIABILITY,
     RISK_COVERAGE,
+    TYPICAL,
 )
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
 from podium.report.explanations import gather_explanations
-from podium.report.mistakes import confusions, gather
+from podium.report.mistakes import confusions, gather, gather_pairs
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
 from podium.report.sentences import (
@@ -39,6 +40,7 @@ from podium.report.sentences import (
     compact,
     count,
     describe_change,
+    describe_distance,
     describe_making,
     describe_search,
     describe_slices,
@@ -50,12 +52,12 @@ from podium.report.sentences import (
     share,
     size,
 )
-from podium.report.studies import inlined_plots, read_study, setting_text
+from podium.report.studies import describe_growth, inlined_plots, read_study, setting_text
 
-ROOM_FOR_MAPS = 700_000  # characters of the page that pictures of explanations may take
+ROOM_FOR_MAPS = 700_000  # characters of the page that pictures of explanations may take,
+ROOM_FOR_PAIRS = 300_000  # and those of classes that are taken for each other
 ROOM_FOR_PICTURES = 3_500_000  # that plots and pictures of mistakes may take together,
 LEAST_ROOM = 300_000  # of which this is for the mistakes however many models are drawn
-WIDE_CLASSES = 16  # from here on a confusion matrix needs the whole width
 PLOTS = {
     LEARNING_CURVES: "Learning curves",
     CONFUSION_MATRIX: "Confusion matrix",
@@ -66,21 +68,23 @@ REJECTED_SHOWN = 12
 OPENINGS_SHOWN = 20
 TRIALS_SHOWN = 8  # of each study
 SECTIONS = {
+    "change": "What would change it",
     "before": "Before you use it",
-    "use": "How to use it",
     "leaderboard": "Leaderboard",
+    "curves": "Learning curves",
+    "more": "More images",
     "sure": "How sure it is",
+    "confusion": "Confusion",
+    "classes": "Class by class",
+    "coarse": "Coarse classes",
     "hard": "Where it is hard",
     "robust": "When something happens to it",
-    "coarse": "Coarse classes",
-    "classes": "Class by class",
-    "confusion": "Confusion",
     "mistakes": "Mistakes",
     "explanations": "Explanations",
-    "pictures": "Models in pictures",
     "data": "Data",
     "cost": "Cost",
     "recipes": "Recipes",
+    "use": "How to use it",
     "origin": "How it was made",
     "openings": "Use of the test images",
 }
@@ -162,10 +166,10 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
     openings = [] if results.openings.problem else read_openings(layout)[::-1]
     hard = _hard(results)
     there = {
+        "more": results.learning_curve is not None,
         "hard": bool(hard["slices"]),
         "coarse": best.metrics.groups is not None,
         "mistakes": bool(pictured["gallery"].images),
-        "confusion": bool(pictured["confusions"]),
         "explanations": bool(explained.checks),
         "robust": bool(hard["robustness_said"]),
     }
@@ -181,6 +185,8 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "best": best,
         "plainly": describe_verdict(results),
         "changes": describe_change(results),
+        "more": results.learning_curve and describe_growth(results.learning_curve, results.params.seed),
+        "said_of_distance": describe_distance(best.metrics),
         "made": describe_making(results),
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
         "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
@@ -213,13 +219,15 @@ def _pictured(results: Results) -> dict[str, Any]:
     taken = sum(len(uri) for some in (*pictures.values(), *(plots for _, plots in studies)) for uri in some.values())
     folders = [layout.explanation(model.name) for model in models]
     mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in models}
+    best = results.winner
+    typical = read_mistakes(layout.evaluation(best.name) / TYPICAL)
     return {
         "confusions": matrices,
         "pictures": pictures,
         "studies": studies,
         "explained": gather_explanations(models, folders, results.validation.results, ROOM_FOR_MAPS),
         "gallery": gather(mistakes, max(LEAST_ROOM, ROOM_FOR_PICTURES - taken)),
-        "wide": len(classes) >= WIDE_CLASSES,
+        "side_by_side": gather_pairs(best.metrics.confused, mistakes[best.name], typical, ROOM_FOR_PAIRS),
     }
 
 

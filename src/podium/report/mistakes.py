@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from podium.analysis.mistakes import Mistake
+from podium.analysis.mistakes import Answer
 from podium.analysis.statistics import confusion, order_by_confusion
-from podium.report.pages import inlined, latin, rendered, with_latin
+from podium.records.evaluation import ConfusedPair
+from podium.report.pages import inlined, latin, rendered, thumbnail, with_latin
 from podium.report.sentences import count, share
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_CLASSES = 40  # of a confusion matrix that is a table; of more there is the picture alone
+_PAIRS = 5  # of classes that are taken for each other are shown side by side,
+_ABREAST, _SMALL = 3, 112  # so many images of each kind, so many pixels high
 _LEAST_SIDE = 256  # of a picture in MLflow, which shows it as large as it is
 _LINE, _MARGIN = 22, 6  # of the text below it, in pixels
 
@@ -28,10 +31,10 @@ class ImageShown:
     """An image that at least one model names wrongly: its picture's address, and by model its mistake, surest first."""
 
     uri: str
-    mistakes: dict[str, Mistake]
+    mistakes: dict[str, Answer]
 
     @property
-    def first(self) -> Mistake:
+    def first(self) -> Answer:
         """The surest mistake."""
         return next(iter(self.mistakes.values()))
 
@@ -62,7 +65,7 @@ class Gallery:
         return f"Shown are {' and '.join(told)}{rest}."
 
 
-def gather(mistakes: Mapping[str, Sequence[Mistake]], room: int, most: int | None = None) -> Gallery:
+def gather(mistakes: Mapping[str, Sequence[Answer]], room: int, most: int | None = None) -> Gallery:
     """The images to show: the surest mistake of each model in turn, then the next one, while there is room.
 
     Args:
@@ -82,12 +85,56 @@ def gather(mistakes: Mapping[str, Sequence[Mistake]], room: int, most: int | Non
         if room < 0 or len(uris) == most:
             break
         uris[one.image_id] = uri
-    told: dict[str, dict[str, Mistake]] = {image_id: {} for image_id in uris}
+    told: dict[str, dict[str, Answer]] = {image_id: {} for image_id in uris}
     pairs = [(model, one) for model, made in mistakes.items() for one in made if one.image_id in uris]
     for model, one in sorted(pairs, key=lambda pair: -pair[1].confidence):
         told[one.image_id][model] = one
     images = [ImageShown(uri, told[image_id]) for image_id, uri in uris.items()]
     return Gallery(images, {model: len(made) for model, made in mistakes.items()})
+
+
+def gather_pairs(
+    pairs: Sequence[ConfusedPair], mistakes: Sequence[Answer], typical: Sequence[Answer], room: int
+) -> list[dict[str, list[tuple[str, Answer]]]]:
+    """Images of classes that are taken for each other, to be shown side by side.
+
+    Args:
+        pairs: the most frequent first.
+        mistakes: of the model, the surest first.
+        typical: surest right answers about these classes.
+        room: characters that the addresses of the pictures may take; pairs beyond are left out.
+
+    Returns:
+        For each pair, addresses of pictures by heading: typical ones of the first class, its mistakes, those the other
+        way round, typical ones of the second class.
+    """
+    found = []
+    for pair in pairs[:_PAIRS]:
+        one, other = pair.actual, pair.predicted
+        wanted = {
+            f"{with_latin(one)}, named rightly": (typical, one, one),
+            f"{with_latin(one)} taken for {with_latin(other)}: {pair.mistakes} of {pair.images}": (
+                mistakes,
+                one,
+                other,
+            ),
+            f"{with_latin(other)} taken for {with_latin(one)}: {pair.back} of {pair.back_images}": (
+                mistakes,
+                other,
+                one,
+            ),
+            f"{with_latin(other)}, named rightly": (typical, other, other),
+        }
+        columns = {}
+        for heading, (answers, label, predicted) in wanted.items():
+            of_them = [one for one in answers if (one.label, one.predicted) == (label, predicted) and one.picture]
+            columns[heading] = [(thumbnail(one.picture or b"", _SMALL), one) for one in of_them[:_ABREAST]]
+        room -= sum(len(uri) for shown in columns.values() for uri, _ in shown)
+        if room < 0:
+            break
+        if any(columns.values()):
+            found.append(columns)
+    return found
 
 
 @dataclass(frozen=True)
@@ -125,7 +172,7 @@ def render_gallery(gallery: Gallery, title: str) -> str:
     return rendered("podium.report", "page", "gallery.html.j2", {"with_latin": with_latin, "share": share}, context)
 
 
-def captioned(mistake: Mistake) -> "Image.Image":
+def captioned(mistake: Answer) -> "Image.Image":
     """The picture of a mistake above what it is and what it was taken for."""
     from PIL import Image, ImageDraw, ImageFont
 

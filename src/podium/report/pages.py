@@ -1,9 +1,11 @@
 """Pages of HTML that need no other file, and of Markdown: every text escaped. Imports Jinja where a page is made."""
 
 import base64
+import io
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -47,6 +49,18 @@ def _in_markdown(value: object) -> object:
 def inlined(data: bytes, kind: Literal["png", "jpeg", "webp"]) -> str:
     """A picture as the address of an `<img>`."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def thumbnail(picture: Path | bytes, height: int) -> str:
+    """A picture as the address of an `<img>`, no higher than so many pixels."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as stored:
+        times = min(1.0, height / stored.height)
+        small = stored.convert("RGB").resize((round(stored.width * times), round(stored.height * times)))
+    out = io.BytesIO()
+    small.save(out, format="WEBP", quality=82, method=4)
+    return inlined(out.getvalue(), "webp")
 
 
 def curve(shares: Sequence[float], times: float = 4.0) -> str:

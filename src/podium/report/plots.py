@@ -1,6 +1,6 @@
 """The plots of an evaluation as PNG, made without pyplot: same numbers and fonts (`report.labels`), same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from podium.analysis.calibration import Reliability
 from podium.analysis.slices import is_worse, worst_first
 from podium.analysis.statistics import percent
-from podium.records.evaluation import Metrics
+from podium.records.evaluation import Interval, Metrics
+from podium.records.training import LearningCurve
 from podium.report.labels import BASE_FAMILY, Labels, make_labels
 
 _MOST_SLICES = 16
@@ -128,6 +129,45 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
         figure.suptitle(f"{model}: learning curves", x=0.01, ha="left")
 
 
+def training_sizes(
+    path: Path,
+    points: Sequence[tuple[int, float]],
+    images: NDArray[np.float64],
+    fitted: Sequence[Interval],
+    *,
+    ticks: Sequence[int],
+    curve: LearningCurve,
+) -> None:
+    """Draws the error on the validation images against the number of training images, and the curve with its interval.
+
+    Args:
+        path: the PNG to write.
+        points: training images and accuracy of each training.
+        images: where the curve is drawn, ascending, up to more than there are.
+        fitted: accuracies there.
+        ticks: numbers of images to write.
+        curve: for the title, and for how many images there are.
+    """
+    with _figure_at(path, (7.6, 3.9)) as figure:
+        axes = figure.subplots()
+        low, high = ([1 - bound for bound in some] for some in zip(*((r.high, r.low) for r in fitted), strict=True))
+        axes.fill_between(images, low, high, color=_LIGHT, linewidth=0, label="95% interval of the curve")
+        there = images <= curve.images
+        errors = np.array([1 - rate.value for rate in fitted])
+        axes.plot(images[there], errors[there], color=_BLUE, linewidth=1.6, label="power law")
+        axes.plot(images[~there], errors[~there], "--", color=_BLUE, linewidth=1.6, label="where it leads")
+        sizes, accuracies = zip(*points, strict=True)
+        axes.plot(sizes, 1 - np.array(accuracies), "o", color=_ORANGE, markersize=5, label="one training")
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
+        axes.minorticks_off()
+        axes.set(ylim=(0, None), xlabel="training images (each step to the right doubles them)", ylabel="wrong answers")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y")
+        axes.set_title(f"{curve.model}: error on {curve.val_images:,} validation images")
+        figure.legend(loc="outside lower center", ncols=4, fontsize=9)
+
+
 def reliability_diagram(path: Path, raw: Reliability, calibrated: Reliability, metrics: Metrics) -> None:
     """Draws accuracy against confidence by bin, before and after the temperature, and the images of each bin."""
     filled, before = calibrated.counts > 0, raw.counts > 0
@@ -161,7 +201,7 @@ def risk_coverage(path: Path, coverage: NDArray[np.float64], risk: NDArray[np.fl
             axes.axhline(found.target_risk, color=_GREY, linestyle="--", linewidth=1.2, label="risk asked for")
         if found.risk is not None:
             spread = [[found.risk.value - found.risk.low], [found.risk.high - found.risk.value]]
-            told = f"answers from {found.threshold:.0%} confidence on, with 95 % interval"
+            told = f"answers from {found.threshold:.0%} confidence on, with 95% interval"
             axes.errorbar(
                 found.coverage.value,
                 found.risk.value,
@@ -198,7 +238,7 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
         axes.set_yticks(range(len(parts)), shown, fontsize=9)
         for row, part in enumerate(parts):
             axes.text(1.03, row, percent(part.accuracy), va="center", fontsize=9, color=_GREY)
-        axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95 % interval; orange: lower by more than chance")
+        axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95% interval; orange: lower by more than chance")
         _scale_rates(axes)
         axes.set_title(f"{metrics.model}: accuracy on parts of the test images, the worst first")
         figure.legend(loc="outside lower center", fontsize=9)

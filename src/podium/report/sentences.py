@@ -15,6 +15,7 @@ from podium.report.results import Results
 
 GROUPS_SHOWN = 4  # in a sentence
 SLICES_SHOWN = 4
+_SURE = 0.05  # of a p-value
 
 
 def findings(results: Results) -> list[str]:
@@ -84,7 +85,7 @@ def describe_change(results: Results) -> list[str]:
     decision, board = results.decision, results.leaderboard
     said = []
     for c in decision.comparisons:
-        bounds = f"{100 * c.difference.low:.1f} to {100 * c.difference.high:.1f} points (90 % interval)"
+        bounds = f"{100 * c.difference.low:.1f} to {100 * c.difference.high:.1f} points (90% interval)"
         if c.outcome == "undecided":
             said.append(
                 f"{describe_needed([c])} in place of {describe_size(c, board.images)} would decide between "
@@ -97,7 +98,10 @@ def describe_change(results: Results) -> list[str]:
                 f"{c.first} and {c.second} are equal within {margin}: {bounds} apart; a smaller margin may differ."
             )
         else:
-            said.append(f"{c.first} is ahead of {c.second} by {bounds}, p = {c.adjusted_p:.2g}.")
+            said.append(
+                f"{c.first} is ahead of {c.second} by {bounds}, p = {c.adjusted_p:.2g}: more test images of this kind "
+                "would hardly turn that round."
+            )
     same = [c for c in decision.comparisons if c.outcome != "better"]
     said += [describe_power(same, board.images)] if same else []
     said += [] if decision.comparable else [remedy(decision.differences)]
@@ -129,6 +133,21 @@ def describe_abstention(abstention: Abstention) -> str:
         f"Asked {wanted}, it answers where its confidence is {share(abstention.threshold)} or more: "
         f"{share(abstention.coverage.value)} of the test images, of which {share(abstention.risk.value)} "
         f"({between(abstention.risk)}) wrongly."
+    )
+
+
+def describe_distance(metrics: Metrics) -> str:
+    """Whether near classes are the ones that are taken for each other; empty where that is not known."""
+    found = metrics.distance_correlation
+    if found is None:
+        return ""
+    known = f"rank correlation {found.rho:.2f} over {count(found.pairs)} pairs of classes, p = {found.p_value:.2g}"
+    if found.p_value < _SURE and found.rho < 0:
+        return (
+            f"The nearer two classes lie in the features of {metrics.model}, the more often it mixes them up: {known}."
+        )
+    return (
+        f"How near two classes lie in the features of {metrics.model} does not tell whether it mixes them up: {known}."
     )
 
 

@@ -5,16 +5,21 @@ files of any study. The same numbers give the same bytes.
 """
 
 import io
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from podium.config.train import Choices, Range, Span, Value
 from podium.core.errors import DataError
 from podium.core.layout import HISTORY, TRIALS
-from podium.records.training import TuningResult
+from podium.records.evaluation import Interval
+from podium.records.training import LearningCurve, TuningResult
 from podium.report.pages import inlined
 from podium.report.results import ModelResults, Results, read_table
 
@@ -119,6 +124,46 @@ def read_study(results: Results, model: ModelResults) -> Study:
 def inlined_plots(study: Study) -> dict[str, str]:
     """The plots of a study as addresses of PNGs, by what they show."""
     return {title: inlined(png, "png") for title, (_, png) in draw_study(study).items()}
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A number of training images: accuracies measured with it, and what the curve gives."""
+
+    images: int
+    measured: tuple[float, ...]
+    fitted: Interval
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What more training images would bring: a sentence, the plot's address, a row for each size up to twice all."""
+
+    curve: LearningCurve
+    said: str
+    plot: str
+    rows: list[_Size]
+
+
+def describe_growth(curve: LearningCurve, seed: int) -> Growth:
+    """The learning curve as the page shows it; `seed` is the experiment's."""
+    from podium.analysis.learning_curve import describe_curve, fitted_accuracies
+    from podium.report.plots import training_sizes
+
+    points = [(point.images, point.accuracy) for point in curve.points]
+    sizes = sorted({point.share for point in curve.points})
+    own = [[point for point in curve.points if point.share == share] for share in sizes]
+    images = [round(sum(p.images for p in some) / len(some)) for some in own] + [2 * curve.images]
+    fitted = fitted_accuracies(curve, [n / curve.images for n in images], seed)
+    grid = np.geomspace(images[0], images[-1], 40)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plot.png"
+        drawn = fitted_accuracies(curve, list(grid / curve.images), seed)
+        training_sizes(path, points, grid, drawn, ticks=images, curve=curve)
+        plot = inlined(path.read_bytes(), "png")
+    measured = [tuple(p.accuracy for p in some) for some in own] + [()]
+    rows = [_Size(n, found, fit) for n, found, fit in zip(images, measured, fitted, strict=True)]
+    return Growth(curve, describe_curve(curve), plot, rows)
 
 
 @lru_cache(maxsize=16)  # for the page and for MLflow: drawing takes longer than all else that either does of a study

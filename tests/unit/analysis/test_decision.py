@@ -36,7 +36,7 @@ def test_of_equivalent_models_the_cheaper_wins():
     decision = decide(board, [pair("big", "small", 12, 10, 2000)], RULES, True)
     assert (decision.winner, decision.outcome) == ("small", "equivalent")
     assert verdict(decision) == (
-        "small wins among equivalent models: small (90.9%) is equivalent to big (91.0%) in accuracy: the 90 % interval "
+        "small wins among equivalent models: small (90.9%) is equivalent to big (91.0%) in accuracy: the 90% interval "
         "of the difference, -0.3 to 0.5, lies within ±2 points; small needs fewer FLOPs an image (0.05 against 2 G). "
         "With 2,000 test images a true difference of 0.7 points is found in 8 of 10 cases, a smaller one less often."
     )
@@ -60,7 +60,7 @@ def test_not_knowing_is_no_tie_the_higher_leads_provisionally_and_it_is_said_how
     assert verdict(decision) == (
         "big leads provisionally: its accuracy of 48.9% is above the 31.1% of small, but 45 test images do not decide "
         "between the two: only big was right about 14 images, only small about 6; exact McNemar p = 0.12 >= 0.05, and "
-        "the difference of 17.8 points (90 % interval 1.5 to 33.2) does not show them equivalent within ±2 points. "
+        "the difference of 17.8 points (90% interval 1.5 to 33.2) does not show them equivalent within ±2 points. "
         "About 64 test images would decide it, if they go on to disagree at this rate. With 45 test images a true "
         "difference of 28.2 points is found in 8 of 10 cases, a smaller one less often. It is not promoted before "
         "that, unless compare.accept says why it may be: compare.accept: {undecided: <why>}."

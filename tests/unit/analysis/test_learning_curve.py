@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.learning_curve import coverage
-from podium.analysis.learning_curve import SHARES, describe_curve, draw_rows, expected_accuracy, fit_curve
+from podium.analysis.learning_curve import (
+    SHARES,
+    describe_curve,
+    draw_rows,
+    expected_accuracy,
+    fit_curve,
+    fitted_accuracies,
+)
 from podium.records.training import LearningPoint
 
 
@@ -53,6 +60,16 @@ def test_a_steep_curve_says_how_much():
 def test_draws_that_all_agree_are_not_taken_for_certain():
     curve = fit((0.0, 1.0, 0.1))
     assert curve.high > 0
+
+
+def test_the_curve_has_an_interval_at_every_size_and_a_wider_one_beyond_what_was_tried():
+    curve = fit((0.1, 0.5, 0.02), noise=0.01)
+    found = fitted_accuracies(curve, [0.125, 0.5, 1, 2, 4], 0)
+    assert all(0 <= rate.low <= rate.value <= rate.high <= 1 for rate in found)
+    assert [rate.value for rate in found] == [expected_accuracy(curve, share) for share in (0.125, 0.5, 1, 2, 4)]
+    width = [rate.high - rate.low for rate in found]
+    assert width[1] < width[2] < width[3] < width[4]
+    assert found == fitted_accuracies(curve, [0.125, 0.5, 1, 2, 4], 0)
 
 
 def test_the_interval_holds_the_truth():

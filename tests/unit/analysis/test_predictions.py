@@ -119,6 +119,8 @@ def test_pairs_that_are_taken_for_each_other_with_direction_and_symmetry():
         "back_images": 3,
         "symmetry": pytest.approx(2 / 3),
         "share": 0.6,
+        "distance": None,
+        "nearness": None,
     }
     assert [(pair["actual"], pair["predicted"], pair["symmetry"]) for pair in others] == [
         ("apple", "onion", 0),

@@ -89,6 +89,16 @@ def test_memory_maps_and_no_images_at_all_are_fine(folder, tmp_path):
     assert classifier.probabilities(IMAGES[:0], 4).shape == (0, 3)
 
 
+def test_features_are_what_the_last_layer_is_given_and_come_with_the_same_answers(folder):
+    classifier = load_classifier(folder, RUNTIME)
+    probabilities, features = classifier.answers(IMAGES, 4)
+    assert np.array_equal(probabilities, classifier.probabilities(IMAGES, 4))
+    (layer,) = zoo.classifier_parts(classifier.module)
+    logits = features @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+    assert np.allclose(logits, classifier.logits(IMAGES, 4), atol=1e-5)
+    assert not layer._forward_pre_hooks
+
+
 @pytest.mark.parametrize("wrong", [IMAGES[:, :16], IMAGES[0], IMAGES.astype(np.float32)])
 def test_images_of_another_shape_are_refused(folder, wrong):
     classifier: Classifier = load_classifier(folder, RUNTIME)

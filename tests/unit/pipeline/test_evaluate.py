@@ -52,6 +52,9 @@ class FakeClassifier:
         scores = images[:, 0, :3, 0].astype(np.float32)
         return scores / scores.sum(axis=1, keepdims=True)
 
+    def answers(self, images: NDArray[np.uint8], batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.probabilities(images, batch_size), images[:, 0, :3, 0].astype(np.float32)
+
 
 def write_split(layout: Layout, name: str, answers: list[tuple[str, list[int]]], **known: list[object]) -> None:
     """Writes a split in which image i is of a class and gets certain (unnormalised) scores from the fake."""
@@ -203,6 +206,7 @@ def test_every_promised_file_is_written(project):
         "risk_coverage.png",
         "robustness.json",
         "slices.png",
+        "typical.parquet",
     ]
     assert (layout.evaluation_report("m") / "history.csv").read_text() == HISTORY
 
@@ -232,6 +236,20 @@ def test_all_mistakes_are_kept_with_slices_and_calibrated_and_of_the_surest_what
     picture = np.asarray(Image.open(io.BytesIO(kept[0].picture)), np.int64)
     assert picture.shape == (8, 8, 3)
     assert np.abs(picture[4:] - 7).max() <= 10  # lossy
+
+
+def test_typical_images_of_confused_classes_are_the_surest_right_ones(project):
+    layout, _ = project
+    run(layout)
+    typical = read_mistakes(layout.evaluation("m") / "typical.parquet")
+    assert [(one.path, one.label == one.predicted) for one in typical] == [
+        ("사과/4.jpg", True),
+        ("orange/2.jpg", True),
+        ("lemon/0.jpg", True),
+    ]
+    assert all(one.picture for one in typical)
+    run(layout, SETTINGS.model_copy(update={"mistakes": 0}))
+    assert not any(one.picture for one in read_mistakes(layout.evaluation("m") / "typical.parquet"))
 
 
 def test_pictures_of_large_images_are_made_smaller():

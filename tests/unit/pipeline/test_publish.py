@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from podium.analysis.learning_curve import SHARES, fit_curve
 from podium.analysis.mistakes import read_mistakes
 from podium.config.params import load
 from podium.console.openings import read_openings
@@ -23,8 +24,8 @@ from podium.core.files import sha256_text, write_json
 from podium.core.layout import Layout
 from podium.models import cost
 from podium.pipeline import compare, evaluate, publish
-from podium.records.evaluation import Metrics
-from podium.records.training import EpochResult, ModelCard, TrialResult, add_times
+from podium.records.evaluation import Decision, Metrics
+from podium.records.training import EpochResult, LearningCurve, LearningPoint, ModelCard, TrialResult, add_times
 from podium.registry import audit, package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
@@ -122,6 +123,28 @@ def packaged_file(experiment, version, name):
     model_id = version.source.removeprefix("models:/")
     (model,) = [model for model in Seen(experiment).models if model.model_id == model_id]
     return Path(url2pathname(urlsplit(model.artifact_location).path)) / "artifacts" / name
+
+
+def test_a_learning_curve_is_made_once_where_it_is_asked_for(experiment, monkeypatch):
+    layout, params = experiment.layout, experiment.params
+    asked = params.model_copy(update={"compare": params.compare.model_copy(update={"learning_curve": True})})
+    winner, trained = Decision.read(layout.comparison / "decision.json"), []
+
+    def measure(layout, params, model):
+        trained.append(model)
+        points = [LearningPoint(share=s, draw=0, images=round(80 * s), accuracy=0.9) for s in SHARES]
+        fit_curve(model, winner.fingerprint, points, images=80, val_images=9, seed=0).write(layout.learning_curve)
+
+    monkeypatch.setattr("podium.analysis.learning_curve.measure_learning_curve", measure)
+    publish._measure_learning_curve(layout, params)
+    assert trained == []
+    for _ in range(2):
+        publish._measure_learning_curve(layout, asked)
+    assert trained == [winner.winner]
+    curve = LearningCurve.read(layout.learning_curve).model_copy(update={"fingerprint": "0" * 64})
+    curve.write(layout.learning_curve)  # of a winner of another time
+    publish._measure_learning_curve(layout, asked)
+    assert trained == [winner.winner] * 2
 
 
 def test_how_often_the_test_set_was_used_is_told_and_a_spent_budget_makes_the_page_new(experiment, capsys):

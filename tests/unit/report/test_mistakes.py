@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from podium.analysis.mistakes import Mistake
+from podium.analysis.mistakes import Answer
 from podium.report.mistakes import captioned, confusions, gather
 
 
@@ -19,7 +19,7 @@ def a_picture(side=64, name="WEBP"):
 
 def some_mistakes(*images, confidence=0.9, pictures=99):
     return [
-        Mistake(i, f"{i}.jpg", "apple", "leek", confidence, 0.05, None, ("dark",), b"x" * 300 if n < pictures else None)
+        Answer(i, f"{i}.jpg", "apple", "leek", confidence, 0.05, None, ("dark",), b"x" * 300 if n < pictures else None)
         for n, i in enumerate(images)
     ]
 
@@ -64,7 +64,7 @@ def test_a_model_without_mistakes_shows_none():
 
 @pytest.mark.parametrize(("side", "width"), [(8, 256), (64, 256), (96, 288), (300, 300)])
 def test_a_picture_for_mlflow_is_enlarged_by_a_whole_factor_and_says_what_it_was_taken_for(side, width):
-    page = np.asarray(captioned(Mistake("i", "i.jpg", "사과", "leek", 0.9, 0.05, None, (), a_picture(side))))
+    page = np.asarray(captioned(Answer("i", "i.jpg", "사과", "leek", 0.9, 0.05, None, (), a_picture(side))))
     assert page.shape == (width + 50, width, 3)
     assert page[:width].max() < 20
     assert page[width:].min() < 100 < page[width:].mean()
@@ -91,7 +91,7 @@ def test_of_ten_thousand_mistakes_the_surest_of_every_model_fit_into_the_room():
     picture = a_picture(224)
     models = {
         model: [
-            Mistake(f"{model}{n}", "i.jpg", "apple", "leek", 1 - n / 10**5, 0.0, None, (), picture) for n in range(2500)
+            Answer(f"{model}{n}", "i.jpg", "apple", "leek", 1 - n / 10**5, 0.0, None, (), picture) for n in range(2500)
         ]
         for model in "abcd"
     }

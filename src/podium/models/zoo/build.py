@@ -208,6 +208,11 @@ def classifier_names(module: nn.Module) -> frozenset[str]:
     )
 
 
+def classifier_parts(module: nn.Module) -> tuple[nn.Module, ...]:
+    """The layers that give the logits, the main one first; `module` is as `create` made it."""
+    return (module.get_submodule("head.fc"),) if isinstance(module, Composed) else classifiers(module)
+
+
 def classifier_name(module: nn.Module) -> str:
     """The dotted name of the layer that gives the logits.
 
@@ -217,7 +222,7 @@ def classifier_name(module: nn.Module) -> str:
     Raises:
         ModelError: it is no single linear layer with a bias.
     """
-    fresh = (module.get_submodule("head.fc"),) if isinstance(module, Composed) else classifiers(module)
+    fresh = classifier_parts(module)
     layer = fresh[0]
     computed = isinstance(layer, NearestNeighbours) or (isinstance(layer, nn.Linear) and layer.bias is not None)
     if len(fresh) > 1 or not computed:

@@ -1,8 +1,9 @@
 "use strict";
-// Tables sort, galleries filter, pictures enlarge. Without this script the page shows all of it at once.
+// Tables sort, long ones open, galleries filter, pictures enlarge. Without this script the page shows all of it at once.
 (() => {
   const SCALES = { ms: 1e-3, k: 1e3, M: 1e6, G: 1e9 };
   const FIRST = 24; // pictures of a gallery, until more are asked for
+  const ROWS = matchMedia("(max-width: 860px)").matches ? 6 : 12; // of a table, likewise
   const LONG = 6; // rows of a table from which it can be sorted on a telephone too, where its head is not shown
 
   const make = (tag, properties, ...children) => {
@@ -21,6 +22,7 @@
     return found ? Number(found[1].replace("−", "-").replace(/[\u202f,]/g, "")) * (SCALES[found[2]] ?? 1) : NaN;
   };
 
+  const shorten = new Map(); // what hides the rows of a long table that nobody asked for yet
   const sortBy = (table, column, direction) => {
     const rows = [...table.tBodies[0].rows].map((row) => [row, keyOf(row, column)]);
     const numeric = rows.every(([, key]) => isEmpty(key) || !Number.isNaN(numberOf(key)));
@@ -29,6 +31,7 @@
       numeric ? numberOf(one) - numberOf(other) : one.localeCompare(other, "en", { numeric: true });
     rows.sort(([, one], [, other]) => isEmpty(one) - isEmpty(other) || way * compare(one, other));
     table.tBodies[0].append(...rows.map(([row]) => row));
+    shorten.get(table)?.();
     [...table.tHead.rows[0].cells].forEach((heading, at) => {
       heading.ariaSort = at !== column ? "none" : way > 0 ? "ascending" : "descending";
     });
@@ -46,7 +49,21 @@
       heading.ariaSort = "none";
       heading.append(button);
     });
-    if (table.tBodies[0].rows.length < LONG) continue;
+    const rows = table.tBodies[0].rows;
+    if (rows.length > ROWS + 2) {
+      const more = make("button", { type: "button", className: "more", textContent: `Show ${rows.length - ROWS} more rows` });
+      shorten.set(table, () => [...rows].forEach((row, at) => (row.hidden = at >= ROWS)));
+      more.addEventListener("click", () => {
+        shorten.delete(table);
+        for (const row of rows) row.hidden = false;
+        more.remove();
+        rows[ROWS].tabIndex = -1;
+        rows[ROWS].focus();
+      });
+      table.after(more);
+      shorten.get(table)();
+    }
+    if (rows.length < LONG) continue;
     const choice = make("select", {}, option("", "as it is"), ...names.map((name, at) => option(at, name)));
     choice.addEventListener("change", () => choice.value && sortBy(table, Number(choice.value)));
     table.before(make("label", { className: "sortby" }, "Sort by ", choice));
