@@ -10,9 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-
-from podium.analysis.explanation_checks import Checked, boxes_in_square, check_method, points_better
+from podium.analysis.explanation_checks import Checked, ask, boxes_in_square, check_method, evenly, points_better
 from podium.analysis.slices import describe_images
 from podium.analysis.statistics import percent
 from podium.config.judging import ExplainChecks
@@ -34,11 +32,11 @@ TIMED = 4
 def measure(classifier: Classifier, test: PreparedSplit, layout: Layout, name: str, few: int) -> str:
     """A row of the table; `few` is on how many images the slow methods are checked."""
     known = describe_images(test.index, read_parquet(layout.manifest), read_parquet(layout.measures))
-    rows = np.unique(np.linspace(0, len(test) - 1, len(test) if name in QUICK else few).round().astype(np.int64))
+    rows = evenly(len(test), len(test) if name in QUICK else few)
     boxes = boxes_in_square(known, test.preprocessing)
     checked = Checked(test.images(rows), test.labels[rows], boxes[rows])
     counts = ExplainChecks(images=len(rows), deletion=few, randomised=max(2, few // 16))
-    found = check_method(classifier, checked, name, counts, seed=0, batch_size=BATCH_SIZE)
+    found = check_method(ask(classifier, checked.images, name, seed=0, batch_size=BATCH_SIZE), checked, name, counts)
     explain(classifier, checked.images[:1], name)
     start = time.process_time()
     explain(classifier, checked.images[:TIMED], name)

@@ -45,7 +45,10 @@ def build(root: Path) -> Scratch:
         tune={"trials": 2, "epochs": 1},
         train={"epochs": 3, "batch_size": 8},
         evaluate={"bootstrap_samples": 200},
-        explain={"checks": {"images": 6, "deletion": 3, "randomised": 2}},
+        explain={
+            "checks": {"images": 6, "deletion": 3, "randomised": 2},
+            "interventions": {"images": 6, "shares": [0.3]},
+        },
         publish={"registered_model": "small"},
         **GATES,
     )

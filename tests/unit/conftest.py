@@ -102,6 +102,7 @@ def _write_params(layout: Layout) -> None:
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
     raw["evaluate"].update(bootstrap_samples=50, mistakes=8, batch_size=16)
     raw["explain"].update(checks={"images": 6, "deletion": 3, "randomised": 2})
+    raw["explain"]["interventions"].update(images=6, shares=[0.3])
     raw["runtime"].update(threads=1)
     raw["resources"].update(workers=0)
     layout.params.write_text(yaml.safe_dump(raw), encoding="utf-8")

@@ -49,6 +49,11 @@ class Checked:
     boxes: NDArray[np.float64]
 
 
+def evenly(images: int, most: int) -> NDArray[np.int64]:
+    """At most so many of N rows, evenly from the first to the last."""
+    return np.unique(np.linspace(0, images - 1, most).round().astype(np.int64))
+
+
 def boxes_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDArray[np.float64]:
     """Where the object of each image lies in the square that the model sees.
 
@@ -91,36 +96,66 @@ def boxes_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDAr
     return flat
 
 
-def check_method(
-    classifier: "Classifier", checked: Checked, name: str, counts: ExplainChecks, *, seed: int, batch_size: int
-) -> MethodChecks:
-    """Makes maps of the classes the model names and checks them.
+def pictures_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDArray[np.float64]:
+    """Where each image lies within its padding, as `boxes_in_square`; everywhere where its size is not known."""
+    whole = {"x0": 0, "y0": 0, "x1": known.get("width"), "y1": known.get("height")}
+    boxes = boxes_in_square(known.filter(["width", "height"]).assign(**whole), preprocessing)
+    square = np.array([0.0, 0.0, preprocessing.image_size, preprocessing.image_size])
+    return np.where(np.isfinite(boxes).all(axis=1, keepdims=True), boxes, square)
 
-    Args:
+
+@dataclass(frozen=True)
+class Asked:
+    """Images with the classes the model names and their maps, and how more are made.
+
+    Attributes:
         classifier: a trained model.
-        checked: at least one image.
-        name: of the method.
-        counts: of how many of the images to delete and insert, and to ask random weights about.
+        images: uint8, shape (N, S, S, 3).
+        targets: the classes that it names, shape (N,).
+        maps: of these, shape (N, S, S).
         seed: of random orders, random weights, and methods that draw.
         batch_size: images the network is given at once.
+    """
 
-    Returns:
-        The checks.
+    classifier: "Classifier"
+    images: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    maps: NDArray[np.float32]
+    seed: int
+    batch_size: int
+
+
+def ask(classifier: "Classifier", images: NDArray[np.uint8], name: str, *, seed: int, batch_size: int) -> Asked:
+    """Asks a model which classes it names, and a method for the maps of these.
 
     Raises:
         ModelError: the network has not what the method needs.
     """
     from podium.models.explanations import explain
 
-    predicted = classifier.logits(checked.images, batch_size).argmax(axis=1)
-    maps = explain(classifier, checked.images, name, predicted, seed=seed, batch_size=batch_size)
-    asked = _Asked(classifier, checked.images, predicted, maps, seed, batch_size)
+    predicted = classifier.logits(images, batch_size).argmax(axis=1)
+    maps = explain(classifier, images, name, predicted, seed=seed, batch_size=batch_size)
+    return Asked(classifier, images, predicted, maps, seed, batch_size)
+
+
+def check_method(asked: Asked, checked: Checked, name: str, counts: ExplainChecks) -> MethodChecks:
+    """Checks maps.
+
+    Args:
+        asked: the same images as those of `checked`, with their maps.
+        checked: at least one image.
+        name: of the method.
+        counts: of how many of the images to delete and insert, and to ask random weights about.
+
+    Raises:
+        ModelError: a network with random weights has not what the method needs.
+    """
     deletion, insertion = _orders(_spread(asked, counts.deletion)) if counts.deletion else (None, None)
     return MethodChecks(
-        images=len(maps),
+        images=len(asked.maps),
         deletion=deletion,
         insertion=insertion,
-        boxes=_boxes(maps, checked, classifier.card.classes),
+        boxes=_boxes(asked.maps, checked, asked.classifier.card.classes),
         randomised=_randomise(_spread(asked, counts.randomised), name) if counts.randomised else [],
     )
 
@@ -190,25 +225,13 @@ def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> fl
     return float(np.divide((first * second).sum(axis=1), norm, out=np.zeros(len(norm)), where=norm > 0).mean())
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Images with the classes the model names and their maps, and how more are made."""
-
-    classifier: "Classifier"
-    images: NDArray[np.uint8]
-    targets: NDArray[np.int64]
-    maps: NDArray[np.float32]
-    seed: int
-    batch_size: int
-
-
-def _spread(asked: _Asked, count: int) -> _Asked:
+def _spread(asked: Asked, count: int) -> Asked:
     """At most so many of the images, evenly from the first to the last."""
-    rows = np.unique(np.linspace(0, len(asked.images) - 1, count).round().astype(np.int64))
+    rows = evenly(len(asked.images), count)
     return replace(asked, images=asked.images[rows], targets=asked.targets[rows], maps=asked.maps[rows])
 
 
-def _orders(asked: _Asked) -> tuple[OrderCheck, OrderCheck]:
+def _orders(asked: Asked) -> tuple[OrderCheck, OrderCheck]:
     """Deletion and insertion."""
     from scipy.ndimage import gaussian_filter
 
@@ -281,7 +304,7 @@ def _boxes(maps: NDArray[np.float32], checked: Checked, classes: list[str]) -> B
     )
 
 
-def _randomise(asked: _Asked, name: str) -> list[float]:
+def _randomise(asked: Asked, name: str) -> list[float]:
     """How much maps are still alike as stages get a fresh network's weights, the head first; see `MethodChecks`."""
     from podium.models import zoo
     from podium.models.blocks import find_blocks

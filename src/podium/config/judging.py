@@ -25,6 +25,11 @@ Accepted = Condition | Literal["undecided"]
 Metric = Literal["accuracy", "macro_f1"]
 """What the models are ranked and compared by."""
 
+Fill = Literal["grey", "blur", "foreign"]
+"""What stands in the place of what is hidden; `foreign` is the same part of another image."""
+ForegroundMethod = Literal["box", "grabcut"]
+"""How the object is told from its background."""
+
 
 def _with_reasons(given: object) -> object:
     """What was given, unless it is no mapping: whoever accepts something says why."""
@@ -105,6 +110,19 @@ class ExplainChecks(Section):
     randomised: Annotated[Whole, Field(ge=0)] = 8
 
 
+class Interventions(Section):
+    """Of how many of the images of the checks parts are hidden, exchanged or added (0 = none), and how.
+
+    `shares` of the picture are hidden, or taken by a second object up to `LARGEST_SECOND_OBJECT`; `fills` hide them;
+    `foreground` finds the object.
+    """
+
+    images: Annotated[Whole, Field(ge=0)] = 128
+    shares: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.3, 0.6)
+    fills: Annotated[tuple[Fill, ...], Field(min_length=1)] = ("grey",)
+    foreground: ForegroundMethod = "box"
+
+
 class Explain(Section):
     """Maps of what speaks for a class: by which methods, of how many typical and how many wrong images of each."""
 
@@ -112,6 +130,7 @@ class Explain(Section):
     images_per_class: Annotated[Whole, Field(ge=0)] = 1
     batch_size: PositiveInt = 32
     checks: ExplainChecks = ExplainChecks()
+    interventions: Interventions = Interventions()
 
 
 class Compare(Section):

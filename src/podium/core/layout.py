@@ -51,6 +51,7 @@ RISK_COVERAGE = "risk_coverage.png"
 CLASSIFICATION_REPORT = "classification_report.txt"
 SLICE_ACCURACY = "slices.png"
 # explain
+INTERVENTIONS = "interventions.png"
 EXPLANATION = "explanation.json"
 # compare
 LEADERBOARD = "leaderboard.json"

@@ -1,11 +1,9 @@
 """Foreground: which pixels of a prepared image show the object that its label names."""
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-ForegroundMethod = Literal["box", "grabcut"]
+from podium.config.judging import ForegroundMethod
 
 _ROUNDS = 5  # of GrabCut; more of them change little (`benchmarks/foreground.py`)
 

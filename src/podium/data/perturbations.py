@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.config.judging import Fill
 from podium.records.robustness import PerturbationKind
 
 Images = NDArray[np.uint8]
@@ -239,26 +240,48 @@ def _squares(images: Images, share: float, random: np.random.Generator) -> NDArr
     return np.asarray(rows[:, :, None] & columns[:, None, :], np.bool_)
 
 
+def cover(images: Images, masks: NDArray[np.bool_], fill: Fill, others: NDArray[np.int64]) -> Images:
+    """Hides a part of each image.
+
+    Args:
+        images: uint8, shape (N, S, S, 3).
+        masks: what is hidden, shape (N, S, S).
+        fill: `grey` 114, as padding is; `blur`: a Gaussian of 10 % of the side; `foreign`: the same part of another.
+        others: the other image of each, shape (N,).
+    """
+    import cv2
+
+    if fill == "grey":
+        return np.where(masks[..., None], 114, images).astype(np.uint8)
+    if fill == "foreign":
+        return np.where(masks[..., None], images[others], images).astype(np.uint8)
+    spread = images.shape[1] / 10
+    blurred = _each(images, lambda image: cv2.GaussianBlur(image, (0, 0), spread, borderType=cv2.BORDER_REFLECT))
+    return np.where(masks[..., None], blurred, images).astype(np.uint8)
+
+
+def next_in_random_order(images: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """For each of N images another one, itself where it is alone, shape (N,)."""
+    order = random.permutation(images)
+    other = np.empty_like(order)
+    other[order] = np.roll(order, 1)
+    return other.astype(np.int64)
+
+
 @perturbation("covering", "a grey square hides {:.0%} of the image", _COVERED)
 def grey_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """Grey 114, as padding is."""
-    return np.where(_squares(images, amount, random)[..., None], 114, images).astype(np.uint8)
+    return cover(images, _squares(images, amount, random), "grey", np.arange(len(images)))
 
 
 @perturbation("covering", "a square of {:.0%} of the image is blurred beyond recognition", _COVERED)
 def blurred_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """A Gaussian of 10 % of the side."""
-    import cv2
-
-    squares, spread = _squares(images, amount, random), images.shape[1] / 10
-    blurred = _each(images, lambda image: cv2.GaussianBlur(image, (0, 0), spread, borderType=cv2.BORDER_REFLECT))
-    return np.where(squares[..., None], blurred, images).astype(np.uint8)
+    return cover(images, _squares(images, amount, random), "blur", np.arange(len(images)))
 
 
 @perturbation("covering", "a square of another image hides {:.0%} of the image", _COVERED)
 def foreign_patch(images: Images, amount: float, random: np.random.Generator) -> Images:
     """Of the next image in a random order, the same square."""
-    order = random.permutation(len(images))
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)
-    return np.where(_squares(images, amount, random)[..., None], images[other], images).astype(np.uint8)
+    others = next_in_random_order(len(images), random)
+    return cover(images, _squares(images, amount, random), "foreign", others)

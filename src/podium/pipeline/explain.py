@@ -12,19 +12,34 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from podium.analysis.calibration import at_temperature
-from podium.analysis.explanation_checks import Checked, boxes_in_square, check_method, describe_checks
+from podium.analysis.explanation_checks import (
+    Asked,
+    Checked,
+    ask,
+    boxes_in_square,
+    check_method,
+    describe_checks,
+    evenly,
+    pictures_in_square,
+)
+from podium.analysis.interventions import describe_interventions, measure_interventions
 from podium.analysis.slices import describe_images
+from podium.analysis.statistics import generator_of
+from podium.config import judging
 from podium.config.judging import Explain
 from podium.config.problems import nearest
 from podium.config.runtime import Runtime
 from podium.console.openings import Opening, keep_openings
+from podium.console.progress import show_progress
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import replacing_folder, sha256_text
-from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, Layout
+from podium.core.layout import EXPLANATION, INTERVENTIONS, METRICS, PREDICTIONS, Layout
+from podium.data.foreground import box_masks, foreground_masks
+from podium.data.interventions import SALIENT_FOREGROUND, Scenes, most_salient
 from podium.data.shards import PreparedSplit, open_for_testing
 from podium.records.base import read_parquet, round_floats
 from podium.records.evaluation import Metrics
-from podium.records.explanation import ExplainedImage, Explanation, MethodChecks
+from podium.records.explanation import ExplainedImage, Explanation, Interventions, MethodChecks
 from podium.records.training import ModelCard
 
 if TYPE_CHECKING:
@@ -54,6 +69,7 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
         ModelError: the weights are not those of the model's card.
     """
     from podium.models.inference import load_classifier
+    from podium.report import plots
 
     _check_names(explain)
     classifier = load_classifier(layout.model(model), runtime)
@@ -61,33 +77,40 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
     test, card = open_for_testing(layout.prepared), classifier.card
     if (metrics.fingerprint, metrics.test_digest) != (card.fingerprint, test.digest):
         raise DataError(f"artifacts/evaluation/{model} is of another model or other images: run `dvc repro`")
-    checked = _checked(layout, test, explain.checks.images)
+    checked, pictures = _checked(layout, test, explain.checks.images)
     checks: dict[str, MethodChecks] = {}
+    changed: Interventions | None = None
     refused: dict[str, str] = {}
     if explain.methods:
         keep_openings(layout, _opening(card, test))
     for name in explain.methods:
         try:
-            checks[name] = check_method(
-                classifier, checked, name, explain.checks, seed=seed, batch_size=explain.batch_size
-            )
+            asked = ask(classifier, checked.images, name, seed=seed, batch_size=explain.batch_size)
+            checks[name] = check_method(asked, checked, name, explain.checks)
+            if changed is None and explain.interventions.images:
+                changed = round_floats(_intervene(asked, checked, pictures, name, explain.interventions))
         except ModelError as error:
             refused[name] = str(error)
         for sentence in describe_checks(name, checks[name]) if name in checks else [refused[name]]:
             print(f"{model}: {sentence}", flush=True)
+    if changed is not None:
+        print(*describe_interventions(model, changed), sep="\n", flush=True)
     answers = read_parquet(layout.evaluation(model) / PREDICTIONS)
     chosen = _choose(answers, test, metrics.temperature, explain.images_per_class)
     able = explain.model_copy(update={"methods": tuple(checks)})
     with replacing_folder(layout.explanation(model)) as folder:
-        pictures = _draw(folder, classifier, test, chosen, able, seed=seed) if checks and chosen else []
+        drawn = _draw(folder, classifier, test, chosen, able, seed=seed) if checks and chosen else []
         record = Explanation(
             model=model,
             fingerprint=card.fingerprint,
             test_digest=test.digest,
             methods=checks,
             refused=refused,
-            pictures=pictures,
+            pictures=drawn,
+            interventions=changed,
         )
+        if changed is not None:
+            plots.interventions(folder / INTERVENTIONS, changed, model)
         round_floats(record).write(folder / EXPLANATION)
 
 
@@ -101,12 +124,34 @@ def _check_names(explain: Explain) -> None:
             raise ParamsError(f"explain.methods: there is no method {name!r}{nearest(name, METHODS)} (known: {known})")
 
 
-def _checked(layout: Layout, test: PreparedSplit, count: int) -> Checked:
-    """At most so many test images, evenly from the first to the last, with the boxes that are known."""
+def _checked(layout: Layout, test: PreparedSplit, count: int) -> tuple[Checked, NDArray[np.float64]]:
+    """At most so many test images, evenly from the first to the last, with known boxes; and where padding ends."""
     manifest, measures = (read_parquet(path) for path in (layout.manifest, layout.measures))
-    rows = np.unique(np.linspace(0, len(test) - 1, count).round().astype(np.int64))
-    boxes = boxes_in_square(describe_images(test.index, manifest, measures), test.preprocessing)
-    return Checked(test.images(rows), test.labels[rows], boxes[rows])
+    rows, known = evenly(len(test), count), describe_images(test.index, manifest, measures)
+    boxes, pictures = (find(known, test.preprocessing)[rows] for find in (boxes_in_square, pictures_in_square))
+    return Checked(test.images(rows), test.labels[rows], boxes), pictures
+
+
+def _intervene(
+    asked: Asked, checked: Checked, pictures: NDArray[np.float64], name: str, wanted: judging.Interventions
+) -> Interventions:
+    """The model's answers to some of the images, changed."""
+    rows = evenly(len(checked.images), wanted.images)
+    images, maps, answers = checked.images[rows], asked.maps[rows], asked.targets[rows]
+    content = box_masks(images.shape[1], pictures[rows])
+    objects: NDArray[np.bool_] = content & foreground_masks(images, checked.boxes[rows], wanted.foreground)
+    known = np.asarray(objects.any(axis=(1, 2)), np.bool_)
+    salient = most_salient(maps, content, SALIENT_FOREGROUND, generator_of(asked.seed, "salient foreground"))
+    objects[~known] = salient[~known]
+    scenes = Scenes(images, checked.labels[rows], maps, content, objects, known)
+
+    def classify(changed: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The class that the model names for each image."""
+        found: NDArray[np.int64] = asked.classifier.logits(changed, asked.batch_size).argmax(axis=1)
+        return found
+
+    with show_progress(f"{asked.classifier.card.model}: changed pictures", None, transient=True) as advance:
+        return measure_interventions(classify, scenes, answers, wanted, asked.seed, method=name, advance=advance)
 
 
 def _opening(card: ModelCard, test: PreparedSplit) -> Opening:

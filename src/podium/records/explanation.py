@@ -5,6 +5,8 @@ from typing import Literal
 from podium.records.base import Record
 from podium.records.evaluation import Interval
 
+InterventionKind = Literal["salient", "object", "background", "second_object"]
+
 
 class OrderCheck(Record):
     """Area under the curve of the class's probability while tiles go or come, in the map's order and in a random one.
@@ -68,6 +70,52 @@ class ExplainedImage(Record):
     kind: Literal["typical", "worst"]
 
 
+class Intervention(Record):
+    """Accuracy where one thing in the same pictures is changed, against as much of something else, the control.
+
+    Attributes:
+        kind: `salient`: what speaks most for the answer is hidden, against as much elsewhere; `object`: the object,
+            against as much background; `background`: exchanged with that of an image of another class, against one of
+            its own, or blurred, against the pictures as they are; `second_object`: of another class, against its own.
+        how: `grey`, `blur`, `foreign` or `other class`.
+        share: of the pictures, changed on average.
+        asked: the share that was to be hidden or to be taken by a second object; None where the object decides.
+        images: how many pictures.
+        accuracy: with its 95 % Wilson interval; so too `control`.
+        same: share of answers that are those to the pictures as they are.
+        turned: share of answers that were not the class that came in before, and are now; None where none came in.
+        p_value: exact McNemar test of the two accuracies.
+        adjusted_p: Holm's correction for all of the model's interventions.
+    """
+
+    kind: InterventionKind
+    how: str
+    share: float
+    asked: float | None
+    images: int
+    accuracy: Interval
+    control: Interval
+    same: float
+    turned: float | None
+    p_value: float
+    adjusted_p: float
+
+
+class Interventions(Record):
+    """Changed pictures of one model: `clean` is its accuracy on all of them as they are.
+
+    `method` made the maps; `objects_known` of the images by `foreground`, those of the others are what speaks most for
+    the answer.
+    """
+
+    images: int
+    clean: Interval
+    method: str
+    foreground: str
+    objects_known: int
+    results: tuple[Intervention, ...]
+
+
 class Explanation(Record):
     """`artifacts/explanation/<model>/explanation.json`; `refused`: methods that lack something in the network, why."""
 
@@ -77,3 +125,4 @@ class Explanation(Record):
     methods: dict[str, MethodChecks]
     refused: dict[str, str]
     pictures: list[ExplainedImage]
+    interventions: Interventions | None = None

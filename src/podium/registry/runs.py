@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import METRIC_TITLES, describe_rate, verdict
+from podium.analysis.interventions import accuracy_gaps
 from podium.analysis.leaderboard import describe_majority
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
@@ -193,6 +194,8 @@ def metrics_of(model: TrainedResults) -> dict[str, float]:
             values[f"test/top_{m.top_k}_accuracy" if name == "top_k_accuracy" else f"test/{name}"] = float(value)
     if isinstance(model, ModelResults) and model.robustness is not None:
         values["test/mean_corruption_accuracy"] = model.robustness.mean_corruption_accuracy
+    if isinstance(model, ModelResults):
+        values |= {f"test/{name}": gap for name, gap in accuracy_gaps(model.explanation.interventions).items()}
     if m.groups is not None:
         values |= {"test/group_accuracy": m.groups.accuracy.value, "test/group_macro_f1": m.groups.macro_f1.value}
     return values

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium.analysis.explanation_checks import describe_checks, find_shortcuts
-from podium.records.explanation import ExplainedImage, MethodChecks
+from podium.analysis.interventions import describe_interventions, foreground_told
+from podium.core.layout import INTERVENTIONS
+from podium.records.explanation import ExplainedImage, Interventions, MethodChecks
 from podium.records.validate import ExpectationResult
 from podium.report.pages import thumbnail
 from podium.report.results import ModelResults
@@ -36,6 +38,32 @@ class Explained:
     said: dict[tuple[str, str], list[str]]
     refused: list[str]
     shortcuts: list[str]
+
+
+@dataclass(frozen=True)
+class Intervened:
+    """What the page says of one model's answers to changed pictures; `plot` is the address of a picture."""
+
+    model: str
+    found: Interventions
+    said: list[str]
+    foreground: str
+    plot: str
+
+
+def gather_interventions(models: Sequence[ModelResults], folders: Sequence[Path]) -> list[Intervened]:
+    """Collects it of the models that have any; the arguments are those of `gather_explanations`."""
+    return [
+        Intervened(
+            model=model.name,
+            found=found,
+            said=describe_interventions(model.name, found),
+            foreground=foreground_told(found),
+            plot=inlined((folder / INTERVENTIONS).read_bytes(), "png"),
+        )
+        for model, folder in zip(models, folders, strict=True)
+        if (found := model.explanation.interventions) is not None
+    ]
 
 
 def gather_explanations(

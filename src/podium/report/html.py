@@ -13,6 +13,7 @@ from typing import Any
 
 from podium.analysis.conditions import TITLES, describe_probes, describe_shared, models_by_value, remedy
 from podium.analysis.decision import describe_rate, lead, round_up, verdict
+from podium.analysis.interventions import titles
 from podium.analysis.leaderboard import describe_majority
 from podium.analysis.mistakes import read_mistakes
 from podium.analysis.robustness import describe_robustness, perturbed_at, worst_corruptions_first
@@ -31,7 +32,7 @@ from podium.core.layout import (
 from podium.records.evaluation import Interval
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult
-from podium.report.explanations import gather_explanations
+from podium.report.explanations import gather_explanations, gather_interventions
 from podium.report.mistakes import confusions, gather, gather_pairs
 from podium.report.pages import inlined, rendered, with_latin
 from podium.report.results import Results, git_commit, read_table
@@ -79,6 +80,7 @@ SECTIONS = {
     "coarse": "Coarse classes",
     "hard": "Where it is hard",
     "robust": "When something happens to it",
+    "matters": "What matters in a picture",
     "mistakes": "Mistakes",
     "explanations": "Explanations",
     "data": "Data",
@@ -172,6 +174,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "mistakes": bool(pictured["gallery"].images),
         "explanations": bool(explained.checks),
         "robust": bool(hard["robustness_said"]),
+        "matters": bool(pictured["intervened"]),
     }
     commit, dirty = git_commit(layout.root)
     staged = f"models:/{results.params.publish.registered_model}@staging"
@@ -218,6 +221,8 @@ def _pictured(results: Results) -> dict[str, Any]:
     studies = [(study, inlined_plots(study)) for study in (read_study(results, model) for model in models)]
     taken = sum(len(uri) for some in (*pictures.values(), *(plots for _, plots in studies)) for uri in some.values())
     folders = [layout.explanation(model.name) for model in models]
+    intervened = gather_interventions(models, folders)
+    taken += sum(len(one.plot) for one in intervened)
     mistakes = {model.name: read_mistakes(layout.evaluation(model.name) / MISTAKES) for model in models}
     best = results.winner
     typical = read_mistakes(layout.evaluation(best.name) / TYPICAL)
@@ -226,6 +231,7 @@ def _pictured(results: Results) -> dict[str, Any]:
         "pictures": pictures,
         "studies": studies,
         "explained": gather_explanations(models, folders, results.validation.results, ROOM_FOR_MAPS),
+        "intervened": intervened,
         "gallery": gather(mistakes, max(LEAST_ROOM, ROOM_FOR_PICTURES - taken)),
         "side_by_side": gather_pairs(best.metrics.confused, mistakes[best.name], typical, ROOM_FOR_PAIRS),
     }
@@ -286,7 +292,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     form.__name__: form
     for form in (
         *(share, between, count, compact, size, milliseconds, duration, number, setting_text),
-        *(is_worse, perturbed_at, with_latin, models_by_value, remedy, lead, verdict, round_up, describe_rate),
+        *(is_worse, perturbed_at, titles, with_latin, models_by_value, remedy, lead, verdict, round_up, describe_rate),
     )
 }
 """What the template writes numbers, names and differences with, by the names they have in it."""

@@ -17,6 +17,7 @@ from podium.analysis.calibration import Reliability
 from podium.analysis.slices import is_worse, worst_first
 from podium.analysis.statistics import percent
 from podium.records.evaluation import Interval, Metrics
+from podium.records.explanation import Interventions
 from podium.records.training import LearningCurve
 from podium.report.labels import BASE_FAMILY, Labels, make_labels
 
@@ -24,6 +25,7 @@ _MOST_SLICES = 16
 _MOST_COUNTED = 40  # classes up to which counts are written into the cells
 _DPI = 130
 _STRENGTH = 0.8  # of the colour over an image, at most
+_DASHES = ("-", "--", ":")  # of the fills
 _BLUE, _ORANGE, _GREY, _LIGHT = "#2563a8", "#d9772b", "#5f6b76", "#c9d6e6"
 _STYLE = {
     "font.size": 10.0,
@@ -242,6 +244,45 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
         _scale_rates(axes)
         axes.set_title(f"{metrics.model}: accuracy on parts of the test images, the worst first")
         figure.legend(loc="outside lower center", fontsize=9)
+
+
+def interventions(path: Path, found: Interventions, model: str) -> None:
+    """Draws accuracy against the share of a picture that is covered, and that a second object takes."""
+    panels: dict[str, tuple[str, str, str]] = {
+        "salient": ("share of the picture covered", "what speaks most", "as much elsewhere"),
+        "second_object": ("size of a second object", "of another class", "of its own class"),
+    }
+    there = [kind for kind in panels if any(one.kind == kind for one in found.results)]
+    with _figure_at(path, (4.8 * len(there) + 0.2, 4.0)) as figure:
+        for axes, kind in zip(figure.subplots(1, len(there), squeeze=False, sharey=True)[0], there, strict=True):
+            some = [one for one in found.results if one.kind == kind]
+            for how, dashes in zip(dict.fromkeys(one.how for one in some), _DASHES, strict=False):
+                mine = sorted((one for one in some if one.how == how), key=lambda one: one.asked or 0)
+                shares = [0.0, *(one.asked or 0.0 for one in mine)]
+                lines = zip(panels[kind][1:], (_ORANGE, _BLUE), ("accuracy", "control"), strict=True)
+                for name, colour, field in lines:
+                    rates = [found.clean, *(getattr(one, field) for one in mine)]
+                    values = [rate.value for rate in rates]
+                    spread = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
+                    told = f"{name}, {how}" if kind == "salient" else name
+                    axes.errorbar(
+                        shares,
+                        values,
+                        spread,
+                        fmt="o",
+                        linestyle=dashes,
+                        color=colour,
+                        capsize=3,
+                        markersize=4,
+                        label=told,
+                    )
+            axes.set(xlabel=panels[kind][0], ylim=(0, 1.02))
+            axes.grid(axis="y")
+            axes.legend(loc="lower left", fontsize=9)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        figure.axes[0].set_ylabel("accuracy, with 95 % interval")
+        figure.suptitle(f"{model}: what matters in {found.images:,} pictures", x=0.01, ha="left")
 
 
 def overlay(pixels: NDArray[np.uint8], found: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -10,10 +10,12 @@ from torch import nn
 
 from podium.analysis.explanation_checks import (
     Checked,
+    ask,
     boxes_in_square,
     check_method,
     describe_checks,
     energy_inside,
+    pictures_in_square,
     pointing_hits,
     points_better,
     rank_correlation,
@@ -52,6 +54,11 @@ def planted(count=24, seed=0):
     return Checked(images, np.arange(count) % 3, boxes)
 
 
+def check(classifier, checked, name, **changes):
+    asked = ask(classifier, checked.images, name, seed=0, batch_size=32)
+    return check_method(asked, checked, name, COUNTS.model_copy(update=changes))
+
+
 class Reddest(nn.Module):
     """A class for each colour: how much of it there is in the image, at 16 x 16 places."""
 
@@ -77,7 +84,7 @@ def sees():
 
 @pytest.mark.parametrize("name", ["cam", "gradcam", "integrated_gradients", "occlusion", "kernel_shap"])
 def test_a_network_that_sees_the_square_passes_every_check(sees, name):
-    found = check_method(sees, planted(), name, COUNTS.model_copy(update={"randomised": 0}), seed=0, batch_size=24)
+    found = check(sees, planted(), name, randomised=0)
     assert found.boxes.pointing.value == 1 and points_better(found.boxes)
     assert found.boxes.chance == pytest.approx(SQUARE**2 / SIDE**2)
     assert found.boxes.energy > 2 * found.boxes.chance
@@ -95,9 +102,7 @@ def test_what_points_anywhere_but_at_the_object_is_a_warning_by_class(sees):
     wrong = planted(60)
     away = np.where(wrong.boxes[:, :1] > 10, 0, SIDE - 4) + np.array([0, 0, 4, 4])
     moved = replace(wrong, boxes=np.where((wrong.labels == 0)[:, None], away, wrong.boxes).astype(float))
-    found = check_method(
-        sees, moved, "gradcam", COUNTS.model_copy(update={"deletion": 0, "randomised": 0}), seed=0, batch_size=64
-    )
+    found = check(sees, moved, "gradcam", deletion=0, randomised=0)
     assert list(found.boxes.outside) == ["apple"]
     assert found.deletion is None and found.insertion is None
 
@@ -139,7 +144,7 @@ def test_random_weights_change_every_method_s_maps(name):
         architecture="test_resnet", preprocessing=Preprocessing(image_size=SIDE, pad_value=114, max_pixels=10**6)
     ).model_copy(update={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
     classifier = Classifier(card, module.eval(), Compute.of(Runtime(threads=1)))
-    found = check_method(classifier, planted(3), name, COUNTS.model_copy(update={"deletion": 0}), seed=0, batch_size=32)
+    found = check(classifier, planted(3), name, deletion=0)
     assert len(found.randomised) > 3
     assert max(map(abs, found.randomised)) < 0.9
     assert abs(found.randomised[-1]) < 0.5
@@ -177,3 +182,5 @@ def test_a_box_goes_into_the_square_as_its_image_does():
     left = BoxCrop(step="box_crop", left=0.0, top=0.0, right=0.5, bottom=1.0)
     assert boxes_in_square(known, plain.model_copy(update={"steps": (left,)}))[0].tolist() == [80, 40, 200, 120]
     assert np.isnan(boxes_in_square(known[["x0", "width"]], plain)).all()
+    assert pictures_in_square(known, half)[[0, 2]].tolist() == [[0, 50, 200, 150], [50, 0, 150, 200]]
+    assert pictures_in_square(known[["x0"]], plain).tolist() == [[0, 0, 200, 200]] * 4

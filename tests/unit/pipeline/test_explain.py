@@ -33,11 +33,23 @@ def test_every_class_has_its_surest_right_and_wrong_image_beside_its_maps(experi
         (c, "worst", "False") for c in CLASSES
     }
     assert len({(p.label, p.kind) for p in found.pictures}) == len(found.pictures) >= 3
-    assert sorted(p.name for p in folder.glob("*.png")) == [p.file for p in found.pictures]
+    assert sorted(p.name for p in folder.glob("0*.png")) == [p.file for p in found.pictures]
     with Image.open(folder / found.pictures[0].file) as strip:
         assert strip.size == (3 * SIZE, SIZE)
     said = capsys.readouterr().out
     assert "tiny_resnet: hiding first what it calls important" in said and "with random weights" in said
+
+
+def test_pictures_are_changed_by_the_first_method_that_works_and_told(experiment, capsys):
+    found, folder = run(experiment, "tiny_convnext", methods=["cam", "gradcam"])
+    changed = found.interventions
+    assert (changed.method, changed.images, changed.objects_known) == ("gradcam", 6, 0)
+    assert {one.kind for one in changed.results} == {"salient", "background", "second_object"}
+    assert (folder / "interventions.png").is_file()
+    said = capsys.readouterr().out
+    assert "Covering the 30% that speaks most for the answer (grey): tiny_convnext is right in" in said
+    none, folder = run(experiment, "tiny_convnext", interventions={"images": 0})
+    assert none.interventions is None and not (folder / "interventions.png").exists()
 
 
 def test_a_rerun_gives_the_same_bytes_and_opens_nothing(experiment):

@@ -37,6 +37,26 @@ def test_two_models_stand_side_by_side_for_each_class_and_what_the_checks_say_be
     assert "no boxes known" in section
 
 
+def test_changed_pictures_are_told_of_every_model_and_left_out_where_there_are_none(experiment, results):
+    page = report.render_report(results)
+    section = page[page.index('<h2 id="matters">') :]
+    section = section[: section.index("<h2", 10)]
+    assert section.count("data:image/png;base64,") == section.count("<table>") == len(MODELS)
+    for model in results.models:
+        changed = model.explanation.interventions
+        first = changed.results[0]
+        assert f"<h3>{model.name}, right in {changed.clean.value:.1%} of 6 pictures as they are" in section
+        told = f"{model.name} is right in {first.accuracy.value:.1%} of 6 pictures; covering as much elsewhere: "
+        assert f"{told}{first.control.value:.1%}" in section
+    rows = sum(len(model.explanation.interventions.results) for model in results.models)
+    assert section.count('<tr><th scope="row">') == rows
+    assert "No object&#39;s place is known" in section
+    for name in MODELS:
+        path = experiment.layout.explanation(name) / "explanation.json"
+        Explanation.read(path).model_copy(update={"interventions": None}).write(path)
+    assert "matters" not in report.render_report(read_results(experiment.layout, experiment.params))
+
+
 def test_classes_known_worst_come_first_and_the_rest_is_counted_where_there_is_no_room(results):
     every = gathered(results)
     assert every.left_out == 0
