@@ -18,6 +18,10 @@ from podium.data.interventions import Change, Scenes, interventions
 from podium.data.perturbations import Images
 from podium.records.explanation import Intervention, InterventionKind, Interventions
 
+_FOREGROUNDS: dict[judging.ForegroundMethod, str] = {
+    "box": "its known box",
+    "grabcut": "what GrabCut finds in its known box",
+}
 SIGNIFICANCE = 0.05
 """Of the corrected test, from below which sentences speak of a difference."""
 _AT_ONCE = 256  # pictures changed together; partners are found among these
@@ -156,8 +160,8 @@ def titles(one: Intervention) -> tuple[str, str]:
 
 def foreground_told(found: Interventions) -> str:
     """How objects were told from their backgrounds, in a sentence."""
-    by, rest = found.foreground.replace("box", "its known box"), found.images - found.objects_known
-    known = f"The object is taken to be {by} in {found.objects_known:,} of {found.images:,} pictures"
+    rest = found.images - found.objects_known
+    known = f"The object is taken to be {_FOREGROUNDS[found.foreground]} in {found.objects_known:,} of {found.images:,} pictures"
     stands = f"the third that speaks most for the answer ({found.method}) stands for it"
     return (
         f"{known}."

@@ -117,10 +117,10 @@ class Interventions(Section):
     `foreground` finds the object.
     """
 
-    images: Annotated[Whole, Field(ge=0)] = 128
+    images: Annotated[Whole, Field(ge=0)] = 112
     shares: Annotated[tuple[Annotated[Number, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.3, 0.6)
     fills: Annotated[tuple[Fill, ...], Field(min_length=1)] = ("grey",)
-    foreground: ForegroundMethod = "box"
+    foreground: ForegroundMethod = "grabcut"
 
 
 class Explain(Section):

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from podium.config.judging import ForegroundMethod
 from podium.records.base import Record
 from podium.records.evaluation import Interval
 
@@ -111,7 +112,7 @@ class Interventions(Record):
     images: int
     clean: Interval
     method: str
-    foreground: str
+    foreground: ForegroundMethod
     objects_known: int
     results: tuple[Intervention, ...]
 

@@ -11,7 +11,7 @@ from podium.records.explanation import Explanation
 
 SIDE, OBJECT, CORNER = 32, 12, 8
 SHADES = np.array([40, 110, 180])
-WANTED = Interventions(shares=(0.1, 0.3, 0.45), fills=("grey", "foreign"))
+WANTED = Interventions(shares=(0.1, 0.3, 0.45), fills=("grey", "foreign"), foreground="box")
 
 
 def by_corner(images):
