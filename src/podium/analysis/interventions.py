@@ -161,7 +161,8 @@ def titles(one: Intervention) -> tuple[str, str]:
 def foreground_told(found: Interventions) -> str:
     """How objects were told from their backgrounds, in a sentence."""
     rest = found.images - found.objects_known
-    known = f"The object is taken to be {_FOREGROUNDS[found.foreground]} in {found.objects_known:,} of {found.images:,} pictures"
+    by, of = _FOREGROUNDS[found.foreground], f"{found.objects_known:,} of {found.images:,} pictures"
+    known = f"The object is taken to be {by} in {of}"
     stands = f"the third that speaks most for the answer ({found.method}) stands for it"
     return (
         f"{known}."

@@ -9,7 +9,7 @@ from podium.analysis.interventions import describe_interventions, foreground_tol
 from podium.core.layout import INTERVENTIONS
 from podium.records.explanation import ExplainedImage, Interventions, MethodChecks
 from podium.records.validate import ExpectationResult
-from podium.report.pages import thumbnail
+from podium.report.pages import inlined, thumbnail
 from podium.report.results import ModelResults
 from podium.report.sentences import share
 

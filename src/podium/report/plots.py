@@ -259,23 +259,14 @@ def interventions(path: Path, found: Interventions, model: str) -> None:
             for how, dashes in zip(dict.fromkeys(one.how for one in some), _DASHES, strict=False):
                 mine = sorted((one for one in some if one.how == how), key=lambda one: one.asked or 0)
                 shares = [0.0, *(one.asked or 0.0 for one in mine)]
-                lines = zip(panels[kind][1:], (_ORANGE, _BLUE), ("accuracy", "control"), strict=True)
-                for name, colour, field in lines:
+                for name, colour, field in zip(
+                    panels[kind][1:], (_ORANGE, _BLUE), ("accuracy", "control"), strict=True
+                ):
                     rates = [found.clean, *(getattr(one, field) for one in mine)]
                     values = [rate.value for rate in rates]
                     spread = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
-                    told = f"{name}, {how}" if kind == "salient" else name
-                    axes.errorbar(
-                        shares,
-                        values,
-                        spread,
-                        fmt="o",
-                        linestyle=dashes,
-                        color=colour,
-                        capsize=3,
-                        markersize=4,
-                        label=told,
-                    )
+                    look = {"linestyle": dashes, "color": colour, "capsize": 3, "marker": "o", "markersize": 4}
+                    axes.errorbar(shares, values, spread, label=f"{name}, {how}" if kind == "salient" else name, **look)
             axes.set(xlabel=panels[kind][0], ylim=(0, 1.02))
             axes.grid(axis="y")
             axes.legend(loc="lower left", fontsize=9)
