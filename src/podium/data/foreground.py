@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from podium.config.judging import ForegroundMethod
 
-_ROUNDS = 5  # of GrabCut; more of them change little (`benchmarks/foreground.py`)
+_ROUNDS = 5  # of fitting the colours and cutting
 
 
 def foreground_masks(
