@@ -11,6 +11,7 @@ from podium.registry.run_writer import RunWriter
 from podium.report.results import ModelResults
 
 _TABLES = "tables"
+_ON_THE_SHEET = 12
 _PICTURES = 24  # of mistakes, of each model: two files each
 
 
@@ -76,11 +77,12 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
 def write_mistakes(writer: RunWriter, evaluation: Path, run_id: str) -> None:
     """All mistakes as a table, and pictures of the surest in a grid of images.
 
-    The step of a picture is the image's place in the test split: MLflow's grid shows one photograph of all models.
+    The step of a picture is the image's place in the test split, from 1: MLflow's grid shows one photograph of all
+    models. Step 0, which it opens with, is a sheet of the surest ones.
     """
     from podium.analysis.mistakes import read_mistakes
     from podium.analysis.predictions import read_answers
-    from podium.report.mistakes import captioned
+    from podium.report.mistakes import captioned, sheet
 
     mistakes = read_mistakes(evaluation / MISTAKES)
     rows = [{**vars(one), "slices": ", ".join(one.slices)} for one in mistakes]
@@ -88,9 +90,11 @@ def write_mistakes(writer: RunWriter, evaluation: Path, run_id: str) -> None:
         del row["picture"]
     if rows:
         writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/mistakes.csv")
-    place = {name: step for step, name in enumerate(read_answers(evaluation / PREDICTIONS)["image_id"])}
+    place = {name: step for step, name in enumerate(read_answers(evaluation / PREDICTIONS)["image_id"], 1)}
     pictured = [one for one in mistakes if one.picture][:_PICTURES]
-    writer.log_pictures(run_id, "mistakes", {place[one.image_id]: partial(captioned, one) for one in pictured})
+    drawn = {0: partial(sheet, pictured[:_ON_THE_SHEET])} if pictured else {}
+    drawn |= {place[one.image_id]: partial(captioned, one) for one in pictured}
+    writer.log_pictures(run_id, "mistakes", drawn)
 
 
 def _format_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -23,6 +23,7 @@ _MOST_CLASSES = 40  # of a confusion matrix that is a table; of more there is th
 _PAIRS = 5  # of classes that are taken for each other are shown side by side,
 _ABREAST, _SMALL = 3, 112  # so many images of each kind, so many pixels high
 _LEAST_SIDE = 256  # of a picture in MLflow, which shows it as large as it is
+_ACROSS = 4  # on a sheet of several
 _LINE, _MARGIN = 22, 6  # of the text below it, in pixels
 
 
@@ -185,4 +186,17 @@ def captioned(mistake: Answer) -> "Image.Image":
     told = (f"is {latin(mistake.label)}", f"{mistake.confidence:.0%} sure: {latin(mistake.predicted)}")
     for number, (text, colour) in enumerate(zip(told, ("#1b242d", "#b3362b"), strict=True)):
         draw.text((_MARGIN, picture.height + _MARGIN // 2 + number * _LINE), text, colour, font)
+    return page
+
+
+def sheet(mistakes: Sequence[Answer]) -> "Image.Image":
+    """The captioned pictures of several mistakes, at least one, on one page."""
+    from PIL import Image
+
+    pictures = [captioned(one) for one in mistakes]
+    width, height = (max(size) for size in zip(*(picture.size for picture in pictures), strict=True))
+    across = min(_ACROSS, len(pictures))
+    page = Image.new("RGB", (across * width, -(-len(pictures) // across) * height), "white")
+    for at, picture in enumerate(pictures):
+        page.paste(picture, (at % across * width, at // across * height))
     return page

@@ -234,9 +234,9 @@ def test_a_model_run_shows_parameters_history_results_data_plots_and_the_model(e
     assert {"plots/confusion_matrix.png", "plots/learning_curves.png"} <= plots
     pictures = [file.path for file in seen.client.list_artifacts(run.info.run_id, "images")]
     mistakes = read_mistakes(experiment.layout.evaluation(winner.name) / "mistakes.parquet")
-    assert (
-        sum(path.endswith(".png") for path in pictures) == sum(mistake.picture is not None for mistake in mistakes) > 0
-    )
+    kept = sum(mistake.picture is not None for mistake in mistakes)
+    assert sum(path.endswith(".png") for path in pictures) == kept + 1 > 1  # and a sheet of them
+    assert {int(path.split("+")[2]) for path in pictures} >= {0}
     table = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/mistakes.csv").splitlines()
     assert table[0] == "image_id,path,label,predicted,confidence,label_probability,coarse_right,slices"
     assert len(table) == 1 + len(mistakes)

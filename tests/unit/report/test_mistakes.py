@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from podium.analysis.mistakes import Answer
-from podium.report.mistakes import captioned, confusions, gather
+from podium.records.evaluation import ConfusedPair
+from podium.report.mistakes import captioned, confusions, gather, gather_pairs, sheet
 
 
 def a_picture(side=64, name="WEBP"):
@@ -70,6 +71,12 @@ def test_a_picture_for_mlflow_is_enlarged_by_a_whole_factor_and_says_what_it_was
     assert page[width:].min() < 100 < page[width:].mean()
 
 
+def test_a_sheet_shows_several_mistakes_four_to_a_row():
+    shown = [Answer(str(n), "i.jpg", "apple", "leek", 0.9, 0.05, None, (), a_picture()) for n in range(6)]
+    assert sheet(shown).size == (4 * 256, 2 * 306)
+    assert sheet(shown[:1]).size == (256, 306)
+
+
 ANSWERS = pd.DataFrame({"actual": ["a", "a", "b", "c", "c"], "predicted": ["a", "c", "b", "c", "a"]})
 
 
@@ -81,6 +88,24 @@ def test_confusions_of_all_models_are_in_one_order_with_like_beside_like():
     at = {name: place for place, name in enumerate(found["m"].classes)}
     assert found["m"].counts[at["a"]][at["c"]] == found["m"].counts[at["c"]][at["a"]] == 1
     assert np.trace(np.array(found["n"].counts)) == 3
+
+
+def test_confused_classes_stand_side_by_side_with_typical_images_at_both_ends():
+    def about(label, predicted, count):
+        return [Answer(f"{n}", f"{n}.jpg", label, predicted, 0.9, 0.1, None, (), a_picture(8)) for n in range(count)]
+
+    pair = ConfusedPair(
+        actual="apple", predicted="leek", mistakes=4, images=9, back=0, back_images=8, symmetry=0, share=0.5
+    )
+    mistakes = [*about("apple", "leek", 4), *about("apple", "onion", 1)]
+    (shown,) = gather_pairs([pair], mistakes, [*about("apple", "apple", 3), *about("leek", "leek", 1)], 10**6)
+    assert {heading: len(images) for heading, images in shown.items()} == {
+        "apple, named rightly": 3,
+        "apple taken for leek: 4 of 9": 3,
+        "leek taken for apple: 0 of 8": 0,
+        "leek, named rightly": 1,
+    }
+    assert gather_pairs([pair], mistakes, [], 10) == []  # no room
 
 
 def test_of_many_classes_there_is_no_table():
