@@ -100,7 +100,7 @@ def _write_params(layout: Layout) -> None:
     raw["publish"] = {"registered_model": "podium-tiny"}
     raw["preprocess"]["image_size"] = SIZE
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
-    raw["evaluate"].update(bootstrap_samples=50, mistakes=8, batch_size=16)
+    raw["evaluate"].update(bootstrap_samples=50, mistakes=16, batch_size=16)
     raw["explain"].update(checks={"images": 6, "deletion": 3, "randomised": 2})
     raw["explain"]["interventions"].update(images=6, shares=[0.3])
     raw["runtime"].update(threads=1)

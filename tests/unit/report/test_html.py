@@ -309,6 +309,7 @@ def test_the_report_in_short_has_verdict_leaderboard_fairness_and_what_would_cha
     assert len(rows) == 2 + len(outcome.models)
     assert len({row.count(" | ") for row in rows[:1] + rows[2:]}) == 1
     assert f"| 1 | {name} ★ | {sentences.share(best.metrics.accuracy.value)} (" in rows[2]
+    assert text.splitlines()[text.splitlines().index(rows[-1]) + 1] == ""  # what follows is no row of the table
     assert "**Was it fair?** Yes. Equal for all: image size 32" in text
     points = 100 * comparison.minimum_detectable_difference
     assert f"- With 24 test images a true difference of {points:.1f} points is found in 8 of 10 cases" in text
