@@ -97,9 +97,13 @@ def boxes_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDAr
 
 
 def pictures_in_square(known: "pd.DataFrame", preprocessing: Preprocessing) -> NDArray[np.float64]:
-    """Where each image lies within its padding, as `boxes_in_square`; everywhere where its size is not known."""
+    """Where each image lies within its padding, as `boxes_in_square` but in whole pixels, at least one.
+
+    Everywhere where its size is not known.
+    """
     whole = {"x0": 0, "y0": 0, "x1": known.get("width"), "y1": known.get("height")}
-    boxes = boxes_in_square(known.filter(["width", "height"]).assign(**whole), preprocessing)
+    boxes = boxes_in_square(known.filter(["width", "height"]).assign(**whole), preprocessing).round(6)
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])])
     square = np.array([0.0, 0.0, preprocessing.image_size, preprocessing.image_size])
     return np.where(np.isfinite(boxes).all(axis=1, keepdims=True), boxes, square)
 

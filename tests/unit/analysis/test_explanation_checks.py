@@ -184,3 +184,5 @@ def test_a_box_goes_into_the_square_as_its_image_does():
     assert np.isnan(boxes_in_square(known[["x0", "width"]], plain)).all()
     assert pictures_in_square(known, half)[[0, 2]].tolist() == [[0, 50, 200, 150], [50, 0, 150, 200]]
     assert pictures_in_square(known[["x0"]], plain).tolist() == [[0, 0, 200, 200]] * 4
+    line = pd.DataFrame({"width": [1000], "height": [1]})
+    assert pictures_in_square(line, plain).tolist() == [[0, 99, 200, 101]], "there is always something of a picture"
