@@ -4,7 +4,7 @@ from podium.config.models import Head
 from podium.config.preprocess import Preprocessing
 from podium.config.train import Train
 from podium.records.fetch import WeightsRecord
-from podium.records.training import ModelCard
+from podium.records.training import ModelCard, TuningResult
 
 
 def no_weights(architecture: str) -> WeightsRecord:
@@ -62,3 +62,22 @@ def a_card(**fields: object) -> ModelCard:
         "fingerprint": "f" * 64,
     }
     return ModelCard.model_validate({**usual, **fields})
+
+
+def a_tuning_result(**fields: object) -> TuningResult:
+    """What a study of one trial chose; `fields` as in `a_card`."""
+    usual = {
+        "model": "small",
+        "parameters": {},
+        "trial": 0,
+        "val_loss": 1.0,
+        "val_accuracy": 0.5,
+        "trials": 1,
+        "pruned": 0,
+        "epochs_per_trial": 1,
+        "images_budget": 30,
+        "images_seen": 30,
+        "at_the_edge": [],
+        "fingerprint": "f" * 64,
+    }
+    return TuningResult.model_validate({**usual, **fields})

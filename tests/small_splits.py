@@ -11,8 +11,7 @@ from podium.config.runtime import Resources, Runtime
 from podium.config.train import Loss, Range, Span, Train, Tune, Value
 from podium.core.layout import Layout
 from podium.data.shards import finish_split
-from podium.records.training import TuningResult
-from tests.cards import no_weights
+from tests.cards import a_tuning_result, no_weights
 
 CLASSES = ["apple", "banana", "cherry"]
 SIZE = 32
@@ -68,20 +67,7 @@ def write_project(root: Path, architecture: str = ARCHITECTURE) -> Layout:
 
 def write_tuned(layout: Layout, parameters: dict[str, Value]) -> None:
     """Puts a tuning result in place."""
-    TuningResult(
-        model="small",
-        parameters=parameters,
-        trial=0,
-        val_loss=1.0,
-        val_accuracy=0.5,
-        trials=1,
-        pruned=0,
-        epochs_per_trial=1,
-        images_budget=30,
-        images_seen=30,
-        at_the_edge=[],
-        fingerprint="f" * 64,
-    ).write(layout.tuning("small") / "best.json")
+    a_tuning_result(parameters=parameters).write(layout.tuning("small") / "best.json")
 
 
 def a_config(architecture: str = ARCHITECTURE, recipe: Train = RECIPE, dropout: float = 0.2) -> ModelConfig:

@@ -76,9 +76,9 @@ def test_a_second_repro_changes_nothing(finished):
     assert len(client(finished).search_model_versions("name='small'")) == 1
 
 
-def test_running_every_stage_again_gives_the_same_bytes(finished):
+def test_running_every_stage_again_gives_the_same_bytes(finished, warm_path):
     lock = finished.read("dvc.lock")
-    forced = finished.run("dvc", "repro", "--force", "compare", timeout=900)
+    forced = finished.run("dvc", "repro", "--force", "compare", timeout=900, PATH=warm_path)
     assert forced.returncode == 0, forced.stdout + forced.stderr
     assert "Running stage 'train@small_resnet'" in forced.stdout
     assert finished.read("dvc.lock") == lock
@@ -149,11 +149,11 @@ def test_training_goes_on_without_mlflow_and_publish_fills_it_in_later(finished)
         ({"models": {"small_resnet": {"architecture": "resnet10x", "weights": "none"}}}, "resnet10x"),
     ],
 )
-def test_a_mistake_stops_repro_with_one_line(finished, edit, expected):
+def test_a_mistake_stops_repro_with_one_line(finished, warm_path, edit, expected):
     params, lock = finished.read("params.yaml"), finished.read("dvc.lock")
     try:
         finished.change_params(**edit)
-        failed = finished.run("dvc", "repro", timeout=120)
+        failed = finished.run("dvc", "repro", timeout=120, PATH=warm_path)
     finally:
         (finished.root / "params.yaml").write_text(params)
         (finished.root / "dvc.lock").write_text(lock)
@@ -192,12 +192,12 @@ def test_mlflow_run_is_another_way_in(finished):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_experiment_of_dvc_runs_with_one_param_changed(finished):
+def test_an_experiment_of_dvc_runs_with_one_param_changed(finished, warm_path):
     commit = finished.run("git", "add", "-A"), finished.run("git", "commit", "-q", "-m", "results")
     assert commit[1].returncode == 0
     params, lock = finished.read("params.yaml"), finished.read("dvc.lock")
     try:
-        done = finished.run("dvc", "exp", "run", "-S", "evaluate.top_k=2", "-n", "top2", timeout=600)
+        done = finished.run("dvc", "exp", "run", "-S", "evaluate.top_k=2", "-n", "top2", timeout=600, PATH=warm_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(finished.read("reports/evaluation/small_resnet/metrics.json"))["top_k"] == 2
     finally:

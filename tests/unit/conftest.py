@@ -20,7 +20,7 @@ from PIL import Image
 from podium.config.params import Params, load
 from podium.core.layout import Layout
 from podium.registry import store as registry_store
-from tests.cards import a_card
+from tests.cards import a_card, a_tuning_result
 from tests.raw_images import RawFile, write_raw
 from tests.site import Site, open_site
 
@@ -197,7 +197,7 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     from podium.core.identity import library_versions
     from podium.data.shards import SplitRecord
     from podium.models import zoo
-    from podium.records.training import EpochResult, TuningResult
+    from podium.records.training import EpochResult
 
     config = params.complete(name)
     splits = {split: SplitRecord.read(layout.prepared / split / "split.json") for split in IMAGES}
@@ -267,18 +267,15 @@ def _train(layout: Layout, params: Params, name: str, number: int) -> None:
     pd.DataFrame(trials).to_csv(tuning / "trials.csv", index=False)
     history = [{"trial": t["number"], **row} for t in trials for row in rows[: int(t["epochs"])]]
     pd.DataFrame(history).to_csv(tuning / "history.csv", index=False)
-    TuningResult(
+    a_tuning_result(
         model=name,
         parameters={"train.learning_rate": 0.002},
-        trial=0,
         val_loss=0.65,
-        val_accuracy=0.5,
         trials=2,
         pruned=1,
         epochs_per_trial=2,
         images_budget=24,
         images_seen=18,
-        at_the_edge=[],
         fingerprint=sha256_text(f"tune {name}"),
     ).write(tuning / "best.json")
 

@@ -15,6 +15,8 @@ from podium import __version__
 from podium.console.process import operating_system_said, run_own_package, set_up_logging, silence_telemetry, use_utf8
 from podium.core.errors import PodiumError, PromotionRefused, told
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
 
 class _Command(NamedTuple):
     """A command before it is imported: its module in this package, what it does in a few words, an example."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podium.cli import AsJson
 from podium.config.judging import Metric
 from podium.config.params import Params, load
 from podium.config.problems import nearest
@@ -42,7 +43,7 @@ class _Answers:
 def compare(
     first: _Side,
     second: _Side,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare any two models on the images both answered: is one better, are they equivalent, or can it not be said?
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from podium.cli import AsJson
 from podium.config.params import load
 from podium.config.problems import nearest
 from podium.config.train import Augment
@@ -22,14 +23,12 @@ from podium.records.validate import ValidationReport
 
 _MODELS = re.compile(r"^models:.*?\n(?=\S)", re.MULTILINE | re.DOTALL)  # the section with its comments
 _ARCHITECTURE = re.compile(r"^    architecture: (\S+)", re.MULTILINE)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite edits of params.yaml that are kept nowhere.")]
 
 
 def use(
     name: Annotated[str | None, typer.Argument(help="A file of experiments/ without .yaml; none = list them.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite edits of params.yaml that are kept nowhere.")
-    ] = False,
+    force: Force = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Start from the small weights in data/ instead of published ones.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from podium.cli.experiment import refuse_lost_edits, with_offline_weights
+from podium.cli.experiment import Force, refuse_lost_edits, with_offline_weights
 from podium.console.process import git_said, run_dvc
 from podium.console.progress import show_progress
 from podium.console.terminal import project
@@ -38,9 +38,7 @@ def init(
     pack: Annotated[
         bool, typer.Option("--pack", help="Pack a folder of many files into one zip, which DVC handles in a moment.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite edits of params.yaml that are kept nowhere.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Start an experiment on your own images: copy them to data/, pin them with DVC, put a new experiment in force."""
     layout = project()

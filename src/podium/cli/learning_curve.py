@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from podium.cli import AsJson
 from podium.config.params import load
 from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
@@ -18,7 +19,7 @@ def learning_curve(
         str | None, typer.Option("--model", "-m", help="A model of the experiment in force; the winner by default.")
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="How often each share of the images is drawn.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Would more training images help? Trains the recipe on 12.5, 25, 50 and 100 % of them and follows the curve.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podium.cli import AsJson
 from podium.console.terminal import add_row, console, print_json, table
 from podium.core.errors import ModelError, UsageError
 from podium.records.base import Triple
@@ -40,7 +41,7 @@ def models(
     matched: Annotated[
         bool, typer.Option("--matched", help="Propose weights of two or more architectures with equal pretraining.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the architectures with parameters, FLOPs, input size and licences, one in full, or weights that match."""
     from podium.models import zoo

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podium.cli import AsJson
 from podium.config.params import load
 from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from podium.registry.gates import GateResult
 
 WHO = 6  # column of the history
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def promote(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from podium.cli import AsJson
 from podium.cli.experiment import experiment_in_force
 from podium.config.params import Params, load
 from podium.console.dag import describe_stale, find_stale, read_yaml, value_at
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _TAGS = ("model", "accuracy", "macro_f1", "validation_passed", "outcome", "comparable", "fingerprint")
 _SHOWN = 30  # models of one set of test images
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from podium.core.files import write_text
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, REPEATS, Layout
 from podium.records.evaluation import Decision
 from podium.records.training import LearningCurve, ModelCard, add_times, read_times
-from podium.registry import holder, locks, package, read_only, repeat_runs, runs, store, study_runs, versions
+from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
 from podium.registry.run_writer import RunWriter, page
 from podium.report import html
 from podium.report.results import Results, read_results
@@ -150,7 +150,7 @@ def _publish(writer: RunWriter, results: Results, registers: bool, check: Callab
     for model in results.models:
         check()
         study_runs.write_study_run(writer, results, model, parent_id)
-        repeat_runs.write_repeat_runs(writer, results, model, parent_id)
+        runs.write_repeat_runs(writer, results, model, parent_id)
         run_id = runs.write_model_run(writer, results, model, parent_id)
         model_id = package.log_model(client, writer.experiment, results, model, run_id)
         runs.finish_model_run(writer, results, model, parent=parent_id, run_id=run_id, model_id=model_id)
