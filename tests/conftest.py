@@ -53,10 +53,10 @@ def warm_path() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+def finished(tmp_path_factory: pytest.TempPathFactory, warm_path: str) -> SmallProject:
     """A copy of this repository with about 60 generated images, after one `dvc repro`. Tests leave it as it was."""
     project = build(tmp_path_factory.mktemp("finished") / "project")
-    return SmallProject(project.root, project.run("dvc", "repro", timeout=900))
+    return SmallProject(project.root, project.run("dvc", "repro", timeout=900, PATH=warm_path))
 
 
 @pytest.fixture(scope="session")
