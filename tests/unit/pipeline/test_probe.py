@@ -1,19 +1,22 @@
-"""A probe goes the way of every model: tuned, trained, evaluated and served, with the same files."""
+"""A probe goes the way of every model: tuned, trained, evaluated, packaged, judged and served, with the same files."""
 
 import csv
-import io
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from mlflow.models import Model
 from mlflow.pyfunc import PythonModelContext
 from PIL import Image
 
 from podium.config.dataset import Fetch
-from podium.config.judging import Evaluate, Explain
+from podium.config.judging import Evaluate, Explain, Promote
 from podium.config.models import NO_TRAINING, ModelConfig, ModelSection
 from podium.config.train import Tune
 from podium.core.files import sha256_file
 from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, WEIGHTS, Layout
+from podium.data.manifest import RAW_COLUMNS, RawWriter, write_manifest
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
 from podium.models import zoo
@@ -23,8 +26,14 @@ from podium.pipeline.fetch import write_weights
 from podium.records.evaluation import Metrics
 from podium.records.explanation import Explanation
 from podium.records.training import ModelCard, TuningResult, read_times
+from podium.records.validate import ValidationReport
+from podium.registry.evidence import GoldenBatch, read_evidence
+from podium.registry.gates import run_gates
+from podium.registry.package import build_package
 from podium.registry.predictor import ImageClassifier
+from tests.raw_images import png, raw_row
 from tests.small_splits import ARCHITECTURE, RESOURCES, RUNTIME, a_config, write_project
+from tests.unit.registry.promotions import tags_of
 
 PROBES = ("logistic_regression", "nearest_neighbours")
 SETTINGS = Evaluate(batch_size=4, bootstrap_samples=50, mistakes=1)
@@ -91,7 +100,9 @@ def test_a_probe_is_tuned_trained_evaluated_and_served(classifier, tmp_path):
     measured = _evaluated(layout)
     assert (measured.classifier, measured.images) == (classifier, 6)
     assert (measured.conditions.images_seen, measured.conditions.tuning_images) == (None, None)
-    _served(layout)
+    _write_originals(layout)
+    with build_package(layout, "small", RUNTIME, Model()) as package:
+        _served(layout, package)
     _explained(layout, classifier)
 
 
@@ -114,16 +125,37 @@ def _explained(layout: Layout, classifier: str) -> None:
     assert bool(record.refused) == (classifier == "nearest_neighbours")
 
 
-def _served(layout: Layout) -> None:
-    """The predictor gives the answers of `evaluate` for the same pixels."""
-    split, pictures = open_for_testing(layout.prepared), []
-    for pixels in split.images(pd.RangeIndex(len(split)).to_numpy()):
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
-        pictures.append(stream.getvalue())
+def _write_originals(layout: Layout) -> None:
+    """The test images as files that `fetch` could have left, and a report that nothing is wrong with them."""
+    split, rows = open_for_testing(layout.prepared), []
+    layout.raw.mkdir(parents=True)
+    writer = RawWriter(layout.raw, shard_images=50)
+    for known, pixels in zip(
+        split.index.to_dict("records"), split.images(pd.RangeIndex(len(split)).to_numpy()), strict=True
+    ):
+        data = png(Image.fromarray(pixels))
+        shard = writer.add(known["image_id"], data)
+        row = raw_row(known["path"], known["label"], "test", shard=shard, data=data)
+        rows.append({**row, "image_id": known["image_id"], "photo_id": known["image_id"], "occlusion": 0.0})
+    writer.close()
+    write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
+    report = ValidationReport(passed=True, manifest_sha256="0" * 64, images=len(rows), rejected=0, results=[])
+    report.write(layout.validation_report)
+
+
+def _served(layout: Layout, package: Path) -> None:
+    """Without pickle, the package gives the answers of `evaluate` and passes every gate, as a network's does."""
+    assert not [path for path in package.rglob("*") if path.suffix in (".pkl", ".pt", ".pth")]
+    folder = package / "artifacts"
+    golden, known = GoldenBatch.read(folder / "golden.json"), pd.read_parquet(folder / PREDICTIONS)
     model = ImageClassifier()
-    paths = {"weights": layout.model("small") / WEIGHTS, "metrics": layout.evaluation("small") / METRICS}
+    paths = {"weights": folder / WEIGHTS, "metrics": folder / METRICS}
     model.load_context(PythonModelContext({name: str(path) for name, path in paths.items()}, {}))
-    answers = model.predict(None, pd.DataFrame({"image": pictures}))
-    known = pd.read_parquet(layout.evaluation("small") / PREDICTIONS).set_index("image_id")
-    assert list(answers["label"]) == list(known.loc[split.index["image_id"], "predicted"])
+    answers = model.predict(None, pd.DataFrame({"image": [image.bytes for image in golden.images]}))
+    expected = known.set_index("image_id").loc[[image.image_id for image in golden.images], "predicted"]
+    assert list(answers["label"]) == list(expected) and len(expected) == 6
+    limits = Promote(minimum_accuracy=0, minimum_macro_f1=0, maximum_latency_seconds=60)
+    evidence = read_evidence(SimpleNamespace(version="1", tags=tags_of(folder)), folder)
+    assert {
+        result.name: result.detail for result in run_gates(evidence, None, limits, layout) if not result.passed
+    } == {}
