@@ -9,7 +9,8 @@ Temperature and threshold are chosen on validation, all numbers are of the test 
 
 Beside the error after calibration stand three others: what a model that is calibrated shows on so many images (answers
 drawn as right with their own confidence: mean, and 95th percentile), and the error at the temperature that is best on
-the test images themselves, which is about the most that a temperature could bring.
+the test images themselves, which is about the most that a temperature could bring. How many validation images it takes
+to choose a good one is tried on the fresh pictures: some are drawn to choose it on, the others measure it.
 """
 
 import argparse
@@ -61,6 +62,7 @@ _SETTINGS = Evaluate()
 _RUNTIME = Runtime(threads=1)
 _BATCH = 64
 FRESH, UNUSED = 500, 10_000  # fresh pictures a class; from this number on the sample has none
+CHOSEN_ON, TRIES = (250, 500, 1000, 2000), 50  # validation images, and how often so many are drawn
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,29 @@ def sample(project: Path) -> Iterator[Judged]:
         )
         yield judge(f"sample, {folder.name}", validation, test)
         yield judge(f"{len(fresh.labels):,} fresh pictures, {folder.name}", validation, fresh)
+        shares = ", ".join(f"{meets_target(fresh, images):.2f} of {images:,}" for images in CHOSEN_ON)
+        print(f"{folder.name}: share of temperatures that meet the target, by validation images: {shares}")
+
+
+def meets_target(predictions: Predictions, images: int, tries: int = TRIES) -> float:
+    """How often a temperature that is chosen on so many of the images meets the target on the others."""
+    met = 0
+    for seed in range(tries):
+        order = np.random.default_rng(seed).permutation(len(predictions.labels))
+        known, others = (_part(predictions, rows) for rows in np.split(order, [images]))
+        after = calibrate(others, fit_temperature(known))
+        met += _error(after, others.correct) <= max(_error(others, others.correct) / 2, TARGET)
+    return met / tries
+
+
+def _part(predictions: Predictions, rows: NDArray[np.int64]) -> Predictions:
+    """Some of the images."""
+    index, labels, probabilities = (
+        predictions.index.iloc[rows].reset_index(drop=True),
+        predictions.labels[rows],
+        predictions.probabilities[rows],
+    )
+    return Predictions(predictions.classes, index, labels, probabilities)
 
 
 def fresh_pictures(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from benchmarks.calibration import Judged, fresh_pictures, judge
+from benchmarks.calibration import Judged, fresh_pictures, judge, meets_target
 from podium.analysis.predictions import Predictions
 from podium.config.preprocess import Preprocessing
 
@@ -38,6 +38,11 @@ def test_a_calibrated_model_shows_an_error_that_falls_with_the_root_of_the_image
     assert few.chance > 0.03 > many.chance_high  # the target cannot be told from chance on so few
     assert few.images_needed == pytest.approx(many.images_needed, rel=0.5)
     assert many.after <= many.chance_high
+
+
+def test_more_validation_images_choose_a_better_temperature():
+    many = answers(3, 4000, 1.6)
+    assert meets_target(many, 50, tries=8) < meets_target(many, 2000, tries=8) == 1
 
 
 def test_fresh_pictures_are_the_samples_kind_and_none_of_its_own():
