@@ -40,7 +40,12 @@ STUDIES: dict[str, dict[str, object]] = {
         "train": {"epochs": 5},
         "evaluate": {"perturbations": {"images": 64, "severities": [3]}},
         "explain": {"checks": {"images": 64, "deletion": 8, "randomised": 4}},
-        "compare": {"accept": {"pretraining": "what the weights are worth is the question", "undecided": "likewise"}},
+        "compare": {
+            "accept": {
+                "pretraining": "what the weights are worth is the question",
+                "undecided": "each model's accuracy is the result, not which is ahead",
+            }
+        },
     },
 }
 WEIGHTS = "tf_efficientnet_lite0.safetensors"

@@ -55,6 +55,7 @@ class Study:
         trials: `number state val_loss val_accuracy epochs` and one column a searched key.
         history: `trial epoch val_loss`, one row an epoch of a trial.
         spans: what was searched, by key, in the order of a trial's values.
+        is_probe: whether a grid was tried and nothing trained.
     """
 
     model: str
@@ -62,11 +63,12 @@ class Study:
     trials: "pd.DataFrame"
     history: "pd.DataFrame"
     spans: Mapping[str, Span]
+    is_probe: bool = False
 
     @cached_property
     def _drawn_from(self) -> tuple[object, ...]:
         """All that the plots show."""
-        return self.model, self.trials.to_csv(), self.history.to_csv(), tuple(self.spans.items())
+        return self.model, self.trials.to_csv(), self.history.to_csv(), tuple(self.spans.items()), self.is_probe
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Study) and self._drawn_from == other._drawn_from
@@ -118,7 +120,8 @@ def read_study(results: Results, model: ModelResults) -> Study:
     if spans.keys() != tuning.parameters.keys() or not all(spans[k].holds(v) for k, v in tuning.parameters.items()):
         raise DataError(f"{folder} is of another search than params.yaml asks for: run `dvc repro`")
     sorted_spans = {key: spans[key] for key in sorted(spans)}
-    return Study(model.name, tuning, read_table(folder / TRIALS), read_table(folder / HISTORY), sorted_spans)
+    trials, history = read_table(folder / TRIALS), read_table(folder / HISTORY)
+    return Study(model.name, tuning, trials, history, sorted_spans, model.card.classifier != "network")
 
 
 def inlined_plots(study: Study) -> dict[str, str]:
@@ -171,8 +174,8 @@ def draw_study(study: Study) -> Mapping[str, tuple[str, bytes]]:
     """Draws the plots of a study with Optuna.
 
     Returns:
-        By what they show, the name of a file and what is in it, a PNG; parallel coordinates only where several keys
-        were searched.
+        By what they show, the name of a file and what is in it, a PNG; losses by epoch only where there are epochs,
+        parallel coordinates only where several keys were searched.
     """
     import matplotlib
     from optuna.exceptions import ExperimentalWarning
@@ -181,8 +184,9 @@ def draw_study(study: Study) -> Mapping[str, tuple[str, bytes]]:
     keys = len(study.spans)
     shown = [
         ("Course of the study", "course.png", (6.4, 3.6), partial(plots.plot_optimization_history, target_name=LOSS)),
-        ("Loss by epoch", "epochs.png", (6.4, 3.6), plots.plot_intermediate_values),
     ]
+    if not study.is_probe:
+        shown.append(("Loss by epoch", "epochs.png", (6.4, 3.6), plots.plot_intermediate_values))
     if keys:
         size = (max(6.0, 2.8 * keys), 3.6)
         shown.append(("Loss by searched key", "searched_keys.png", size, partial(plots.plot_slice, target_name=LOSS)))

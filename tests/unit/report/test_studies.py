@@ -97,6 +97,11 @@ def test_trials_are_sorted_with_the_best_first_and_those_without_a_loss_last(exp
     assert found.ranked[-1].val_loss is None
 
 
+def test_of_a_probe_its_grid_is_drawn_and_no_epochs(experiment):
+    drawn = draw_study(replace(study_of(outcome_of(experiment)), is_probe=True))
+    assert [name for name, _ in drawn.values()] == ["course.png", "searched_keys.png"]
+
+
 def test_parallel_coordinates_are_drawn_where_several_keys_were_searched(experiment):
     of_one_key = ["course.png", "epochs.png", "searched_keys.png"]
     drawn = draw_study(study_of(outcome_of(experiment)))
