@@ -5,26 +5,20 @@ too. A line holds its own digest and those of the lines that were last before it
 branches), so that a line which was cut out or edited is noticed; git keeps the file. Nothing is computed from it.
 """
 
-import json
 from dataclasses import dataclass
 from math import log, sqrt
-from pathlib import Path
 
 from pydantic import Field
 
 from podium.console.process import once, utc_now, whoami
 from podium.core.errors import DataError
-from podium.core.files import canonical_json, sha256_text, write_text
 from podium.core.layout import Layout
-from podium.records.base import Record
+from podium.records.chain import ChainedRecord, read_chain, write_chain
 from podium.records.evaluation import Leaderboard
 
 
-class Opening(Record):
-    """One line. `when` is UTC in ISO 8601; `images` is a digest of which images the split holds, whatever their size.
-
-    `previous` are digests of the lines that no other line followed yet; `digest` is of this line without itself.
-    """
+class Opening(ChainedRecord):
+    """One line. `when` is UTC in ISO 8601; `images` names which images the split holds, whatever their size."""
 
     when: str = Field(default_factory=utc_now)
     who: str = Field(default_factory=whoami)
@@ -32,17 +26,11 @@ class Opening(Record):
     fingerprint: str
     test_digest: str
     images: str
-    previous: list[str] = []
-    digest: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
         """What is counted: one model on one state of the test split."""
         return self.fingerprint, self.test_digest
-
-    def sealed(self) -> str:
-        """The digest that the line must hold, 64 hex digits."""
-        return sha256_text(canonical_json(self.model_dump(exclude={"digest"})))
 
 
 @dataclass(frozen=True)
@@ -92,14 +80,9 @@ def keep_openings(layout: Layout, new: Opening | None = None) -> None:
     with once(Layout(layout.main_root), "test openings"):
         known = read_openings(layout)
         if new is not None and new.key not in {opening.key for opening in known}:
-            followed = {digest for opening in known for digest in opening.previous}
-            last = [opening.digest for opening in known if opening.digest not in followed]
-            chained = new.model_copy(update={"previous": last})
-            known.append(chained.model_copy(update={"digest": chained.sealed()}))
-        text = "".join(f"{json.dumps(opening.model_dump())}\n" for opening in known)
+            known.append(new.after(known))
         for path in (layout.test_openings, layout.test_openings_copy):
-            if text and (not path.is_file() or path.read_bytes() != text.encode()):
-                write_text(path, text)
+            write_chain(path, known)
 
 
 def read_openings(layout: Layout) -> list[Opening]:
@@ -110,7 +93,8 @@ def read_openings(layout: Layout) -> list[Opening]:
     """
     place = layout.test_openings
     back = f"`git checkout {place.relative_to(layout.main_root)}` brings back what was committed, evaluate the rest"
-    return list((_read(place, back) | _read(layout.test_openings_copy, "delete it")).values())
+    here = read_chain(layout.test_openings_copy, Opening, "delete it")
+    return list((read_chain(place, Opening, back) | here).values())
 
 
 def opened(layout: Layout, test_digest: str) -> set[tuple[str, str]]:
@@ -132,22 +116,3 @@ def count_openings(layout: Layout, board: Leaderboard, budget: int | None) -> Op
         return Openings(0, board.images, budget, problem=str(error))
     missing = tuple(row.model for row in board.rows if (row.fingerprint, board.test_digest) not in found)
     return Openings(len(found), board.images, budget, missing)
-
-
-def _read(path: Path, back: str) -> dict[str, Opening]:
-    """The lines of a file by their digests; none where there is none. `back` says how it is mended."""
-    found: dict[str, Opening] = {}
-    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], start=1):
-        at = f"{path} line {number}"
-        if line.startswith((b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")):
-            raise DataError(f"{at} is a merge conflict: keep the lines of both sides, delete its marks")
-        try:
-            opening = Opening.model_validate_json(line)
-        except ValueError as error:
-            raise DataError(f"{at} was cut or edited: {back}") from error
-        if opening.digest != opening.sealed():
-            raise DataError(f"{at} was edited, its digest is another one: {back}")
-        if not found.keys() >= set(opening.previous):
-            raise DataError(f"{at} follows a line that is not there any more: {back}")
-        found[opening.digest] = opening
-    return found

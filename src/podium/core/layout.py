@@ -130,6 +130,10 @@ class Layout:
         """What was ever appended here: brings back lines that a checkout of git or `dvc exp apply` took away."""
         return self.main_root / WORK / TEST_OPENINGS
 
+    def registry(self, name: str) -> Path:
+        """The audit record of a registered model, a line an entry; git's, and no stage's output."""
+        return self.main_root / "registry" / f"{name}.jsonl"
+
     @property
     def durations(self) -> Path:
         """Seconds each stage took when it last ran to its end here (JSON): says how long is left, decides nothing."""
