@@ -174,7 +174,7 @@ def measure(
     seed: int,
     distances: NDArray[np.float64] | None = None,
 ) -> Metrics:
-    """Everything that is measured on the test split.
+    """Everything that is measured on the test split, as `metrics.json` holds it; the images' order changes nothing.
 
     Args:
         card: of the model.
@@ -184,14 +184,10 @@ def measure(
         settings: the `evaluate` section.
         seed: of the bootstrap.
         distances: of every two classes in feature space (`ClassMoments`), of validation images; None: not known.
-
-    Returns:
-        The document `metrics.json` holds; the order of the images changes nothing.
     """
-    temperature = fit_temperature(validation)
+    temperature, samples = fit_temperature(validation), settings.bootstrap_samples
     calibrated, known = calibrate(test, temperature), calibrate(validation, temperature)
-    samples, answers = settings.bootstrap_samples, Answers(test, calibrated, settings)
-    counts = confusion(test.labels, test.predicted, len(test.classes))
+    answers, counts = Answers(test, calibrated, settings), confusion(test.labels, test.predicted, len(test.classes))
     accuracy, macro_f1 = bootstrap_confusion(counts, samples, seed)
     parts = resolve(settings.slices, validation.index)
     slices, known_slices = (slice_masks(parts, some.index) for some in (test, validation))

@@ -103,9 +103,7 @@ def evaluate_model(
         if evaluate.perturbations.images:
             _perturb(classifier, test, evaluate, seed).write(folder / ROBUSTNESS)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
-        confused = {label for pair in metrics.confused for label in (pair.actual, pair.predicted)}
-        typical = find_typical(calibrated, confused, _TYPICAL)
-        write_mistakes(folder / TYPICAL, typical, evaluate.mistakes and len(typical), _picture_of(test))
+        _write_typical(folder / TYPICAL, calibrated, metrics, test, evaluate.mistakes > 0)
         for other, (answers, measured) in repeats.items():
             _write_answers(folder / REPEATS / str(other), answers, measured)
     _write_report(layout.evaluation_report(model), predictions, history)
@@ -245,6 +243,13 @@ def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, 
         classify, test.images(rows), test.labels[rows], severities, seed, model=card.model, fingerprint=card.fingerprint
     )
     return round_floats(found)
+
+
+def _write_typical(path: Path, calibrated: Predictions, metrics: Metrics, test: PreparedSplit, pictured: bool) -> None:
+    """The surest right images of each class that is taken for another one, to stand beside the mistakes."""
+    confused = {label for pair in metrics.confused for label in (pair.actual, pair.predicted)}
+    typical = find_typical(calibrated, confused, _TYPICAL)
+    write_mistakes(path, typical, len(typical) if pictured else 0, _picture_of(test))
 
 
 def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:

@@ -79,8 +79,8 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
         raise DataError(f"artifacts/evaluation/{model} is of another model or other images: run `dvc repro`")
     checked, pictures = _checked(layout, test, explain.checks.images)
     checks: dict[str, MethodChecks] = {}
-    changed: Interventions | None = None
     refused: dict[str, str] = {}
+    changed: Interventions | None = None
     if explain.methods:
         keep_openings(layout, _opening(card, test))
     for name in explain.methods:
@@ -98,17 +98,10 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
     answers = read_parquet(layout.evaluation(model) / PREDICTIONS)
     chosen = _choose(answers, test, metrics.temperature, explain.images_per_class)
     able = explain.model_copy(update={"methods": tuple(checks)})
+    said = {"model": model, "fingerprint": card.fingerprint, "test_digest": test.digest}
     with replacing_folder(layout.explanation(model)) as folder:
         drawn = _draw(folder, classifier, test, chosen, able, seed=seed) if checks and chosen else []
-        record = Explanation(
-            model=model,
-            fingerprint=card.fingerprint,
-            test_digest=test.digest,
-            methods=checks,
-            refused=refused,
-            pictures=drawn,
-            interventions=changed,
-        )
+        record = Explanation(**said, methods=checks, refused=refused, pictures=drawn, interventions=changed)
         if changed is not None:
             plots.interventions(folder / INTERVENTIONS, changed, model)
         round_floats(record).write(folder / EXPLANATION)

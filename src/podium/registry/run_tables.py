@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from podium.core.layout import MISTAKES, PREDICTIONS
+from podium.records.evaluation import Interval
 from podium.registry.run_writer import RunWriter
 from podium.report.results import ModelResults
 
@@ -24,9 +25,7 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             {
                 "slice": name,
                 "images": s.images,
-                "accuracy": s.accuracy.value,
-                "low": s.accuracy.low,
-                "high": s.accuracy.high,
+                **_rate(s.accuracy),
                 "rest": s.rest.value if s.rest else None,
                 "adjusted_p": s.adjusted_p,
                 "images_needed": s.images_needed,
@@ -37,9 +36,7 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             {
                 "perturbation": one.name,
                 "severity": at.severity,
-                "accuracy": at.accuracy.value,
-                "low": at.accuracy.low,
-                "high": at.accuracy.high,
+                **_rate(at.accuracy),
                 "same": at.same,
             }
             for one in (model.robustness.perturbations if model.robustness else ())
@@ -58,9 +55,7 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             {
                 "slices": " and ".join(s.slices),
                 "images": s.images,
-                "accuracy": s.accuracy.value,
-                "low": s.accuracy.low,
-                "high": s.accuracy.high,
+                **_rate(s.accuracy),
                 "rest": s.rest.value,
                 "validation_accuracy": s.validation_accuracy.value,
                 "adjusted_p": s.adjusted_p,
@@ -72,6 +67,11 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
     for name, rows in tables.items():
         if rows:
             writer.client.log_text(run_id, _format_table(rows), f"{_TABLES}/{name}.csv")
+
+
+def _rate(accuracy: Interval) -> dict[str, float]:
+    """An accuracy and its interval as cells of a table."""
+    return {"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high}
 
 
 def write_mistakes(writer: RunWriter, evaluation: Path, run_id: str) -> None:
