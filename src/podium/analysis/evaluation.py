@@ -186,11 +186,10 @@ def measure(
         distances: of every two classes in feature space (`ClassMoments`), of validation images; None: not known.
     """
     temperature, samples = fit_temperature(validation), settings.bootstrap_samples
-    calibrated, known = calibrate(test, temperature), calibrate(validation, temperature)
+    calibrated, known = (calibrate(some, temperature) for some in (test, validation))
     answers, counts = Answers(test, calibrated, settings), confusion(test.labels, test.predicted, len(test.classes))
     accuracy, macro_f1 = bootstrap_confusion(counts, samples, seed)
-    parts = resolve(settings.slices, validation.index)
-    slices, known_slices = (slice_masks(parts, some.index) for some in (test, validation))
+    slices, known_slices = _masks(settings, test, validation)
     return Metrics(
         **card.facts,
         **{name: _value(metric, answers) for name, metric in METRICS.items()},
@@ -214,6 +213,12 @@ def measure(
         worst_slices=search_slices(known_slices, validation.correct, slices, test.correct),
         groups=group_metrics(calibrated, card.groups, samples, seed),
     )
+
+
+def _masks(settings: Evaluate, *splits: Predictions) -> list[dict[str, tuple[str, NDArray[np.bool_]]]]:
+    """Which images of each split lie in which slice; quantiles are those of the last one, which is validation."""
+    parts = resolve(settings.slices, splits[-1].index)
+    return [slice_masks(parts, some.index) for some in splits]
 
 
 def _majority(card: ModelCard, test: Predictions) -> Majority | None:

@@ -46,7 +46,6 @@ from podium.core.layout import (
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.base import read_parquet, round_floats
 from podium.records.evaluation import Metrics
-from podium.records.robustness import Robustness
 from podium.records.training import EPOCH_COLUMNS, ModelCard
 
 if TYPE_CHECKING:
@@ -100,8 +99,7 @@ def evaluate_model(
         _write_answers(folder, predictions, metrics)
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
         _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
-        if evaluate.perturbations.images:
-            _perturb(classifier, test, evaluate, seed).write(folder / ROBUSTNESS)
+        _perturb(folder / ROBUSTNESS, classifier, test, evaluate, seed)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         _write_typical(folder / TYPICAL, calibrated, metrics, test, evaluate.mistakes > 0)
         for other, (answers, measured) in repeats.items():
@@ -228,8 +226,10 @@ def _write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> 
     metrics.write(folder / METRICS)
 
 
-def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, seed: int) -> Robustness:
-    """What the model answers when something happened to the photographs."""
+def _perturb(path: Path, classifier: "Classifier", test: PreparedSplit, settings: Evaluate, seed: int) -> None:
+    """Writes what the model answers when something happened to the photographs, unless none is to be asked about."""
+    if not settings.perturbations.images:
+        return
     rows = choose_images(len(test), settings.perturbations.images, seed)
 
     def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -242,7 +242,7 @@ def _perturb(classifier: "Classifier", test: PreparedSplit, settings: Evaluate, 
     found = measure_robustness(
         classify, test.images(rows), test.labels[rows], severities, seed, model=card.model, fingerprint=card.fingerprint
     )
-    return round_floats(found)
+    round_floats(found).write(path)
 
 
 def _write_typical(path: Path, calibrated: Predictions, metrics: Metrics, test: PreparedSplit, pictured: bool) -> None:

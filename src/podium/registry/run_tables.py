@@ -43,11 +43,7 @@ def write_tables(writer: RunWriter, model: ModelResults, run_id: str) -> None:
             for at in one.at
         ],
         "interventions": [
-            {
-                **one.model_dump(exclude={"accuracy", "control"}),
-                "accuracy": one.accuracy.value,
-                "control": one.control.value,
-            }
+            {**one.model_dump(exclude={"accuracy", "control"}), **_rate(one.accuracy), "control": one.control.value}
             for one in (model.explanation.interventions.results if model.explanation.interventions else ())
         ],
         "confused": [pair.model_dump() for pair in m.confused],
