@@ -63,7 +63,8 @@ COMMANDS = {
     "rollback": _Command(
         "promotion", "Move an alias back.", 'podium rollback staging --reason "confuses lemons with oranges"'
     ),
-    "history": _Command("promotion", "Who moved an alias, when and why.", "podium history --json"),
+    "history": _Command("promotion", "Who registered or moved what, when and why.", "podium history --json"),
+    "audit": _Command("promotion", "Does the store say what the record says?", "podium audit --repair"),
 }
 """Every command in the order of the help. The function has the same name, `_` for `-`; its docstring is the help."""
 EXIT_CODES = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."

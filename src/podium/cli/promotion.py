@@ -14,8 +14,8 @@ from podium.core.errors import PromotionRefused, TrackingError, UsageError
 from podium.core.layout import Layout
 
 if TYPE_CHECKING:
-    from podium.registry.audit import AuditEntry
-    from podium.registry.gates import GateResult
+    from podium.records.audit import AuditEntry, GateResult
+    from podium.registry.promotion import PromotionRequest
 
 WHO = 6  # column of the history
 
@@ -31,6 +31,9 @@ def promote(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote past failed gates; recorded as forced.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what every gate would say, and move nothing.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Ask the model about every test image again, not about some.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a version against the gates in params.yaml and, if all pass, move the alias to it."""
@@ -43,14 +46,14 @@ def promote(
     wanted, alias = _version(version), _alias(to or "staging")
     layout = project()
     if check:
-        _print_check(layout, wanted, alias, as_json)
+        _print_check(layout, promotion.PromotionRequest(wanted, alias, "", thorough=thorough), as_json)
         return
-    request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force)
+    request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force, thorough)
     with _telling("promote", alias, as_json) as show:
         _print_move(promotion.promote(layout, load(layout.params), request, show), as_json)
 
 
-def _print_check(layout: Layout, wanted: str, alias: str, as_json: bool) -> None:
+def _print_check(layout: Layout, request: "PromotionRequest", as_json: bool) -> None:
     """What every gate says of a version.
 
     Raises:
@@ -58,7 +61,8 @@ def _print_check(layout: Layout, wanted: str, alias: str, as_json: bool) -> None
     """
     from podium.registry import promotion
 
-    number, results = promotion.check(layout, load(layout.params), wanted, alias)
+    number, results = promotion.check(layout, load(layout.params), request)
+    alias = request.alias
     refusal = promotion.describe_refusal(results)
     if as_json:
         gates = [gate.model_dump() for gate in results]
@@ -91,11 +95,10 @@ def rollback(
 
 
 def history(as_json: AsJson = False) -> None:
-    """Show every promotion and rollback: who, when, why, from where to where; newest last."""
-    from podium.registry import store
-    from podium.registry.audit import STAGES, audit_of, read_audit
+    """Show every registration, promotion and rollback: who, when, why, from where to where; newest last."""
+    from podium.registry.audit import read_record
+    from podium.registry.integrity import contradictions
     from podium.registry.read_only import find_registered
-    from podium.registry.versions import open_registry
 
     layout = project()
     name = load(layout.params).publish.registered_model
@@ -104,23 +107,18 @@ def history(as_json: AsJson = False) -> None:
         raise TrackingError(
             f"no model is registered as {name!r}: run `dvc repro`, whose last stage registers the winner"
         )
-    aliases, entries = registered.aliases, audit_of(name, registered.tags)
-    if as_json:  # what every gate saw is an artifact, which MLflow has to be asked for
-        registry = open_registry(layout, load(layout.params))
-        with store.translate_errors(registry.uri):
-            entries = read_audit(registry.client, registry.name, gates=True)
+    record = read_record(layout, name, registered.tags)
     if as_json:
-        print_json([entry.model_dump(by_alias=True) for entry in entries])
+        print_json([entry.model_dump(mode="json", by_alias=True) for entry in record.entries])
         return
-    if not entries:
-        print(f"{name} was never promoted.")
-        print('Next: podium promote candidate --to staging --reason "..."')
+    if not record.entries:
+        print(f"{name} has no record yet: `dvc repro publish` begins one.")
         return
     shown = table(
         "#", "when (UTC)", "action", "alias", "from", "to", "who", "reason", right=("#",), fold=("who", "reason")
     )
     shown.columns[WHO].max_width = 18
-    for entry in entries:
+    for entry in record.entries:
         past = f" (forced past {', '.join(entry.failed)})" if entry.forced else ""
         when = entry.when[:16].replace("T", " ")
         add_row(
@@ -135,22 +133,40 @@ def history(as_json: AsJson = False) -> None:
             entry.reason + past,
         )
     console().print(shown)
-    for alias in STAGES:
-        _print_disagreement(entries, alias, aliases.get(alias))
+    if record.behind:
+        print(f"{record.behind} more entries are in the store: `podium audit` fetches them")
+    if found := [*record.problems, *contradictions(record, registered)]:
+        print("\nThe store does not say what the record says (see `podium audit`):")
+        print("\n".join(f"- {problem}" for problem in found))
 
 
-def _print_disagreement(entries: Sequence["AuditEntry"], alias: str, holder: str | None) -> None:
-    """Tells when an alias is not where the record ends."""
-    from podium.registry.audit import is_unfinished, list_holders
+def audit(
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring entries, aliases and stages back to what the record says.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the store against the audit record: entries, aliases, tags, every file of every package, gates."""
+    from podium.registry import integrity
 
-    recorded = list_holders(entries, alias)
-    if not recorded or recorded[-1] == holder:
-        return
-    print(f"\n{alias} is at version {holder or '-'}, but the record ends at {recorded[-1]}:")
-    if is_unfinished(entries, alias, holder):
-        print("the last move was interrupted; give its command again")
+    layout = project()
+    params = load(layout.params)
+    done = integrity.restore(layout, params) if repair else []
+    record, found = integrity.audit_model(layout, params)
+    if as_json:
+        print_json({"entries": len(record.entries), "repaired": done, "problems": found})
     else:
-        print(f"somebody moved it past Podium; `podium rollback {alias}` takes it back")
+        for line in done:
+            print(f"repaired: {line}")
+        for problem in found:
+            print(f"- {problem}")
+    if found:
+        undo = "" if repair else ": `podium audit --repair` brings back entries, aliases and stages"
+        raise PromotionRefused(f"{len(found)} things in the store contradict the record of {record.name}{undo}")
+    if not as_json:
+        versions = len({entry.to_version for entry in record.entries})
+        print(f"{record.name}: {len(record.entries)} entries about {versions} versions hold, and so does the store")
 
 
 def _print_gates(results: Sequence["GateResult"]) -> None:

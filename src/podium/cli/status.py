@@ -73,6 +73,7 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
     versions = _versions(registered)
     against = _against_holder(layout, params, registered, board, decision)
     steps, warnings = _advise(layout, params, registered, stale, unreadable)
+    warnings += _contradictions(layout, registered)
     if as_json:
         print_json(
             {
@@ -232,6 +233,19 @@ def _advise(
     if not refusal and not stale:
         steps.append(("promote the winner", 'podium promote candidate --to staging --reason "..."'))
     return steps, warnings
+
+
+def _contradictions(layout: Layout, registered: "RegisteredModel | None") -> list[str]:
+    """One sentence where the store does not say what the audit record says; packages are not read."""
+    if registered is None:
+        return []
+    from podium.registry.audit import read_record
+    from podium.registry.integrity import contradictions
+
+    record = read_record(layout, registered.name, registered.tags)
+    found = [*record.problems, *([] if record.behind else contradictions(record, registered))]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return [f"the store contradicts the audit record: {found[0]}{more}; see `podium audit`"] if found else []
 
 
 def _tracked_files_differ(layout: Layout) -> list[str]:

@@ -152,10 +152,10 @@ def _publish(writer: RunWriter, results: Results, registers: bool, check: Callab
         study_runs.write_study_run(writer, results, model, parent_id)
         runs.write_repeat_runs(writer, results, model, parent_id)
         run_id = runs.write_model_run(writer, results, model, parent_id)
-        model_id = package.log_model(client, writer.experiment, results, model, run_id)
+        model_id, built = package.log_model(client, writer.experiment, results, model, run_id)
         runs.finish_model_run(writer, results, model, parent=parent_id, run_id=run_id, model_id=model_id)
         package.show_in_run(client, parent_id, model_id)
-        logged[model.name] = model_id
+        logged[model.name] = model_id, built
     if not registers:
         _finish(writer, results, parent_id)
         print(
@@ -164,7 +164,7 @@ def _publish(writer: RunWriter, results: Results, registers: bool, check: Callab
         )
         return
     check()
-    number, new = versions.register(client, results, logged[results.winner.name])
+    number, new = versions.register(client, results, *logged[results.winner.name])
     _finish(writer, results, parent_id)
     what = "registered" if new else "kept"
     print(f"{what} {params.publish.registered_model} version {number} ({results.winner.name}) as `candidate`")

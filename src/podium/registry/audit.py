@@ -1,125 +1,251 @@
-"""The audit record of a registered model: who moved an alias, when, why, from where to where, past which gates.
+"""The audit record of a registered model: who registered or moved what, when, why, past which gates.
 
-Entries are tags `podium.audit.000001`, ... of the registered model, a line each that a person can read, appended and
-never edited (for the one way to lose one, on a shared server, see `append_entry`). What every gate saw is an artifact,
-`promotions/<name>-000001.json`, of the run the version came from. An entry is written before the alias moves, so no
-alias moves without one; what follows from the entries (the holders so far) is computed here and nowhere else.
+An entry is a line of `registry/<name>.jsonl`, which git keeps, and of a hash chain, so that one that was edited, cut or
+put in is noticed. The store has it twice: as a tag `podium.record.000001`, ... of the registered model, a line a person
+can read that ends with the entry's digest, and in full as an artifact, `promotions/<name>-000001.json`, of the run the
+version came from. So a tampered store is noticed by the file, and a tampered file by the store and by git's history.
+
+Every store has a chain of its own in the file (tag `podium.store`): clones of a project with a local store each share
+it. An entry is written before an alias moves; what follows from the entries is computed here and nowhere else.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from podium.core.errors import PromotionRefused, TrackingError
-from podium.records.base import Record
-from podium.registry.gates import GateResult
+from podium.console.process import git_said
+from podium.core.errors import DataError, PromotionRefused
+from podium.core.layout import Layout
+from podium.records.audit import AuditEntry
+from podium.records.chain import parse_chain, read_chain, write_chain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STAGES = {"staging": "Staging"}  # alias that a promotion moves -> the deprecated stage that mirrors it
-TAG = "podium.audit."
-TAG_LIMIT = 5000  # characters of a registered model's tag in MLflow's tables (String(5000)); SQLite would not complain
+STORE = "podium.store"
+TAG = "podium.record."
+MOVED = "podium.moved."  # and an alias: the number of the last entry whose move reached it
 REASON_LIMIT = 500
-_KEY = re.compile(r"podium\.audit\.(\d{6,})")
-_CUT = 80
+_KEY = re.compile(r"podium\.record\.(\d{6,})")
+_LINE = re.compile(r"[^|]+ \| \w+ \| \S+ \| \S+ -> (\d+) \| .* \| sha256:([0-9a-f]{64})", re.DOTALL)
 _BETWEEN, _NOBODY = " | ", "nobody"
 
-Action = Literal["promote", "rollback"]
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """The record of one registered model in one store.
+
+    Attributes:
+        name: of the registered model.
+        store: which store; empty where nothing was ever registered on record.
+        entries: what is there and holds, oldest first.
+        problems: a sentence for each entry that was edited, cut, put in or lost.
+        elsewhere: entries of other stores, oldest first; another clone's, or of a store that is gone.
+        behind: so many entries of the store are not in the file of this clone, and were not fetched.
+    """
+
+    name: str
+    store: str
+    entries: tuple[AuditEntry, ...]
+    problems: tuple[str, ...]
+    elsewhere: tuple[AuditEntry, ...]
+    behind: int = 0
+
+    def registration(self, version: str) -> AuditEntry | None:
+        """The entry that says what a version is: the last one of its registrations."""
+        mine = [entry for entry in self.entries if entry.action == "register" and entry.to_version == version]
+        return mine[-1] if mine else None
+
+    def last(self, alias: str) -> "AuditEntry | None":
+        """The last entry that moved an alias."""
+        return next((entry for entry in reversed(self.entries) if entry.alias == alias), None)
+
+    def moved_past(self, tags: Mapping[str, str], alias: str, holder: str | None) -> str | None:
+        """A sentence where an alias is not where the record ends; None where it is, or where a move was interrupted.
+
+        Args:
+            tags: of the registered model.
+            alias: which one.
+            holder: the version it is on, None for nobody.
+        """
+        last, at = self.last(alias), f"version {holder}" if holder else "no version"
+        if last is None:
+            return f"{alias} is at {at}, and no entry of the record moved it there" if holder else None
+        if holder == last.to_version or is_unfinished(self.entries, tags, alias, holder):
+            return None
+        return (
+            f"{alias} is at {at}, but the record ends at version {last.to_version} ({brief(last)}): moved past Podium"
+        )
+
+    def check(self) -> None:
+        """Refuses to build on a record that does not hold.
+
+        Raises:
+            PromotionRefused: an entry was edited, cut, put in or lost.
+        """
+        if self.problems:
+            more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+            raise PromotionRefused(
+                f"the record of {self.name} does not hold: {self.problems[0]}{more}: see `podium audit`"
+            )
 
 
-class AuditEntry(Record):
-    """One move of an alias. `when` is UTC in ISO 8601; versions are MLflow's numbers as text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    number: int
-    when: str
-    who: str
-    action: Action
-    alias: str
-    from_version: str | None = Field(alias="from")
-    to_version: str = Field(alias="to")
-    reason: str
-    forced: bool
-    gates: list[GateResult]
-
-    @property
-    def failed(self) -> list[str]:
-        """Names of the gates that had failed."""
-        return [gate.name for gate in self.gates if not gate.passed]
-
-
-def read_audit(client: "MlflowClient", name: str, *, gates: bool = False) -> list[AuditEntry]:
-    """The whole record, oldest first.
+def read_record(
+    layout: Layout, name: str, tags: Mapping[str, str], fetch: Callable[[int, str], str | None] | None = None
+) -> AuditRecord:
+    """The record as the store and the file tell it, each held against the other.
 
     Args:
-        client: of the store.
+        layout: the project's paths.
         name: of the registered model.
-        gates: fetch what every gate saw, an artifact an entry; else entries know the failed gates alone, by name.
-            Where an artifact was deleted, they know no more.
+        tags: of the registered model.
+        fetch: gives the artifact of an entry by its number and its version, None where it is gone; what the file
+            lacks is read with it. Without it such entries are counted.
+    """
+    path = layout.registry(name)
+    store = tags.get(STORE, "")
+    tagged, problems = _tagged(tags)
+    try:
+        known = read_file(layout, name)
+    except DataError as error:
+        known, problems = {}, [str(error), *problems]
+    mine = {entry.number: entry for entry in known.values() if entry.store == store}
+    entries: list[AuditEntry] = []
+    behind = 0
+    for number in range(1, max([*mine, *tagged, 0]) + 1):
+        entry, told = mine.get(number), tagged.get(number)
+        if told is None and entry is None:
+            problems.append(f"entry {number} is in neither the store nor {path.name}")
+        elif told is None and entry is not None:
+            problems.append(f"entry {number} ({brief(entry)}) was deleted from the store, or its tag was edited")
+        elif told is not None and entry is not None and entry.digest != told[1]:
+            problems.append(f"entry {number} of the store is not the one in {path.name} ({brief(entry)})")
+        elif told is not None and entry is None and fetch is None:
+            behind += 1
+        elif told is not None and entry is None and fetch is not None:
+            entry = _parse(fetch(number, told[0]), store, number, told[1])
+            if entry is None:
+                problems.append(
+                    f"entry {number} of the store is not in {path.name}, and its artifact is gone or edited"
+                )
+        if entry is not None:
+            entries.append(entry)
+    problems += _breaks(entries)
+    problems += [
+        f"entry {entry.number} ({brief(entry)}) was cut from {path.name}, and git still holds it"
+        for digest, entry in committed(layout, name).items()
+        if digest not in known
+    ]
+    elsewhere = tuple(entry for entry in known.values() if entry.store != store)
+    return AuditRecord(name, store, tuple(entries), tuple(problems), elsewhere, behind)
+
+
+def read_file(layout: Layout, name: str) -> dict[str, AuditEntry]:
+    """The entries in the file of this clone by their digests, of every store.
 
     Raises:
-        TrackingError: an entry is not what `append_entry` wrote.
+        DataError: a line was cut out or edited.
     """
-    tags = client.get_registered_model(name).tags
-    entries = audit_of(name, tags)
-    in_full = {entry.number for entry in entries if tags[f"{TAG}{entry.number:06d}"].startswith("{")}
-    return [_with_gates(client, name, e) if gates and e.number not in in_full else e for e in entries]
+    back = "`podium audit --repair` brings back what git or the store hold"
+    return read_chain(layout.registry(name), AuditEntry, back)
 
 
-def audit_of(name: str, tags: Mapping[str, str]) -> list[AuditEntry]:
-    """The record in the tags of a registered model, oldest first.
+def committed(layout: Layout, name: str) -> dict[str, AuditEntry]:
+    """The entries of the last commit by their digests; none without git.
 
-    Raises:
-        TrackingError: an entry is not what `append_entry` wrote.
+    The last lines of the file can be cut unnoticed but for this, since no line follows them.
     """
-    found = []
-    for key, value in tags.items():
-        match = _KEY.fullmatch(key)
-        if match is None:
-            continue
+    place = layout.registry(name).relative_to(layout.main_root).as_posix()
+    text = git_said(layout.main_root, "show", f"HEAD:{place}") or ""
+    try:
+        return parse_chain(text.encode(), f"HEAD:{place}", AuditEntry, "")
+    except DataError:
+        return {}  # committed damaged, which the file tells
+
+
+def fetcher(client: "MlflowClient", name: str) -> Callable[[int, str], str | None]:
+    """What `read_record` fetches artifacts with."""
+
+    def fetch(number: int, version: str) -> str | None:
+        """The text of an entry's artifact."""
+        from mlflow.artifacts import load_text
+        from mlflow.exceptions import MlflowException
+
         try:
-            entry = _parse(int(match[1]), value)
-        except ValidationError as error:
-            raise TrackingError(
-                f"the audit entry {key} of {name} was changed by hand and cannot be read: restore the tag"
-            ) from error
-        if entry.number != int(match[1]):
-            raise TrackingError(f"the audit entry {key} of {name} says it is number {entry.number}: restore the tag")
-        found.append(entry)
-    return sorted(found, key=lambda entry: entry.number)
+            run_id = client.get_model_version(name, version).run_id
+            found: str = load_text(f"{client.get_run(run_id).info.artifact_uri}/{_place(name, number)}")
+        except (MlflowException, OSError):
+            return None
+        return found
+
+    return fetch
 
 
-def append_entry(client: "MlflowClient", name: str, entry: AuditEntry, run_id: str | None = None) -> None:
-    """Writes an entry, and refuses where another one has its number before or right after.
+def append_entry(
+    client: "MlflowClient", layout: Layout, record: AuditRecord, entry: AuditEntry, run_id: str | None
+) -> AuditEntry:
+    """Chains an entry to the record and writes it: artifact, tag, file; refuses where another one took its number.
 
-    MLflow cannot set a tag on condition that it is not there. Two writers that the promotion lock does not keep apart
-    (a shared server, another machine or user) may both find the number free; if the first has read its entry back
-    before the second writes, the second replaces it unnoticed and the first move is lost from the record.
+    MLflow cannot set a tag on condition that it is not there: the lock of the registered model is to be held.
 
     Args:
         client: of the store.
-        name: of the registered model.
-        entry: its number is one above the last.
-        run_id: the run that the version came from and that takes the artifact; without one, the tag holds the JSON.
+        layout: the project's paths.
+        record: as it was read under the lock.
+        entry: what happened; its chain is made here.
+        run_id: the run that the version came from and that takes the artifact; None for a version without one.
+
+    Returns:
+        The entry as it was written.
 
     Raises:
-        PromotionRefused: the number was taken, or another entry stood there when it was read back.
+        PromotionRefused: the record does not hold, or the number was taken.
     """
+    record.check()
+    chained = entry.after(record.entries)
     key = f"{TAG}{entry.number:06d}"
-    text = _fit_into_tag(entry) if run_id is None else _as_line(entry)
-    if key not in client.get_registered_model(name).tags:
-        if run_id is not None:
-            client.log_text(run_id, entry.model_dump_json(by_alias=True, indent=2), _place(name, entry.number))
-        client.set_registered_model_tag(name, key, text)
-        if client.get_registered_model(name).tags.get(key) == text:
-            return
+    if key not in client.get_registered_model(record.name).tags:
+        if run_id:
+            client.log_text(run_id, chained.model_dump_json(by_alias=True, indent=2), _place(record.name, entry.number))
+        client.set_registered_model_tag(record.name, key, as_line(chained))
+        if client.get_registered_model(record.name).tags.get(key) == as_line(chained):
+            write_file(layout, record.name, [*record.elsewhere, *record.entries, chained])
+            return chained
     raise PromotionRefused(
-        f"another promotion of {name} was recorded at the same moment: see `podium history`, then try again"
+        f"another promotion of {record.name} was recorded at the same moment: see `podium history`, then try again"
     )
+
+
+def write_file(layout: Layout, name: str, entries: Sequence[AuditEntry]) -> bool:
+    """Writes the file of this clone, unless it holds just these entries; whether it was written."""
+    return write_chain(layout.registry(name), entries)
+
+
+def next_of(
+    entries: Sequence[AuditEntry],
+    known: Mapping[str, AuditEntry],
+    tags: Mapping[str, str],
+    fetch: Callable[[int, str], str | None],
+) -> AuditEntry | None:
+    """The entry that follows on from others, in a file (`known`) or in the store; None where there is none that does.
+
+    Raises:
+        DataError: file and store hold two that follow and differ, so that it is not known which one was forged.
+    """
+    store, number, last = tags.get(STORE, ""), next_number(entries), [entry.digest for entry in entries[-1:]]
+    told = _tagged(tags)[0].get(number)
+    in_store = _parse(fetch(number, told[0]), store, number, told[1]) if told else None
+    here = [entry for entry in known.values() if (entry.store, entry.number) == (store, number)]
+    found = {entry.digest: entry for entry in (*here, *([in_store] if in_store else [])) if entry.previous == last}
+    if len(found) > 1:
+        told_apart = " and ".join(brief(entry) for entry in found.values())
+        raise DataError(f"file and store tell entry {number} differently ({told_apart}): restore the file from git")
+    return next(iter(found.values()), None)
 
 
 def next_number(entries: Sequence[AuditEntry]) -> int:
@@ -145,69 +271,65 @@ def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
     return stack
 
 
-def is_unfinished(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> bool:
-    """Whether the last recorded move stopped before the alias moved: it is still where that move started."""
+def is_unfinished(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> bool:
+    """Whether the last recorded move stopped before the alias moved, by the tags of the registered model."""
     mine = [entry for entry in entries if entry.alias == alias]
-    return bool(mine) and mine[-1].from_version == holder != mine[-1].to_version
+    if not mine or tags.get(f"{MOVED}{alias}") == str(mine[-1].number):
+        return False
+    return mine[-1].from_version == holder != mine[-1].to_version
 
 
-def _as_line(entry: AuditEntry) -> str:
-    """The entry as people read it; names of failed gates are in it, what the gates saw is not."""
+def _tagged(tags: Mapping[str, str]) -> tuple[dict[int, tuple[str, str]], list[str]]:
+    """Version and digest of each entry by its number, as the tags tell, and what is wrong with the tags."""
+    found: dict[int, tuple[str, str]] = {}
+    problems = []
+    for key, value in sorted(tags.items()):
+        if (match := _KEY.fullmatch(key)) is None:
+            continue
+        line = _LINE.fullmatch(value)
+        if line is None:
+            problems.append(f"the tag {key} of the store was edited: it is no entry any more")
+        else:
+            found[int(match[1])] = line[1], line[2]
+    return found, problems
+
+
+def _breaks(entries: Sequence[AuditEntry]) -> list[str]:
+    """Entries that do not follow the one before them, or are dated before it."""
+    found = []
+    for before, after in pairwise(entries):
+        if after.number == before.number + 1 and after.previous != [before.digest]:
+            found.append(f"entry {after.number} does not follow entry {before.number} as that is now")
+        elif after.when < before.when:
+            found.append(f"entry {after.number} is dated {after.when}, before entry {before.number} ({before.when})")
+    return found
+
+
+def brief(entry: AuditEntry) -> str:
+    """An entry in a few words."""
+    return f"{entry.action} {entry.to_version}, {entry.when[:16].replace('T', ' ')}"
+
+
+def as_line(entry: AuditEntry) -> str:
+    """The entry as people read it in MLflow; names of failed gates are in it, what the gates saw is not."""
     passed = f"{len(entry.gates) - len(entry.failed)} of {len(entry.gates)} gates"
     gates = f"{passed}, forced past {', '.join(entry.failed)}" if entry.failed else passed
     who = entry.who.replace(_BETWEEN, " ")
     move = f"{entry.from_version or _NOBODY} -> {entry.to_version}"
-    return _BETWEEN.join([entry.when, entry.action, entry.alias, move, who, gates, entry.reason])
+    told = [entry.when, entry.action, entry.alias, move, who, gates, entry.reason, f"sha256:{entry.digest}"]
+    return _BETWEEN.join(told)
 
 
-def _parse(number: int, text: str) -> AuditEntry:
-    """The entry that a tag holds as a line, or as JSON."""
-    if text.startswith("{"):
-        return AuditEntry.model_validate_json(text)
-    when, action, alias, move, who, gates, reason = [*text.split(_BETWEEN, 6), *[""] * 7][:7]
-    came, _, went = move.partition(" -> ")
-    failed = [name for name in gates.partition("forced past ")[2].split(", ") if name]
-    return AuditEntry.model_validate(
-        {
-            "number": number,
-            "when": when,
-            "who": who,
-            "action": action,
-            "alias": alias,
-            "from": None if came == _NOBODY else came,
-            "to": went,
-            "reason": reason,
-            "forced": bool(failed),
-            "gates": [GateResult(name=name, required="", observed="", passed=False) for name in failed],
-        }
-    )
-
-
-def _with_gates(client: "MlflowClient", name: str, entry: AuditEntry) -> AuditEntry:
-    """The entry as its artifact tells it in full, or as it is where that is gone."""
-    from mlflow.artifacts import load_text
-    from mlflow.exceptions import MlflowException
-
+def _parse(text: str | None, store: str, number: int, digest: str) -> AuditEntry | None:
+    """The entry of an artifact; None where it is not the one that the tag names, or of another store."""
     try:
-        run_id = client.get_model_version(name, entry.to_version).run_id
-        text = load_text(f"{client.get_run(run_id).info.artifact_uri}/{_place(name, entry.number)}")
-        return AuditEntry.model_validate_json(text)
-    except (MlflowException, OSError, ValidationError):
-        return entry
+        entry = AuditEntry.model_validate_json(text or "")
+    except ValidationError:
+        return None
+    same = (entry.store, entry.number) == (store, number) and digest == entry.digest == entry.sealed()
+    return entry if same else None
 
 
 def _place(name: str, number: int) -> str:
     """Where a run keeps an entry in full."""
     return f"promotions/{name}-{number:06d}.json"
-
-
-def _fit_into_tag(entry: AuditEntry) -> str:
-    """The entry as JSON; sentences are cut where it would not fit into a tag, numbers and verdicts never."""
-    text = entry.model_dump_json(by_alias=True)
-    if len(text) <= TAG_LIMIT:
-        return text
-    gates = [
-        gate.model_copy(update={part: getattr(gate, part)[:_CUT] for part in ("required", "observed", "detail")})
-        for gate in entry.gates
-    ]
-    return entry.model_copy(update={"gates": gates}).model_dump_json(by_alias=True)

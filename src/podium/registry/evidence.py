@@ -1,31 +1,37 @@
 """What a registered version brings along: its tags and the documents, weights and predictions in its package.
 
+What it was when it was registered stands in the audit record; `changed_since` says what is not as it was.
+
 A version whose package lacks a document has no evidence and cannot be promoted, not even by force. `dvc repro publish`
 repairs the package of `candidate` and no other.
 """
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import ConfigDict
 
 from podium.core.errors import DataError, TrackingError, one_line
+from podium.core.files import canonical_json, sha256_text, sha256_tree
 from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
-from podium.records.base import Record
+from podium.records.audit import VersionDigests
 from podium.records.evaluation import ClassMetrics, ModelResult
 from podium.records.training import ModelCard
 from podium.records.validate import ValidationReport
+from podium.registry.audit import AuditRecord
+from podium.registry.golden import GoldenBatch
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
 
+ARTIFACTS = "artifacts"
+_ADDED = "registered_model_meta"  # MLflow writes it into what it downloads
 CANDIDATE = "candidate"  # alias of the newest registered winner
 FILES = {
     "weights": WEIGHTS,
@@ -38,38 +44,6 @@ FILES = {
 """The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
 
 _Document = TypeVar("_Document")
-
-
-def _base64(text: str) -> str:
-    """The text, if it is base64; `binascii.Error` is a ValueError otherwise."""
-    base64.b64decode(text, validate=True)
-    return text
-
-
-class GoldenImage(Record):
-    """An original test image and what the model said about it.
-
-    `bytes` is the file in base64: the original one, or for a crop its part of the photograph as a PNG.
-    """
-
-    image_id: str
-    path: str
-    label: str
-    bytes: Annotated[str, AfterValidator(_base64)]
-    probabilities: Annotated[list[float], Field(min_length=1)]
-
-
-class GoldenBatch(Record):
-    """`golden.json`: images whose probabilities a loaded package must reproduce within `tolerance`."""
-
-    classes: list[str]
-    tolerance: Annotated[float, Field(gt=0, lt=1)]
-    images: Annotated[list[GoldenImage], Field(min_length=1)]
-
-    @property
-    def files(self) -> list[bytes]:
-        """The images as the files they were."""
-        return [base64.b64decode(image.bytes) for image in self.images]
 
 
 class VersionMetrics(ModelResult):
@@ -113,7 +87,7 @@ class Evidence:
 
 @contextmanager
 def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
-    """The `artifacts/` of a version's package, as long as the block runs.
+    """A version's package, as long as the block runs.
 
     Yields:
         A folder to read from; removed at the end where it had to be downloaded.
@@ -127,7 +101,7 @@ def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
     with TemporaryDirectory(prefix="podium-package-") as temporary:
         try:
             folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{version.name}/{version.version}/artifacts",
+                artifact_uri=f"models:/{version.name}/{version.version}",
                 dst_path=temporary,
                 tracking_uri=uri,
                 registry_uri=uri,
@@ -142,6 +116,10 @@ def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
 def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
     """Reads a package's documents.
 
+    Args:
+        version: which one.
+        folder: its package.
+
     Returns:
         The evidence; weights are not read yet.
 
@@ -153,22 +131,64 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
     def read(name: str, reader: Callable[[Path], _Document]) -> _Document:
         """One document of the package; where it is missing or broken, the message says what to do."""
         try:
-            return reader(folder / FILES[name])
+            return reader(folder / ARTIFACTS / FILES[name])
         except DataError as error:
             raise DataError(
                 f"version {version.version} has no usable {FILES[name]} in its package, so it cannot be judged: "
                 f"{_remedy(version)}"
             ) from error
 
+    card = read("model", ModelCard.read)
+    if not card.classes:
+        raise DataError(f"{MODEL_CARD} of version {version.version} names no class: {_remedy(version)}")
     return Evidence(
         version=str(version.version),
         tags=dict(version.tags),
-        folder=folder,
-        card=read("model", ModelCard.read),
+        folder=folder / ARTIFACTS,
+        card=card,
         metrics=read("metrics", VersionMetrics.read),
         validation=read("validation", ValidationReport.read),
         golden=read("golden", GoldenBatch.read),
         predictions=read("predictions", read_answers),
+    )
+
+
+def digest_package(folder: Path) -> str:
+    """One digest (64 hex digits) over every file of a package: names and contents."""
+    every = (path for path in folder.rglob("*") if not path.is_dir() and "__pycache__" not in path.parts)
+    return sha256_tree((path for path in every if path != folder / _ADDED), folder)
+
+
+def digest_tags(tags: Mapping[str, str]) -> str:
+    """One digest (64 hex digits) over the tags of a version that Podium sets."""
+    return sha256_text(canonical_json({key: value for key, value in tags.items() if key.startswith("podium.")}))
+
+
+def digests_of(tags: Mapping[str, str], package: str) -> VersionDigests:
+    """What the audit record is to say of a version, by its tags and the digest of its package."""
+    named = {"weights": "weights_sha256", "data": "data_digest", "test": "test_digest", "evidence": "evidence"}
+    told = {name: tags.get(f"podium.{tag}", "") for name, tag in named.items()}
+    return VersionDigests(package=package, tags=digest_tags(tags), **told)
+
+
+def changed_since(record: AuditRecord, version: str, tags: Mapping[str, str], folder: Path | None = None) -> str | None:
+    """What of a version is not as the audit record says it was registered, in words; None where all is.
+
+    Args:
+        record: of its registered model.
+        version: its number.
+        tags: that it has now.
+        folder: its package as it is now; None looks at the tags alone.
+    """
+    entry = record.registration(version)
+    if entry is None:
+        return f"version {version} is not in the record of {record.name}: another program or an earlier Podium made it"
+    changed = ["tags"] if digest_tags(tags) != entry.version.tags else []
+    changed += ["package"] if folder is not None and digest_package(folder) != entry.version.package else []
+    if not changed:
+        return None
+    return (
+        f"the {' and the '.join(changed)} of version {version} changed since {entry.when[:10]}, when it was registered"
     )
 
 

@@ -5,7 +5,6 @@ serving would not reproduce the evaluation. Each pair of weights and evidence is
 tags `podium.fingerprint` and `podium.evidence`.
 """
 
-import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ import podium
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError, PodiumError
-from podium.core.layout import GOLDEN, MANIFEST, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
-from podium.records.base import read_parquet
+from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
 from podium.records.training import ModelCard
-from podium.registry.evidence import FILES, GoldenBatch, GoldenImage
+from podium.registry.evidence import ARTIFACTS, FILES, digest_package
+from podium.registry.golden import GoldenBatch, choose_golden_batch
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 
 if TYPE_CHECKING:
@@ -33,11 +32,6 @@ if TYPE_CHECKING:
 
 _PENDING = "PENDING"
 _READY = "READY"
-GOLDEN_IMAGES = 16
-GOLDEN_BYTES = 16 * 2**20
-TOLERANCE = 1e-4
-TOLERANCE_ELSEWHERE = 2e-2
-"""bfloat16 keeps 8 bits of a number, and CUDA adds in another order than the CPU a package may be served on."""
 REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -62,24 +56,29 @@ set_model(ImageClassifier())
 '''
 
 
-def log_model(client: "MlflowClient", experiment: str, results: Results, model: ModelResults, run_id: str) -> str:
+def log_model(
+    client: "MlflowClient", experiment: str, results: Results, model: ModelResults, run_id: str
+) -> tuple[str, str | None]:
     """Packages and logs a trained model, unless it is there.
 
     Returns:
-        MLflow's id of the logged model.
+        MLflow's id of the logged model, and the digest of its package where it was built now.
     """
     found = client.search_logged_models([experiment], same_tags(model))
     ready = [known for known in found if is_ready(known)]
     begun = [known for known in found if str(known.status) == _PENDING]  # by a process that was killed
     logged = (ready or begun or [_create(client, experiment, model, run_id)])[0]
-    if not ready or not is_whole(str(logged.artifact_location), model):
-        with _whole_or_gone(client, logged):
-            _upload(client, results, model, logged, run_id)
+    digest = None
+    if not ready:
+        with _gone_if_cut_off(client, logged):
+            digest = _upload(client, results, model, logged, run_id)
+    elif not is_whole(str(logged.artifact_location), model):
+        digest = send_package(results, model, str(logged.artifact_location), logged.model_id, run_id)
     for known in begun:
         if known.model_id != logged.model_id:
             client.delete_logged_model(known.model_id)
     show_in_run(client, run_id, logged.model_id)
-    return str(logged.model_id)
+    return str(logged.model_id), digest
 
 
 def are_logged(client: "MlflowClient", experiment: str, results: Results) -> bool:
@@ -115,71 +114,43 @@ def same_tags(model: ModelResults) -> str:
     return f"tags.`podium.fingerprint` = '{model.card.fingerprint}' and tags.`podium.evidence` = '{model.evidence}'"
 
 
-def is_whole(location: str, model: ModelResults) -> bool:
-    """Whether a package lies whole where MLflow says; of a server's own place, whether anything lies there."""
+def is_whole(location: str, model: ModelResults, registered: str | None = None) -> bool:
+    """Whether a package lies whole where MLflow says; of a server's own place, whether anything lies there.
+
+    Args:
+        location: where MLflow says it lies.
+        model: what was trained and judged.
+        registered: the digest it was registered with; None for a package that is no version.
+    """
     if urlsplit(location).scheme not in ("", "file"):
         from mlflow.artifacts import list_artifacts
 
         return bool(list_artifacts(artifact_uri=location))
     folder = Path(url2pathname(urlsplit(location).path))
     if not all(
-        path.is_file() for path in (folder / "MLmodel", *(folder / "artifacts" / name for name in FILES.values()))
+        path.is_file() for path in (folder / "MLmodel", *(folder / ARTIFACTS / name for name in FILES.values()))
     ):
         return False
-    return evidence_digest(folder / "artifacts" / name for name in JUDGED) == model.evidence
+    if registered is not None:
+        return digest_package(folder) == registered
+    return evidence_digest(folder / ARTIFACTS / name for name in JUDGED) == model.evidence
 
 
-def send_package(results: Results, model: ModelResults, location: str, model_id: str, run_id: str) -> None:
-    """Puts the package of a registered version back in its place, whose logged model is gone."""
+def send_package(results: Results, model: ModelResults, location: str, model_id: str, run_id: str) -> str:
+    """Puts the package of a registered version in its place anew, whatever lies there.
+
+    Returns:
+        The digest of the package.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with build_package(
         results.layout, model.name, results.params.runtime, _describe(model, model_id, run_id)
     ) as folder:
-        get_artifact_repository(location).log_artifacts(str(folder))
-
-
-def choose_golden_batch(layout: Layout, model: str, runtime: Runtime) -> GoldenBatch:
-    """Picks test images, classes in turn, and what was predicted for them with `runtime`, which decides the tolerance.
-
-    Returns:
-        At most `GOLDEN_IMAGES` images of together at most `GOLDEN_BYTES` (but at least one).
-
-    Raises:
-        DataError: predictions or raw images are missing.
-    """
-    from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
-    from podium.data.preprocess import crop_file, region_of
-
-    card = ModelCard.read(layout.model(model) / MODEL_CARD)
-    stored = read_parquet(layout.evaluation(model) / PREDICTIONS).sort_values("image_id", ignore_index=True)
-    stored["turn"] = stored.groupby("label").cumcount()
-    chosen = stored.sort_values(["turn", "label", "image_id"]).head(GOLDEN_IMAGES)
-    known = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS).set_index("image_id")
-    raw = RawImages(layout.raw)
-    columns = [f"p_{name}" for name in card.classes]
-    images: list[GoldenImage] = []
-    size = 0
-    for row in chosen.to_dict("records"):
-        if row["image_id"] not in known.index:
-            raise DataError(f"test image {row['path']!r} is not in artifacts/raw: run `dvc repro`")
-        where = known.loc[row["image_id"]].to_dict()
-        photograph = raw.read(where["shard"], where["photo_id"])
-        data = crop_file(photograph, region_of(where), card.preprocessing.max_pixels)
-        size += len(data)
-        if images and size > GOLDEN_BYTES:
-            break
-        images.append(
-            GoldenImage(
-                image_id=row["image_id"],
-                path=row["path"],
-                label=row["label"],
-                bytes=base64.b64encode(data).decode(),
-                probabilities=[float(row[c]) for c in columns],
-            )
-        )
-    exact = runtime.device == "cpu" and runtime.dtype == "float32"
-    return GoldenBatch(classes=card.classes, tolerance=TOLERANCE if exact else TOLERANCE_ELSEWHERE, images=images)
+        repository = get_artifact_repository(location)
+        repository.delete_artifacts()
+        repository.log_artifacts(str(folder))
+        return digest_package(folder)
 
 
 @contextmanager
@@ -272,22 +243,23 @@ def _create(client: "MlflowClient", experiment: str, model: ModelResults, run_id
 
 
 @contextmanager
-def _whole_or_gone(client: "MlflowClient", logged: "LoggedModel") -> Iterator[None]:
-    """Deletes a logged model that is not ready where its upload is interrupted or cannot be built."""
+def _gone_if_cut_off(client: "MlflowClient", logged: "LoggedModel") -> Iterator[None]:
+    """Deletes a logged model where its upload is interrupted or cannot be built."""
     try:
         yield
     except (KeyboardInterrupt, PodiumError, OSError):
-        if str(logged.status) != _READY:
-            client.delete_logged_model(logged.model_id)
+        client.delete_logged_model(logged.model_id)
         raise
 
 
-def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> None:
-    """Builds the package, sends it to the store and marks the logged model as ready."""
+def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> str:
+    """Builds the package, sends it to the store and marks the logged model as ready; the package's digest."""
     described = _describe(model, logged.model_id, run_id)
     with build_package(results.layout, model.name, results.params.runtime, described) as folder:
         client.log_model_artifacts(logged.model_id, str(folder))
+        digest = digest_package(folder)
     client.finalize_logged_model(logged.model_id, _READY)
+    return digest
 
 
 def _describe(model: ModelResults, model_id: str, run_id: str) -> "Model":

@@ -29,7 +29,8 @@ from podium.data.preprocess import crop_file, read_image, region_of
 from podium.models.inference import Classifier, load_classifier
 from podium.records.evaluation import PairedTest
 from podium.records.training import ModelCard
-from podium.registry.evidence import Evidence, GoldenBatch, VersionMetrics
+from podium.registry.evidence import Evidence, VersionMetrics
+from podium.registry.golden import GoldenBatch
 
 COLUMN = "image"
 BATCH_SIZE = 64  # images in memory at once

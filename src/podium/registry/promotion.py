@@ -4,22 +4,23 @@ Order of a move: the audit entry, the deprecated stage that mirrors the alias, t
 leaves behind is repaired by giving the same command again.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-
-from filelock import Timeout
+from typing import TYPE_CHECKING
 
 from podium.config.params import Params
-from podium.console.process import utc_now, whoami
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.layout import Layout
-from podium.registry import audit, locks, store
-from podium.registry.audit import STAGES, AuditEntry
-from podium.registry.evidence import Evidence, open_package, read_evidence
-from podium.registry.gates import Case, GateResult, run_gate, run_gates
-from podium.registry.versions import Registry, open_registry
+from podium.records.audit import Action, AuditEntry, GateResult
+from podium.registry import audit, store
+from podium.registry.audit import AuditRecord
+from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
+from podium.registry.gates import Case, run_gate, run_gates
+from podium.registry.registered_model import Registry, open_registry
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 ShowGates = Callable[[Sequence[GateResult]], None]
 
@@ -28,13 +29,14 @@ ShowGates = Callable[[Sequence[GateResult]], None]
 class PromotionRequest:
     """What is asked for: `wanted` (a version's number or `candidate`) to `alias`, and why.
 
-    `force` moves the alias past failed gates; they are recorded.
+    `force` moves the alias past failed gates; they are recorded. `thorough` asks the model about every test image.
     """
 
     wanted: str
     alias: str
     reason: str
     force: bool = False
+    thorough: bool = False
 
 
 def promote(layout: Layout, params: Params, request: PromotionRequest, show: ShowGates) -> AuditEntry:
@@ -44,13 +46,14 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         The audit entry that was written.
 
     Raises:
-        PromotionRefused: a gate failed, the version holds the alias already, or another promotion was faster.
+        PromotionRefused: a gate failed, the record does not hold or the version is not as it was registered (even by
+            force), the version holds the alias already, or another promotion was faster.
         TrackingError: the store does not answer or lacks the version.
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri), promotion_lock(registry):
-        number, holder, results = _judge(registry, layout, params, request.wanted, request.alias)
+    with store.translate_errors(registry.uri), registry.lock(waits=False):
+        number, holder, results = _judge(registry, params, request)
         show(results)
         refusal = describe_refusal(results)
         if refusal and not request.force:
@@ -60,20 +63,21 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         )
 
 
-def check(layout: Layout, params: Params, wanted: str, alias: str) -> tuple[str, list[GateResult]]:
-    """What every gate says of a version now; nothing is written and nothing moves.
+def check(layout: Layout, params: Params, request: PromotionRequest) -> tuple[str, list[GateResult]]:
+    """What every gate says of a version now; nothing moves, and `reason` and `force` do not matter.
 
     Returns:
         The version's number, and the results.
 
     Raises:
-        PromotionRefused: the version holds the alias already.
+        PromotionRefused: the version holds the alias already or is not as it was registered, or the record does not
+            hold.
         TrackingError: the store does not answer or lacks the version.
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri):
-        number, _, results = _judge(registry, layout, params, wanted, alias)
+        number, _, results = _judge(registry, params, request)
     return number, results
 
 
@@ -82,19 +86,22 @@ def describe_refusal(results: Sequence[GateResult]) -> str:
     return "; ".join(gate.detail for gate in results if not gate.passed)
 
 
-def _judge(
-    registry: Registry, layout: Layout, params: Params, wanted: str, alias: str
-) -> tuple[str, str | None, list[GateResult]]:
+def _judge(registry: Registry, params: Params, request: PromotionRequest) -> tuple[str, str | None, list[GateResult]]:
     """The number of the version that is meant, who holds the alias, and what every gate says."""
-    version = registry.resolve(wanted)
+    version, alias = registry.resolve(request.wanted), request.alias
     number = str(version.version)
     holder = registry.aliases().get(alias)
+    record = registry.record()
+    record.check()
+    if moved := record.moved_past(registry.model().tags, alias, holder):
+        raise PromotionRefused(f"{moved}; see `podium audit`, and `podium rollback {alias}` takes it back")
     if number == holder:
         raise PromotionRefused(f"version {number} is already at {alias}: nothing to do")
     with ExitStack() as stack:
-        candidate = read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
-        present = _holder_evidence(registry, holder, stack)
-        return number, holder, run_gates(candidate, present, params.promote, layout)
+        candidate = _recorded_evidence(registry, record, version, stack)
+        present = _holder_evidence(registry, record, holder, stack)
+        results = run_gates(candidate, present, params.promote, registry.layout, thorough=request.thorough)
+        return number, holder, results
 
 
 def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:
@@ -104,29 +111,31 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
         The audit entry that was written.
 
     Raises:
-        PromotionRefused: there is no previous holder, it was deleted, its weights changed, or a promotion is running.
+        PromotionRefused: there is no previous holder, it was deleted or is not as it was registered, the record does
+            not hold, or a promotion is running.
         TrackingError: the store does not answer.
     """
     registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri), promotion_lock(registry):
-        holder = registry.aliases().get(alias)
-        number = previous_holder(audit.read_audit(registry.client, registry.name), alias, holder)
+    with store.translate_errors(registry.uri), registry.lock(waits=False):
+        holder, record = registry.aliases().get(alias), registry.record()
+        record.check()
+        number = previous_holder(record.entries, registry.model().tags, alias, holder)
         version = registry.version(number)
         if version is None:
             raise PromotionRefused(
                 f"version {number} held {alias} before but was deleted: promote another one with "
                 f'`podium promote VERSION --to {alias} --reason "..."`'
             )
-        with open_package(registry.uri, version) as folder:
-            case = Case(read_evidence(version, folder), None, "not loaded", params.promote, layout)
-            result = run_gate("weights_hash", case)
+        with ExitStack() as stack:
+            evidence = _recorded_evidence(registry, record, version, stack)
+            result = run_gate("weights_hash", Case(evidence, None, "not loaded", params.promote, layout))
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")
         return move(registry, "rollback", alias, holder=holder, number=number, reason=reason, gates=[result])
 
 
-def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | None) -> str:
+def previous_holder(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> str:
     """Where a rollback leads: one step back in the record, or to its end where the alias was moved without record.
 
     A recorded move that never reached the alias does not count.
@@ -135,7 +144,7 @@ def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | Non
         PromotionRefused: the record holds no earlier version.
     """
     stack = audit.list_holders(entries, alias)
-    if audit.is_unfinished(entries, alias, holder):
+    if audit.is_unfinished(entries, tags, alias, holder):
         stack = audit.list_holders([entry for entry in entries if entry.alias == alias][:-1], alias)
     if stack and stack[-1] != holder:
         return stack[-1]
@@ -146,7 +155,7 @@ def previous_holder(entries: Sequence[AuditEntry], alias: str, holder: str | Non
 
 def move(
     registry: Registry,
-    action: audit.Action,
+    action: Action,
     alias: str,
     *,
     holder: str | None,
@@ -165,26 +174,14 @@ def move(
         PromotionRefused: somebody else moved the alias meanwhile.
     """
     _check_holder(registry, alias, holder)
-    entry = AuditEntry(
-        number=audit.next_number(audit.read_audit(registry.client, registry.name)),
-        when=utc_now(),
-        who=whoami(),
-        action=action,
-        alias=alias,
-        from_version=holder,
-        to_version=number,
-        reason=reason,
-        forced=any(not gate.passed for gate in gates),
-        gates=list(gates),
+    registered = registry.record().registration(number)
+    if registered is None:
+        raise PromotionRefused(f"version {number} is not on record any more: see `podium audit`")
+    entry = registry.append(
+        action, alias, holder=holder, number=number, reason=reason, version=registered.version, gates=gates
     )
-    version = registry.version(number)
-    audit.append_entry(registry.client, registry.name, entry, version.run_id if version else None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated; older clients still read them
-        registry.client.transition_model_version_stage(
-            registry.name, number, STAGES[alias], archive_existing_versions=True
-        )
-    registry.client.set_registered_model_alias(registry.name, alias, number)
+    registry.set_stage(alias, number)
+    registry.set_alias(entry)
     _check_holder(registry, alias, number)
     return entry
 
@@ -199,25 +196,24 @@ def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
         )
 
 
-@contextmanager
-def promotion_lock(registry: Registry) -> Iterator[None]:
-    """Lets one promotion of a registered model run at a time; the lock does not outlive its process for long.
+def _recorded_evidence(registry: Registry, record: AuditRecord, version: "ModelVersion", stack: ExitStack) -> Evidence:
+    """The evidence of a version that is what the record says it is.
 
     Raises:
-        PromotionRefused: another one is running, in a local store; one on a server is waited for.
+        PromotionRefused: it is not; no force leads past that.
+        TrackingError: its package cannot be had.
+        DataError: its package lacks a document.
     """
-    with ExitStack() as stack:
-        try:
-            lock = locks.exclusive(registry.client, registry.uri, f"podium-promotion-{registry.name}", waits=False)
-            stack.enter_context(lock)
-        except Timeout as error:
-            raise PromotionRefused(
-                f"another promotion of {registry.name} is running: wait for it, see `podium history`, then try again"
-            ) from error
-        yield
+    folder = stack.enter_context(open_package(registry.uri, version))
+    evidence = read_evidence(version, folder)
+    if changed := changed_since(record, str(version.version), version.tags, folder):
+        raise PromotionRefused(f"{changed}: `dvc repro publish` registers the present winner anew; nothing else can")
+    return evidence
 
 
-def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -> Evidence | str | None:
+def _holder_evidence(
+    registry: Registry, record: AuditRecord, holder: str | None, stack: ExitStack
+) -> Evidence | str | None:
     """The holder's evidence, or why it cannot be read: a damaged holder is a failed gate, not the end."""
     if holder is None:
         return None
@@ -225,6 +221,6 @@ def _holder_evidence(registry: Registry, holder: str | None, stack: ExitStack) -
     if version is None:
         return f"version {holder} was deleted"
     try:
-        return read_evidence(version, stack.enter_context(open_package(registry.uri, version)))
-    except (DataError, TrackingError) as error:
+        return _recorded_evidence(registry, record, version, stack)
+    except (DataError, TrackingError, PromotionRefused) as error:
         return str(error)

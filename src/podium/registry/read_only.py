@@ -16,7 +16,8 @@ from podium.core.layout import Layout
 from podium.records.base import Record
 from podium.records.evaluation import Interval
 from podium.registry import store
-from podium.registry.evidence import CANDIDATE
+from podium.registry.audit import read_record
+from podium.registry.evidence import CANDIDATE, digest_tags
 from podium.registry.run_writer import search_runs, was_killed, workspace_of
 from podium.report.results import ModelResults, Results, git_commit
 
@@ -43,11 +44,12 @@ _PENDING = (
 
 @dataclass(frozen=True)
 class Version:
-    """A version as it was registered: its number, what it was made from (`models:/...` or a folder), its tags."""
+    """A version: its number, what it was made from (`models:/...` or a folder), its tags and its deprecated stage."""
 
     version: str
     source: str
     tags: Mapping[str, str]
+    stage: str = "None"
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _registered(database: sqlite3.Connection, name: str) -> RegisteredModel | No
         "SELECT alias, version FROM registered_model_aliases WHERE workspace = ? AND name = ?", one
     )
     found = database.execute(
-        "SELECT version, source FROM model_versions WHERE workspace = ? AND name = ? "
+        "SELECT version, source, current_stage FROM model_versions WHERE workspace = ? AND name = ? "
         "AND current_stage != 'Deleted_Internal' ORDER BY version",
         one,
     ).fetchall()
@@ -206,15 +208,19 @@ def _registered(database: sqlite3.Connection, name: str) -> RegisteredModel | No
         name=name,
         tags=dict(tags.fetchall()),
         aliases={alias: str(version) for alias, version in aliases},
-        versions=tuple(Version(str(version), str(source), told.get(version, {})) for version, source in found),
+        versions=tuple(
+            Version(str(number), str(source), told.get(number, {}), stage) for number, source, stage in found
+        ),
     )
 
 
 def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = ()) -> RegisteredModel | None:
     """The same from a server."""
-    from podium.registry.versions import Registry
+    from podium.registry.registered_model import Registry
 
-    registry = Registry(store.open_client(layout, pauses), uri, name)  # before MLflow is imported here: it has settings
+    registry = Registry(
+        store.open_client(layout, pauses), uri, name, layout
+    )  # before MLflow is imported here: it has settings
     from mlflow.exceptions import MlflowException
 
     with store.translate_errors(uri):
@@ -228,7 +234,9 @@ def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = (
             name=name,
             tags=dict(model.tags),
             aliases={alias: str(version) for alias, version in model.aliases.items()},
-            versions=tuple(Version(str(v.version), str(v.source), dict(v.tags)) for v in registry.versions()),
+            versions=tuple(
+                Version(str(v.version), str(v.source), dict(v.tags), str(v.current_stage)) for v in registry.versions()
+            ),
         )
 
 
@@ -302,8 +310,11 @@ def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
         return False
     if same[-1].tags.get("podium.git_dirty") != "false" and not git_commit(results.layout.root)[1]:
         return False  # what was published before it was committed is committed now, and the version is to say so
-    place = _place(database, same[-1])
-    return place is not None and is_whole(place, winner)
+    record = read_record(results.layout, registered.name, registered.tags)
+    place, entry = _place(database, same[-1]), record.registration(same[-1].version)
+    if place is None or entry is None or record.problems or record.behind:
+        return False
+    return entry.version.tags == digest_tags(same[-1].tags) and is_whole(place, winner, entry.version.package)
 
 
 def _place(database: sqlite3.Connection, version: Version) -> str | None:

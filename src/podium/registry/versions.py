@@ -1,4 +1,4 @@
-"""Versions of one registered model: which there are, which holds an alias, and how the winner becomes one.
+"""How the winner becomes a version of the registered model.
 
 Each pair of weights and evidence is registered once if it won. New test images, a new validation or other metrics make
 a new version of the same weights.
@@ -7,108 +7,41 @@ a new version of the same weights.
 import html
 import json
 import re
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
-from podium.config.params import Params
-from podium.core.errors import TrackingError
-from podium.core.layout import Layout
-from podium.registry import store
-from podium.registry.evidence import CANDIDATE
+from podium.records.audit import AuditEntry
+from podium.registry import audit, store
+from podium.registry.evidence import CANDIDATE, digest_tags, digests_of
 from podium.registry.package import identity_tags, is_whole, same_tags, send_package
+from podium.registry.registered_model import Registry
 from podium.report.results import Results, commit_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion
 
 
 _LISTED = 12  # classes named on a version's card
 
 
-@dataclass(frozen=True)
-class Registry:
-    """One registered model of one store."""
-
-    client: "MlflowClient"
-    uri: str
-    name: str
-
-    def model(self) -> "RegisteredModel":
-        """The registered model with its tags and aliases.
-
-        Raises:
-            TrackingError: nothing is registered under the name.
-        """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self.client.get_registered_model(self.name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise TrackingError(
-                f"no model is registered as {self.name!r}: run `dvc repro`, whose last stage registers the winner"
-            ) from error
-
-    def aliases(self) -> dict[str, str]:
-        """Version by alias."""
-        return {alias: str(version) for alias, version in self.model().aliases.items()}
-
-    def version(self, number: str) -> "ModelVersion | None":
-        """One version, or None where it does not exist (any more)."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self.client.get_model_version(self.name, number)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-
-    def resolve(self, wanted: str) -> "ModelVersion":
-        """The version meant by a number or by `candidate`.
-
-        Raises:
-            TrackingError: there is none.
-        """
-        aliases = self.aliases()
-        number = aliases.get(CANDIDATE) if wanted == CANDIDATE else wanted
-        if number is None:
-            raise TrackingError(f"{self.name} has no version with the alias `candidate`: run `dvc repro publish`")
-        found = self.version(number)
-        if found is None:
-            there = ", ".join(str(v.version) for v in self.versions()) or "none"
-            raise TrackingError(f"{self.name} has no version {number} (versions: {there}): see `podium status`")
-        return found
-
-    def versions(self) -> "list[ModelVersion]":
-        """All versions, oldest first."""
-        found: list[ModelVersion] = []
-        token: str | None = None
-        while True:
-            page = self.client.search_model_versions(f"name='{self.name}'", max_results=1000, page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return sorted(found, key=lambda version: int(version.version))
-
-
-def open_registry(layout: Layout, params: Params) -> Registry:
-    """The registered model that `params.yaml` names."""
-    return Registry(store.open_client(layout), store.tracking_uri(layout), params.publish.registered_model)
-
-
 def is_registered(client: "MlflowClient", results: Results) -> bool:
-    """Whether the winner is a version that says how it won, `candidate` is on it, and its package is there."""
+    """Whether the winner is a version on record that says how it won, `candidate` is on it, its package is there."""
     found = find_version(client, results)
     if found is None or _changed_tags(found, results):
         return False
     registered = client.get_registered_model(found.name)
-    return str(registered.aliases.get(CANDIDATE)) == str(found.version) and is_whole(
-        client.get_model_version_download_uri(found.name, found.version), results.winner
+    entry = audit.read_record(results.layout, found.name, registered.tags).registration(str(found.version))
+    return (
+        entry is not None
+        and digest_tags(found.tags) == entry.version.tags
+        and str(registered.aliases.get(CANDIDATE)) == str(found.version)
+        and is_whole(
+            client.get_model_version_download_uri(found.name, found.version), results.winner, entry.version.package
+        )
     )
 
 
@@ -119,39 +52,74 @@ def find_version(client: "MlflowClient", results: Results) -> "ModelVersion | No
     return max(found, key=lambda version: int(version.version), default=None)
 
 
-def register(client: "MlflowClient", results: Results, model_id: str) -> tuple[str, bool]:
-    """Registers the winner, unless it is, and moves the alias `candidate` to it.
+def register(client: "MlflowClient", results: Results, model_id: str, built: str | None) -> tuple[str, bool]:
+    """Registers the winner, unless it is, puts it on record and moves the alias `candidate` to it.
 
     A version is of weights and evidence; what it won against may change, so its tags about that are brought up to date.
+    A version that is not on record, or is not what the record says, is made anew from the files.
+
+    Args:
+        client: of the store.
+        results: the experiment in force.
+        model_id: the winner's logged model.
+        built: the digest of its package where it was built and sent just now.
 
     Returns:
         The version's number, and whether it is new.
+
+    Raises:
+        PromotionRefused: the record does not hold.
     """
-    name = results.params.publish.registered_model
-    found = find_version(client, results)
-    if found is None:
+    layout, name = results.layout, results.params.publish.registered_model
+    registry = Registry(client, store.tracking_uri(layout), name, layout)
+    with registry.lock(waits=True):
         _create_name(client, name, results)
-        made = client.create_model_version(
-            name,
-            source=f"models:/{model_id}",
-            run_id=client.get_logged_model(model_id).source_run_id,
-            tags=version_tags(results),
-            model_id=model_id,
-        )
-        version = str(made.version)
-        client.update_model_version(name, version, description(results, version))
+        record, found = registry.record(), find_version(client, results)
+        record.check()
+        entry = record.registration(str(found.version)) if found else None
+        sent = built if found is None or found.source == f"models:/{model_id}" else None  # else to another place
+        package = sent or _package_in_place(client, results, found, entry, model_id)
+        if found is None:
+            version, tags = _create_version(client, results, model_id)
+        else:
+            version, tags = str(found.version), _bring_tags_up_to_date(client, found, results, entry)
         _show_in_model(client, model_id, name, version)
-    else:
-        version = str(found.version)
-        _tell_how_it_won(client, found, results)
-        place = client.get_model_version_download_uri(name, version)
-        if not is_whole(place, results.winner):  # its logged model was deleted, with its files
-            run_id = client.get_logged_model(model_id).source_run_id
-            send_package(results, results.winner, place, model_id, run_id)
-        _show_in_model(client, model_id, name, version)
-    if str(client.get_registered_model(name).aliases.get(CANDIDATE)) != version:
-        client.set_registered_model_alias(name, CANDIDATE, version)
+        held, digests = registry.aliases().get(CANDIDATE), digests_of(tags, package)
+        if entry is None or entry.version != digests or held != version:
+            reason = (
+                "registered" if entry is None else "won again" if entry.version == digests else "brought up to date"
+            )
+            registry.set_alias(
+                registry.append("register", CANDIDATE, holder=held, number=version, reason=reason, version=digests)
+            )
     return version, found is None
+
+
+def _package_in_place(
+    client: "MlflowClient",
+    results: Results,
+    found: "ModelVersion | None",
+    entry: AuditEntry | None,
+    model_id: str,
+) -> str:
+    """The digest of the winner's package: on record and in place, or else built from the files and sent anew."""
+    logged = client.get_logged_model(model_id)
+    place = str(logged.artifact_location)
+    if found is not None:
+        place = client.get_model_version_download_uri(found.name, found.version)
+    if entry is not None and is_whole(place, results.winner, entry.version.package):
+        return entry.version.package
+    return send_package(results, results.winner, place, model_id, logged.source_run_id)
+
+
+def _create_version(client: "MlflowClient", results: Results, model_id: str) -> tuple[str, dict[str, str]]:
+    """A new version of the winner's logged model: its number and its tags."""
+    name, tags = results.params.publish.registered_model, version_tags(results)
+    run_id = client.get_logged_model(model_id).source_run_id
+    made = client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
+    version = str(made.version)
+    client.update_model_version(name, version, description(results, version))
+    return version, tags
 
 
 def version_tags(results: Results) -> dict[str, str]:
@@ -226,13 +194,27 @@ def _changed_tags(version: "ModelVersion", results: Results) -> dict[str, str]:
     return {key: value for key, value in told.items() if version.tags.get(key) != value}
 
 
-def _tell_how_it_won(client: "MlflowClient", version: "ModelVersion", results: Results) -> None:
-    """Brings the tags about the comparison up to date, and the description where one of them changed."""
-    changed = _changed_tags(version, results)
+def _bring_tags_up_to_date(
+    client: "MlflowClient", version: "ModelVersion", results: Results, entry: AuditEntry | None
+) -> dict[str, str]:
+    """Sets what changed of a version's tags and description; all tags, where they are not those on record.
+
+    Returns:
+        The tags that the version has then.
+    """
+    known: Mapping[str, str] = version.tags
+    if entry is None or digest_tags(known) != entry.version.tags:
+        wanted = version_tags(results)
+        for key in [key for key in known if key.startswith("podium.") and key not in wanted]:
+            client.delete_model_version_tag(version.name, version.version, key)
+        known, changed = {}, wanted
+    else:
+        changed = _changed_tags(version, results)
     for key, value in changed.items():
         client.set_model_version_tag(version.name, version.version, key, value)
     if changed:
         client.update_model_version(version.name, version.version, description(results, str(version.version)))
+    return {**known, **changed}
 
 
 def _show_in_model(client: "MlflowClient", model_id: str, name: str, version: str) -> None:
@@ -257,7 +239,9 @@ def _create_name(client: "MlflowClient", name: str, results: Results) -> None:
         "page says how to load and serve it. `podium history` shows who promoted what."
     )
     try:
-        client.create_registered_model(name, description=about)
+        client.create_registered_model(name, tags={audit.STORE: secrets.token_hex(8)}, description=about)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        if audit.STORE not in client.get_registered_model(name).tags:  # made by hand, or before there was a record
+            client.set_registered_model_tag(name, audit.STORE, secrets.token_hex(8))

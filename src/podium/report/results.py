@@ -235,7 +235,7 @@ def git_commit(root: Path) -> tuple[str, bool]:
     """
     try:
         head = _git(root, "rev-parse", "HEAD").strip()
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!registry")
         unknown = _git(root, "ls-files", "--others", "--exclude-standard", "--", *_OF_THE_EXPERIMENT)
     except OSError:
         return "none", True

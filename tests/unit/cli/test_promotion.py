@@ -13,7 +13,7 @@ from podium.pipeline import compare
 from podium.pipeline.publish import publish_experiment
 from podium.registry.run_writer import search_runs
 from tests.unit.cli.calls import change_gates, one_line, podium
-from tests.unit.registry.promotions import NAME, client_of
+from tests.unit.registry.promotions import NAME, client_of, register_anew
 
 
 def staging(layout):
@@ -218,6 +218,7 @@ def make_old(project, version):
 def test_a_version_of_an_earlier_podium_is_judged_compared_served_and_explains(project, versions):
     for version in versions:
         make_old(project, version)
+        register_anew(project, version)
     change_gates(project.root, minimum_recall={"apple": 0.0})
     assert podium("promote", "1", "--to", "staging", "--reason", "first").exit_code == 0
     result = podium("promote", "2", "--to", "staging", "--reason", "against the holder")
@@ -256,7 +257,7 @@ def test_promote_prints_every_gate_and_the_outcome(project, versions):
         "latency",
     ):
         assert gate in result.stdout
-    assert "version 2 is now at staging; audit entry 1" in result.stdout
+    assert "version 2 is now at staging; audit entry 3" in result.stdout
     assert staging(project) == "2"
 
 
@@ -308,13 +309,15 @@ def test_force_is_told_and_kept_in_history(project, versions):
 
 
 def test_rollback_and_history_tell_the_same_story(project, versions):
-    assert "was never promoted" in podium("history").stdout
+    assert "promote" not in podium("history").stdout
     for number in ("1", "2"):
         assert podium("promote", number, "--to", "staging", "--reason", f"try {number}").exit_code == 0
     back = podium("rollback", "staging", "--reason", "worse")
-    assert "version 1 is now at staging (before: version 2); audit entry 3" in back.stdout
+    assert "version 1 is now at staging (before: version 2); audit entry 5" in back.stdout
     entries = json.loads(podium("history", "--json").stdout)
     assert [(e["action"], e["from"], e["to"], e["reason"]) for e in entries] == [
+        ("register", None, "1", "registered"),
+        ("register", "1", "2", "registered"),
         ("promote", None, "1", "try 1"),
         ("promote", "1", "2", "try 2"),
         ("rollback", "2", "1", "worse"),
@@ -328,9 +331,18 @@ def test_history_tells_when_the_alias_was_moved_past_the_record(project, version
     assert podium("promote", "1", "--to", "staging", "--reason", "first").exit_code == 0
     assert "past Podium" not in podium("history").stdout
     client_of(project).set_registered_model_alias(NAME, "staging", "2")
-    assert (
-        "staging is at version 2, but the record ends at 1:\nsomebody moved it past Podium" in podium("history").stdout
-    )
+    told = "staging is at version 2, but the record ends at version 1"
+    assert told in podium("history").stdout
+    assert f"the store contradicts the audit record: {told}" in " ".join(podium("status").stdout.split())
+    found = podium("audit")
+    assert (found.exit_code, one_line(found.stderr)) == (1, True)
+    assert told in found.stdout
+    assert "2 things in the store contradict the record of podium-tiny" in found.stderr
+    mended = podium("audit", "--repair")
+    assert mended.exit_code == 0, mended.stderr
+    assert "repaired: staging is at version 1 again" in mended.stdout
+    assert "podium-tiny: 3 entries about 2 versions hold, and so does the store" in mended.stdout
+    assert json.loads(podium("audit", "--json").stdout) == {"entries": 3, "repaired": [], "problems": []}
 
 
 def test_markup_in_a_reason_is_text(project, versions):

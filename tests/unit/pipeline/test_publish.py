@@ -26,7 +26,7 @@ from podium.models import cost
 from podium.pipeline import compare, evaluate, publish
 from podium.records.evaluation import Decision, Metrics
 from podium.records.training import EpochResult, LearningCurve, LearningPoint, ModelCard, TrialResult, add_times
-from podium.registry import audit, package, promotion
+from podium.registry import audit, integrity, package, promotion
 from podium.registry import store as stores
 from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
@@ -81,7 +81,10 @@ def one_package(monkeypatch, request, tmp_path_factory):
             with real(layout, model, runtime, described) as folder:
                 kept[key] = tmp_path_factory.mktemp("package") / model
                 shutil.copytree(folder, kept[key])
-        yield kept[key]
+        one = tmp_path_factory.mktemp("package") / model
+        shutil.copytree(kept[key], one)
+        (one / "built.txt").write_text(str(one))  # a package holds when it was built: no two are the same
+        yield one
 
     monkeypatch.setattr(package, "build_package", built)
 
@@ -415,7 +418,7 @@ def test_an_interrupted_upload_leaves_no_pending_model(experiment, monkeypatch, 
 
 def test_an_upload_that_was_killed_is_gone_on_with(experiment, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(package, "_whole_or_gone", lambda client, logged: nullcontext())
+        patch.setattr(package, "_gone_if_cut_off", lambda client, logged: nullcontext())
         patch.setattr(package, "_upload", lambda *_: (_ for _ in ()).throw(InterruptedError))
         publish.publish_experiment(experiment.layout, experiment.params)
     assert statuses(experiment) == ["PENDING"]
@@ -619,7 +622,10 @@ def test_a_version_whose_logged_model_is_gone_is_repaired_with_record_and_alias(
     assert seen.counts() == ALL
     held = seen.client.get_registered_model("podium-tiny")
     assert {alias: str(number) for alias, number in held.aliases.items()} == {"candidate": "1", "staging": "1"}
-    assert [entry.reason for entry in audit.read_audit(seen.client, "podium-tiny")] == ["first"]
+    record = audit.read_record(experiment.layout, "podium-tiny", held.tags)
+    why = {"model deleted": [], "all collected": ["brought up to date"]}[how]
+    assert [entry.reason for entry in record.entries] == ["registered", "first", *why]
+    assert integrity.audit_model(experiment.layout, params)[1] == []
     mlflow.set_tracking_uri(stores.tracking_uri(experiment.layout))
     assert mlflow.pyfunc.load_model("models:/podium-tiny@staging").metadata.signature is not None
     publish.publish_experiment(experiment.layout, params)

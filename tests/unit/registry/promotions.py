@@ -9,8 +9,9 @@ from mlflow import MlflowClient
 from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.records.training import ModelCard
-from podium.registry import package, store
-from podium.registry.evidence import Evidence, read_evidence
+from podium.registry import audit, package, store
+from podium.registry.evidence import Evidence, digest_package, digests_of, read_evidence
+from podium.registry.registered_model import Registry
 
 NAME = "podium-tiny"
 
@@ -19,7 +20,7 @@ def gathered(layout: Layout, params: Params, folder: Path, model: str = "tiny_re
     """The evidence `publish` would package for a model, with the tags it would set."""
     artifacts = folder / "artifacts"
     package.gather_evidence(layout, model, params.runtime, artifacts)
-    return read_evidence(SimpleNamespace(version="1", tags=tags_of(artifacts)), artifacts)
+    return read_evidence(SimpleNamespace(version="1", tags=tags_of(artifacts), aliases=[]), folder)
 
 
 def tags_of(artifacts: Path, **changes: str) -> dict[str, str]:
@@ -45,17 +46,34 @@ def client_of(layout: Layout) -> MlflowClient:
 
 
 def register(layout: Layout, evidence: Evidence, **tags: str) -> str:
-    """Registers a copy of the evidence as the newest version with the alias `candidate`."""
+    """Registers a copy of the evidence as the newest version with the alias `candidate`, on record."""
     client = client_of(layout)
     if not client.search_registered_models(f"name='{NAME}'"):
-        client.create_registered_model(NAME)
+        client.create_registered_model(NAME, tags={audit.STORE: "here"})
     number = len(client.search_model_versions(f"name='{NAME}'")) + 1
     source = layout.root / "packages" / str(number)
     shutil.copytree(evidence.folder, source / "artifacts")
     named = {key.replace("__", "."): value for key, value in tags.items()}
-    version = client.create_model_version(NAME, source=str(source), tags={**evidence.tags, **named})
-    client.set_registered_model_alias(NAME, "candidate", str(version.version))
-    return str(version.version)
+    tags = {**evidence.tags, **named}
+    run_id = client.create_run("0").info.run_id
+    version = str(client.create_model_version(NAME, str(source), run_id, tags=tags).version)
+    registry = registry_of(layout)
+    held, digests = registry.aliases().get("candidate"), digests_of(tags, digest_package(source))
+    reason = {"reason": "registered", "version": digests}
+    registry.set_alias(registry.append("register", "candidate", holder=held, number=version, **reason))
+    return version
+
+
+def register_anew(layout: Layout, number: str) -> None:
+    """Puts a version on record as it is now."""
+    registry = registry_of(layout)
+    package = digest_package(layout.root / "packages" / number)
+    said = {"holder": number, "number": number, "reason": "anew"}
+    registry.append("register", "candidate", **said, version=digests_of(registry.version(number).tags, package))
+
+
+def registry_of(layout: Layout) -> Registry:
+    return Registry(client_of(layout), store.tracking_uri(layout), NAME, layout)
 
 
 def lenient(params: Params, **gates: object) -> Params:

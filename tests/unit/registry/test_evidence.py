@@ -40,7 +40,7 @@ def judge(whole, finished_project, tmp_path, monkeypatch):
         (folder / name).write_bytes(data)
         try:
             with no_longer_than(60):
-                evidence = read_evidence(SimpleNamespace(version="2", tags=whole.tags, aliases=[]), folder)
+                evidence = read_evidence(SimpleNamespace(version="2", tags=whole.tags, aliases=[]), tmp_path)
                 return {gate.name: gate for gate in gates.run_gates(evidence, whole, limits, layout)}
         except PodiumError as refused:
             assert "\n" not in str(refused)

@@ -355,8 +355,8 @@ def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(dam
     assert not results["weights_hash"].passed
     assert results["data_validation"].passed
     assert list(results) == [
-        "data_validation", "comparison", "test_openings", "weights_hash", "golden_batch", "accuracy", "macro_f1",
-        "recall", "not_worse_than_holder", "latency",
+        "data_validation", "comparison", "test_openings", "weights_hash", "golden_batch", "metrics",
+        "predictions", "accuracy", "macro_f1", "recall", "not_worse_than_holder", "latency",
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from podium.data.manifest import RAW_COLUMNS, read_manifest, write_manifest
 from podium.records.evaluation import Metrics
 from podium.records.training import ModelCard
 from podium.registry import package
+from podium.registry.golden import GOLDEN_IMAGES, choose_golden_batch
 
 MODEL = "tiny_resnet"
 
@@ -70,11 +71,11 @@ print(json.dumps([podium.__file__, a.drop(columns=["label", "score"]).values.tol
 
 
 def test_the_golden_batch_takes_classes_in_turn_and_keeps_the_original_bytes(experiment):
-    golden = package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
-    assert len(golden.images) == package.GOLDEN_IMAGES
+    golden = choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    assert len(golden.images) == GOLDEN_IMAGES
     assert [image.label for image in golden.images[:3]] == sorted(golden.classes)
     assert base64.b64decode(golden.images[0].bytes).startswith(b"\x89PNG")
-    assert golden == package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    assert golden == choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
 
 
 def test_serving_that_differs_from_the_evaluation_is_refused(experiment, tmp_path):
@@ -113,9 +114,9 @@ def test_the_golden_batch_holds_crops_as_files_of_their_own(experiment, tmp_path
     raw = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS).assign(box_left=0.25, box_bottom=0.5)
     write_manifest(layout.raw / "manifest.parquet", raw, RAW_COLUMNS)
 
-    golden = package.choose_golden_batch(layout, MODEL, experiment.params.runtime)
+    golden = choose_golden_batch(layout, MODEL, experiment.params.runtime)
 
-    whole = package.choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
+    whole = choose_golden_batch(experiment.layout, MODEL, experiment.params.runtime)
     for crop, photograph in zip(golden.images, whole.images, strict=True):
         pixels = np.asarray(decode(base64.b64decode(photograph.bytes), 10**6).image)
         shown = np.asarray(decode(base64.b64decode(crop.bytes), 10**6).image)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +17,12 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from podium.core.errors import DataError, PromotionRefused
 from podium.core.layout import Layout
+from podium.records.audit import AuditEntry, GateResult, VersionDigests
 from podium.registry import audit, promotion
-from podium.registry.gates import GateResult
+from podium.registry.evidence import digest_package, digests_of
 from podium.registry.promotion import PromotionRequest
-from podium.registry.versions import Registry, open_registry
-from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, lenient, register
+from podium.registry.registered_model import Registry
+from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, lenient, register, registry_of
 
 
 @pytest.fixture
@@ -55,7 +58,10 @@ def stages(world):
 
 
 def record(world):
-    return audit.read_audit(world.client, NAME)
+    """The moves on record; registrations are left out."""
+    found = registry_of(world.layout).record()
+    assert found.problems == ()
+    return [entry for entry in found.entries if entry.action != "register"]
 
 
 def test_a_promotion_moves_alias_and_stage_and_leaves_an_entry(world):
@@ -65,7 +71,7 @@ def test_a_promotion_moves_alias_and_stage_and_leaves_an_entry(world):
     assert stages(world) == {"1": "None", "2": "None", "3": "Staging"}
     assert [gate.name for gate in shown] == [gate.name for gate in entry.gates]
     assert record(world) == [entry]
-    assert (entry.number, entry.action, entry.from_version, entry.to_version) == (1, "promote", None, "3")
+    assert (entry.number, entry.action, entry.from_version, entry.to_version) == (4, "promote", None, "3")
     assert (entry.reason, entry.forced, entry.failed) == ("first", False, [])
 
 
@@ -145,7 +151,7 @@ def test_rollback_refuses_a_deleted_version_and_changed_weights(world):
     weights = world.layout.root / "packages" / "1" / "artifacts" / "weights.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1])
-    with pytest.raises(PromotionRefused, match="version 1 is not what held staging before: weights hash"):
+    with pytest.raises(PromotionRefused, match="the package of version 1 changed since .*, when it was registered"):
         rollback(world)
     weights.write_bytes(kept)
     world.client.delete_model_version(NAME, "1")
@@ -220,7 +226,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(world):
 def test_a_second_process_is_told_too(world):
     (world.layout.root / "dvc.yaml").write_text("stages: {}\n")
     command = [sys.executable, "-m", "podium", "promote", "2", "--to", "staging", "--reason", "me too"]
-    with promotion.promotion_lock(open_registry(world.layout, world.params)):
+    with registry_of(world.layout).lock(waits=False):
         done = subprocess.run(command, cwd=world.layout.root, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("refused: another promotion of podium-tiny is running")
@@ -242,9 +248,12 @@ def test_both_uris_of_a_promoted_model_load_and_predict(experiment, tmp_path):
     from tests.unit.registry.promotions import tags_of
 
     params, layout, client = lenient(experiment.params), experiment.layout, client_of(experiment.layout)
-    client.create_registered_model(NAME)
+    client.create_registered_model(NAME, tags={audit.STORE: "here"})
     with package.build_package(layout, "tiny_resnet", params.runtime, Model()) as folder:
-        client.create_model_version(NAME, source=str(folder), tags=tags_of(folder / "artifacts"))
+        tags = tags_of(folder / "artifacts")
+        client.create_model_version(NAME, source=str(folder), tags=tags)
+        digests = digests_of(tags, digest_package(folder))
+        registry_of(layout).append("register", "candidate", holder=None, number="1", reason="new", version=digests)
         promotion.promote(layout, params, PromotionRequest("1", "staging", "first"), ignore)
         golden = package.GoldenBatch.read(folder / "artifacts" / "golden.json").images[0]
         done = subprocess.run(
@@ -255,6 +264,9 @@ def test_both_uris_of_a_promoted_model_load_and_predict(experiment, tmp_path):
     assert done.returncode == 0, done.stderr
     best = max(range(len(golden.probabilities)), key=lambda i: golden.probabilities[i])
     assert done.stdout.splitlines() == [["<b>pear</b>", "apple", "감"][best]] * 2
+
+
+DIGESTS = VersionDigests(package="p", tags="t", weights="w", data="d", test="e", evidence="v")
 
 
 class FakeClient:
@@ -290,12 +302,24 @@ class PromotionMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.client = FakeClient(["1", "2", "3", "4"])
-        self.registry = Registry(self.client, "sqlite:///none", NAME)
+        self.folder = TemporaryDirectory()
+        self.registry = Registry(self.client, "sqlite:///none", NAME, Layout(Path(self.folder.name)))
+        self.client.tags[audit.STORE] = "here"
+        for number in self.client.stages:
+            self.registry.append("register", "candidate", holder=None, number=number, reason="new", version=DIGESTS)
         self.seen = []
         self.held = []  # what a person would write down: the versions a rollback should walk through
 
+    def teardown(self):
+        self.folder.cleanup()
+
     def holder(self):
         return self.registry.aliases().get("staging")
+
+    def moves(self):
+        record = self.registry.record()
+        assert record.problems == ()
+        return list(record.entries[4:])
 
     @rule(number=st.sampled_from(["1", "2", "3", "4"]), passed=st.booleans())
     def promote(self, number, passed):
@@ -309,12 +333,12 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @rule()
     def rollback(self):
-        entries = audit.read_audit(self.client, NAME)
+        entries = self.moves()
         if len(self.held) < 2:
             with pytest.raises(PromotionRefused):
-                promotion.previous_holder(entries, "staging", self.holder())
+                promotion.previous_holder(entries, self.client.tags, "staging", self.holder())
             return
-        number = promotion.previous_holder(entries, "staging", self.holder())
+        number = promotion.previous_holder(entries, self.client.tags, "staging", self.holder())
         assert number == self.held[-2]
         promotion.move(
             self.registry, "rollback", "staging", holder=self.holder(), number=number, reason="why", gates=[]
@@ -328,14 +352,14 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_alias_is_where_the_last_entry_says(self):
-        entries = audit.read_audit(self.client, NAME)
+        entries = self.moves()
         assert self.holder() == (entries[-1].to_version if entries else None)
 
     @invariant()
     def the_record_only_grows(self):
-        entries = audit.read_audit(self.client, NAME)
+        entries = self.moves()
         assert entries[: len(self.seen)] == self.seen
-        assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
+        assert [entry.number for entry in entries] == list(range(5, len(entries) + 5))
         self.seen = entries
 
     @invariant()
@@ -345,7 +369,17 @@ class PromotionMachine(RuleBasedStateMachine):
 
 
 TestPromotionMachine = PromotionMachine.TestCase
-TestPromotionMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestPromotionMachine.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+
+
+def test_an_alias_that_was_moved_past_podium_is_not_promoted_over(world):
+    promote(world, "1")
+    world.client.set_registered_model_alias(NAME, "staging", "3")
+    with pytest.raises(PromotionRefused, match="staging is at version 3, but the record ends at version 1"):
+        promote(world, "2")
+    world.client.delete_registered_model_alias(NAME, "staging")
+    with pytest.raises(PromotionRefused, match="staging is at no version, but the record ends at version 1"):
+        promote(world, "2", force=True)
 
 
 @pytest.mark.parametrize(
@@ -359,21 +393,21 @@ TestPromotionMachine.settings = settings(max_examples=40, stateful_step_count=20
 )
 def test_where_a_rollback_leads(moves, holder, expected):
     entries = [
-        audit.AuditEntry(
-            number=n, when="", who="", action="promote", alias="staging", from_version=a, to_version=b, reason="",
-            forced=False, gates=[],
+        AuditEntry(
+            number=n, store="here", when="", who="", action="promote", alias="staging", from_version=a, to_version=b,
+            reason="", forced=False, gates=[], version=DIGESTS, tools={},
         )
         for n, (a, b) in enumerate(moves, start=1)
     ]  # fmt: skip
-    assert promotion.previous_holder(entries, "staging", holder) == expected
+    assert promotion.previous_holder(entries, {}, "staging", holder) == expected
 
 
 def test_previous_holder_without_a_record_is_refused():
     with pytest.raises(PromotionRefused, match="no earlier holder on record"):
-        promotion.previous_holder([], "staging", "1")
+        promotion.previous_holder([], {}, "staging", "1")
 
 
 def test_the_lock_of_a_local_store_lies_beside_it(world):
-    with promotion.promotion_lock(open_registry(world.layout, world.params)):
+    with registry_of(world.layout).lock(waits=False):
         locks = {file.name for file in Layout(world.layout.root).work.glob("*.lock")}
     assert len(locks - {"mlflow.db.lock"}) == 1

@@ -3,7 +3,8 @@
 import pytest
 
 from podium.core.errors import TrackingError
-from podium.registry.versions import description, open_registry
+from podium.registry.registered_model import open_registry
+from podium.registry.versions import description
 from podium.report.results import read_results
 from tests.unit.registry.promotions import client_of
 

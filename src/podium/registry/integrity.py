@@ -1,0 +1,160 @@
+"""Does the store say what the audit record says? What contradicts it, in sentences, and how the record is restored.
+
+Who can write to the store alone is found out by the record in the repository; who can write to the repository alone, by
+the store and by git's history. Somebody who can write to both, and to every clone, can make a record of their own.
+"""
+
+from collections.abc import Iterator
+
+from podium.config.params import Params
+from podium.core.errors import DataError, ModelError, TrackingError
+from podium.core.layout import Layout
+from podium.registry import audit, store
+from podium.registry.audit import STAGES, STORE, TAG, AuditRecord, brief
+from podium.registry.evidence import CANDIDATE, changed_since, open_package, read_evidence
+from podium.registry.gates import GATES, run_gates
+from podium.registry.read_only import RegisteredModel, find_registered
+from podium.registry.registered_model import Registry, open_registry
+
+_NOW = {"latency", "test_openings"}  # gates that are of the time of a move
+
+
+def audit_model(layout: Layout, params: Params) -> tuple[AuditRecord, list[str]]:
+    """Holds all that the store has of the registered model against the record: aliases, tags, packages, gates.
+
+    Returns:
+        The record, and what contradicts it, in sentences.
+
+    Raises:
+        TrackingError: the store does not answer, or nothing is registered.
+    """
+    registry = open_registry(layout, params)
+    with store.translate_errors(registry.uri):
+        record, registered = registry.record(), _registered(registry)
+        found = [*record.problems, *contradictions(record, registered)]
+        for version in registered.versions:
+            found += _check_package(registry, record, version.version, params)
+    return record, found
+
+
+def contradictions(record: AuditRecord, registered: RegisteredModel) -> list[str]:
+    """What the store says of aliases, stages and versions and the record does not; no package is read."""
+    found = list(_moved(record, registered))
+    there = {version.version: version for version in registered.versions}
+    for version in there.values():
+        if changed := changed_since(record, version.version, version.tags):
+            found.append(changed)
+    first = {entry.to_version: entry for entry in record.entries if entry.action == "register"}
+    return found + [
+        f"version {number} ({brief(entry)}) was deleted from the store"
+        for number, entry in first.items()
+        if number not in there
+    ]
+
+
+def restore(layout: Layout, params: Params) -> list[str]:
+    """Brings entries, aliases and stages back to what the record says; packages and versions come from `publish` alone.
+
+    The record is what this clone's file and git's last commit hold, and what of the store follows on from it.
+
+    Returns:
+        What was done, in sentences.
+
+    Raises:
+        TrackingError: the store does not answer, or nothing is registered.
+        DataError: nothing holds a whole record, or two things hold different ones.
+        PromotionRefused: a promotion is running.
+    """
+    registry = open_registry(layout, params)
+    with store.translate_errors(registry.uri), registry.lock(waits=True):
+        done = _restore_entries(registry)
+        record, registered = registry.record(), _registered(registry)
+        for alias in (CANDIDATE, *STAGES):
+            last = record.last(alias)
+            if last is None or last.to_version not in {version.version for version in registered.versions}:
+                continue
+            if registered.aliases.get(alias) != last.to_version:
+                registry.set_alias(last)
+                done.append(f"{alias} is at version {last.to_version} again, as {brief(last)} left it")
+            if alias in STAGES and _at_stage(registered, STAGES[alias]) != {last.to_version}:
+                registry.set_stage(alias, last.to_version)
+                done.append(f"stage {STAGES[alias]} is version {last.to_version} again")
+    return done
+
+
+def _registered(registry: Registry) -> RegisteredModel:
+    """What the store holds now."""
+    found = find_registered(registry.layout, registry.name)
+    if found is None:
+        raise TrackingError(f"no model is registered as {registry.name!r}: run `dvc repro`")
+    return found
+
+
+def _moved(record: AuditRecord, registered: RegisteredModel) -> Iterator[str]:
+    """Aliases and stages that are not where the record ends."""
+    for alias in (CANDIDATE, *STAGES):
+        holder, last = registered.aliases.get(alias), record.last(alias)
+        at = f"version {holder}" if holder else "no version"
+        if moved := record.moved_past(registered.tags, alias, holder):
+            yield moved
+        elif last is not None and holder != last.to_version:
+            yield f"the last move of {alias} ({brief(last)}) was interrupted; give its command again"
+        if alias in STAGES and (staged := _at_stage(registered, STAGES[alias])) != ({holder} - {None}):
+            names = ", ".join(sorted(map(str, staged))) or "none"
+            yield f"models:/{record.name}/{STAGES[alias]} is {names}, and {alias} is at {at}"
+
+
+def _at_stage(registered: RegisteredModel, stage: str) -> set[str | None]:
+    """The versions at a deprecated stage."""
+    return {version.version for version in registered.versions if version.stage == stage}
+
+
+def _check_package(registry: Registry, record: AuditRecord, number: str, params: Params) -> list[str]:
+    """What of a version's package is not as registered; of one that holds an alias, which gates it fails now."""
+    version = registry.version(number)
+    if version is None or record.registration(number) is None:
+        return []
+    held = [alias for alias in STAGES if (last := record.last(alias)) and last.to_version == number]
+    try:
+        with open_package(registry.uri, version) as folder:
+            if changed := changed_since(record, number, version.tags, folder):
+                return [changed] if "package" in changed else []
+            if not held:
+                return []
+            results = run_gates(read_evidence(version, folder), None, params.promote, registry.layout)
+    except (DataError, ModelError, TrackingError) as error:
+        return [f"version {number}: {error}"]
+    forced = {name for entry in record.entries if entry.to_version == number for name in entry.failed}
+    return [
+        f"version {number} holds {', '.join(held)} and fails a gate today: {result.detail}"
+        for result in results
+        if not result.passed and result.name in GATES.keys() - _NOW - forced
+    ]
+
+
+def _restore_entries(registry: Registry) -> list[str]:
+    """Makes tags and file hold the record again."""
+    layout, name = registry.layout, registry.name
+    tags = registry.model().tags
+    try:
+        here = audit.read_file(layout, name)
+    except DataError:
+        here = {}  # damaged: git's last commit is what there is
+    committed, fetch, done = audit.committed(layout, name), audit.fetcher(registry.client, name), []
+    mine = sorted((e for e in committed.values() if e.store == tags.get(STORE)), key=lambda entry: entry.number)
+    while (entry := audit.next_of(mine, here, tags, fetch)) is not None:
+        mine.append(entry)
+    if not mine:
+        raise DataError(f"neither {layout.registry(name)} nor git nor the store holds the beginning of the record")
+    wanted = {f"{TAG}{entry.number:06d}": audit.as_line(entry) for entry in mine}
+    for key in sorted(key for key in tags if key.startswith(TAG) and wanted.get(key) != tags[key]):
+        registry.client.delete_registered_model_tag(name, key)
+        done.append(f"the tag {key} of the store, which was edited, is gone")
+    for key, line in wanted.items():
+        if tags.get(key) != line:
+            registry.client.set_registered_model_tag(name, key, line)
+            done.append(f"the tag {key} of the store is back")
+    elsewhere = [entry for entry in (committed | here).values() if entry.store != tags.get(STORE)]
+    if audit.write_file(layout, name, [*elsewhere, *mine]):
+        done.append(f"{layout.registry(name).name} holds the record again")
+    return done

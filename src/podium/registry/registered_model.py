@@ -1,0 +1,177 @@
+"""One registered model of one store: its versions, its aliases, and the one way its record grows and an alias moves."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from podium.config.params import Params
+from podium.console.process import utc_now, whoami
+from podium.core.errors import PromotionRefused, TrackingError
+from podium.core.identity import library_versions
+from podium.core.layout import Layout
+from podium.records.audit import Action, AuditEntry, GateResult, VersionDigests
+from podium.registry import audit, locks, store
+from podium.registry.audit import AuditRecord
+from podium.registry.evidence import CANDIDATE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One registered model of one store."""
+
+    client: "MlflowClient"
+    uri: str
+    name: str
+    layout: Layout
+
+    def model(self) -> "RegisteredModel":
+        """The registered model with its tags and aliases.
+
+        Raises:
+            TrackingError: nothing is registered under the name.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise TrackingError(
+                f"no model is registered as {self.name!r}: run `dvc repro`, whose last stage registers the winner"
+            ) from error
+
+    def aliases(self) -> dict[str, str]:
+        """Version by alias."""
+        return {alias: str(version) for alias, version in self.model().aliases.items()}
+
+    def record(self) -> AuditRecord:
+        """The audit record; what the file of this clone lacks of it is fetched, and written there if all holds."""
+        fetch = audit.fetcher(self.client, self.name)
+        found = audit.read_record(self.layout, self.name, self.model().tags, fetch)
+        if not found.problems:
+            audit.write_file(self.layout, self.name, [*found.elsewhere, *found.entries])
+        return found
+
+    @contextmanager
+    def lock(self, *, waits: bool) -> Iterator[None]:
+        """Lets one process at a time append to the record and move aliases; it does not outlive its process for long.
+
+        Raises:
+            PromotionRefused: another one is at work, in a local store, and is not waited for.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(
+                    locks.exclusive(self.client, self.uri, f"podium-promotion-{self.name}", waits=waits)
+                )
+            except Timeout as error:
+                raise PromotionRefused(
+                    f"another promotion of {self.name} is running: wait for it, see `podium history`, then try again"
+                ) from error
+            yield
+
+    def append(
+        self,
+        action: Action,
+        alias: str,
+        *,
+        holder: str | None,
+        number: str,
+        reason: str,
+        version: VersionDigests,
+        gates: Sequence[GateResult] = (),
+    ) -> AuditEntry:
+        """Writes what happens to the record; to be called under the lock, before an alias moves.
+
+        `holder` is the version that the alias is on now, `number` the one it goes to, which is as `version` says.
+
+        Raises:
+            PromotionRefused: the record does not hold, or this machine's clock was set back.
+        """
+        record, found, now = self.record(), self.version(number), utc_now()
+        if record.entries and now < record.entries[-1].when:
+            raise PromotionRefused(
+                f"this machine's clock says {now}, before the last entry of the record ({record.entries[-1].when}): "
+                "set the clock, then try again"
+            )
+        entry = AuditEntry(
+            number=audit.next_number(record.entries),
+            store=record.store,
+            when=now,
+            who=whoami(),
+            action=action,
+            alias=alias,
+            from_version=holder,
+            to_version=number,
+            reason=reason,
+            forced=any(not gate.passed for gate in gates),
+            gates=list(gates),
+            version=version,
+            tools=library_versions(),
+        )
+        return audit.append_entry(self.client, self.layout, record, entry, found.run_id if found else None)
+
+    def set_alias(self, entry: AuditEntry) -> None:
+        """Moves an alias as an entry says, and notes that it arrived."""
+        self.client.set_registered_model_alias(self.name, entry.alias, entry.to_version)
+        self.client.set_registered_model_tag(self.name, f"{audit.MOVED}{entry.alias}", str(entry.number))
+
+    def set_stage(self, alias: str, number: str) -> None:
+        """Moves the deprecated stage that mirrors an alias: older clients still read it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.client.transition_model_version_stage(
+                self.name, number, audit.STAGES[alias], archive_existing_versions=True
+            )
+
+    def version(self, number: str) -> "ModelVersion | None":
+        """One version, or None where it does not exist (any more)."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version(self.name, number)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def resolve(self, wanted: str) -> "ModelVersion":
+        """The version meant by a number or by `candidate`.
+
+        Raises:
+            TrackingError: there is none.
+        """
+        aliases = self.aliases()
+        number = aliases.get(CANDIDATE) if wanted == CANDIDATE else wanted
+        if number is None:
+            raise TrackingError(f"{self.name} has no version with the alias `candidate`: run `dvc repro publish`")
+        found = self.version(number)
+        if found is None:
+            there = ", ".join(str(v.version) for v in self.versions()) or "none"
+            raise TrackingError(f"{self.name} has no version {number} (versions: {there}): see `podium status`")
+        return found
+
+    def versions(self) -> "list[ModelVersion]":
+        """All versions, oldest first."""
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_model_versions(f"name='{self.name}'", max_results=1000, page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: int(version.version))
+
+
+def open_registry(layout: Layout, params: Params) -> Registry:
+    """The registered model that `params.yaml` names."""
+    return Registry(store.open_client(layout), store.tracking_uri(layout), params.publish.registered_model, layout)
