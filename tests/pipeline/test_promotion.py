@@ -50,6 +50,24 @@ def test_status_shows_the_leaderboard_and_what_to_do_next(finished, promoted):
         assert part in done.stdout
 
 
+def test_the_lineage_of_the_staging_model_is_checked_down_to_its_images(finished, promoted):
+    done = finished.run("podium", "lineage", "models:/small@staging", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    steps, states = [found["version"]], {}
+    for step in steps:
+        states[step["kind"]] = step["state"]
+        steps += step["made_from"]
+    assert found["changed"] == []
+    assert states.pop("git commit") == "told"  # published before it was committed
+    assert states == dict.fromkeys(states, "checked")
+    assert len(states) == 9
+    assert steps[-1]["facts"]["location"] == "data/photos"
+    seen = json.loads(finished.run("podium", "lineage", "--image", "data/photos/lemon/00.png", "--json").stdout)
+    split, (version,) = seen["images"][0]["split"], seen["versions"]
+    assert {"train": "trained", "val": "chosen", "test": "tested"}[split] in version["saw"]
+
+
 def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
     image = (finished.root / "data/photos/lemon/00.png").read_bytes()
     command = ["mlflow", "models", "serve", "-m", "models:/small@staging", "--env-manager", "local"]

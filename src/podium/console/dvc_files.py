@@ -19,7 +19,7 @@ import yaml
 from podium.console.dag import list_stages, read_yaml
 from podium.console.process import git_said, runs_dvc
 from podium.core.errors import DataError
-from podium.core.files import replacing, write_json, write_text
+from podium.core.files import canonical_json, replacing, sha256_text, write_json, write_text
 from podium.core.layout import DVC_LOCK, Layout
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # twenty times as fast
@@ -42,7 +42,11 @@ def damage(lock: Path) -> str:
     """What is wrong with a `dvc.lock`, in a few words; empty where nothing is, or where there is none."""
     if not lock.is_file():
         return ""
-    text = lock.read_text(encoding="utf-8", errors="replace")
+    return damage_in(lock.read_text(encoding="utf-8", errors="replace"))
+
+
+def damage_in(text: str) -> str:
+    """The same of the text of one."""
     if not text.strip():
         return "is empty"
     if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
@@ -55,6 +59,13 @@ def damage(lock: Path) -> str:
         return "is no YAML"
     stages = said.get("stages") if isinstance(said, dict) and "schema" in said else None
     return "" if isinstance(stages, dict) and all(map(_is_entry, stages.values())) else "lacks what DVC writes there"
+
+
+def digest_lock(text: str) -> str:
+    """Names an undamaged `dvc.lock` (64 hex digits); not what it says of publish, which runs before DVC writes that."""
+    lock: dict[str, Any] = yaml.load(text, _LOADER)  # noqa: S506  # a safe loader
+    stages = {name: entry for name, entry in lock["stages"].items() if name != "publish"}
+    return sha256_text(canonical_json({**lock, "stages": stages}))
 
 
 def find_damage(layout: Layout) -> list[str]:

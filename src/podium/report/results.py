@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from podium.config.params import Params
-from podium.console.dvc_files import damage
+from podium.console.dvc_files import damage, digest_lock
 from podium.console.openings import Openings, count_openings
 from podium.core.errors import DataError
 from podium.core.files import canonical_json, sha256_file, sha256_text, sha256_tree
@@ -338,12 +336,10 @@ def _state(layout: Layout, params: Params, models: tuple[ModelResults, ...]) -> 
 
 
 def _lock_digest(path: Path) -> str:
-    """Publish runs before DVC writes its own entry, so that entry is left out: the digest stays what it was."""
+    """The digest `Results.dvc_lock`."""
     if not path.is_file():
         return "none"
     wrong = damage(path)
     if wrong:
         raise DataError(f"{path} {wrong}: run `podium doctor --repair`")
-    lock: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    stages = {name: entry for name, entry in lock["stages"].items() if name != "publish"}
-    return sha256_text(canonical_json({**lock, "stages": stages}))
+    return digest_lock(path.read_text(encoding="utf-8"))
