@@ -52,6 +52,9 @@ COMMANDS = {
     "explain": _Command(
         "explain", "What of an image speaks for the class a model names.", "podium explain lemon.jpg --model staging"
     ),
+    "predict": _Command(
+        "predict", "What a model names on images, as a table.", "podium predict ~/photos --model staging --top-k 3"
+    ),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

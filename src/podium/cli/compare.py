@@ -18,6 +18,7 @@ from podium.core.layout import PREDICTIONS, Layout
 if TYPE_CHECKING:
     import pandas as pd
 
+    from podium.registry.loading import LoadedModel
     from podium.registry.read_only import RegisteredModel, Version
 
 _SHOWN = 5  # images that one model alone names rightly
@@ -176,3 +177,23 @@ def find_version(
             f"(known: {', '.join(words)})"
         )
     return registered, version
+
+
+def load_model(layout: Layout, params: Params, given: str) -> "LoadedModel":
+    """The model or version that a command names; says so where its probabilities are not calibrated.
+
+    Raises:
+        UsageError: it is no model of the experiment and no version.
+        PromotionRefused: it is not what the audit record says.
+        DataError: a file of it is missing or damaged.
+        ModelError: the weights are not those of the model's card.
+        TrackingError: the store does not answer.
+    """
+    from podium.registry.loading import load_trained, load_version
+
+    if given in params.models:
+        return load_trained(layout, given, params.runtime)
+    loaded = load_version(layout, *find_version(layout, params, given, " and no version of {}"), given)
+    if loaded.temperature is None:
+        print(f"{given} was registered before Podium calibrated probabilities: they are as the network gives them.")
+    return loaded

@@ -1,18 +1,16 @@
 """`podium explain IMAGE... --model M`: what of an image speaks for the class a model names."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.cli.compare import find_version
-from podium.config.params import Params, load
+from podium.cli.compare import load_model
+from podium.config.params import load
 from podium.config.problems import nearest
 from podium.console.terminal import project
 from podium.core.errors import DataError, UsageError
 from podium.core.files import replacing, write_json
-from podium.core.layout import METRICS, Layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,14 +54,15 @@ def explain(
     params = load(layout.params)
     if method not in METHODS:
         raise UsageError(f"--method {method!r} is none{nearest(method, METHODS)} (known: {', '.join(METHODS)})")
-    classifier, temperature = _load(layout, params, model)
+    loaded = load_model(layout, params, model)
+    classifier = loaded.classifier
     classes = classifier.card.classes
     if of_class is not None and of_class not in classes:
         raise UsageError(
             f"--class {of_class!r} is no class of {model}{nearest(of_class, classes)} (known: {', '.join(classes)})"
         )
     pixels = _read(classifier, images)
-    answers = [_answer(row, classes, of_class) for row in _probabilities(classifier, pixels, temperature)]
+    answers = [_answer(row, classes, of_class) for row in loaded.probabilities(pixels, _BATCH_SIZE)]
     targets = np.array([classes.index(answer["class"]) for answer in answers])
     maps = explain_images(classifier, pixels, method, targets, seed=params.seed, batch_size=_BATCH_SIZE)
     made = {"model": classifier.card.model, "fingerprint": classifier.card.fingerprint, "method": method}
@@ -74,55 +73,12 @@ def explain(
         print(f"{out / name}.png: {said['class']} at {said['probability']:.1%}{other}")
 
 
-def _probabilities(classifier: "Classifier", pixels: "NDArray[np.uint8]", temperature: float) -> "NDArray[np.float64]":
-    """Calibrated, shape (N, C)."""
-    from podium.analysis.calibration import at_temperature
-
-    return at_temperature(classifier.probabilities(pixels, _BATCH_SIZE), temperature)
-
-
 def _answer(probabilities: "NDArray[np.float64]", classes: list[str], of_class: str | None) -> dict[str, Any]:
     """The class to explain with its probability, and the class the model names."""
     predicted = classes[int(probabilities.argmax())]
     explained = of_class or predicted
     sure = round(float(probabilities[classes.index(explained)]), 6)
     return {"class": explained, "probability": sure, "predicted": predicted}
-
-
-def _load(layout: Layout, params: Params, given: str) -> tuple["Classifier", float]:
-    """A model and the temperature of its probabilities: 1, which is told, of a version from before there was one.
-
-    Raises:
-        UsageError: it is no model of the experiment and no version.
-        DataError: a file of it is missing or damaged.
-        ModelError: the weights are not those of the model's card.
-        TrackingError: the store does not answer.
-    """
-    from podium.models.inference import load_classifier
-    from podium.records.evaluation import Metrics
-    from podium.registry.evidence import VersionMetrics
-
-    if given in params.models:
-        classifier = load_classifier(layout.model(given), params.runtime)
-        return classifier, Metrics.read(layout.evaluation(given) / METRICS).temperature
-    from podium.registry.holder import artifact_of
-
-    registered, version = find_version(layout, params, given, " and no version of {}")
-    with TemporaryDirectory(prefix="podium-explain-") as temporary:
-        folder = artifact_of(layout, registered.name, version, "", Path(temporary))
-        from podium.registry.predictor import serving_runtime
-
-        try:
-            classifier = load_classifier(folder, serving_runtime(folder))
-            temperature = VersionMetrics.read(folder / METRICS).temperature
-        except DataError as error:
-            raise DataError(
-                f"the package of version {version.version} of {registered.name} is damaged, or of a Podium too old to "
-                f"be read here: name another version ({len(registered.versions)} are registered: `podium status`)"
-            ) from error
-    if temperature is None:
-        print(f"{given} was registered before Podium calibrated probabilities: they are as the network gives them.")
-    return classifier, temperature or 1.0
 
 
 def _read(classifier: "Classifier", images: list[Path]) -> "NDArray[np.uint8]":

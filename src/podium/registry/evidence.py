@@ -60,6 +60,13 @@ class VersionMetrics(ModelResult):
     per_class: dict[str, ClassMetrics]
     temperature: float | None = None
 
+    @property
+    def threshold(self) -> float | None:
+        """The confidence below which no answer is given, in [0, 1]; None where none was chosen yet."""
+        found = self.__pydantic_extra__.get("abstention")
+        value = found.get("threshold") if isinstance(found, dict) else None
+        return float(value) if isinstance(value, int | float) else None
+
 
 @dataclass(frozen=True)
 class Evidence:

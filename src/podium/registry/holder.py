@@ -18,7 +18,7 @@ from podium.core.layout import PREDICTIONS, Layout
 from podium.records.base import Record
 from podium.records.evaluation import Comparison, Leaderboard
 from podium.registry import store
-from podium.registry.evidence import CANDIDATE
+from podium.registry.evidence import ARTIFACTS, CANDIDATE
 from podium.registry.read_only import RegisteredModel, Version, package_of
 
 if TYPE_CHECKING:
@@ -158,29 +158,34 @@ def _read_answers(layout: Layout, name: str, holder: Version, mine: Path) -> tup
 
 
 def artifact_of(layout: Layout, name: str, version: Version, file: str, folder: Path) -> Path:
-    """A file of a version's package.
+    """A file of the `artifacts/` of a version's package; see `fetch_package`."""
+    return fetch_package(layout, name, version, folder, f"{ARTIFACTS}/{file}")
+
+
+def fetch_package(layout: Layout, name: str, version: Version, folder: Path, part: str = "") -> Path:
+    """The package of a version, or a part of it.
 
     Args:
         layout: the project's paths.
         name: of the registered model.
         version: which one.
-        file: its name in the package's `artifacts/`; empty for that folder.
         folder: where it is put if it has to be fetched.
+        part: a path in the package; empty for all of it.
 
     Returns:
-        The file; a local store may have lost it.
+        The file or folder; a local store may have lost it.
 
     Raises:
         TrackingError: the package cannot be had.
     """
     place = package_of(layout, version)
     if place is not None and urlsplit(place).scheme in ("", "file"):
-        return Path(url2pathname(urlsplit(place).path)) / "artifacts" / file
+        return Path(url2pathname(urlsplit(place).path)) / part
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
     uri = store.tracking_uri(layout)
-    address = f"models:/{name}/{version.version}/artifacts/{file}".rstrip("/")
+    address = f"models:/{name}/{version.version}/{part}".rstrip("/")
     try:
         found = mlflow.artifacts.download_artifacts(
             artifact_uri=address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri

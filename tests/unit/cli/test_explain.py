@@ -11,7 +11,7 @@ from podium.records.evaluation import Metrics
 from podium.records.training import ModelCard
 from tests.unit.cli.calls import one_line, podium
 from tests.unit.conftest import CLASSES, SIZE
-from tests.unit.registry.promotions import NAME, client_of
+from tests.unit.registry.promotions import NAME, hold_staging
 
 
 def draw(path, seed=0):
@@ -40,7 +40,7 @@ def test_every_image_gets_a_picture_a_map_and_what_they_are_of(project):
 
 
 def test_a_version_explains_as_the_model_it_was_made_of(project, versions):
-    client_of(project).set_registered_model_alias(NAME, "staging", "1")
+    hold_staging(project, "1")
     image = draw(Path("pear.png"))
     found = []
     for model in ("tiny_resnet", "1", "staging", f"models:/{NAME}@staging"):
@@ -79,4 +79,12 @@ def test_what_cannot_be_explained_is_said_in_one_line_and_leaves_nothing(project
     result = podium("explain", *arguments)
     assert result.exit_code == code
     assert message in result.stderr and one_line(result.stderr)
+    assert not Path("explanations").exists()
+
+
+def test_a_version_that_changed_since_it_was_registered_explains_nothing(project, versions):
+    (project.root / "packages" / "1" / "artifacts" / "golden.json").write_text("{}")
+    result = podium("explain", draw(Path("pear.png")), "--model", "1")
+    assert result.exit_code == 1 and one_line(result.stderr)
+    assert "the package of version 1 changed since" in result.stderr
     assert not Path("explanations").exists()

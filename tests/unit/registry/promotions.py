@@ -11,6 +11,7 @@ from podium.core.layout import Layout
 from podium.records.training import ModelCard
 from podium.registry import audit, package, store
 from podium.registry.evidence import Evidence, digest_package, digests_of, read_evidence
+from podium.registry.promotion import move
 from podium.registry.registered_model import Registry
 
 NAME = "podium-tiny"
@@ -70,6 +71,13 @@ def register_anew(layout: Layout, number: str) -> None:
     package = digest_package(layout.root / "packages" / number)
     said = {"holder": number, "number": number, "reason": "anew"}
     registry.append("register", "candidate", **said, version=digests_of(registry.version(number).tags, package))
+
+
+def hold_staging(layout: Layout, number: str) -> None:
+    """Moves `staging` to a version, on record."""
+    registry = registry_of(layout)
+    held = registry.aliases().get("staging")
+    move(registry, "promote", "staging", holder=held, number=number, reason="first", gates=[])
 
 
 def registry_of(layout: Layout) -> Registry:

@@ -1,0 +1,110 @@
+"""A trained model or a registered version, loaded to answer questions about images.
+
+A version must be what the audit record says was registered. Of its package weights and JSON are read; no code is run.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from podium.analysis.calibration import at_temperature
+from podium.config.runtime import Runtime
+from podium.core.errors import DataError, PromotionRefused
+from podium.core.layout import METRICS, Layout
+from podium.models.inference import Classifier, load_classifier
+from podium.registry import audit, store
+from podium.registry.evidence import ARTIFACTS, VersionMetrics, changed_since
+from podium.registry.holder import fetch_package
+from podium.registry.read_only import RegisteredModel, Version
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that answers.
+
+    Attributes:
+        classifier: the network and its card.
+        temperature: of its probabilities; None where it was registered before there was one.
+        threshold: confidence below which it abstains, in [0, 1]; None where none was chosen.
+        version: its number; empty for a model of the experiment that is not registered.
+    """
+
+    classifier: Classifier
+    temperature: float | None
+    threshold: float | None
+    version: str = ""
+
+    def probabilities(self, pixels: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
+        """Calibrated probabilities, shape (N, C); see `Classifier.probabilities`."""
+        return at_temperature(self.classifier.probabilities(pixels, batch_size), self.temperature or 1.0)
+
+
+def load_trained(layout: Layout, name: str, runtime: Runtime) -> LoadedModel:
+    """A model of the experiment in force, as train and evaluate left it.
+
+    Raises:
+        DataError: a file of it is missing or damaged.
+        ModelError: the weights are not those of the model's card.
+    """
+    classifier = load_classifier(layout.model(name), runtime)
+    metrics = VersionMetrics.read(layout.evaluation(name) / METRICS)
+    return LoadedModel(classifier, metrics.temperature, metrics.threshold)
+
+
+def load_version(layout: Layout, registered: RegisteredModel, version: Version, asked: str) -> LoadedModel:
+    """A registered version, once it is known to be what was registered.
+
+    Args:
+        layout: the project's paths.
+        registered: the registered model.
+        version: one of its versions.
+        asked: the words it was asked for with; an alias in them must be where the record moved it.
+
+    Raises:
+        PromotionRefused: the record does not hold, or the version or the alias is not as it says.
+        DataError: the package is of a Podium too old to be read.
+        ModelError: the weights are not those of the model's card.
+        TrackingError: the package cannot be had.
+    """
+    from podium.registry.predictor import serving_runtime
+
+    with TemporaryDirectory(prefix="podium-version-") as temporary:
+        package = fetch_package(layout, registered.name, version, Path(temporary))
+        _require_on_record(layout, registered, version, asked, package)
+        folder = package / ARTIFACTS
+        try:
+            classifier = load_classifier(folder, serving_runtime(folder))
+            metrics = VersionMetrics.read(folder / METRICS)
+        except DataError as error:
+            raise DataError(
+                f"the package of version {version.version} of {registered.name} is of a Podium too old to be read "
+                f"here: name another version ({len(registered.versions)} are registered: `podium status`)"
+            ) from error
+    return LoadedModel(classifier, metrics.temperature, metrics.threshold, version.version)
+
+
+def _require_on_record(
+    layout: Layout, registered: RegisteredModel, version: Version, asked: str, package: Path
+) -> None:
+    """Refuses a version, or an alias, that is not what the audit record says.
+
+    Raises:
+        PromotionRefused: it is not, or the record does not hold.
+    """
+    record = audit.read_record(layout, registered.name, registered.tags)
+    if record.behind:  # moved by somebody else's clone
+        client = store.open_client(layout)
+        with store.translate_errors(store.tracking_uri(layout)):
+            fetch = audit.fetcher(client, registered.name)
+            record = audit.read_record(layout, registered.name, registered.tags, fetch)
+    record.check()
+    alias = re.split("[/@]", asked)[-1]
+    moved = None
+    if alias in registered.aliases and (alias in audit.STAGES or record.last(alias)):
+        moved = record.moved_past(registered.tags, alias, version.version)
+    if wrong := moved or changed_since(record, version.version, version.tags, package):
+        raise PromotionRefused(f"{wrong}: it is not asked anything; see `podium audit`, or name another version")
