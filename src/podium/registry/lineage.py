@@ -6,6 +6,7 @@ fetched. Older states are read from git and from DVC's cache: nothing is checked
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -163,7 +164,8 @@ def _run(traced: _Traced, client: "MlflowClient", run_id: str | None) -> Step:
 def _commit(traced: _Traced) -> Step:
     """The commit, below it `dvc.lock`, and below that params and data."""
     commit, wanted, root = traced.tag("git_commit"), traced.tag("dvc_lock_sha256"), traced.layout.root
-    here, known = root / DVC_LOCK, git_said(root, "cat-file", "-t", commit) if commit else None
+    is_one = re.fullmatch(r"[0-9a-f]{40,64}", commit)  # a tag that was edited is no option of git's
+    here, known = root / DVC_LOCK, git_said(root, "cat-file", "-t", commit) if is_one else None
     texts = {"that of this checkout": here.read_text(encoding="utf-8", errors="replace") if here.is_file() else ""}
     texts["that of the commit"] = (git_said(root, "show", f"{commit}:./{DVC_LOCK}") if known else None) or ""
     same = [where for where, text in texts.items() if not damage_in(text) and digest_lock(text) == wanted]

@@ -154,6 +154,13 @@ def test_a_version_that_is_not_as_recorded_is_told_first(traced):
     assert found["package versions"]["state"] == found["package"]["state"] == "missing"
 
 
+def test_a_tag_that_was_edited_is_never_an_option_of_git(traced):
+    client_of(traced).set_model_version_tag(NAME, "1", "podium.git_commit", f"--output={traced.root}/written")
+    changed, found = lineage_of()
+    assert "the tags of version 1 changed" in changed[0]
+    assert (found["git commit"]["state"], list(traced.root.glob("written*"))) == ("missing", [])
+
+
 def test_the_diagram_is_mermaid_whatever_a_source_is_called(traced):
     sources = traced.raw / "sources.json"
     sources.write_text(sources.read_text().replace('"data/made-up"', '"a \\"b\\" [c] #d"'))
