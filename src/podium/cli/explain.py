@@ -55,8 +55,7 @@ def explain(
     if method not in METHODS:
         raise UsageError(f"--method {method!r} is none{nearest(method, METHODS)} (known: {', '.join(METHODS)})")
     loaded = load_model(layout, params, model)
-    classifier = loaded.classifier
-    classes = classifier.card.classes
+    classifier, classes = loaded.classifier, loaded.classifier.card.classes
     if of_class is not None and of_class not in classes:
         raise UsageError(
             f"--class {of_class!r} is no class of {model}{nearest(of_class, classes)} (known: {', '.join(classes)})"

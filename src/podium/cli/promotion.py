@@ -161,6 +161,9 @@ def audit(
             print(f"repaired: {line}")
         for problem in found:
             print(f"- {problem}")
+        if record.elsewhere:
+            last = max(entry.when for entry in record.elsewhere)
+            print(f"{len(record.elsewhere)} entries of the file are of other stores, the last of {last}")
     if found:
         undo = "" if repair else ": `podium audit --repair` brings back entries, aliases and stages"
         raise PromotionRefused(f"{len(found)} things in the store contradict the record of {record.name}{undo}")
@@ -249,6 +252,8 @@ def _reason(given: str) -> str:
     from podium.registry.audit import REASON_LIMIT
 
     reason = " ".join(given.split())
+    if not reason.isprintable():
+        raise UsageError("the reason holds what cannot be printed: write it as plain text")
     if not reason:
         raise UsageError('the reason is empty: say why, as in --reason "first model for the pilot"')
     if len(reason) > REASON_LIMIT:

@@ -1,5 +1,6 @@
 """`registry/<name>.jsonl`: the audit record of a registered model, a line an entry."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -7,7 +8,10 @@ from pydantic import ConfigDict, Field
 from podium.records.base import Record
 from podium.records.chain import ChainedRecord
 
-Action = Literal["register", "promote", "rollback"]
+MOVED = "podium.moved."
+"""And an alias: the tag that says which entry was the last whose move reached it."""
+
+Action = Literal["register", "promote", "rollback", "delete"]
 
 
 class VersionDigests(Record):
@@ -61,3 +65,34 @@ class AuditEntry(ChainedRecord):
     def failed(self) -> list[str]:
         """Names of the gates that had failed."""
         return [gate.name for gate in self.gates if not gate.passed]
+
+
+def next_number(entries: Sequence[AuditEntry]) -> int:
+    """The number of the entry to come; they start at 1."""
+    return entries[-1].number + 1 if entries else 1
+
+
+def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
+    """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
+
+    Returns:
+        Versions, the present one last; the same version is never twice in a row.
+    """
+    stack: list[str] = []
+    for entry in entries:
+        if entry.alias != alias:
+            continue
+        if entry.action == "rollback" and entry.to_version in stack:
+            while stack[-1] != entry.to_version:
+                stack.pop()
+        elif not stack or stack[-1] != entry.to_version:
+            stack.append(entry.to_version)
+    return stack
+
+
+def is_unfinished(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> bool:
+    """Whether the last recorded move stopped before the alias moved, by the tags of the registered model."""
+    mine = [entry for entry in entries if entry.alias == alias]
+    if not mine or tags.get(f"{MOVED}{alias}") == str(mine[-1].number):
+        return False
+    return mine[-1].from_version == holder != mine[-1].to_version

@@ -10,18 +10,17 @@ it. An entry is written before an alias moves; what follows from the entries is 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from podium.console.process import git_said
 from podium.core.errors import DataError, PromotionRefused
 from podium.core.layout import Layout
-from podium.records.audit import AuditEntry
-from podium.records.chain import parse_chain, read_chain, write_chain
+from podium.records.audit import AuditEntry, VersionDigests, is_unfinished, next_number
+from podium.registry.audit_file import brief, committed, read_file, write_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 STAGES = {"staging": "Staging"}  # alias that a promotion moves -> the deprecated stage that mirrors it
 STORE = "podium.store"
 TAG = "podium.record."
-MOVED = "podium.moved."  # and an alias: the number of the last entry whose move reached it
 REASON_LIMIT = 500
-_KEY = re.compile(r"podium\.record\.(\d{6,})")
+_KEY = re.compile(r"podium\.record\.(\d{6})")
 _LINE = re.compile(r"[^|]+ \| \w+ \| \S+ \| \S+ -> (\d+) \| .* \| sha256:([0-9a-f]{64})", re.DOTALL)
 _BETWEEN, _NOBODY = " | ", "nobody"
 
@@ -82,6 +80,20 @@ class AuditRecord:
             f"{alias} is at {at}, but the record ends at version {last.to_version} ({brief(last)}): moved past Podium"
         )
 
+    def check_same(self, alias: str, version: str) -> None:
+        """Refuses a version that has the number of one that held an alias, and is another: of a store brought back.
+
+        Raises:
+            PromotionRefused: other weights or evidence than the record tells of the move.
+        """
+        moves = [entry for entry in self.entries if entry.alias == alias and entry.to_version == version]
+        now = self.registration(version)
+        if now is None or (moves and _judged(moves[-1].version) != _judged(now.version)):
+            raise PromotionRefused(
+                f"version {version} is not the one that {alias} was moved to: another was registered under that number "
+                "since; promote it, past the gates"
+            )
+
     def check(self) -> None:
         """Refuses to build on a record that does not hold.
 
@@ -114,59 +126,59 @@ def read_record(
         known = read_file(layout, name)
     except DataError as error:
         known, problems = {}, [str(error), *problems]
-    mine = {entry.number: entry for entry in known.values() if entry.store == store}
+    mine = _mine(known.values(), store, tagged)
     entries: list[AuditEntry] = []
     behind = 0
-    for number in range(1, max([*mine, *tagged, 0]) + 1):
+    for number in sorted(mine.keys() | tagged.keys()):
         entry, told = mine.get(number), tagged.get(number)
-        if told is None and entry is None:
-            problems.append(f"entry {number} is in neither the store nor {path.name}")
-        elif told is None and entry is not None:
-            if f"{TAG}{number:06d}" not in tags:  # one that was edited is told already
-                problems.append(f"entry {number} ({brief(entry)}) was deleted from the store")
-        elif told is not None and entry is not None and entry.digest != told[1]:
-            problems.append(f"entry {number} of the store is not the one in {path.name} ({brief(entry)})")
-        elif told is not None and entry is None and fetch is None:
-            behind += 1
-        elif told is not None and entry is None and fetch is not None:
-            entry = _parse(fetch(number, told[0]), store, number, told[1])
-            if entry is None:
+        if entry is None and told is not None:
+            behind += fetch is None
+            entry = _parse(fetch(number, told[0]), store, number, told[1]) if fetch else None
+            if entry is None and fetch:
                 problems.append(
-                    f"entry {number} of the store is not in {path.name}, and its artifact is gone or edited"
+                    f"entry {number} of the store is not in {path.name}, and its artifact is gone or edited: another "
+                    "clone may hold it"
                 )
-        if entry is not None:
-            entries.append(entry)
-    problems += _breaks(entries)
+        elif entry is not None:
+            problems += _disagreement(entry, told, tags)
+        entries += [entry] if entry else []
+    problems += _missing(mine.keys() | tagged.keys()) + _breaks(entries)
     problems += [
         f"entry {entry.number} ({brief(entry)}) was cut from {path.name}, and git still holds it"
         for digest, entry in committed(layout, name).items()
         if digest not in known
     ]
-    elsewhere = tuple(entry for entry in known.values() if entry.store != store)
+    held = {entry.digest for entry in mine.values()}
+    elsewhere = tuple(entry for entry in known.values() if entry.digest not in held)
     return AuditRecord(name, store, tuple(entries), tuple(problems), elsewhere, behind)
 
 
-def read_file(layout: Layout, name: str) -> dict[str, AuditEntry]:
-    """The entries in the file of this clone by their digests, of every store.
+def _disagreement(entry: AuditEntry, told: tuple[str, str] | None, tags: Mapping[str, str]) -> list[str]:
+    """What the store says otherwise of an entry in the file; a tag that was edited is told of already."""
+    if told is not None:
+        other = f"entry {entry.number} of the store is not the one in this clone's file ({brief(entry)})"
+        return [other] if told[1] != entry.digest else []
+    absent = f"entry {entry.number} ({brief(entry)}) is in this clone's file and not in the store"
+    return [absent] if f"{TAG}{entry.number:06d}" not in tags else []
 
-    Raises:
-        DataError: a line was cut out or edited.
-    """
-    back = "`podium audit --repair` brings back what git or the store hold"
-    return read_chain(layout.registry(name), AuditEntry, back)
+
+def _missing(numbers: Iterable[int]) -> list[str]:
+    """Entries that are nowhere, though later ones are."""
+    return [
+        f"entries {low + 1} to {high - 1} are in neither the store nor the file"
+        for low, high in pairwise([0, *sorted(numbers)])
+        if high > low + 1
+    ]
 
 
-def committed(layout: Layout, name: str) -> dict[str, AuditEntry]:
-    """The entries of the last commit by their digests; none without git.
-
-    The last lines of the file can be cut unnoticed but for this, since no line follows them.
-    """
-    place = layout.registry(name).relative_to(layout.main_root).as_posix()
-    text = git_said(layout.main_root, "show", f"HEAD:{place}") or ""
-    try:
-        return parse_chain(text.encode(), f"HEAD:{place}", AuditEntry, "")
-    except DataError:
-        return {}  # committed damaged, which the file tells
+def _mine(known: Iterable[AuditEntry], store: str, tagged: Mapping[int, tuple[str, str]]) -> dict[int, AuditEntry]:
+    """A store's entries in a file by number; of two with one number (a copied project went on), the store's own."""
+    found: dict[int, AuditEntry] = {}
+    for entry in known:
+        other = found.get(entry.number)
+        if entry.store == store and (other is None or other.digest != tagged.get(entry.number, ("", ""))[1]):
+            found[entry.number] = entry
+    return found
 
 
 def fetcher(client: "MlflowClient", name: str) -> Callable[[int, str], str | None]:
@@ -212,7 +224,7 @@ def append_entry(
     key = f"{TAG}{entry.number:06d}"
     if key not in client.get_registered_model(record.name).tags:
         if run_id:
-            client.log_text(run_id, chained.model_dump_json(by_alias=True, indent=2), _place(record.name, entry.number))
+            _log(client, run_id, chained.model_dump_json(by_alias=True, indent=2), _place(record.name, entry.number))
         client.set_registered_model_tag(record.name, key, as_line(chained))
         if client.get_registered_model(record.name).tags.get(key) == as_line(chained):
             write_file(layout, record.name, [*record.elsewhere, *record.entries, chained])
@@ -222,9 +234,15 @@ def append_entry(
     )
 
 
-def write_file(layout: Layout, name: str, entries: Sequence[AuditEntry]) -> bool:
-    """Writes the file of this clone, unless it holds just these entries; whether it was written."""
-    return write_chain(layout.registry(name), entries)
+def _log(client: "MlflowClient", run_id: str, text: str, place: str) -> None:
+    """Keeps an entry in full in the run of its version, unless that run is gone; file and tag hold it all the same."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_text(run_id, text, place)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
 
 
 def next_of(
@@ -249,35 +267,24 @@ def next_of(
     return next(iter(found.values()), None)
 
 
-def next_number(entries: Sequence[AuditEntry]) -> int:
-    """The number of the entry to come; they start at 1."""
-    return entries[-1].number + 1 if entries else 1
+def _judged(version: VersionDigests) -> tuple[str, str]:
+    """What a version was judged as."""
+    return version.weights, version.evidence
 
 
-def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
-    """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
-
-    Returns:
-        Versions, the present one last; the same version is never twice in a row.
-    """
-    stack: list[str] = []
-    for entry in entries:
-        if entry.alias != alias:
-            continue
-        if entry.action == "rollback" and entry.to_version in stack:
-            while stack[-1] != entry.to_version:
-                stack.pop()
-        elif not stack or stack[-1] != entry.to_version:
-            stack.append(entry.to_version)
-    return stack
+def is_artifact(fetch: Callable[[int, str], str | None], entry: AuditEntry) -> bool:
+    """Whether the store has an entry in full."""
+    return _parse(fetch(entry.number, entry.to_version), entry.store, entry.number, entry.digest) is not None
 
 
-def is_unfinished(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> bool:
-    """Whether the last recorded move stopped before the alias moved, by the tags of the registered model."""
-    mine = [entry for entry in entries if entry.alias == alias]
-    if not mine or tags.get(f"{MOVED}{alias}") == str(mine[-1].number):
-        return False
-    return mine[-1].from_version == holder != mine[-1].to_version
+def numbers_of(tags: Mapping[str, str]) -> set[int]:
+    """Numbers of the entries that the store has in tags."""
+    return set(_tagged(tags)[0])
+
+
+def is_no_entry(key: str, value: str) -> bool:
+    """Whether a tag has the name of an entry's and not its form."""
+    return _KEY.fullmatch(key) is not None and _LINE.fullmatch(value) is None
 
 
 def _tagged(tags: Mapping[str, str]) -> tuple[dict[int, tuple[str, str]], list[str]]:
@@ -304,11 +311,6 @@ def _breaks(entries: Sequence[AuditEntry]) -> list[str]:
         elif after.when < before.when:
             found.append(f"entry {after.number} is dated {after.when}, before entry {before.number} ({before.when})")
     return found
-
-
-def brief(entry: AuditEntry) -> str:
-    """An entry in a few words."""
-    return f"{entry.action} {entry.to_version}, {entry.when[:16].replace('T', ' ')}"
 
 
 def as_line(entry: AuditEntry) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.files import canonical_json, sha256_text, sha256_tree
@@ -146,8 +146,12 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
             ) from error
 
     card = read("model", ModelCard.read)
-    if not card.classes:
-        raise DataError(f"{MODEL_CARD} of version {version.version} names no class: {_remedy(version)}")
+    try:
+        buildable = bool(card.classes and card.network)
+    except ValidationError:
+        buildable = False
+    if not buildable:
+        raise DataError(f"{MODEL_CARD} of version {version.version} describes no network: {_remedy(version)}")
     return Evidence(
         version=str(version.version),
         tags=dict(version.tags),
@@ -162,8 +166,10 @@ def read_evidence(version: "ModelVersion", folder: Path) -> Evidence:
 
 def digest_package(folder: Path) -> str:
     """One digest (64 hex digits) over every file of a package: names and contents."""
-    every = (path for path in folder.rglob("*") if not path.is_dir() and "__pycache__" not in path.parts)
-    return sha256_tree((path for path in every if path != folder / _ADDED), folder)
+    every = [path for path in folder.rglob("*") if "__pycache__" not in path.parts and path != folder / _ADDED]
+    if any(path.is_symlink() for path in every):
+        return "a link"  # leads out of the package, to what may change
+    return sha256_tree((path for path in every if not path.is_dir()), folder)
 
 
 def digest_tags(tags: Mapping[str, str]) -> str:
@@ -176,6 +182,14 @@ def digests_of(tags: Mapping[str, str], package: str) -> VersionDigests:
     named = {"weights": "weights_sha256", "data": "data_digest", "test": "test_digest", "evidence": "evidence"}
     told = {name: tags.get(f"podium.{tag}", "") for name, tag in named.items()}
     return VersionDigests(package=package, tags=digest_tags(tags), **told)
+
+
+def rate_in(tags: Mapping[str, str], name: str) -> float | None:
+    """A rate in the tags of a version; None where there is none, or none that is a number."""
+    try:
+        return float(tags[f"podium.{name}"])
+    except (KeyError, ValueError):
+        return None
 
 
 def changed_since(record: AuditRecord, version: str, tags: Mapping[str, str], folder: Path | None = None) -> str | None:

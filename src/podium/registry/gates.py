@@ -121,11 +121,10 @@ def run_gate(name: str, case: Case) -> GateResult:
 
 def foresee(version: str, tags: Mapping[str, str], limits: Promote, layout: Layout) -> list[GateResult]:
     """What the gates say that need no more than a version's tags: quick, and no promise that the others pass."""
-    rates = {
-        name: SimpleNamespace(value=float(tags[f"podium.{name}"]))
-        for name in ("accuracy", "macro_f1")
-        if f"podium.{name}" in tags
-    }
+    from podium.registry.evidence import rate_in
+
+    found = {name: rate_in(tags, name) for name in ("accuracy", "macro_f1")}
+    rates = {name: SimpleNamespace(value=rate) for name, rate in found.items() if rate is not None}
     passed = tags.get("podium.validation_passed") == "true"
     told = SimpleNamespace(
         version=version,
@@ -243,7 +242,7 @@ def predictions(case: Case) -> Verdict:
     from podium.registry.recompute import check_predictions
 
     allowed = tolerance_of(case.candidate.card.runtime)
-    seen = check_predictions(case.candidate, case.classifier, case.layout.prepared, allowed, thorough=case.thorough)
+    seen = check_predictions(case.candidate, case.classifier, case.layout, allowed, thorough=case.thorough)
     return Verdict(f"difference <= {allowed:.0e}", *seen)
 
 

@@ -18,7 +18,7 @@ from podium.core.layout import PREDICTIONS, Layout
 from podium.records.base import Record
 from podium.records.evaluation import Comparison, Leaderboard
 from podium.registry import store
-from podium.registry.evidence import ARTIFACTS, CANDIDATE
+from podium.registry.evidence import ARTIFACTS, CANDIDATE, rate_in
 from podium.registry.read_only import RegisteredModel, Version, package_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def describe_fall(model: RegisteredModel, alias: str = HOLDER) -> str | None:
     candidate, holder = (version_at(model, name) for name in (CANDIDATE, alias))
     if candidate is None or holder is None:
         return None
-    rates = [_accuracy(version) for version in (candidate, holder)]
+    rates = [rate_in(version.tags, "accuracy") for version in (candidate, holder)]
     if None in rates or not float(rates[1] or 0) - float(rates[0] or 0) > _FAR:
         return None
     tested = {version.tags.get("podium.test_images", "unknown") for version in (candidate, holder)}
@@ -134,14 +134,6 @@ def describe_fall(model: RegisteredModel, alias: str = HOLDER) -> str | None:
         f"candidate is version {candidate.version} with accuracy {rates[0]:.1%}, far below the "
         f"{rates[1]:.1%} of version {holder.version}, which holds {alias}{other}"
     )
-
-
-def _accuracy(version: Version) -> float | None:
-    """Test accuracy as the version's tag says it; None where it has none."""
-    try:
-        return float(version.tags["podium.accuracy"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _read_answers(layout: Layout, name: str, holder: Version, mine: Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:

@@ -4,13 +4,15 @@ Who can write to the store alone is found out by the record in the repository; w
 the store and by git's history. Somebody who can write to both, and to every clone, can make a record of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from podium.config.params import Params
 from podium.core.errors import DataError, ModelError, TrackingError
 from podium.core.layout import Layout
+from podium.records.audit import AuditEntry
 from podium.registry import audit, store
-from podium.registry.audit import STAGES, STORE, TAG, AuditRecord, brief
+from podium.registry.audit import STAGES, STORE, TAG, AuditRecord
+from podium.registry.audit_file import brief, committed, sound_lines, write_file
 from podium.registry.evidence import CANDIDATE, changed_since, open_package, read_evidence
 from podium.registry.gates import GATES, run_gates
 from podium.registry.read_only import RegisteredModel, find_registered
@@ -29,7 +31,7 @@ def audit_model(layout: Layout, params: Params) -> tuple[AuditRecord, list[str]]
         TrackingError: the store does not answer, or nothing is registered.
     """
     registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri):
+    with store.translate_errors(registry.uri), registry.lock(waits=True):
         record, registered = registry.record(), _registered(registry)
         found = [*record.problems, *contradictions(record, registered)]
         for version in registered.versions:
@@ -44,11 +46,9 @@ def contradictions(record: AuditRecord, registered: RegisteredModel) -> list[str
     for version in there.values():
         if changed := changed_since(record, version.version, version.tags):
             found.append(changed)
-    first = {entry.to_version: entry for entry in record.entries if entry.action == "register"}
     return found + [
         f"version {number} ({brief(entry)}) was deleted from the store"
-        for number, entry in first.items()
-        if number not in there
+        for number, entry in _deleted(record, set(there)).items()
     ]
 
 
@@ -68,18 +68,42 @@ def restore(layout: Layout, params: Params) -> list[str]:
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=True):
         done = _restore_entries(registry)
-        record, registered = registry.record(), _registered(registry)
+        registered = _registered(registry)
+        there = {version.version for version in registered.versions}
+        done += _note_deleted(registry, there)
+        record = registry.record()
         for alias in (CANDIDATE, *STAGES):
-            last = record.last(alias)
-            if last is None or last.to_version not in {version.version for version in registered.versions}:
+            last, holder = record.last(alias), registered.aliases.get(alias)
+            if last is None and holder:
+                registry.client.delete_registered_model_alias(registry.name, alias)
+                done.append(f"{alias}, which no entry moved, is at no version")
+            if last is None or last.to_version not in there:
                 continue
-            if registered.aliases.get(alias) != last.to_version:
+            record.check_same(alias, last.to_version)
+            if holder != last.to_version:
                 registry.set_alias(last)
                 done.append(f"{alias} is at version {last.to_version} again, as {brief(last)} left it")
             if alias in STAGES and _at_stage(registered, STAGES[alias]) != {last.to_version}:
                 registry.set_stage(alias, last.to_version)
                 done.append(f"stage {STAGES[alias]} is version {last.to_version} again")
     return done
+
+
+def _note_deleted(registry: Registry, there: set[str]) -> list[str]:
+    """Puts on record that versions were deleted past Podium, which the person who repairs accepts."""
+    done = []
+    for number, entry in _deleted(registry.record(), there).items():
+        why = "found deleted by podium audit --repair"
+        registry.append("delete", "-", holder=number, number=number, reason=why, version=entry.version)
+        done.append(f"it is on record now that version {number} was deleted")
+    return done
+
+
+def _deleted(record: AuditRecord, there: set[str]) -> dict[str, AuditEntry]:
+    """Registrations of versions that are gone, and of which the record does not say so."""
+    found = {entry.to_version: entry for entry in record.entries if entry.action == "register"}
+    told = {entry.to_version for entry in record.entries if entry.action == "delete"}
+    return {number: entry for number, entry in found.items() if number not in there | told}
 
 
 def _registered(registry: Registry) -> RegisteredModel:
@@ -133,28 +157,51 @@ def _check_package(registry: Registry, record: AuditRecord, number: str, params:
 
 
 def _restore_entries(registry: Registry) -> list[str]:
-    """Makes tags and file hold the record again."""
-    layout, name = registry.layout, registry.name
-    tags = registry.model().tags
-    try:
-        here = audit.read_file(layout, name)
-    except DataError:
-        here = {}  # damaged: git's last commit is what there is
-    committed, fetch, done = audit.committed(layout, name), audit.fetcher(registry.client, name), []
-    mine = sorted((e for e in committed.values() if e.store == tags.get(STORE)), key=lambda entry: entry.number)
-    while (entry := audit.next_of(mine, here, tags, fetch)) is not None:
+    """Makes tags and file hold the record again: of git, of the file, and of what the store adds to them.
+
+    A tag is written only where the store itself confirms the entry, by its artifact or by a later entry: a line in a
+    file alone may be forged. A tag that is an entry is never deleted: another clone may hold it.
+    """
+    layout, name, tags = registry.layout, registry.name, registry.model().tags
+    known, in_git, fetch = sound_lines(layout, name), committed(layout, name), audit.fetcher(registry.client, name)
+    mine = sorted((e for e in in_git.values() if e.store == tags.get(STORE)), key=lambda entry: entry.number)
+    while (entry := audit.next_of(mine, known, tags, fetch)) is not None:
         mine.append(entry)
     if not mine:
         raise DataError(f"neither {layout.registry(name)} nor git nor the store holds the beginning of the record")
-    wanted = {f"{TAG}{entry.number:06d}": audit.as_line(entry) for entry in mine}
-    for key in sorted(key for key in tags if key.startswith(TAG) and wanted.get(key) != tags[key]):
-        registry.client.delete_registered_model_tag(name, key)
-        done.append(f"the tag {key} of the store, which was edited, is gone")
-    for key, line in wanted.items():
-        if tags.get(key) != line:
-            registry.client.set_registered_model_tag(name, key, line)
-            done.append(f"the tag {key} of the store is back")
-    elsewhere = [entry for entry in (committed | here).values() if entry.store != tags.get(STORE)]
-    if audit.write_file(layout, name, [*elsewhere, *mine]):
+    if alone := audit.numbers_of(tags) - {entry.number for entry in mine}:
+        raise DataError(
+            f"entry {min(alone)} is in the store alone, and its artifact is gone or no entry of this store: another "
+            f"clone's registry/{name}.jsonl may hold it; pull that first"
+        )
+    done = _restore_tags(registry, mine, tags, fetch)
+    elsewhere = [entry for entry in (in_git | known).values() if entry.store != tags.get(STORE)]
+    if write_file(layout, name, [*elsewhere, *mine]):
         done.append(f"{layout.registry(name).name} holds the record again")
+    return done
+
+
+def _restore_tags(
+    registry: Registry, mine: Sequence[AuditEntry], tags: Mapping[str, str], fetch: Callable[[int, str], str | None]
+) -> list[str]:
+    """Writes the tags of entries that were edited or deleted, and takes away what is none.
+
+    Raises:
+        DataError: nothing in the store confirms an entry.
+    """
+    done, confirmed = [], False
+    for entry in reversed(mine):
+        key, line = f"{TAG}{entry.number:06d}", audit.as_line(entry)
+        confirmed = confirmed or tags.get(key) == line or audit.is_artifact(fetch, entry)
+        if not confirmed:
+            raise DataError(
+                f"entry {entry.number} ({brief(entry)}) is in registry/{registry.name}.jsonl or in git, and nothing in "
+                "the store confirms it: it may be forged. Take the line out, or bring the store back"
+            )
+        if tags.get(key) != line:
+            registry.client.set_registered_model_tag(registry.name, key, line)
+            done.append(f"the tag {key} of the store is back")
+    for key in sorted(key for key in tags if audit.is_no_entry(key, tags[key]) and int(key[len(TAG) :]) > len(mine)):
+        registry.client.delete_registered_model_tag(registry.name, key)
+        done.append(f"the tag {key} of the store, which was edited, is gone")
     return done

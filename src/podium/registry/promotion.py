@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.layout import Layout
-from podium.records.audit import Action, AuditEntry, GateResult
-from podium.registry import audit, store
+from podium.records.audit import Action, AuditEntry, GateResult, is_unfinished, list_holders
+from podium.registry import store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
 from podium.registry.gates import Case, run_gate, run_gates
@@ -93,8 +93,10 @@ def _judge(registry: Registry, params: Params, request: PromotionRequest) -> tup
     holder = registry.aliases().get(alias)
     record = registry.record()
     record.check()
-    if moved := record.moved_past(registry.model().tags, alias, holder):
-        raise PromotionRefused(f"{moved}; see `podium audit`, and `podium rollback {alias}` takes it back")
+    last = record.last(alias)
+    gone = last is not None and registry.version(last.to_version) is None  # a holder that was deleted blocks nobody
+    if not gone and (moved := record.moved_past(registry.model().tags, alias, holder)):
+        raise PromotionRefused(f"{moved}; see `podium audit`: its --repair takes it back")
     if number == holder:
         raise PromotionRefused(f"version {number} is already at {alias}: nothing to do")
     with ExitStack() as stack:
@@ -126,6 +128,7 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
                 f"version {number} held {alias} before but was deleted: promote another one with "
                 f'`podium promote VERSION --to {alias} --reason "..."`'
             )
+        record.check_same(alias, number)
         with ExitStack() as stack:
             evidence = _recorded_evidence(registry, record, version, stack)
             result = run_gate("weights_hash", Case(evidence, None, "not loaded", params.promote, layout))
@@ -143,9 +146,9 @@ def previous_holder(entries: Sequence[AuditEntry], tags: Mapping[str, str], alia
     Raises:
         PromotionRefused: the record holds no earlier version.
     """
-    stack = audit.list_holders(entries, alias)
-    if audit.is_unfinished(entries, tags, alias, holder):
-        stack = audit.list_holders([entry for entry in entries if entry.alias == alias][:-1], alias)
+    stack = list_holders(entries, alias)
+    if is_unfinished(entries, tags, alias, holder):
+        stack = list_holders([entry for entry in entries if entry.alias == alias][:-1], alias)
     if stack and stack[-1] != holder:
         return stack[-1]
     if len(stack) < 2:

@@ -305,12 +305,13 @@ def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
     if registered is None:
         return False
     wanted = {**identity_tags(winner), **results.comparison_tags}
+    record = read_record(results.layout, registered.name, registered.tags)
     same = [version for version in registered.versions if _same(version, winner)]
+    same = [version for version in same if record.registration(version.version)] or same
     if not same or registered.aliases.get(CANDIDATE) != same[-1].version or not wanted.items() <= same[-1].tags.items():
         return False
     if same[-1].tags.get("podium.git_dirty") != "false" and not git_commit(results.layout.root)[1]:
         return False  # what was published before it was committed is committed now, and the version is to say so
-    record = read_record(results.layout, registered.name, registered.tags)
     place, entry = _place(database, same[-1]), record.registration(same[-1].version)
     if place is None or entry is None or record.problems or record.behind:
         return False

@@ -3,6 +3,7 @@
 The audit record says whether a package changed since it was registered; this finds papers that were wrong by then.
 """
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import numpy as np
 from podium.analysis.metrics import class_metrics
 from podium.analysis.predictions import Predictions
 from podium.analysis.statistics import confusion, macro_f1
+from podium.console.openings import opened
 from podium.core.errors import DataError, ModelError, first_few
-from podium.core.layout import PREDICTIONS
+from podium.core.layout import PREDICTIONS, Layout
 from podium.data.shards import open_for_testing
 from podium.records.base import read_parquet
 from podium.registry.evidence import Evidence, VersionMetrics
@@ -37,14 +39,14 @@ def check_metrics(evidence: Evidence) -> tuple[str, str]:
 
 
 def check_predictions(
-    evidence: Evidence, classifier: "Classifier | str", prepared: Path, allowed: float, *, thorough: bool
+    evidence: Evidence, classifier: "Classifier | str", layout: Layout, allowed: float, *, thorough: bool
 ) -> tuple[str, str]:
     """Asks the weights about test images again.
 
     Args:
         evidence: of the version.
         classifier: its model, or why it does not load.
-        prepared: the prepared splits of this clone; those of another test split are not used.
+        layout: the prepared splits of this clone, where they are of the same state; the ledger of openings.
         allowed: how far a probability may differ.
         thorough: ask about every image, and not about `SAMPLE` of them.
 
@@ -55,14 +57,23 @@ def check_predictions(
         return "does not load", f"the packaged model does not load: {classifier}"
     try:
         stored = _read_predictions(evidence.folder, tuple(evidence.card.classes))
-        images, difference = _ask_again(evidence, stored, classifier, prepared, thorough)
+        images, difference = _ask_again(evidence, stored, classifier, layout.prepared, thorough)
     except (DataError, ModelError) as error:
         return "not computed", f"its predictions cannot be computed again: {error}"
     if images:
         above = f"its weights give other predictions: a probability differs by {difference:.1e}, above {allowed:.0e}"
         return f"{difference:.1e} on {images:,} images", above if difference > allowed else ""
-    missing = "a thorough promotion needs its test images: `dvc checkout` in the commit that made it"
-    return "its test images are not here", missing if thorough else ""
+    missing = "its test images are not here: `dvc checkout` in the commit that made it brings them"
+    return "its test images are not here", missing if thorough or not _was_opened(evidence, layout) else ""
+
+
+def _was_opened(evidence: Evidence, layout: Layout) -> bool:
+    """Whether the ledger knows that this model was tested on this test split."""
+    try:
+        known = opened(layout, evidence.metrics.test_digest)
+    except DataError:
+        return False
+    return (evidence.card.fingerprint, evidence.metrics.test_digest) in known
 
 
 def _read_predictions(folder: Path, classes: tuple[str, ...]) -> Predictions:
@@ -135,7 +146,9 @@ def _ask_again(
     same = np.array_equal(there[order], told[stored])
     if not same or not np.array_equal(split.labels[order], predictions.labels[stored]):
         raise DataError("its predictions are not of the images and labels of its test split")
-    rows = np.arange(len(order)) if thorough else np.unique(np.linspace(0, len(order) - 1, SAMPLE).astype(np.int64))
+    rows = np.arange(len(order))
+    if not thorough:  # drawn anew each time: nobody can know which images will be asked about
+        rows = np.sort(np.random.default_rng(secrets.randbits(64)).permutation(rows)[:SAMPLE])
     now = np.concatenate(
         [
             classifier.probabilities(split.images(order[part]), _BATCH)

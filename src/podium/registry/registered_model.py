@@ -13,8 +13,8 @@ from podium.console.process import utc_now, whoami
 from podium.core.errors import PromotionRefused, TrackingError
 from podium.core.identity import library_versions
 from podium.core.layout import Layout
-from podium.records.audit import Action, AuditEntry, GateResult, VersionDigests
-from podium.registry import audit, locks, store
+from podium.records.audit import MOVED, Action, AuditEntry, GateResult, VersionDigests, next_number
+from podium.registry import audit, audit_file, locks, store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE
 
@@ -58,7 +58,7 @@ class Registry:
         fetch = audit.fetcher(self.client, self.name)
         found = audit.read_record(self.layout, self.name, self.model().tags, fetch)
         if not found.problems:
-            audit.write_file(self.layout, self.name, [*found.elsewhere, *found.entries])
+            audit_file.write_file(self.layout, self.name, [*found.elsewhere, *found.entries])
         return found
 
     @contextmanager
@@ -95,16 +95,12 @@ class Registry:
         `holder` is the version that the alias is on now, `number` the one it goes to, which is as `version` says.
 
         Raises:
-            PromotionRefused: the record does not hold, or this machine's clock was set back.
+            PromotionRefused: the record does not hold.
         """
         record, found, now = self.record(), self.version(number), utc_now()
-        if record.entries and now < record.entries[-1].when:
-            raise PromotionRefused(
-                f"this machine's clock says {now}, before the last entry of the record ({record.entries[-1].when}): "
-                "set the clock, then try again"
-            )
+        now = max([now, *(entry.when for entry in record.entries[-1:])])  # no clock that is behind breaks the order
         entry = AuditEntry(
-            number=audit.next_number(record.entries),
+            number=next_number(record.entries),
             store=record.store,
             when=now,
             who=whoami(),
@@ -123,7 +119,7 @@ class Registry:
     def set_alias(self, entry: AuditEntry) -> None:
         """Moves an alias as an entry says, and notes that it arrived."""
         self.client.set_registered_model_alias(self.name, entry.alias, entry.to_version)
-        self.client.set_registered_model_tag(self.name, f"{audit.MOVED}{entry.alias}", str(entry.number))
+        self.client.set_registered_model_tag(self.name, f"{MOVED}{entry.alias}", str(entry.number))
 
     def set_stage(self, alias: str, number: str) -> None:
         """Moves the deprecated stage that mirrors an alias: older clients still read it."""

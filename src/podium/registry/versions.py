@@ -15,6 +15,7 @@ from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
 from podium.records.audit import AuditEntry
 from podium.registry import audit, store
+from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE, digest_tags, digests_of
 from podium.registry.package import identity_tags, is_whole, same_tags, send_package
 from podium.registry.registered_model import Registry
@@ -30,26 +31,31 @@ _LISTED = 12  # classes named on a version's card
 
 def is_registered(client: "MlflowClient", results: Results) -> bool:
     """Whether the winner is a version on record that says how it won, `candidate` is on it, its package is there."""
-    found = find_version(client, results)
+    name = results.params.publish.registered_model
+    held = client.search_registered_models(f"name = '{name}'")
+    if not held:
+        return False
+    record = audit.read_record(results.layout, name, held[0].tags)
+    found = find_version(client, results, record)
     if found is None or _changed_tags(found, results):
         return False
-    registered = client.get_registered_model(found.name)
-    entry = audit.read_record(results.layout, found.name, registered.tags).registration(str(found.version))
+    entry = record.registration(str(found.version))
     return (
         entry is not None
         and digest_tags(found.tags) == entry.version.tags
-        and str(registered.aliases.get(CANDIDATE)) == str(found.version)
+        and str(client.get_registered_model(name).aliases.get(CANDIDATE)) == str(found.version)
         and is_whole(
             client.get_model_version_download_uri(found.name, found.version), results.winner, entry.version.package
         )
     )
 
 
-def find_version(client: "MlflowClient", results: Results) -> "ModelVersion | None":
-    """The version of the winner's weights and evidence under the name in params.yaml; the newest of several."""
+def find_version(client: "MlflowClient", results: Results, record: AuditRecord) -> "ModelVersion | None":
+    """The version of the winner's weights and evidence; the newest of several, one on record before all others."""
     name = results.params.publish.registered_model
     found = client.search_model_versions(f"name = '{name}' and {same_tags(results.winner)}")
-    return max(found, key=lambda version: int(version.version), default=None)
+    on_record = [version for version in found if record.registration(str(version.version))]
+    return max(on_record or found, key=lambda version: int(version.version), default=None)
 
 
 def register(client: "MlflowClient", results: Results, model_id: str, built: str | None) -> tuple[str, bool]:
@@ -74,9 +80,12 @@ def register(client: "MlflowClient", results: Results, model_id: str, built: str
     registry = Registry(client, store.tracking_uri(layout), name, layout)
     with registry.lock(waits=True):
         _create_name(client, name, results)
-        record, found = registry.record(), find_version(client, results)
+        record = registry.record()
         record.check()
+        found = find_version(client, results, record)
         entry = record.registration(str(found.version)) if found else None
+        if entry is None and found is not None and found.source != f"models:/{model_id}":
+            found = None  # not made by Podium from this model: its package is somebody else's
         sent = built if found is None or found.source == f"models:/{model_id}" else None  # else to another place
         package = sent or _package_in_place(client, results, found, entry, model_id)
         if found is None:

@@ -232,6 +232,7 @@ def test_a_version_of_an_earlier_podium_is_judged_compared_served_and_explains(p
 
 def test_a_package_that_cannot_be_read_is_not_told_to_be_deleted(project, versions):
     (project.root / "packages" / "1" / "artifacts" / "model.json").write_text('{"dropout": 0.2}', encoding="utf-8")
+    register_anew(project, "1")
     Image.new("RGB", (40, 40), "red").save("red.png")
     said = podium("explain", "red.png", "--model", "1").stderr
     assert one_line(said) and "of a Podium too old to be read here: name another version" in said
@@ -343,6 +344,16 @@ def test_history_tells_when_the_alias_was_moved_past_the_record(project, version
     assert "repaired: staging is at version 1 again" in mended.stdout
     assert "podium-tiny: 3 entries about 2 versions hold, and so does the store" in mended.stdout
     assert json.loads(podium("audit", "--json").stdout) == {"entries": 3, "repaired": [], "problems": []}
+
+
+def test_a_reason_that_cannot_be_printed_is_wrong_usage(project, versions):
+    refused = podium("promote", "1", "--to", "staging", "--reason", "a\udcff")
+    assert (refused.exit_code, "cannot be printed" in refused.stderr) == (2, True)
+
+
+def test_status_goes_on_where_a_rate_was_edited(project, versions):
+    client_of(project).set_model_version_tag(NAME, "2", "podium.accuracy", "n/a")
+    assert podium("status").exit_code == 0
 
 
 def test_markup_in_a_reason_is_text(project, versions):

@@ -17,9 +17,9 @@ FRUITS = [("cnn", "se"), ("cnn", "cbam"), ("cnn", "self"), ("torchvision/vgg16",
 
 
 def one_step(module: nn.Module, images: torch.Tensor) -> float:
-    """The loss before one step of SGD; GoogLeNet's three classifiers count alike."""
+    """The loss before one step of SGD; of GoogLeNet's three classifiers the mean counts."""
     out = module(images)
-    logits = out if isinstance(out, torch.Tensor) else sum(out)
+    logits = out if isinstance(out, torch.Tensor) else sum(out) / len(out)
     loss = nn.functional.cross_entropy(logits, torch.tensor([0, 2, 1]))
     loss.backward()
     torch.optim.SGD(module.parameters(), lr=0.01).step()

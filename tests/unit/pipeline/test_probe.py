@@ -155,7 +155,7 @@ def _served(layout: Layout, package: Path) -> None:
     expected = known.set_index("image_id").loc[[image.image_id for image in golden.images], "predicted"]
     assert list(answers["label"]) == list(expected) and len(expected) == 6
     limits = Promote(minimum_accuracy=0, minimum_macro_f1=0, maximum_latency_seconds=60)
-    evidence = read_evidence(SimpleNamespace(version="1", tags=tags_of(folder)), folder)
+    evidence = read_evidence(SimpleNamespace(version="1", tags=tags_of(folder), aliases=[]), package)
     assert {
         result.name: result.detail for result in run_gates(evidence, None, limits, layout) if not result.passed
     } == {}

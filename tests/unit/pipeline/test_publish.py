@@ -701,6 +701,17 @@ def test_a_package_that_lost_a_piece_of_its_evidence_is_repaired(experiment, nam
     assert Seen(experiment).counts() == ALL
 
 
+def test_a_folder_that_a_version_of_plain_mlflow_names_is_left_alone(experiment, tmp_path_factory):
+    publish.publish_experiment(experiment.layout, experiment.params)
+    precious = tmp_path_factory.mktemp("precious")
+    (precious / "notes.txt").write_text("mine")
+    seen = Seen(experiment)
+    seen.client.create_model_version("podium-tiny", str(precious), tags=seen.versions[0].tags)
+    publish.publish_experiment(experiment.layout, experiment.params)
+    assert [path.name for path in precious.iterdir()] == ["notes.txt"]
+    assert candidate(experiment) == "1"
+
+
 def test_candidate_follows_the_winner_back_to_an_older_version(experiment):
     layout, out = experiment.layout, read_results(*_both(experiment))
     publish.publish_experiment(layout, experiment.params)

@@ -142,6 +142,7 @@ PACKAGE: dict[str, Callable[[Path], object]] = {
     "loader": add("MLmodel", "flavors: {python_function: {loader_module: evil}}"),
     "a pickle": add("artifacts/model.pkl", "cos\nsystem\n"),
     "a link to elsewhere": link,
+    "a linked folder": lambda folder: (folder.parent / "code").symlink_to(folder.parents[2]),
 }
 """By what was changed in the package of a version, given its `artifacts/`."""
 
@@ -190,12 +191,14 @@ def seal_anew(world: SimpleNamespace, place: int, **change: object) -> None:
     write(world, [entry.line() for entry in kept])
 
 
-def forge_entry(world: SimpleNamespace) -> None:
+def forge_entry(world: SimpleNamespace, **more: str) -> None:
     """An entry that nobody wrote, in the file alone."""
     from podium.records.audit import AuditEntry
 
     found = [AuditEntry.model_validate_json(line) for line in lines(world)]
-    new = found[-1].model_copy(update={"number": len(found) + 1, "previous": [], "digest": "", "to_version": "2"})
+    new = found[-1].model_copy(
+        update={"number": len(found) + 1, "previous": [], "digest": "", "to_version": "2", **more}
+    )
     write(world, [*lines(world), new.after(found).line()])
 
 
@@ -256,6 +259,15 @@ RECORD: dict[str, Forge] = {
     "another package in the database": another_source,
 }
 """By what was done to the record, or past it."""
+
+UNDECIDED = (
+    "an entry forged",
+    "a tag forged",
+    "the store's name",
+    "a version by plain MLflow",
+    "another package in the database",
+)
+"""What a repair cannot mend, or must not without knowing who is right."""
 
 PROMOTED: dict[str, Forge] = {
     **{f"package: {name}": lambda world, forge=forge: forge(artifacts(world)) for name, forge in PACKAGE.items()},

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from podium.core.errors import PromotionRefused
-from podium.records.audit import Action, AuditEntry, GateResult, VersionDigests
+from podium.records.audit import Action, AuditEntry, GateResult, VersionDigests, list_holders
 from podium.registry import audit
 from tests.unit.registry.promotions import NAME, client_of, registry_of
 
@@ -113,7 +113,7 @@ def resealed(line, **change):
         (lambda found: [*found[:2], resealed(found[2], reason="x")], r"entry 3 of the store is not the one in"),
         (
             lambda found: [*found, entry(4, "9").after([]).line()],
-            r"entry 4 \(promote 9, .*\) was deleted from the store",
+            r"entry 4 \(promote 9, .*\) is in this clone's file and not in the store",
         ),
     ],
     ids=["edited", "cut", "no entry", "edited and sealed anew", "forged"],
@@ -147,7 +147,7 @@ def test_a_deleted_tag_is_named_with_its_time(three):
     three.client.delete_registered_model_tag(NAME, "podium.record.000002")
     (problem,) = three.record().problems
     assert problem.startswith("entry 2 (promote 2, 20")
-    assert "was deleted from the store" in problem
+    assert "is in this clone's file and not in the store" in problem
 
 
 def test_an_artifact_that_was_edited_does_not_pass_for_the_entry(three):
@@ -191,4 +191,4 @@ def test_tags_of_others_are_left_alone(three):
 )
 def test_holders_follow_from_the_record(moves, expected):
     entries = [entry(n, to, action) for n, (action, to) in enumerate(moves, start=1)]
-    assert audit.list_holders([*entries, entry(99, "5", alias="production")], "staging") == expected
+    assert list_holders([*entries, entry(99, "5", alias="production")], "staging") == expected
