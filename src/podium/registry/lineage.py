@@ -20,7 +20,7 @@ from podium.console.dvc_files import damage_in, digest_lock
 from podium.console.process import git_said
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import sha256_file
-from podium.core.layout import DVC_LOCK, MODEL_CARD, PREDICTIONS, SOURCES, WEIGHTS, Layout
+from podium.core.layout import DVC_LOCK, MODEL_CARD, PARAMS, PREDICTIONS, SOURCES, WEIGHTS, Layout
 from podium.records.audit import AuditEntry
 from podium.records.fetch import Sources
 from podium.records.training import ModelCard
@@ -173,7 +173,7 @@ def _commit(traced: _Traced) -> Step:
     state: State = "checked" if lock else "missing"
     below = [_params(traced, lock), _manifest(traced, lock)]
     note = same[0] if same else traced.absent
-    step = Step("dvc.lock", wanted[:12] or "unknown", state, note, {"sha256": wanted}, below)
+    step = Step(DVC_LOCK, wanted[:12] or "unknown", state, note, {"sha256": wanted}, below)
     held = "that of the commit" in same
     note = "" if held else "its dvc.lock is another one" if known else "not in this clone: git fetch"
     note = "published with changes that were not committed" if traced.tag("git_dirty") == "true" else note
@@ -184,7 +184,7 @@ def _commit(traced: _Traced) -> Step:
 def _params(traced: _Traced, lock: Any) -> Step:
     """The params: those of `dvc.lock`, or of the package where that is not here."""
     if lock is not None:
-        stages = (stage.get("params", {}).get("params.yaml", {}) for stage in lock["stages"].values())
+        stages = (stage.get("params", {}).get(PARAMS, {}) for stage in lock["stages"].values())
         return Step("params", "in dvc.lock", "checked", facts=dict(_flat({k: v for s in stages for k, v in s.items()})))
     card = traced.card and traced.card.model_dump(mode="json", include={"seed", "recipe", "preprocessing", "runtime"})
     return Step("params", "in the package", traced.by_package, "of this model alone", dict(_flat(card or {})))
