@@ -21,6 +21,7 @@ from podium.records.explanation import Intervention, InterventionKind, Intervent
 _FOREGROUNDS: dict[judging.ForegroundMethod, str] = {
     "box": "its known box",
     "grabcut": "what GrabCut finds in its known box",
+    "unet": "what a U-Net finds that learned from the boxes of training images",
 }
 SIGNIFICANCE = 0.05
 """Of the corrected test, from below which sentences speak of a difference."""

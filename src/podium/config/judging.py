@@ -27,7 +27,7 @@ Metric = Literal["accuracy", "macro_f1"]
 
 Fill = Literal["grey", "blur", "foreign"]
 """What stands in the place of what is hidden; `foreign` is the same part of another image."""
-ForegroundMethod = Literal["box", "grabcut"]
+ForegroundMethod = Literal["box", "grabcut", "unet"]
 """How the object is told from its background."""
 
 

@@ -1,15 +1,15 @@
 """Foreground: which pixels of a prepared image show the object that its label names."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
-
-from podium.config.judging import ForegroundMethod
 
 _ROUNDS = 5  # of fitting the colours and cutting
 
 
 def foreground_masks(
-    images: NDArray[np.uint8], boxes: NDArray[np.float64], method: ForegroundMethod = "box"
+    images: NDArray[np.uint8], boxes: NDArray[np.float64], method: Literal["box", "grabcut"] = "box"
 ) -> NDArray[np.bool_]:
     """Where the object of each image is.
 

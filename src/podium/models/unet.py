@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from podium.config.models import Network
 from podium.config.train import Train
-from podium.core.errors import ModelError, one_line
+from podium.core.errors import ModelError
 from podium.data.augment.batch import normalise
 from podium.data.foreground import box_masks
 from podium.data.randomness import generator, number
-from podium.data.tensors import save_weights
 from podium.models.blocks import find_blocks, split_network
 from podium.models.optimisers import Schedule, create_optimizer
 from podium.models.zoo.build import create, load_pretrained
@@ -92,26 +90,6 @@ class UNet(nn.Module):
         within = box_masks(images.shape[1], boxes)
         within[np.isnan(boxes).any(axis=1)] = True
         return np.concatenate(parts) & within
-
-    def save(self, path: Path) -> None:
-        """Writes a safetensors file that `load_unet` reads, whole or not at all; equal weights are equal bytes."""
-        save_weights(path, self.state_dict(), {"architecture": self.architecture, "image_size": str(self.side)})
-
-
-def load_unet(path: Path) -> UNet:
-    """Reads a U-Net that was saved, in evaluation mode.
-
-    Raises:
-        ModelError: the file is missing, damaged or of something else.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            unet = UNet(about["architecture"], int(about["image_size"]), 0)
-            unet.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no mapping
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path} is no saved U-Net ({one_line(error)}): train it again") from error
-    return unet.eval()
 
 
 def fit_unet(

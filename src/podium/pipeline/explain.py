@@ -33,10 +33,10 @@ from podium.console.openings import Opening, keep_openings
 from podium.console.progress import show_progress
 from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.files import replacing_folder, sha256_text
-from podium.core.layout import EXPLANATION, INTERVENTIONS, METRICS, PREDICTIONS, Layout
+from podium.core.layout import EXPLANATION, INTERVENTIONS, METRICS, PREDICTIONS, WEIGHTS, Layout
 from podium.data.foreground import box_masks, foreground_masks
 from podium.data.interventions import SALIENT_FOREGROUND, Scenes, most_salient
-from podium.data.shards import PreparedSplit, open_for_testing
+from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.base import read_parquet, round_floats
 from podium.records.evaluation import Metrics
 from podium.records.explanation import ExplainedImage, Explanation, Interventions, MethodChecks
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from podium.models.inference import Classifier
 
 
+UNET_IMAGES = 300
+"""Training images that `explain.interventions.foreground: unet` learns from, as in `benchmarks/foreground`."""
 _Kind = Literal["typical", "worst"]
 
 
@@ -64,7 +66,8 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
     """Writes `artifacts/explanation/<m>/`.
 
     Raises:
-        ParamsError: `explain.methods` names one that there is not.
+        ParamsError: `explain.methods` names one that there is not, or a U-Net has no boxes to learn from or cannot be
+            built on the model.
         DataError: the split, the model or its evaluation is missing, or they do not belong together.
         ModelError: the weights are not those of the model's card.
     """
@@ -78,6 +81,7 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
     if (metrics.fingerprint, metrics.test_digest) != (card.fingerprint, test.digest):
         raise DataError(f"artifacts/evaluation/{model} is of another model or other images: run `dvc repro`")
     checked, pictures = _checked(layout, test, explain.checks.images)
+    objects = _objects(layout, classifier, checked, explain.interventions, seed) if explain.methods else None
     checks: dict[str, MethodChecks] = {}
     refused: dict[str, str] = {}
     changed: Interventions | None = None
@@ -87,8 +91,10 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
         try:
             asked = ask(classifier, checked.images, name, seed=seed, batch_size=explain.batch_size)
             checks[name] = check_method(asked, checked, name, explain.checks)
-            if changed is None and explain.interventions.images:
-                changed = round_floats(_intervene(asked, checked, pictures, name, explain.interventions))
+            if changed is None and objects is not None:
+                changed = round_floats(
+                    _intervene(asked, checked, objects, pictures, explain.interventions, method=name)
+                )
         except ModelError as error:
             refused[name] = str(error)
         for sentence in describe_checks(name, checks[name]) if name in checks else [refused[name]]:
@@ -125,14 +131,57 @@ def _checked(layout: Layout, test: PreparedSplit, count: int) -> tuple[Checked, 
     return Checked(test.images(rows), test.labels[rows], boxes), pictures
 
 
+def _objects(
+    layout: Layout, classifier: "Classifier", checked: Checked, wanted: judging.Interventions, seed: int
+) -> NDArray[np.bool_] | None:
+    """Where the object is in the images that are to be changed; None where none are.
+
+    A U-Net starts from the model's own weights and learns from the first of the training images that have a box.
+    """
+    if not wanted.images:
+        return None
+    rows = evenly(len(checked.images), wanted.images)
+    images, boxes = checked.images[rows], checked.boxes[rows]
+    if wanted.foreground != "unet":
+        return foreground_masks(images, boxes, wanted.foreground)
+    from podium.models.unet import UNet, fit_unet
+
+    train = open_for_fitting(layout.prepared, "train")
+    known = describe_images(train.index, read_parquet(layout.manifest), read_parquet(layout.measures))
+    lessons = boxes_in_square(known, train.preprocessing)
+    taken = np.flatnonzero(~np.isnan(lessons).any(axis=1))[:UNET_IMAGES]
+    if not len(taken):
+        raise ParamsError(
+            "explain.interventions.foreground: unet learns from boxes, and no training image has one: choose grabcut, "
+            "which then takes what the model's own map marks"
+        )
+    card = classifier.card
+    try:
+        unet = UNet(card.architecture, images.shape[1], seed, layout.model(card.model) / WEIGHTS)
+    except ModelError as error:
+        raise ParamsError(
+            f"explain.interventions.foreground: no unet can be built on {card.model} ({error}): choose grabcut"
+        ) from error
+    shown = train.images(taken)
+    print(f"{card.model}: a U-Net learns from {len(taken)} training images where objects are", flush=True)
+    fit_unet(unet, shown, foreground_masks(shown, lessons[taken], "grabcut"), seed)
+    return unet.masks(images, boxes)
+
+
 def _intervene(
-    asked: Asked, checked: Checked, pictures: NDArray[np.float64], name: str, wanted: judging.Interventions
+    asked: Asked,
+    checked: Checked,
+    objects: NDArray[np.bool_],
+    pictures: NDArray[np.float64],
+    wanted: judging.Interventions,
+    *,
+    method: str,
 ) -> Interventions:
     """The model's answers to some of the images, changed."""
     rows = evenly(len(checked.images), wanted.images)
     images, maps, answers = checked.images[rows], asked.maps[rows], asked.targets[rows]
     content = box_masks(images.shape[1], pictures[rows])
-    objects: NDArray[np.bool_] = content & foreground_masks(images, checked.boxes[rows], wanted.foreground)
+    objects = content & objects
     known = np.asarray(objects.any(axis=(1, 2)), np.bool_)
     salient = most_salient(maps, content, SALIENT_FOREGROUND, generator_of(asked.seed, "salient foreground"))
     objects[~known] = salient[~known]
@@ -144,7 +193,7 @@ def _intervene(
         return found
 
     with show_progress(f"{asked.classifier.card.model}: changed pictures", None, transient=True) as advance:
-        return measure_interventions(classify, scenes, answers, wanted, asked.seed, method=name, advance=advance)
+        return measure_interventions(classify, scenes, answers, wanted, asked.seed, method=method, advance=advance)
 
 
 def _opening(card: ModelCard, test: PreparedSplit) -> Opening:

@@ -10,6 +10,7 @@ from podium.config.judging import Explain
 from podium.console.openings import read_openings
 from podium.core.errors import DataError, ParamsError
 from podium.core.files import sha256_tree
+from podium.pipeline import explain
 from podium.pipeline.explain import explain_model
 from podium.records.evaluation import Metrics
 from podium.records.explanation import Explanation
@@ -50,6 +51,24 @@ def test_pictures_are_changed_by_the_first_method_that_works_and_told(experiment
     assert "Covering the 30% that speaks most for the answer (grey): tiny_convnext is right in" in said
     none, folder = run(experiment, "tiny_convnext", interventions={"images": 0})
     assert none.interventions is None and not (folder / "interventions.png").exists()
+
+
+def test_a_unet_that_learned_from_boxes_finds_the_objects_where_no_box_is_known(experiment, monkeypatch, capsys):
+    with pytest.raises(
+        ParamsError, match=r"^explain\.interventions\.foreground: unet learns from boxes, and no training"
+    ):
+        run(experiment, interventions={"foreground": "unet"})
+
+    def boxes(known, preprocessing):
+        """Training images have a box all around them, test images none."""
+        box = [0, 0, SIZE, SIZE] if set(known["split"]) == {"train"} else [np.nan] * 4
+        return np.tile(box, (len(known), 1))
+
+    monkeypatch.setattr(explain, "boxes_in_square", boxes)
+    found, _ = run(experiment, interventions={"foreground": "unet"})
+    assert found.interventions.foreground == "unet" and found.interventions.objects_known > 0
+    assert {"object", "background"} <= {one.kind for one in found.interventions.results}
+    assert "tiny_resnet: a U-Net learns from 6 training images" in capsys.readouterr().out
 
 
 def test_a_rerun_gives_the_same_bytes_and_opens_nothing(experiment):
