@@ -209,6 +209,11 @@ class Layout:
         """What frozen layers give for the training images of one model: kept for its next trial or training run."""
         return self.work / "features" / model
 
+    @property
+    def probe_features(self) -> Path:
+        """The same of all probes, so that those of one network compute it once."""
+        return self.work / "probe_features"
+
     def last_inputs(self, stage: str, model: str | None) -> Path:
         """What a stage read when it last ran to its end here: says why it runs again, decides nothing."""
         return self.work / "inputs" / f"{stage}{f'@{model}' if model else ''}.json"

@@ -303,8 +303,9 @@ class Activations:
                 advance(len(rows))
 
     def _digest(self) -> str:
-        """Names all that decides what is kept, but for the number of views."""
+        """Names all that decides what is kept, but for the number of views; unchanged images know no chance."""
         job = self._job
+        drawn = {"changes": job.recipe.augment.model_dump(mode="json"), "seed": job.seed} if self._views else {}
         weights = hashlib.sha256()
         for name, tensor in self._frozen.state_dict().items():
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -315,9 +316,8 @@ class Activations:
                 "weights": weights.hexdigest(),
                 "shape": self._kept_shape,
                 "blocks": str(self._frozen),  # what has no weights counts too: average or maximum pooling
-                "changes": job.recipe.augment.model_dump(mode="json"),
                 "normalisation": [job.mean, job.std],
-                "seed": job.seed,
+                **drawn,
                 **job.cache.identity,
             }
         )

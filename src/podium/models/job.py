@@ -33,7 +33,7 @@ class ActivationCache:
     """Where the activations of frozen blocks are kept, and whose they are.
 
     Attributes:
-        folder: of the model; shared by its trials and its training.
+        folder: of the model, shared by its trials and its training; or of all probes.
         gib: disk it may take; 0 = none.
         identity: what they depend on besides images, weights and changes, as JSON values.
     """
@@ -165,7 +165,9 @@ def open_job(
         std=std,
         compute=Compute.of(runtime),
         seed=seed,
-        cache=ActivationCache(layout.features(model), resources.cache_gib, identity),
+        cache=ActivationCache(
+            layout.probe_features if config.is_probe else layout.features(model), resources.cache_gib, identity
+        ),
         pretrained=pretrained,
         pretrained_file=None if pretrained.weights == "none" else folder / WEIGHTS,
         teacher=teacher,

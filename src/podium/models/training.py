@@ -83,7 +83,8 @@ class Training:
             seconds = fitted.progress.seconds
             measured = {"seconds_per_epoch": sum(seconds) / len(seconds), "started": begun, "ended": time.time()}
             add_times(layout, fingerprint, measured)
-            remove_other_entries(layout.features(model), fitted.activations)
+            if not job.config.is_probe:  # another probe may have what this one has no use for
+                remove_other_entries(layout.features(model), fitted.activations)
             shutil.rmtree(begun_at, ignore_errors=True)
 
 

@@ -112,11 +112,14 @@ def describe_change(results: Results) -> list[str]:
             *said,
             f"Each model was trained with the seeds {seeds}: the intervals hold what other seeds would give.",
         ]
-    found = sorted({model.metrics.conditions.seed for model in results.models})
+    drawn = [model.metrics for model in results.models if model.metrics.classifier == "network"]
+    if not drawn:
+        return [*said, "Nothing in a probe is drawn by chance: another seed would give the same models."]
+    found = sorted({metrics.conditions.seed for metrics in drawn})
     trained = f"seed {found[0]}" if len(found) == 1 else f"one of the seeds {', '.join(map(str, found))}"
     return [
         *said,
-        f"Each model was trained once, with {trained}: what another seed would give is in none of these intervals.",
+        f"Each network was trained once, with {trained}: what another seed would give is in none of these intervals.",
     ]
 
 

@@ -106,6 +106,17 @@ def test_a_probe_is_tuned_trained_evaluated_and_served(classifier, tmp_path):
     _explained(layout, classifier)
 
 
+def test_probes_of_one_network_compute_its_features_once_whatever_their_seed(tmp_path):
+    layout, section = project(tmp_path, "logistic_regression")
+    tuned_and_trained(layout, section)
+    (entry,) = (each for each in layout.probe_features.iterdir() if each.is_dir())
+    kept = {file: file.stat().st_mtime_ns for file in entry.iterdir()}
+    _, other = project(tmp_path / "params of another", "nearest_neighbours")
+    tuned_and_trained(layout, other, seed=7)
+    assert [each for each in layout.probe_features.iterdir() if each.is_dir()] == [entry]
+    assert {file: file.stat().st_mtime_ns for file in entry.iterdir()} == kept
+
+
 def _evaluated(layout: Layout) -> Metrics:
     parts = [pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("train", "val", "test")]
     images = pd.concat(part.assign(split=name) for part, name in zip(parts, ("train", "val", "test"), strict=True))

@@ -313,7 +313,12 @@ def test_the_report_in_short_has_verdict_leaderboard_fairness_and_what_would_cha
     assert "**Was it fair?** Yes. Equal for all: image size 32" in text
     points = 100 * comparison.minimum_detectable_difference
     assert f"- With 24 test images a true difference of {points:.1f} points is found in 8 of 10 cases" in text
-    assert "- Each model was trained once, with seed 0" in text
+    assert "- Each network was trained once, with seed 0" in text
+    for model in outcome.models:
+        path = experiment.layout.evaluation(model.name) / "metrics.json"
+        model.metrics.model_copy(update={"classifier": "nearest_neighbours"}).write(path)
+    probes = sentences.describe_change(read_results(experiment.layout, experiment.params))
+    assert probes[-1] == "Nothing in a probe is drawn by chance: another seed would give the same models."
     assert len(text) < 10_000  # a comment may have 65,536 characters
     experiment.layout.report_in_short.unlink()
     assert not report.is_current(outcome, report.Registered(against="it is <better> than version 1"))
