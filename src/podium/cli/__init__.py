@@ -55,6 +55,7 @@ COMMANDS = {
     "predict": _Command(
         "predict", "What a model names on images, as a table.", "podium predict ~/photos --model staging --top-k 3"
     ),
+    "serve": _Command("serve", "A version answers over HTTP.", "podium serve staging"),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from podium.analysis.calibration import at_temperature
 from podium.config.runtime import Runtime
-from podium.core.errors import DataError, PromotionRefused
-from podium.core.layout import METRICS, Layout
+from podium.core.errors import DataError, ModelError, PromotionRefused
+from podium.core.layout import GOLDEN, METRICS, Layout
 from podium.models.inference import Classifier, load_classifier
 from podium.registry import audit, store
 from podium.registry.evidence import ARTIFACTS, VersionMetrics, changed_since
+from podium.registry.golden import GoldenBatch
 from podium.registry.holder import fetch_package
 from podium.registry.read_only import RegisteredModel, Version
 
@@ -55,7 +56,9 @@ def load_trained(layout: Layout, name: str, runtime: Runtime) -> LoadedModel:
     return LoadedModel(classifier, metrics.temperature, metrics.threshold)
 
 
-def load_version(layout: Layout, registered: RegisteredModel, version: Version, asked: str) -> LoadedModel:
+def load_version(
+    layout: Layout, registered: RegisteredModel, version: Version, asked: str, *, ask_golden: bool = False
+) -> LoadedModel:
     """A registered version, once it is known to be what was registered.
 
     Args:
@@ -63,11 +66,12 @@ def load_version(layout: Layout, registered: RegisteredModel, version: Version, 
         registered: the registered model.
         version: one of its versions.
         asked: the words it was asked for with; an alias in them must be where the record moved it.
+        ask_golden: also ask it about its golden batch.
 
     Raises:
         PromotionRefused: the record does not hold, or the version or the alias is not as it says.
         DataError: the package is of a Podium too old to be read.
-        ModelError: the weights are not those of the model's card.
+        ModelError: the weights are not those of the model's card, or its golden batch gets other answers.
         TrackingError: the package cannot be had.
     """
     from podium.registry.predictor import serving_runtime
@@ -84,6 +88,8 @@ def load_version(layout: Layout, registered: RegisteredModel, version: Version, 
                 f"the package of version {version.version} of {registered.name} is of a Podium too old to be read "
                 f"here: name another version ({len(registered.versions)} are registered: `podium status`)"
             ) from error
+        if ask_golden:
+            _require_golden(classifier, GoldenBatch.read(folder / GOLDEN), version.version)
     return LoadedModel(classifier, metrics.temperature, metrics.threshold, version.version)
 
 
@@ -108,3 +114,20 @@ def _require_on_record(
         moved = record.moved_past(registered.tags, alias, version.version)
     if wrong := moved or changed_since(record, version.version, version.tags, package):
         raise PromotionRefused(f"{wrong}: it is not asked anything; see `podium audit`, or name another version")
+
+
+def _require_golden(classifier: Classifier, golden: GoldenBatch, version: str) -> None:
+    """Refuses a version that does not answer here as it did when it was registered.
+
+    Raises:
+        ModelError: it does not.
+        DataError: an image cannot be read.
+    """
+    from podium.registry.predictor import golden_difference
+
+    difference = golden_difference(classifier, golden)
+    if difference > golden.tolerance:
+        raise ModelError(
+            f"version {version} answers its golden batch otherwise than when it was registered (a probability differs "
+            f"by {difference:.2g}, at most {golden.tolerance:g}): compare the installed packages with `podium lineage`"
+        )

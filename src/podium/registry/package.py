@@ -6,7 +6,7 @@ tags `podium.fingerprint` and `podium.evidence`.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
-    from mlflow.models import Model
+    from mlflow.models import Model, ModelSignature
 
 _PENDING = "PENDING"
 _READY = "READY"
@@ -219,6 +219,18 @@ def check_parity(folder: Path, golden: GoldenBatch, runtime: Runtime) -> None:
         )
 
 
+def signature(classes: Sequence[str]) -> "ModelSignature":
+    """What a package takes and gives, for MLflow."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    columns = {"label": "string", "score": "double", **{f"p_{name}": "double" for name in classes}}
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "image")]),
+        outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
+    )
+
+
 def requirements(preprocessing: Preprocessing) -> list[str]:
     """What serving needs, at the installed versions; a build suffix (`+cpu`) is not a version an index knows.
 
@@ -288,19 +300,13 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
     """Has MLflow write the package, then takes out where it was written and what Python compiled."""
     import mlflow.pyfunc
     import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
 
-    columns = {"label": "string", "score": "double", **{f"p_{name}": "double" for name in golden.classes}}
     mlflow.pyfunc.save_model(
         path=str(target),
         python_model=str(work / _ENTRY),
         artifacts={name: str(work / "evidence" / file) for name, file in FILES.items()},
         code_paths=[str(work / "podium")],
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("string", "image")]),
-            outputs=Schema([ColSpec(kind, name) for name, kind in columns.items()]),
-        ),
+        signature=signature(golden.classes),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),
         pip_requirements=requirements(ModelCard.read(work / "evidence" / MODEL_CARD).preprocessing),
         mlflow_model=mlflow_model,

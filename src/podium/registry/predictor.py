@@ -70,15 +70,19 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]  # MLflow ships no typ
             MlflowException: INVALID_PARAMETER_VALUE, a row holds no readable image.
         """
         try:
-            images = [_image_bytes(value, row) for row, value in enumerate(model_input[COLUMN])]
+            images = [_file_in_row(value, row) for row, value in enumerate(model_input[COLUMN])]
             probabilities = at_temperature(predict_bytes(self._classifier, images), self._temperature)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        classes = self._classifier.card.classes
-        answers = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
-        answers.insert(0, "label", [classes[i] for i in probabilities.argmax(axis=1)])
-        answers.insert(1, "score", probabilities.max(axis=1))
-        return answers
+        return as_table(self._classifier.card.classes, probabilities)
+
+
+def as_table(classes: list[str], probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    """What `ImageClassifier.predict` returns for probabilities, shape (N, C)."""
+    answers = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
+    answers.insert(0, "label", [classes[i] for i in probabilities.argmax(axis=1)])
+    answers.insert(1, "score", probabilities.max(axis=1))
+    return answers
 
 
 def serving_runtime(folder: Path) -> Runtime:
@@ -220,19 +224,34 @@ def _pixels(classifier: Classifier, data: bytes, row: int) -> NDArray[np.uint8]:
     try:
         return read_image(data, classifier.card.preprocessing).pixels
     except DataError as error:
-        raise DataError(f"row {row}: not an image: {error}") from error
+        raise DataError(f"{not_an_image(row)}{error}") from error
 
 
-def _image_bytes(value: object, row: int) -> bytes:
-    """The file in a cell: bytes, or base64 text (a `data:` prefix is left out); `row` is for the message."""
+def _file_in_row(value: object, row: int) -> bytes:
+    """The file in a cell; `row` is for the message."""
+    try:
+        return image_bytes(value)
+    except DataError as error:
+        raise DataError(f"{not_an_image(row)}{error}") from error
+
+
+def not_an_image(row: int) -> str:
+    """How the message about an image that cannot be read begins."""
+    return f"row {row}: not an image: "
+
+
+def image_bytes(value: object) -> bytes:
+    """An image file given as bytes, or as base64 text (a `data:` prefix is left out).
+
+    Raises:
+        DataError: it is neither.
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if not isinstance(value, str):
-        raise DataError(f"row {row}: not an image: {type(value).__name__} given, base64 text of an image file expected")
+        raise DataError(f"{type(value).__name__} given, base64 text of an image file expected")
     text = value.partition(",")[2] if value.startswith("data:") else value
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DataError(
-            f"row {row}: not an image: {value[:_SHOWN]!r} is not base64 text: encode the file's bytes with base64"
-        ) from error
+        raise DataError(f"{value[:_SHOWN]!r} is not base64 text: encode the file's bytes with base64") from error

@@ -1,0 +1,115 @@
+"""`podium serve staging`: a version that answers over HTTP, and follows its alias."""
+
+import os
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium.cli.compare import find_version
+from podium.config.params import load
+from podium.console.terminal import project
+from podium.core.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from podium.registry.loading import LoadedModel
+    from podium.registry.serving import Limits, Threads
+
+_MIB = 2**20
+_GRACE = 10  # seconds that requests have to be answered when the server is stopped
+
+
+def serve(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A version: an alias, which is followed, or its number (models:/NAME@ALIAS, models:/NAME/3).",
+            show_default=False,
+        ),
+    ],
+    *,
+    host: Annotated[str, typer.Option(help="The address to answer at. There is no log-in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5001,
+    poll: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the alias.")] = 10.0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Torch's threads; as many as the version was trained with if not given.")
+    ] = None,
+    decoders: Annotated[int, typer.Option(min=1, help="Threads that decode image files.")] = 2,
+    max_request_mib: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 32,
+    max_image_mib: Annotated[int, typer.Option(min=1, help="MiB of an image file.")] = 16,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image.")] = 50_000_000,
+    max_images: Annotated[int, typer.Option(min=1, help="Images of a request.")] = 64,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests that are answered at once.")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request to arrive and be answered.")] = 30.0,
+) -> None:
+    """Answer over HTTP what a version names on images; an alias is followed without a restart.
+
+    POST /predict and /explain take image files or base64 texts, POST /invocations is MLflow's protocol, GET /metrics is
+    for Prometheus; /health, /ready, /ping and /version say how it is. docs/runbook.md, Serve a version, shows requests.
+    """
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    listening = _listen(host, port)
+    from podium.registry.serving import Limits, Threads
+
+    limits = Limits(
+        request_bytes=max_request_mib * _MIB,
+        image_bytes=max_image_mib * _MIB,
+        pixels=max_pixels,
+        images=max_images,
+        requests=max_requests,
+        seconds=timeout,
+    )
+    with listening:
+        _run(model, limits, Threads.start(decoders, threads), poll, listening)
+
+
+def _run(model: str, limits: "Limits", threads: "Threads", poll: float, listening: socket.socket) -> None:
+    """Loads the version and answers at a socket until the process is told to end."""
+    import uvicorn
+
+    from podium.registry.loading import load_version
+    from podium.registry.serving import Service
+    from podium.registry.serving_app import make_app
+
+    layout = project()
+    params = load(layout.params)
+    if model in params.models:
+        raise UsageError(
+            f"{model!r} is a model of the experiment: register it (`dvc repro publish`) and name its version"
+        )
+
+    def newer(now: str) -> "LoadedModel | None":
+        registered, version = find_version(layout, params, model, " and no version of {}")
+        return None if version.version == now else load_version(layout, registered, version, model, ask_golden=True)
+
+    registered, version = find_version(layout, params, model, " and no version of {}")
+    loaded = load_version(layout, registered, version, model, ask_golden=True)
+    follows = model.replace("@", "/").rpartition("/")[2] in registered.aliases
+    service = Service(registered.name, loaded, limits, threads, newer=newer if follows else None, poll_seconds=poll)
+    config = uvicorn.Config(make_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE)
+    host, port = listening.getsockname()[:2]
+    print(
+        f"{registered.name}, version {version.version} ({loaded.classifier.card.model}) answers at "
+        f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        flush=True,
+    )
+    uvicorn.Server(config).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket at an address; says so where others than this machine reach it.
+
+    Raises:
+        UsageError: there is no such address, or something listens there.
+    """
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.create_server(where[:2], family=family)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can listen at {host}:{port} ({one_line(error)}): give another --host or --port"
+        ) from error
+    if not ip_address(found.getsockname()[0]).is_loopback:
+        print(f"warning: whoever reaches {host} can ask: there is no log-in, so put one in front of it", flush=True)
+    return found
