@@ -58,6 +58,9 @@ LEADERBOARD = "leaderboard.json"
 DECISION = "decision.json"
 # publish
 GOLDEN = "golden.json"
+LICENCES = "licences.json"
+LICENCES_TEXT = "licences.txt"
+ATTRIBUTION = "attribution.csv"
 # evaluate appends to it; no output of a stage
 TEST_OPENINGS = "test_openings.jsonl"
 

@@ -20,7 +20,7 @@ from podium.console.dvc_files import damage_in, digest_lock
 from podium.console.process import git_said
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import sha256_file
-from podium.core.layout import DVC_LOCK, MODEL_CARD, PARAMS, PREDICTIONS, SOURCES, WEIGHTS, Layout
+from podium.core.layout import DVC_LOCK, LICENCES, MODEL_CARD, PARAMS, PREDICTIONS, SOURCES, WEIGHTS, Layout
 from podium.records.audit import AuditEntry
 from podium.records.fetch import Sources
 from podium.records.training import ModelCard
@@ -28,6 +28,7 @@ from podium.registry import store
 from podium.registry.audit import fetcher, read_record
 from podium.registry.evidence import ARTIFACTS, changed_since, digest_package, open_package
 from podium.registry.holder import artifact_of
+from podium.registry.licences import ImageLicence, Licences
 from podium.registry.read_only import RegisteredModel, Version
 from podium.report.results import JUDGED, evidence_digest
 
@@ -216,15 +217,30 @@ def _sources(traced: _Traced, lock: Any, *, here: bool) -> list[Step]:
     raw = traced.layout.raw
     bound = _tracked(traced.layout, lock, raw, SOURCES)
     if bound is None and not here:
-        return [Step("raw source", "unknown", "missing", traced.absent)]
+        return _packaged_sources(traced)
     note = "dvc.lock names it" if bound else "by this checkout, whose prepared manifest is the version's"
-    steps = []
-    for source in Sources.read(bound or raw / SOURCES).sources:
-        licences = ", ".join(f"{count:,} {name or 'not stated'}" for name, count in source.licences.items())
-        facts = {"licence": source.licence or "not stated", "licences of images": licences, "kind": source.kind}
-        facts |= {"location": source.location, "sha256": source.sha256 or "", "images": f"{source.images:,}"}
-        steps.append(Step("raw source", source.name, "checked" if bound else "told", note, facts))
-    return steps
+    known = Sources.read(bound or raw / SOURCES).sources
+    return [_source(ImageLicence.of(source), "checked" if bound else "told", note) for source in known]
+
+
+def _packaged_sources(traced: _Traced) -> list[Step]:
+    """The raw sources as the package names them, where the fetched ones are not here."""
+    path = traced.folder / ARTIFACTS / LICENCES if traced.folder else None
+    try:
+        known = Licences.read(path) if path and path.is_file() else None
+    except DataError:
+        known = None
+    if known is None:
+        return [Step("raw source", "unknown", "missing", traced.absent)]
+    return [_source(source, traced.by_package, "by the package") for source in known.images]
+
+
+def _source(source: ImageLicence, state: State, note: str) -> Step:
+    """One raw source with its licences."""
+    licences = ", ".join(f"{count:,} {name or 'not stated'}" for name, count in source.licences.items())
+    facts = {"licence": source.licence or "not stated", "licences of images": licences, "kind": source.kind}
+    facts |= {"location": source.location, "sha256": source.sha256 or "", "images": f"{source.images:,}"}
+    return Step("raw source", source.name, state, note, facts)
 
 
 def _tracked(layout: Layout, lock: Any, out: Path, inside: str = "") -> Path | None:

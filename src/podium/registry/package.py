@@ -23,6 +23,7 @@ from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS
 from podium.records.training import ModelCard
 from podium.registry.evidence import ARTIFACTS, FILES, digest_package
 from podium.registry.golden import GoldenBatch, choose_golden_batch
+from podium.registry.licences import write_licences
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
         if not source.is_file():
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
         shutil.copyfile(source, folder / source.name)
+    write_licences(layout, model, folder)
     golden = choose_golden_batch(layout, model, runtime)
     golden.write(folder / GOLDEN)
     return golden
@@ -301,10 +303,11 @@ def _save(target: Path, work: Path, golden: GoldenBatch, mlflow_model: "Model") 
     import mlflow.pyfunc
     import pandas as pd
 
+    names = {file: name for name, file in FILES.items()}
     mlflow.pyfunc.save_model(
         path=str(target),
         python_model=str(work / _ENTRY),
-        artifacts={name: str(work / "evidence" / file) for name, file in FILES.items()},
+        artifacts={names.get(path.name, path.name): str(path) for path in sorted((work / "evidence").iterdir())},
         code_paths=[str(work / "podium")],
         signature=signature(golden.classes),
         input_example=pd.DataFrame({"image": [golden.images[0].bytes]}),

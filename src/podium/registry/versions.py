@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
+from podium.core.layout import LICENCES_TEXT
 from podium.records.audit import AuditEntry
 from podium.registry import audit, store
 from podium.registry.audit import AuditRecord
@@ -161,6 +162,7 @@ def description(results: Results, version: str) -> str:
     how = " ".join([verdict(results.decision), *describe_differences(results.decision.differences)])
     uri = store.told_uri(results.layout)
     model, classes = f"models:/{results.params.publish.registered_model}/{version}", best.card.classes
+    start = "random weights" if best.card.pretrained.weights == "none" else best.card.pretrained.licence
     licences = ", ".join(sorted({source.licence or "not stated" for source in results.sources.sources})) or "not stated"
     return f"""\
 **{best.card.architecture}**, {place} of experiment {results.params.experiment}: \
@@ -174,6 +176,8 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 | starts from | {best.card.pretrained.weights} |
 | parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
 | licence of the images | {_plain(licences)} |
+| licence of the first weights | {_plain(start)} |
+| who is to be named | `{LICENCES_TEXT}` in the files of this version |
 
 In the project's folder, in Python:
 

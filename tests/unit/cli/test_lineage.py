@@ -121,9 +121,11 @@ def test_what_is_not_here_is_not_told_of_other_files(traced):
         "git commit",
         "dvc.lock",
         "prepared manifest",
-        "raw source",
     }
-    assert found["raw source"]["note"] == f"not in this checkout: git checkout {commit[:12]}, dvc checkout"
+    assert found["prepared manifest"]["note"] == f"not in this checkout: git checkout {commit[:12]}, dvc checkout"
+    source = found["raw source"]
+    assert (source["name"], source["state"], source["note"]) == ("made-up", "checked", "by the package")
+    assert source["facts"]["licences of images"].endswith(" CC0-1.0")
     assert found["git commit"]["note"] == "not in this clone: git fetch"
     assert (found["params"]["name"], found["params"]["state"]) == ("in the package", "checked")
 
