@@ -45,8 +45,9 @@ def serve(
 ) -> None:
     """Answer over HTTP what a version names on images; an alias is followed without a restart.
 
-    POST /predict and /explain take image files or base64 texts, POST /invocations is MLflow's protocol, GET /metrics is
-    for Prometheus; /health, /ready, /ping and /version say how it is. docs/runbook.md, Serve a version, shows requests.
+    GET / is a page to try it. POST /predict and /explain take image files or base64 texts, POST /invocations is
+    MLflow's protocol, GET /metrics is for Prometheus; /health, /ready, /ping and /version say how it is.
+    docs/runbook.md, Serve a version, shows requests.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     listening = _listen(host, port)

@@ -1,4 +1,4 @@
-"""The web application of `podium serve`: MLflow's own protocol, `/predict` for image files, and metrics.
+"""The web application of `podium serve`: MLflow's own protocol, `/predict` for image files, metrics and a demo.
 
 Every answer but MLflow's is JSON. What a client did wrong is one sentence, without paths and without a stack trace.
 """
@@ -21,20 +21,24 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from podium.core.errors import ModelError, told
 from podium.registry.predictor import COLUMN, as_table, not_an_image
 from podium.registry.serving import Served, Service
 from podium.registry.serving_requests import JSON, RequestRefused, media_type, read_body, read_images, read_json
-from podium.report.pages import inlined
+from podium.report.pages import inlined, rendered
 
 _LOG = logging.getLogger(__name__)
 _TOP_K = 5
 _LONGEST = 300  # characters of what MLflow says of a request
 _MLFLOW_TYPES = (JSON, "text/csv")  # Parquet too, but a small file of it may unpack to any size
 _RETRY = {"Retry-After": "1"}
+_ONLY_HERE = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -53,7 +57,7 @@ def make_app(service: Service) -> Starlette:
 
     asks = {"/predict": app.predict, "/explain": app.explain, "/invocations": app.invocations}
     tells = {"/ping": app.ping, "/version": app.version, "/health": app.health, "/ready": app.ready}
-    tells |= {"/metrics": app.metrics}
+    tells |= {"/": app.demo, "/metrics": app.metrics}
     routes = [Route(path, partial(app.answer, endpoint, path), methods=["POST"]) for path, endpoint in asks.items()]
     routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in tells.items()]
     return Starlette(
@@ -151,6 +155,13 @@ class _App:
             message = error.message.rpartition("\nError: ")[2].strip()[:_LONGEST]  # before it, all that was given
             return JSONResponse({"error_code": error.error_code, "message": message}, error.get_http_status_code())
         return Response(said.response, said.status, media_type=said.mimetype)
+
+    async def demo(self, request: Request) -> Response:
+        """A page to try it in a browser; needs no other file and asks nothing but this server."""
+        served = self._service.served
+        said = {**self._by(served), "classes": served.loaded.classifier.card.classes, "address": request.base_url}
+        page = rendered("podium.registry", "demo", "index.html.j2", {}, said)
+        return HTMLResponse(page, headers={"Content-Security-Policy": _ONLY_HERE})
 
     async def ping(self, _: Request) -> Response:
         """That it runs, as MLflow says it."""
