@@ -58,7 +58,7 @@ def main() -> int:
         write_mistakes(Path(folder) / MISTAKES, mistakes, settings.mistakes, stage._picture_of(test))
         seconds["mistakes with pictures"] = time.perf_counter() - begun
         begun = time.perf_counter()
-        stage._write_plots(Path(folder), metrics, answers, settings.calibration_bins)
+        stage.write_plots(Path(folder), metrics, answers, settings.calibration_bins)
         seconds["plots"] = time.perf_counter() - begun
     for part, spent in seconds.items():
         print(f"{part} | {spent:.1f} s")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,14 @@ from podium.analysis.slices import measure_slices, resolve, slice_masks
 from podium.analysis.statistics import bootstrap_confusion, confusion, generator_of, wilson
 from podium.config.judging import Evaluate
 from podium.core.errors import ModelError
-from podium.records.evaluation import ConfusedPair, DistanceCorrelation, GroupMetrics, Majority, Metrics
+from podium.records.evaluation import (
+    ConfusedPair,
+    DistanceCorrelation,
+    GroupMetrics,
+    Majority,
+    Metrics,
+    SliceSearch,
+)
 from podium.records.training import ModelCard
 
 PAIRS = 10
@@ -164,6 +172,48 @@ def group_metrics(predictions: Predictions, groups: Mapping[str, str], samples: 
     )
 
 
+Masks = Mapping[str, tuple[str, NDArray[np.bool_]]]
+"""By slice a sentence, and which images lie in it, shape (N,)."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is chosen on the validation images, before others are looked at, and how the model did on them.
+
+    Attributes:
+        temperature: of its probabilities.
+        threshold: confidence below which it abstains, in [0, 1].
+        limits: by class the least probability with which it is in an image's set.
+        accuracy: share of the validation images that were named rightly.
+        loss: mean log loss on them, in nats.
+    """
+
+    temperature: float
+    threshold: float
+    limits: dict[str, float]
+    accuracy: float
+    loss: float
+
+    @classmethod
+    def on(cls, validation: Predictions, settings: Evaluate) -> "Chosen":
+        """Chooses on predictions on the validation split, as the params ask."""
+        temperature = fit_temperature(validation)
+        known = calibrate(validation, temperature)
+        return cls(
+            temperature=temperature,
+            threshold=choose_threshold(known, settings.abstain),
+            limits=set_limits(known, settings.set_coverage),
+            accuracy=float(validation.correct.mean()),
+            loss=log_loss(validation.labels, validation.probabilities),
+        )
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> "Chosen":
+        """What was chosen when a model was evaluated."""
+        threshold, limits = metrics.abstention.threshold, metrics.sets.limits
+        return cls(metrics.temperature, threshold, limits, metrics.val_accuracy, metrics.val_loss)
+
+
 def measure(
     card: ModelCard,
     *,
@@ -185,11 +235,47 @@ def measure(
         seed: of the bootstrap.
         distances: of every two classes in feature space (`ClassMoments`), of validation images; None: not known.
     """
-    temperature, samples = fit_temperature(validation), settings.bootstrap_samples
-    calibrated, known = (calibrate(some, temperature) for some in (test, validation))
+    slices, known_slices = _masks(settings, test, validation)
+    found = measure_with(
+        card,
+        Chosen.on(validation, settings),
+        test=test,
+        test_digest=test_digest,
+        slices=slices,
+        settings=settings,
+        seed=seed,
+        distances=distances,
+    )
+    worst = search_slices(known_slices, validation.correct, slices, test.correct)
+    return found.model_copy(update={"worst_slices": worst})
+
+
+def measure_with(
+    card: ModelCard,
+    chosen: Chosen,
+    *,
+    test: Predictions,
+    test_digest: str,
+    slices: Masks,
+    settings: Evaluate,
+    seed: int,
+    distances: NDArray[np.float64] | None = None,
+) -> Metrics:
+    """As `measure`, by what was chosen before, and without a search for the worst slices.
+
+    Args:
+        card: of the model.
+        chosen: temperature, threshold and limits.
+        test: its predictions on the images.
+        test_digest: of the images.
+        slices: of them.
+        settings: the `evaluate` section.
+        seed: of the bootstrap.
+        distances: of every two classes in feature space; None: not known.
+    """
+    samples, calibrated = settings.bootstrap_samples, calibrate(test, chosen.temperature)
     answers, counts = Answers(test, calibrated, settings), confusion(test.labels, test.predicted, len(test.classes))
     accuracy, macro_f1 = bootstrap_confusion(counts, samples, seed)
-    slices, known_slices = _masks(settings, test, validation)
     return Metrics(
         **card.facts,
         **{name: _value(metric, answers) for name, metric in METRICS.items()},
@@ -201,16 +287,16 @@ def measure(
         macro_f1=macro_f1,
         top_k=answers.top_k,
         low_confidence_threshold=settings.low_confidence,
-        temperature=temperature,
-        abstention=measure_abstention(calibrated, choose_threshold(known, settings.abstain), settings.abstain),
-        sets=measure_sets(calibrated, set_limits(known, settings.set_coverage), settings.set_coverage),
-        val_accuracy=float(validation.correct.mean()),
-        val_loss=log_loss(validation.labels, validation.probabilities),
+        temperature=chosen.temperature,
+        abstention=measure_abstention(calibrated, chosen.threshold, settings.abstain),
+        sets=measure_sets(calibrated, chosen.limits, settings.set_coverage),
+        val_accuracy=chosen.accuracy,
+        val_loss=chosen.loss,
         per_class=answers.per_class,
         confused=confused_pairs(test, distances),
         distance_correlation=None if distances is None else distance_correlation(distances, counts, seed),
         slices=measure_slices(slices, test.correct),
-        worst_slices=search_slices(known_slices, validation.correct, slices, test.correct),
+        worst_slices=SliceSearch(looked_at=0, found=0, confirmed=[]),
         groups=group_metrics(calibrated, card.groups, samples, seed),
     )
 

@@ -56,6 +56,7 @@ COMMANDS = {
         "predict", "What a model names on images, as a table.", "podium predict ~/photos --model staging --top-k 3"
     ),
     "serve": _Command("serve", "A version answers over HTTP.", "podium serve staging"),
+    "evaluate": _Command("evaluate", "A model on new labelled images.", "podium evaluate staging --on ~/new-photos"),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

@@ -61,6 +61,8 @@ GOLDEN = "golden.json"
 LICENCES = "licences.json"
 LICENCES_TEXT = "licences.txt"
 ATTRIBUTION = "attribution.csv"
+# `podium evaluate`: images that were not asked about
+LEFT_OUT = "left_out.csv"
 # evaluate appends to it; no output of a stage
 TEST_OPENINGS = "test_openings.jsonl"
 

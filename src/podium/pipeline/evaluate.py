@@ -96,14 +96,14 @@ def evaluate_model(
     calibrated, masks = calibrate(predictions, metrics.temperature), slice_masks(slices, predictions.index)
     mistakes, history = find_mistakes(calibrated, classifier.card.groups, masks), layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
-        _write_answers(folder, predictions, metrics)
+        write_answers(folder, predictions, metrics)
         _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
-        _write_plots(folder, metrics, predictions, evaluate.calibration_bins)
+        write_plots(folder, metrics, predictions, evaluate.calibration_bins)
         _perturb(folder / ROBUSTNESS, classifier, test, evaluate, seed)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         _write_typical(folder / TYPICAL, calibrated, metrics, test, evaluate.mistakes > 0)
         for other, (answers, measured) in repeats.items():
-            _write_answers(folder / REPEATS / str(other), answers, measured)
+            write_answers(folder / REPEATS / str(other), answers, measured)
     _write_report(layout.evaluation_report(model), predictions, history)
 
 
@@ -131,7 +131,7 @@ def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtim
         seed=seed,
         distances=distances,
     )
-    _print_summary(measured, "validation")
+    print_summary(measured, "validation")
 
 
 def classification_report(predictions: Predictions) -> str:
@@ -179,7 +179,7 @@ def _test(
         distances=distances,
     )
     metrics = round_floats(found)
-    _print_summary(metrics, "test", name)
+    print_summary(metrics, "test", name)
     return predictions, metrics
 
 
@@ -219,7 +219,7 @@ def _predict(
     return predictions, moments.distances()
 
 
-def _write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> None:
+def write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> None:
     """What a model answered and how it fared, as tables and as scikit-learn's text."""
     write_predictions(folder / PREDICTIONS, predictions)
     (folder / CLASSIFICATION_REPORT).write_text(classification_report(predictions), encoding="utf-8")
@@ -252,7 +252,7 @@ def _write_typical(path: Path, calibrated: Predictions, metrics: Metrics, test: 
     write_mistakes(path, typical, len(typical) if pictured else 0, _picture_of(test))
 
 
-def _write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
+def write_plots(folder: Path, metrics: Metrics, predictions: Predictions, bins: int) -> None:
     """Confusion matrix, accuracy by class, calibration; by slice too where there is any."""
     from podium.analysis.calibration import reliability, risk_coverage
     from podium.analysis.statistics import confusion, percent
@@ -287,19 +287,24 @@ def _write_learning_curves(path: Path, history: Path, card: ModelCard) -> None:
 
 def _picture_of(split: PreparedSplit) -> Callable[[str], bytes]:
     """What gives the picture of an image as the model saw it, smaller where it is large, as a WebP file."""
-    from PIL import Image
-
     place = {image_id: row for row, image_id in enumerate(split.index["image_id"])}
 
     def picture(image_id: str) -> bytes:
         """The picture of one image."""
-        image = Image.fromarray(split.images(np.array([place[image_id]], dtype=np.int64))[0])
-        image.thumbnail((_SIDE, _SIDE))
-        out = io.BytesIO()
-        image.save(out, "WEBP", quality=_QUALITY)
-        return out.getvalue()
+        return as_picture(split.images(np.array([place[image_id]], dtype=np.int64))[0])
 
     return picture
+
+
+def as_picture(pixels: NDArray[np.uint8]) -> bytes:
+    """An image, uint8, shape (H, W, 3), smaller where it is large, as a WebP file."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=_QUALITY)
+    return out.getvalue()
 
 
 def _write_report(folder: Path, predictions: Predictions, history: Path) -> None:
@@ -310,8 +315,8 @@ def _write_report(folder: Path, predictions: Predictions, history: Path) -> None
         shutil.copyfile(history, out / HISTORY)
 
 
-def _print_summary(metrics: Metrics, split: str, name: str = "") -> None:
-    """One line with what a person wants to know at once."""
+def print_summary(metrics: Metrics, split: str, name: str = "") -> None:
+    """One line with what a person wants to know at once; `split` says which images."""
     from podium.analysis.statistics import percent
 
     print(

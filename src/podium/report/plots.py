@@ -242,7 +242,7 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
             axes.text(1.03, row, percent(part.accuracy), va="center", fontsize=9, color=_GREY)
         axes.set(xlim=(0, 1.38), xlabel="accuracy, with 95% interval; orange: lower by more than chance")
         _scale_rates(axes)
-        axes.set_title(f"{metrics.model}: accuracy on parts of the test images, the worst first")
+        axes.set_title(f"{metrics.model}: accuracy on parts of the images, the worst first")
         figure.legend(loc="outside lower center", fontsize=9)
 
 

@@ -86,7 +86,27 @@ def open_table(layout: Layout, dataset: CsvDataset, fetch: Fetch) -> TableSource
         DataError: the table is missing, has another digest, or cannot be used.
     """
     table = get_file(layout, dataset, fetch)
-    digest, base = check_digest(table, dataset.sha256), _base(layout, dataset)
+    digest = check_digest(table, dataset.sha256)
+    return read_table(layout, table, dataset, fetch, digest=digest, base=_base(layout, dataset))
+
+
+def read_table(
+    layout: Layout, table: Path, dataset: CsvDataset, fetch: Fetch, *, digest: str, base: str
+) -> TableSource:
+    """Opens a table that is here.
+
+    Args:
+        layout: the project's paths.
+        table: the file.
+        dataset: its columns and encoding.
+        fetch: limits of downloading.
+        digest: of the table.
+        base: where its images lie: an address without a slash at its end, or an absolute path.
+
+    Raises:
+        ParamsError: the encoding is unknown.
+        DataError: the table cannot be used.
+    """
     try:
         codec = codecs.lookup(dataset.encoding).name
     except LookupError as error:
