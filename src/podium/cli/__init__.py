@@ -65,8 +65,16 @@ COMMANDS = {
         "Check a version against the gates, then move the alias.",
         'podium promote candidate --to staging --reason "first model for the pilot"',
     ),
+    "approve": _Command(
+        "promotion",
+        "Agree to a promotion that somebody else asks for.",
+        'podium approve 3 --to production --reason "checked on the pilot\'s images"',
+    ),
     "rollback": _Command(
         "promotion", "Move an alias back.", 'podium rollback staging --reason "confuses lemons with oranges"'
+    ),
+    "archive": _Command(
+        "promotion", "Keep a version from taking an alias.", 'podium archive 2 --reason "trained on wrong labels"'
     ),
     "history": _Command("promotion", "Who registered or moved what, when and why.", "podium history --json"),
     "audit": _Command("promotion", "Does the store say what the record says?", "podium audit --repair"),

@@ -1,13 +1,14 @@
-"""How models move and who moved them: `podium promote`, `podium rollback`, `podium history`."""
+"""How models move and who moved them: `podium promote`, `approve`, `rollback`, `archive`, `history`, `audit`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podium.cli import AsJson
-from podium.config.params import load
+from podium.config.params import Params, load
 from podium.config.problems import nearest
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import PromotionRefused, TrackingError, UsageError
@@ -25,7 +26,7 @@ def promote(
         str, typer.Argument(help="A version's number, or `candidate`: the newest registered winner.")
     ] = "candidate",
     *,
-    to: Annotated[str | None, typer.Option("--to", metavar="ALIAS", help="Where to: staging.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="ALIAS", help="Where to: staging, production.")] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")
     ] = None,
@@ -36,24 +37,25 @@ def promote(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a version against the gates in params.yaml and, if all pass, move the alias to it."""
+    """Check a version against rules and gates in params.yaml and, if all hold, move the alias to it."""
     from podium.registry import promotion
 
     if check and (force or reason is not None):
         raise UsageError("--check moves nothing: leave --force and --reason out")
     if not check and (to is None or reason is None):
         raise UsageError(f"Missing option '{'--to' if to is None else '--reason'}': see `podium promote --help`")
-    wanted, alias = _version(version), _alias(to or "staging")
     layout = project()
+    params = load(layout.params)
+    wanted, alias = _version(version), _alias(to or next(iter(params.promote.moves)), params)
     if check:
-        _print_check(layout, promotion.PromotionRequest(wanted, alias, "", thorough=thorough), as_json)
+        _print_check(layout, params, promotion.PromotionRequest(wanted, alias, "", thorough=thorough), as_json)
         return
     request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force, thorough)
     with _telling("promote", alias, as_json) as show:
-        _print_move(promotion.promote(layout, load(layout.params), request, show), as_json)
+        _print_move(promotion.promote(layout, params, request, show), as_json)
 
 
-def _print_check(layout: Layout, request: "PromotionRequest", as_json: bool) -> None:
+def _print_check(layout: Layout, params: Params, request: "PromotionRequest", as_json: bool) -> None:
     """What every gate says of a version.
 
     Raises:
@@ -61,7 +63,7 @@ def _print_check(layout: Layout, request: "PromotionRequest", as_json: bool) -> 
     """
     from podium.registry import promotion
 
-    number, results = promotion.check(layout, load(layout.params), request)
+    number, results = promotion.check(layout, params, request)
     alias = request.alias
     refusal = promotion.describe_refusal(results)
     if as_json:
@@ -79,29 +81,81 @@ def _print_check(layout: Layout, request: "PromotionRequest", as_json: bool) -> 
 
 
 def rollback(
-    alias: Annotated[str, typer.Argument(help="Which alias: staging.")],
+    alias: Annotated[str, typer.Argument(help="Which alias: staging, production.")],
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")
     ] = "rolled back",
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="VERSION|DATE",
+            help="A version that held it, or when that was (ISO 8601, UTC; a day: its end).",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move an alias back to the version that held it before, one step per call."""
+    """Move an alias back to the version that held it before, one step per call, or to an earlier one."""
     from podium.registry import promotion
 
-    alias, reason = _alias(alias), _reason(reason)
     layout = project()
+    params = load(layout.params)
+    alias, reason, to = _alias(alias, params), _reason(reason), to and _version_or_moment(to)
     with _telling("rollback", alias, as_json) as show:
-        _print_move(promotion.rollback(layout, load(layout.params), alias, reason, show), as_json)
+        _print_move(promotion.rollback(layout, params, alias, reason, show, to=to), as_json)
+
+
+def approve(
+    version: Annotated[str, typer.Argument(help="A version's number, or `candidate`.")],
+    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="For a promotion to it.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")],
+    as_json: AsJson = False,
+) -> None:
+    """Agree to a promotion that somebody else asks for; it holds for the version as it is now, for some days."""
+    from podium.registry import approvals
+
+    layout = project()
+    params = load(layout.params)
+    entry = approvals.approve(layout, params, _version(version), _alias(to, params), _reason(reason))
+    if as_json:
+        print_json(entry.model_dump(by_alias=True))
+        return
+    until = (entry.expires or "")[:16].replace("T", " ")
+    print(
+        f"{entry.who} approves version {entry.to_version} for {entry.alias} until {until}; audit entry {entry.number}"
+    )
+    print(f'Next, by somebody else: podium promote {entry.to_version} --to {entry.alias} --reason "..."')
+
+
+def archive(
+    version: Annotated[str, typer.Argument(help="A version's number.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")],
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Let an archived version take an alias again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a version from ever taking an alias again; it stays where it is."""
+    from podium.registry import approvals
+
+    layout = project()
+    entry = approvals.archive(layout, load(layout.params), _version(version), _reason(reason), undo=undo)
+    if as_json:
+        print_json(entry.model_dump(by_alias=True))
+        return
+    done = "may take an alias again" if undo else "is archived: it takes no alias any more"
+    print(f"version {entry.to_version} {done}; audit entry {entry.number}")
 
 
 def history(as_json: AsJson = False) -> None:
-    """Show every registration, promotion and rollback: who, when, why, from where to where; newest last."""
+    """Show all that was done to versions: who, when, why, from where to where; newest last."""
     from podium.registry.audit import read_record
     from podium.registry.integrity import contradictions
+    from podium.registry.moves import NOT_COMMITTED
     from podium.registry.read_only import find_registered
 
     layout = project()
-    name = load(layout.params).publish.registered_model
+    params = load(layout.params)
+    name = params.publish.registered_model
     registered = find_registered(layout, name)
     if registered is None:
         raise TrackingError(
@@ -120,6 +174,7 @@ def history(as_json: AsJson = False) -> None:
     shown.columns[WHO].max_width = 18
     for entry in record.entries:
         past = f" (forced past {', '.join(entry.failed)})" if entry.forced else ""
+        past += "".join(f" (limits {gate.observed})" for gate in entry.gates if gate.observed.startswith(NOT_COMMITTED))
         when = entry.when[:16].replace("T", " ")
         add_row(
             shown,
@@ -135,7 +190,7 @@ def history(as_json: AsJson = False) -> None:
     console().print(shown)
     if record.behind:
         print(f"{record.behind} more entries are in the store: `podium audit` fetches them")
-    if found := [*record.problems, *contradictions(record, registered)]:
+    if found := [*record.problems, *contradictions(record, registered, params)]:
         print("\nThe store does not say what the record says (see `podium audit`):")
         print("\n".join(f"- {problem}" for problem in found))
 
@@ -216,17 +271,16 @@ def _print_move(entry: "AuditEntry", as_json: bool) -> None:
     print(f"version {entry.to_version} is now at {entry.alias}{came}{forced}; audit entry {entry.number}")
 
 
-def _alias(given: str) -> str:
+def _alias(given: str, params: Params) -> str:
     """The alias as given.
 
     Raises:
         UsageError: nothing can be promoted to it; the nearest is named.
     """
-    from podium.registry.audit import STAGES
-
-    if given not in STAGES:
-        known = ", ".join(f"`{name}`" for name in STAGES)
-        raise UsageError(f"alias {given!r} is not available{nearest(given, STAGES)} (aliases: {known})")
+    moves = params.promote.moves
+    if given not in moves:
+        known = ", ".join(f"`{name}`" for name in moves)
+        raise UsageError(f"alias {given!r} is not available{nearest(given, moves)} (aliases: {known})")
     return given
 
 
@@ -241,6 +295,25 @@ def _version(given: str) -> str:
     if given != CANDIDATE and not (given.isascii() and given.isdigit()):
         raise UsageError(f"version {given!r} is neither a number nor `{CANDIDATE}`: see `podium status`")
     return given if given == CANDIDATE else str(int(given))
+
+
+def _version_or_moment(given: str) -> str:
+    """A version's number, or a moment in ISO 8601 with its time zone; a day is its last second.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if given.isascii() and given.isdigit():
+        return str(int(given))
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise UsageError(
+            f"--to {given!r} is neither a version nor a date: as in 3, 2026-11-28, 2026-11-28T14:30"
+        ) from None
+    if len(given) == len("2026-11-28"):
+        moment = moment.replace(hour=23, minute=59, second=59)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _reason(given: str) -> str:

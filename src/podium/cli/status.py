@@ -73,7 +73,8 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
     versions = _versions(registered)
     against = _against_holder(layout, params, registered, board, decision)
     steps, warnings = _advise(layout, params, registered, stale, unreadable)
-    warnings += _contradictions(layout, registered)
+    held, contradicted = _on_record(layout, params, registered)
+    warnings += contradicted
     if as_json:
         print_json(
             {
@@ -103,7 +104,8 @@ def _print_in_force(layout: Layout, as_json: bool) -> None:
         out.print(problem, markup=False)
     else:
         _print_versions(versions)
-    told = [("Ledger", used.said)] if used else []
+    told = [("In use", held)] if held else []
+    told += [("Ledger", used.said)] if used else []
     told += [("Against the version in use", against.said)] if against else []
     _print_told([*told, *(("Note", warning) for warning in warnings)], steps)
 
@@ -224,28 +226,32 @@ def _advise(
     tags = next((version.tags for version in registered.versions if version.version == number), {})
     fall = describe_fall(registered)
     warnings += [fall] if fall else []
-    if registered.aliases.get("staging") == number:
+    first = next(iter(params.promote.moves))
+    if registered.aliases.get(first) == number:
         return steps, warnings
-    refusal = describe_refusal(foresee(number, tags, params.promote, layout))
+    refusal = describe_refusal(foresee(number, tags, params.promote.moves[first], layout))
     if refusal:
         warnings.append(f"promote would refuse the candidate, version {number}: {refusal}")
     steps.append(("what the gates say", "podium promote candidate --check"))
     if not refusal and not stale:
-        steps.append(("promote the winner", 'podium promote candidate --to staging --reason "..."'))
+        steps.append(("promote the winner", f'podium promote candidate --to {first} --reason "..."'))
     return steps, warnings
 
 
-def _contradictions(layout: Layout, registered: "RegisteredModel | None") -> list[str]:
-    """One sentence where the store does not say what the audit record says; packages are not read."""
+def _on_record(layout: Layout, params: Params, registered: "RegisteredModel | None") -> tuple[str, list[str]]:
+    """Who holds which alias since when, and one sentence where the store contradicts the record; no package is read."""
     if registered is None:
-        return []
+        return "", []
     from podium.registry.audit import read_record
     from podium.registry.integrity import contradictions
 
     record = read_record(layout, registered.name, registered.tags)
-    found = [*record.problems, *([] if record.behind else contradictions(record, registered))]
+    last = {alias: record.last(alias) for alias in params.promote.moves}
+    held = "; ".join(f"{at}: version {e.to_version} since {e.when[:10]}, {e.who}" for at, e in last.items() if e)
+    found = [*record.problems, *([] if record.behind else contradictions(record, registered, params))]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return [f"the store contradicts the audit record: {found[0]}{more}; see `podium audit`"] if found else []
+    told = [f"the store contradicts the audit record: {found[0]}{more}; see `podium audit`"] if found else []
+    return held, told
 
 
 def _tracked_files_differ(layout: Layout) -> list[str]:

@@ -1,9 +1,10 @@
 """Params sections `evaluate`, `explain`, `compare`, `publish`, `promote`: how models are measured and chosen."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from podium.config.base import Because, Fraction, Name, Number, PositiveFloat, PositiveInt, Section, Text, Whole
 
@@ -156,8 +157,8 @@ class Publish(Section):
     register_queued: bool = False
 
 
-class Promote(Section):
-    """The gates between a model version and the alias `staging`; `gates` sets limits of gates that have a default."""
+class Limits(Section):
+    """Limits of the gates of `podium promote`; `gates` sets those of gates that have a default."""
 
     minimum_accuracy: Fraction
     minimum_macro_f1: Fraction
@@ -165,3 +166,53 @@ class Promote(Section):
     maximum_latency_seconds: PositiveFloat
     holder_significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     gates: dict[str, Number] = {}
+
+
+class Move(Limits):
+    """What a promotion to one alias asks for; limits that it does not name are those of the section.
+
+    `from`: an alias that the version must have held, on record. `approvals`: by how many other people, each good for
+    `approval_days`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: Name | None = Field(default=None, alias="from")
+    approvals: Annotated[Whole, Field(ge=0)] = 0
+    approval_days: PositiveInt = 14
+
+
+class Promote(Limits):
+    """Which aliases a version can be promoted to, each after the one that it is from, and past which gates."""
+
+    moves: Annotated[dict[Name, Move], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moves_have_all_limits(cls, given: Any) -> Any:
+        """Gives each move the limits that it does not name."""
+        if not isinstance(given, Mapping):
+            return given
+        moves = given.get("moves", {"staging": {}, "production": {"from": "staging"}})
+        if not isinstance(moves, Mapping):
+            return given
+        common = {key: given[key] for key in Limits.model_fields if key in given}
+        complete = {alias: {**common, **own} if isinstance(own, Mapping) else own for alias, own in moves.items()}
+        return {**given, "moves": complete}
+
+    @field_validator("moves")
+    @classmethod
+    def _moves_follow_on(cls, moves: dict[str, Move]) -> dict[str, Move]:
+        """Each after the one that it is from; none takes a name that MLflow or Podium keep for themselves."""
+        ordered: dict[str, Move] = {}
+        while later := {alias: move for alias, move in moves.items() if alias not in ordered}:
+            ready = {alias: move for alias, move in later.items() if move.from_ is None or move.from_ in ordered}
+            if not ready:
+                alias, move = next(iter(later.items()))
+                known = ", ".join(moves)
+                raise ValueError(f"{alias} is from {move.from_!r}, which leads from no move to it (moves: {known})")
+            ordered |= ready
+        for alias in ordered:
+            if alias in ("candidate", "latest") or re.fullmatch(r"v?\d+", alias, re.IGNORECASE):
+                raise ValueError(f"{alias!r} cannot be promoted to: MLflow or Podium keep that name for themselves")
+        return ordered

@@ -1,6 +1,7 @@
 """`registry/<name>.jsonl`: the audit record of a registered model, a line an entry."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -11,7 +12,7 @@ from podium.records.chain import ChainedRecord
 MOVED = "podium.moved."
 """And an alias: the tag that says which entry was the last whose move reached it."""
 
-Action = Literal["register", "promote", "rollback", "delete"]
+Action = Literal["register", "promote", "rollback", "delete", "approve", "archive", "unarchive"]
 
 
 class VersionDigests(Record):
@@ -40,9 +41,10 @@ class GateResult(Record):
 
 
 class AuditEntry(ChainedRecord):
-    """One registration, or one move of an alias. `when` is UTC in ISO 8601; versions are MLflow's numbers as text.
+    """What somebody did to a version. `when` is UTC in ISO 8601; versions are MLflow's numbers as text.
 
-    `store` is which store it happened in, `tools` are the versions of the libraries it was judged with, by name.
+    `store` is which store it happened in, `tools` are the versions of the libraries it was judged with, by name. A
+    promotion, rollback or registration moves `alias`; an approval is for a promotion to it, until `expires`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -60,6 +62,13 @@ class AuditEntry(ChainedRecord):
     gates: list[GateResult]
     version: VersionDigests
     tools: dict[str, str]
+    # left out where there is none: the digests of entries from before there were approvals are without it
+    expires: str | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def moves_alias(self) -> bool:
+        """Whether the alias moved by it."""
+        return self.action in ("register", "promote", "rollback")
 
     @property
     def failed(self) -> list[str]:
@@ -72,6 +81,16 @@ def next_number(entries: Sequence[AuditEntry]) -> int:
     return entries[-1].number + 1 if entries else 1
 
 
+def moves_of(entries: Sequence[AuditEntry], alias: str) -> list[AuditEntry]:
+    """The moves of an alias, oldest first, but for those that never reached it: the next one began where they did."""
+    mine = [entry for entry in entries if entry.alias == alias and entry.moves_alias]
+    return [
+        entry
+        for entry, after in zip_longest(mine, mine[1:])
+        if after is None or not entry.to_version != after.from_version == entry.from_version
+    ]
+
+
 def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
     """The versions a rollback walks back through: a promotion puts one on top, a rollback takes off what it undid.
 
@@ -79,9 +98,7 @@ def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
         Versions, the present one last; the same version is never twice in a row.
     """
     stack: list[str] = []
-    for entry in entries:
-        if entry.alias != alias:
-            continue
+    for entry in moves_of(entries, alias):
         if entry.action == "rollback" and entry.to_version in stack:
             while stack[-1] != entry.to_version:
                 stack.pop()
@@ -92,7 +109,26 @@ def list_holders(entries: Sequence[AuditEntry], alias: str) -> list[str]:
 
 def is_unfinished(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> bool:
     """Whether the last recorded move stopped before the alias moved, by the tags of the registered model."""
-    mine = [entry for entry in entries if entry.alias == alias]
+    mine = moves_of(entries, alias)
     if not mine or tags.get(f"{MOVED}{alias}") == str(mine[-1].number):
         return False
     return mine[-1].from_version == holder != mine[-1].to_version
+
+
+def holding(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> list[AuditEntry]:
+    """The moves that reached an alias, oldest first.
+
+    Args:
+        entries: of the record.
+        tags: of the registered model.
+        alias: which one.
+        holder: the version it is on now, None for nobody.
+    """
+    mine = moves_of(entries, alias)
+    return mine[:-1] if is_unfinished(entries, tags, alias, holder) else mine
+
+
+def is_archived(entries: Sequence[AuditEntry], version: str) -> bool:
+    """Whether a version was archived, and not taken back since."""
+    told = [e.action for e in entries if e.to_version == version and e.action in ("archive", "unarchive")]
+    return told[-1:] == ["archive"]

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from podium.core.errors import DataError, PromotionRefused
 from podium.core.layout import Layout
-from podium.records.audit import AuditEntry, VersionDigests, is_unfinished, next_number
+from podium.records.audit import AuditEntry, is_unfinished, next_number
 from podium.registry.audit_file import brief, committed, read_file, write_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STAGES = {"staging": "Staging"}  # alias that a promotion moves -> the deprecated stage that mirrors it
+STAGES = {"staging": "Staging", "production": "Production"}  # alias -> the deprecated stage that mirrors it, in order
 STORE = "podium.store"
 TAG = "podium.record."
 REASON_LIMIT = 500
@@ -61,7 +61,16 @@ class AuditRecord:
 
     def last(self, alias: str) -> "AuditEntry | None":
         """The last entry that moved an alias."""
-        return next((entry for entry in reversed(self.entries) if entry.alias == alias), None)
+        return next((entry for entry in reversed(self.entries) if entry.alias == alias and entry.moves_alias), None)
+
+    def aliases(self, others: Iterable[str] = ()) -> list[str]:
+        """The aliases that nothing but Podium may move: others, and those that it moved."""
+        return list(dict.fromkeys([*others, *(entry.alias for entry in self.entries if entry.moves_alias)]))
+
+    def stages(self, aliases: Mapping[str, str]) -> dict[str, str]:
+        """The deprecated stage that each version must have, by version by alias; at both it is in production."""
+        mine = self.aliases()
+        return {aliases[alias]: stage for alias, stage in STAGES.items() if alias in aliases and alias in mine}
 
     def moved_past(self, tags: Mapping[str, str], alias: str, holder: str | None) -> str | None:
         """A sentence where an alias is not where the record ends; None where it is, or where a move was interrupted.
@@ -80,15 +89,20 @@ class AuditRecord:
             f"{alias} is at {at}, but the record ends at version {last.to_version} ({brief(last)}): moved past Podium"
         )
 
+    def is_same(self, entry: AuditEntry) -> bool:
+        """Whether the version of an entry has the weights and evidence that it had then."""
+        now = self.registration(entry.to_version)
+        then = entry.version
+        return now is not None and (now.version.weights, now.version.evidence) == (then.weights, then.evidence)
+
     def check_same(self, alias: str, version: str) -> None:
         """Refuses a version that has the number of one that held an alias, and is another: of a store brought back.
 
         Raises:
             PromotionRefused: other weights or evidence than the record tells of the move.
         """
-        moves = [entry for entry in self.entries if entry.alias == alias and entry.to_version == version]
-        now = self.registration(version)
-        if now is None or (moves and _judged(moves[-1].version) != _judged(now.version)):
+        moves = [e for e in self.entries if e.alias == alias and e.to_version == version and e.moves_alias]
+        if self.registration(version) is None or (moves and not self.is_same(moves[-1])):
             raise PromotionRefused(
                 f"version {version} is not the one that {alias} was moved to: another was registered under that number "
                 "since; promote it, past the gates"
@@ -267,18 +281,13 @@ def next_of(
     return next(iter(found.values()), None)
 
 
-def _judged(version: VersionDigests) -> tuple[str, str]:
-    """What a version was judged as."""
-    return version.weights, version.evidence
-
-
 def is_artifact(fetch: Callable[[int, str], str | None], entry: AuditEntry) -> bool:
     """Whether the store has an entry in full."""
     return _parse(fetch(entry.number, entry.to_version), entry.store, entry.number, entry.digest) is not None
 
 
 def numbers_of(tags: Mapping[str, str]) -> set[int]:
-    """Numbers of the entries that the store has in tags."""
+    """Numbers of the entries in tags."""
     return set(_tagged(tags)[0])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from podium.config.judging import Promote
+from podium.config.judging import Limits
 from podium.config.problems import nearest
 from podium.console.openings import opened
 from podium.core.errors import DataError, ModelError, ParamsError, first_few
@@ -43,7 +43,7 @@ class Case:
         candidate: the version to promote.
         holder: the version that holds the alias now, why its evidence cannot be read, or None where there is none.
         classifier: the candidate's loaded model, or why it does not load.
-        limits: section `promote` of `params.yaml`.
+        limits: section `promote` of `params.yaml`, or what a move says otherwise.
         layout: where the present test images lie, in case the holder was tested on other ones.
         limit: for a gate that has a default, `promote.gates.<name>` or that default; 0 for others.
         thorough: whether the model is asked about every test image again, or about some.
@@ -52,7 +52,7 @@ class Case:
     candidate: "Evidence"
     holder: "Evidence | str | None"
     classifier: "Classifier | str"
-    limits: Promote
+    limits: Limits
     layout: Layout
     limit: float = 0.0
     thorough: bool = False
@@ -91,7 +91,7 @@ def gate(
 
 
 def run_gates(
-    candidate: "Evidence", holder: "Evidence | str | None", limits: Promote, layout: Layout, *, thorough: bool = False
+    candidate: "Evidence", holder: "Evidence | str | None", limits: Limits, layout: Layout, *, thorough: bool = False
 ) -> list[GateResult]:
     """Runs every gate, in the order of `GATES`, on what `Case` describes.
 
@@ -119,7 +119,7 @@ def run_gate(name: str, case: Case) -> GateResult:
     )
 
 
-def foresee(version: str, tags: Mapping[str, str], limits: Promote, layout: Layout) -> list[GateResult]:
+def foresee(version: str, tags: Mapping[str, str], limits: Limits, layout: Layout) -> list[GateResult]:
     """What the gates say that need no more than a version's tags: quick, and no promise that the others pass."""
     from podium.registry.evidence import rate_in
 

@@ -15,6 +15,7 @@ from podium.registry.audit import STAGES, STORE, TAG, AuditRecord
 from podium.registry.audit_file import brief, committed, sound_lines, write_file
 from podium.registry.evidence import CANDIDATE, changed_since, open_package, read_evidence
 from podium.registry.gates import GATES, run_gates
+from podium.registry.moves import Asked, check_rules
 from podium.registry.read_only import RegisteredModel, find_registered
 from podium.registry.registered_model import Registry, open_registry
 
@@ -33,15 +34,16 @@ def audit_model(layout: Layout, params: Params) -> tuple[AuditRecord, list[str]]
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=True):
         record, registered = registry.record(), _registered(registry)
-        found = [*record.problems, *contradictions(record, registered)]
+        found = [*record.problems, *contradictions(record, registered, params)]
+        found += _broken_rules(record, registered, params)
         for version in registered.versions:
             found += _check_package(registry, record, version.version, params)
     return record, found
 
 
-def contradictions(record: AuditRecord, registered: RegisteredModel) -> list[str]:
+def contradictions(record: AuditRecord, registered: RegisteredModel, params: Params) -> list[str]:
     """What the store says of aliases, stages and versions and the record does not; no package is read."""
-    found = list(_moved(record, registered))
+    found = [*_moved(record, registered, params), *_wrong_stages(record, registered)]
     there = {version.version: version for version in registered.versions}
     for version in there.values():
         if changed := changed_since(record, version.version, version.tags):
@@ -72,7 +74,7 @@ def restore(layout: Layout, params: Params) -> list[str]:
         there = {version.version for version in registered.versions}
         done += _note_deleted(registry, there)
         record = registry.record()
-        for alias in (CANDIDATE, *STAGES):
+        for alias in record.aliases((CANDIDATE, *params.promote.moves)):
             last, holder = record.last(alias), registered.aliases.get(alias)
             if last is None and holder:
                 registry.client.delete_registered_model_alias(registry.name, alias)
@@ -83,9 +85,20 @@ def restore(layout: Layout, params: Params) -> list[str]:
             if holder != last.to_version:
                 registry.set_alias(last)
                 done.append(f"{alias} is at version {last.to_version} again, as {brief(last)} left it")
-            if alias in STAGES and _at_stage(registered, STAGES[alias]) != {last.to_version}:
-                registry.set_stage(alias, last.to_version)
-                done.append(f"stage {STAGES[alias]} is version {last.to_version} again")
+        done += _restore_stages(registry)
+    return done
+
+
+def _restore_stages(registry: Registry) -> list[str]:
+    """Brings the deprecated stages back to where the aliases are."""
+    done = []
+    registered = _registered(registry)
+    wanted = registry.record().stages(registered.aliases)
+    for version in registered.versions:
+        stage = wanted.get(version.version, "Archived")
+        if version.stage != stage and (version.version in wanted or version.stage in STAGES.values()):
+            registry.set_stage(version.version, stage)
+            done.append(f"version {version.version} is at stage {stage} again")
     return done
 
 
@@ -114,23 +127,40 @@ def _registered(registry: Registry) -> RegisteredModel:
     return found
 
 
-def _moved(record: AuditRecord, registered: RegisteredModel) -> Iterator[str]:
-    """Aliases and stages that are not where the record ends."""
-    for alias in (CANDIDATE, *STAGES):
+def _moved(record: AuditRecord, registered: RegisteredModel, params: Params) -> Iterator[str]:
+    """Aliases that are not where the record ends."""
+    for alias in record.aliases((CANDIDATE, *params.promote.moves)):
         holder, last = registered.aliases.get(alias), record.last(alias)
-        at = f"version {holder}" if holder else "no version"
         if moved := record.moved_past(registered.tags, alias, holder):
             yield moved
         elif last is not None and holder != last.to_version:
             yield f"the last move of {alias} ({brief(last)}) was interrupted; give its command again"
-        if alias in STAGES and (staged := _at_stage(registered, STAGES[alias])) != ({holder} - {None}):
-            names = ", ".join(sorted(map(str, staged))) or "none"
-            yield f"models:/{record.name}/{STAGES[alias]} is {names}, and {alias} is at {at}"
 
 
-def _at_stage(registered: RegisteredModel, stage: str) -> set[str | None]:
-    """The versions at a deprecated stage."""
-    return {version.version for version in registered.versions if version.stage == stage}
+def _wrong_stages(record: AuditRecord, registered: RegisteredModel) -> Iterator[str]:
+    """Deprecated stages that are not where the aliases are."""
+    wanted = record.stages(registered.aliases)
+    for alias, stage in STAGES.items():
+        there = {version.version for version in registered.versions if version.stage == stage}
+        due = {version for version, its in wanted.items() if its == stage}
+        if there != due:
+            at, should = (", ".join(sorted(some)) or "none" for some in (there, due))
+            holder = registered.aliases.get(alias)
+            where = f"version {holder}" if holder else "no version"
+            yield f"models:/{record.name}/{stage} is {at} and should be {should}, since {alias} is at {where}"
+
+
+def _broken_rules(record: AuditRecord, registered: RegisteredModel, params: Params) -> Iterator[str]:
+    """Rules of today that the promotion of a holder does not keep, as where they were others for one promotion."""
+    for alias, move in params.promote.moves.items():
+        last = record.last(alias)
+        if last is not None and last.action == "promote":
+            asked = Asked(
+                last.to_version, alias, move, record, registered.tags, registered.aliases, last.who, last.when
+            )
+            for rule in check_rules(asked):
+                if not rule.passed:
+                    yield f"version {last.to_version} holds {alias} and breaks a rule today: {rule.detail}"
 
 
 def _check_package(registry: Registry, record: AuditRecord, number: str, params: Params) -> list[str]:
@@ -138,21 +168,28 @@ def _check_package(registry: Registry, record: AuditRecord, number: str, params:
     version = registry.version(number)
     if version is None or record.registration(number) is None:
         return []
-    held = [alias for alias in STAGES if (last := record.last(alias)) and last.to_version == number]
+    moves = params.promote.moves
+    held = [alias for alias in moves if (last := record.last(alias)) and last.to_version == number]
     try:
         with open_package(registry.uri, version) as folder:
             if changed := changed_since(record, number, version.tags, folder):
                 return [changed] if "package" in changed else []
             if not held:
                 return []
-            results = run_gates(read_evidence(version, folder), None, params.promote, registry.layout)
+            evidence = read_evidence(version, folder)
+            failed = {
+                result.name: result
+                for alias in held
+                for result in run_gates(evidence, None, moves[alias], registry.layout)
+                if not result.passed
+            }
     except (DataError, ModelError, TrackingError) as error:
         return [f"version {number}: {error}"]
     forced = {name for entry in record.entries if entry.to_version == number for name in entry.failed}
     return [
         f"version {number} holds {', '.join(held)} and fails a gate today: {result.detail}"
-        for result in results
-        if not result.passed and result.name in GATES.keys() - _NOW - forced
+        for result in failed.values()
+        if result.name in GATES.keys() - _NOW - forced
     ]
 
 

@@ -1,4 +1,4 @@
-"""The one way the alias `staging` moves: under a lock, past the gates, on record.
+"""The one way an alias moves: under a lock, past rules and gates, on record.
 
 Order of a move: the audit entry, the deprecated stage that mirrors the alias, the alias itself. Whatever a crash
 leaves behind is repaired by giving the same command again.
@@ -7,16 +7,18 @@ leaves behind is repaired by giving the same command again.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.layout import Layout
-from podium.records.audit import Action, AuditEntry, GateResult, is_unfinished, list_holders
+from podium.records.audit import Action, AuditEntry, GateResult, holding, list_holders
 from podium.registry import store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
 from podium.registry.gates import Case, run_gate, run_gates
+from podium.registry.moves import ask_now, check_not_archived, check_rules, compare_limits
 from podium.registry.registered_model import Registry, open_registry
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ ShowGates = Callable[[Sequence[GateResult]], None]
 class PromotionRequest:
     """What is asked for: `wanted` (a version's number or `candidate`) to `alias`, and why.
 
-    `force` moves the alias past failed gates; they are recorded. `thorough` asks the model about every test image.
+    `force` moves the alias past failed gates, though past no rule; they are recorded. `thorough` asks the model about
+    every test image.
     """
 
     wanted: str
@@ -46,17 +49,19 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         The audit entry that was written.
 
     Raises:
-        PromotionRefused: a gate failed, the record does not hold or the version is not as it was registered (even by
-            force), the version holds the alias already, or another promotion was faster.
+        PromotionRefused: a gate failed, a rule of the move is not kept, the record does not hold or the version is not
+            as it was registered (even by force), the version holds the alias already, or another promotion was faster.
         TrackingError: the store does not answer or lacks the version.
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=False):
-        number, holder, results = _judge(registry, params, request)
+        number, holder, rules, gates = _judge(registry, params, request)
+        results = [*rules, *gates]
         show(results)
-        refusal = describe_refusal(results)
-        if refusal and not request.force:
+        if broken := describe_refusal(rules):
+            raise PromotionRefused(f"{broken} (nothing was changed; --force does not lead past that)")
+        if (refusal := describe_refusal(gates)) and not request.force:
             raise PromotionRefused(f"{refusal} (nothing was changed; --force overrides, on record)")
         return move(
             registry, "promote", request.alias, holder=holder, number=number, reason=request.reason, gates=results
@@ -64,7 +69,7 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
 
 
 def check(layout: Layout, params: Params, request: PromotionRequest) -> tuple[str, list[GateResult]]:
-    """What every gate says of a version now; nothing moves, and `reason` and `force` do not matter.
+    """What every rule and gate says of a version now; nothing moves, and `reason` and `force` do not matter.
 
     Returns:
         The version's number, and the results.
@@ -77,8 +82,8 @@ def check(layout: Layout, params: Params, request: PromotionRequest) -> tuple[st
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri):
-        number, _, results = _judge(registry, params, request)
-    return number, results
+        number, _, rules, gates = _judge(registry, params, request)
+    return number, [*rules, *gates]
 
 
 def describe_refusal(results: Sequence[GateResult]) -> str:
@@ -86,42 +91,58 @@ def describe_refusal(results: Sequence[GateResult]) -> str:
     return "; ".join(gate.detail for gate in results if not gate.passed)
 
 
-def _judge(registry: Registry, params: Params, request: PromotionRequest) -> tuple[str, str | None, list[GateResult]]:
-    """The number of the version that is meant, who holds the alias, and what every gate says."""
+def _judge(
+    registry: Registry, params: Params, request: PromotionRequest
+) -> tuple[str, str | None, list[GateResult], list[GateResult]]:
+    """The number of the version that is meant, who holds the alias, what every rule and what every gate says."""
     version, alias = registry.resolve(request.wanted), request.alias
     number = str(version.version)
+    model, record = registry.model(), registry.record()
     holder = registry.aliases().get(alias)
-    record = registry.record()
     record.check()
     last = record.last(alias)
     gone = last is not None and registry.version(last.to_version) is None  # a holder that was deleted blocks nobody
-    if not gone and (moved := record.moved_past(registry.model().tags, alias, holder)):
+    if not gone and (moved := record.moved_past(model.tags, alias, holder)):
         raise PromotionRefused(f"{moved}; see `podium audit`: its --repair takes it back")
     if number == holder:
         raise PromotionRefused(f"version {number} is already at {alias}: nothing to do")
     with ExitStack() as stack:
-        candidate = _recorded_evidence(registry, record, version, stack)
+        candidate = recorded_evidence(registry, record, version, stack)
         present = _holder_evidence(registry, record, holder, stack)
-        results = run_gates(candidate, present, params.promote, registry.layout, thorough=request.thorough)
-        return number, holder, results
+        asked = params.promote.moves[alias]
+        gates = run_gates(candidate, present, asked, registry.layout, thorough=request.thorough)
+        rules = check_rules(ask_now(number, alias, asked, record, model))
+        return number, holder, [*rules, compare_limits(registry.layout, alias, asked)], gates
 
 
-def rollback(layout: Layout, params: Params, alias: str, reason: str, show: ShowGates) -> AuditEntry:
-    """Moves the alias back to the version that held it before, as the audit record tells.
+def rollback(
+    layout: Layout, params: Params, alias: str, reason: str, show: ShowGates, *, to: str | None = None
+) -> AuditEntry:
+    """Moves the alias back to a version that held it before, as the audit record tells.
+
+    A version that held an alias was judged for it, so that going back asks for no gate and no approval anew.
+
+    Args:
+        layout: the project's paths.
+        params: of the project.
+        alias: which one.
+        reason: why.
+        show: is told what was checked.
+        to: the version's number, or a moment in ISO 8601 (UTC), for who held the alias then; None for one step back.
 
     Returns:
         The audit entry that was written.
 
     Raises:
-        PromotionRefused: there is no previous holder, it was deleted or is not as it was registered, the record does
-            not hold, or a promotion is running.
+        PromotionRefused: there is no such holder, it was deleted or archived or is not as it was registered, the record
+            does not hold, or a promotion is running.
         TrackingError: the store does not answer.
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=False):
-        holder, record = registry.aliases().get(alias), registry.record()
+        holder, record, tags = registry.aliases().get(alias), registry.record(), registry.model().tags
         record.check()
-        number = previous_holder(record.entries, registry.model().tags, alias, holder)
+        number = _earlier_holder(record, tags, alias, holder, to)
         version = registry.version(number)
         if version is None:
             raise PromotionRefused(
@@ -129,13 +150,43 @@ def rollback(layout: Layout, params: Params, alias: str, reason: str, show: Show
                 f'`podium promote VERSION --to {alias} --reason "..."`'
             )
         record.check_same(alias, number)
+        check_not_archived(record, number)
         with ExitStack() as stack:
-            evidence = _recorded_evidence(registry, record, version, stack)
-            result = run_gate("weights_hash", Case(evidence, None, "not loaded", params.promote, layout))
+            evidence = recorded_evidence(registry, record, version, stack)
+            limits = params.promote.moves[alias]
+            result = run_gate("weights_hash", Case(evidence, None, "not loaded", limits, layout))
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")
         return move(registry, "rollback", alias, holder=holder, number=number, reason=reason, gates=[result])
+
+
+def _earlier_holder(
+    record: AuditRecord, tags: Mapping[str, str], alias: str, holder: str | None, to: str | None
+) -> str:
+    """Where a rollback leads.
+
+    Raises:
+        PromotionRefused: that version did not hold the alias, or does already; or nobody held it then.
+    """
+    if to is None:
+        return previous_holder(record.entries, tags, alias, holder)
+    held = holding(record.entries, tags, alias, holder)
+    numbers = [entry.to_version for entry in held]
+    if to.isdigit():
+        if to not in numbers:
+            listed = ", ".join(dict.fromkeys(numbers)) or "none"
+            raise PromotionRefused(f"version {to} never held {alias}, says the record (versions that did: {listed})")
+        number = to
+    else:
+        moment = datetime.fromisoformat(to)
+        before = [entry for entry in held if datetime.fromisoformat(entry.when) <= moment]
+        if not before:
+            raise PromotionRefused(f"no version held {alias} at {to}, says the record: see `podium history`")
+        number = before[-1].to_version
+    if number == holder:
+        raise PromotionRefused(f"version {number} is at {alias} already: nothing to do")
+    return number
 
 
 def previous_holder(entries: Sequence[AuditEntry], tags: Mapping[str, str], alias: str, holder: str | None) -> str:
@@ -146,9 +197,7 @@ def previous_holder(entries: Sequence[AuditEntry], tags: Mapping[str, str], alia
     Raises:
         PromotionRefused: the record holds no earlier version.
     """
-    stack = list_holders(entries, alias)
-    if is_unfinished(entries, tags, alias, holder):
-        stack = list_holders([entry for entry in entries if entry.alias == alias][:-1], alias)
+    stack = list_holders(holding(entries, tags, alias, holder), alias)
     if stack and stack[-1] != holder:
         return stack[-1]
     if len(stack) < 2:
@@ -183,7 +232,7 @@ def move(
     entry = registry.append(
         action, alias, holder=holder, number=number, reason=reason, version=registered.version, gates=gates
     )
-    registry.set_stage(alias, number)
+    registry.mirror_stages(registry.record(), alias, number)
     registry.set_alias(entry)
     _check_holder(registry, alias, number)
     return entry
@@ -199,7 +248,7 @@ def _check_holder(registry: Registry, alias: str, expected: str | None) -> None:
         )
 
 
-def _recorded_evidence(registry: Registry, record: AuditRecord, version: "ModelVersion", stack: ExitStack) -> Evidence:
+def recorded_evidence(registry: Registry, record: AuditRecord, version: "ModelVersion", stack: ExitStack) -> Evidence:
     """The evidence of a version that is what the record says it is.
 
     Raises:
@@ -224,6 +273,6 @@ def _holder_evidence(
     if version is None:
         return f"version {holder} was deleted"
     try:
-        return _recorded_evidence(registry, record, version, stack)
+        return recorded_evidence(registry, record, version, stack)
     except (DataError, TrackingError, PromotionRefused) as error:
         return str(error)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -89,10 +90,12 @@ class Registry:
         reason: str,
         version: VersionDigests,
         gates: Sequence[GateResult] = (),
+        days: int | None = None,
     ) -> AuditEntry:
         """Writes what happens to the record; to be called under the lock, before an alias moves.
 
-        `holder` is the version that the alias is on now, `number` the one it goes to, which is as `version` says.
+        `holder` is the version that the alias is on now, `number` the one it goes to, which is as `version` says. An
+        approval holds for so many `days`.
 
         Raises:
             PromotionRefused: the record does not hold.
@@ -113,6 +116,7 @@ class Registry:
             gates=list(gates),
             version=version,
             tools=library_versions(),
+            expires=None if days is None else (datetime.fromisoformat(now) + timedelta(days=days)).isoformat(),
         )
         return audit.append_entry(self.client, self.layout, record, entry, found.run_id if found else None)
 
@@ -121,13 +125,22 @@ class Registry:
         self.client.set_registered_model_alias(self.name, entry.alias, entry.to_version)
         self.client.set_registered_model_tag(self.name, f"{MOVED}{entry.alias}", str(entry.number))
 
-    def set_stage(self, alias: str, number: str) -> None:
-        """Moves the deprecated stage that mirrors an alias: older clients still read it."""
+    def mirror_stages(self, record: AuditRecord, alias: str, number: str) -> None:
+        """Moves the deprecated stages, which older clients read, to where they are once an alias is at a version."""
+        before = self.aliases()
+        wanted = record.stages({**before, alias: number})
+        for version in sorted({*before.values(), number}):
+            found = self.version(version)
+            if found is None or (version not in wanted and found.current_stage not in audit.STAGES.values()):
+                continue
+            self.set_stage(version, wanted.get(version, "Archived"))
+
+    def set_stage(self, number: str, stage: str) -> None:
+        """Moves a version to a deprecated stage, out of which another one goes."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            self.client.transition_model_version_stage(
-                self.name, number, audit.STAGES[alias], archive_existing_versions=True
-            )
+            archive = stage in audit.STAGES.values()
+            self.client.transition_model_version_stage(self.name, number, stage, archive_existing_versions=archive)
 
     def version(self, number: str) -> "ModelVersion | None":
         """One version, or None where it does not exist (any more)."""

@@ -18,6 +18,7 @@ from podium.records.audit import AuditEntry
 from podium.registry import audit, store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE, digest_tags, digests_of
+from podium.registry.moves import check_not_archived
 from podium.registry.package import identity_tags, is_whole, same_tags, send_package
 from podium.registry.registered_model import Registry
 from podium.report.results import Results, commit_tags
@@ -75,7 +76,7 @@ def register(client: "MlflowClient", results: Results, model_id: str, built: str
         The version's number, and whether it is new.
 
     Raises:
-        PromotionRefused: the record does not hold.
+        PromotionRefused: the record does not hold, or the winner's version was archived.
     """
     layout, name = results.layout, results.params.publish.registered_model
     registry = Registry(client, store.tracking_uri(layout), name, layout)
@@ -85,6 +86,8 @@ def register(client: "MlflowClient", results: Results, model_id: str, built: str
         record.check()
         found = find_version(client, results, record)
         entry = record.registration(str(found.version)) if found else None
+        if found is not None:
+            check_not_archived(record, str(found.version))
         if entry is None and found is not None and found.source != f"models:/{model_id}":
             found = None  # not made by Podium from this model: its package is somebody else's
         sent = built if found is None or found.source == f"models:/{model_id}" else None  # else to another place

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from mlflow import MlflowClient
 
+from podium.config.judging import Promote
 from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.records.training import ModelCard
@@ -87,7 +88,9 @@ def registry_of(layout: Layout) -> Registry:
 def lenient(params: Params, **gates: object) -> Params:
     """The same params with gates a network with random weights passes, unless told otherwise."""
     floors = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0, **gates}
-    return params.model_copy(update={"promote": params.promote.model_copy(update=floors)})
+    told = {**params.promote.model_dump(exclude={"moves"}), **floors}
+    moves = told.pop("moves", {"staging": {}, "production": {"from": "staging"}})
+    return params.model_copy(update={"promote": Promote.model_validate({**told, "moves": moves})})
 
 
 def ignore(results: object) -> None:

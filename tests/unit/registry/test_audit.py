@@ -24,9 +24,10 @@ def entry(number: int, to: str, action: Action = "promote", alias: str = "stagin
         "version": DIGESTS,
         "tools": {},
         "store": "here",
+        "from": None,
         **more,
     }
-    return AuditEntry(number=number, action=action, alias=alias, from_version=None, to_version=to, **said)
+    return AuditEntry(number=number, action=action, alias=alias, to_version=to, **said)
 
 
 @pytest.fixture
@@ -190,5 +191,6 @@ def test_tags_of_others_are_left_alone(three):
     ],
 )
 def test_holders_follow_from_the_record(moves, expected):
-    entries = [entry(n, to, action) for n, (action, to) in enumerate(moves, start=1)]
+    begun = [None, *(to for _, to in moves)]
+    entries = [entry(n, to, action, **{"from": begun[n - 1]}) for n, (action, to) in enumerate(moves, start=1)]
     assert list_holders([*entries, entry(99, "5", alias="production")], "staging") == expected

@@ -281,7 +281,7 @@ class FakeClient:
     def get_model_version(self, name, number):
         if number not in self.stages:
             raise MlflowException("gone", RESOURCE_DOES_NOT_EXIST)
-        return SimpleNamespace(version=number, run_id=None)
+        return SimpleNamespace(version=number, run_id=None, current_stage=self.stages[number])
 
     def set_registered_model_tag(self, name, key, value):
         self.tags[key] = value

@@ -1,0 +1,286 @@
+"""Production asks for staging on record and for others' approval; archived versions take no alias; rollbacks go far."""
+
+import re
+import subprocess
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+
+from podium.config.judging import Promote
+from podium.core.errors import PromotionRefused
+from podium.registry import approvals, integrity, moves, promotion, registered_model
+from podium.registry.promotion import PromotionRequest
+from tests.unit.registry import forgeries
+from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, register, registry_of
+
+FLOORS = {"minimum_accuracy": 0.0, "minimum_macro_f1": 0.0, "maximum_latency_seconds": 60.0}
+
+
+@pytest.fixture(scope="module")
+def evidence(finished_project, tmp_path_factory):
+    from podium.config.params import load
+    from podium.core.layout import Layout
+
+    layout = Layout(finished_project)
+    return gathered(layout, load(layout.params), tmp_path_factory.mktemp("gathered"))
+
+
+@pytest.fixture
+def world(experiment, evidence, monkeypatch):
+    """Three versions on record; production is from staging and asks for one approval. No gate is run."""
+    for _ in range(3):
+        register(experiment.layout, evidence)
+    monkeypatch.setattr(promotion, "run_gates", lambda *_, **__: [])
+    production = {"from": "staging", "approvals": 1, "approval_days": 14}
+    promote = Promote.model_validate({**FLOORS, "moves": {"staging": {}, "production": production}})
+    params = experiment.params.model_copy(update={"promote": promote})
+    made = SimpleNamespace(layout=experiment.layout, params=params, client=client_of(experiment.layout))
+    be("Ada", made, monkeypatch)
+    return made
+
+
+def be(name, world, monkeypatch, when=None):
+    """Who is at the keyboard, and when."""
+    for module in (registered_model, moves):
+        monkeypatch.setattr(module, "whoami", lambda: f"{name} (root)")
+        if when:
+            monkeypatch.setattr(module, "utc_now", lambda: when)
+
+
+def promote(world, number, alias="staging", **more):
+    return promotion.promote(world.layout, world.params, PromotionRequest(number, alias, "because", **more), ignore)
+
+
+def approve(world, number="1", alias="production"):
+    return approvals.approve(world.layout, world.params, number, alias, "tried it")
+
+
+def rollback(world, alias="staging", to=None):
+    return promotion.rollback(world.layout, world.params, alias, "worse", ignore, to=to)
+
+
+def aliases(world):
+    return {name: str(v) for name, v in world.client.get_registered_model(NAME).aliases.items() if name != "candidate"}
+
+
+def stages(world):
+    found = world.client.search_model_versions(f"name='{NAME}'")
+    return {str(v.version): v.current_stage for v in found if v.current_stage != "None"}
+
+
+def audited(world):
+    return integrity.contradictions(
+        registry_of(world.layout).record(), integrity._registered(registry_of(world.layout)), world.params
+    )
+
+
+def refused(world, number, alias="production", **more):
+    with pytest.raises(PromotionRefused) as refusal:
+        promote(world, number, alias, **more)
+    return str(refusal.value)
+
+
+def test_production_asks_for_a_version_that_held_staging_even_by_force(world, monkeypatch):
+    be("Grace", world, monkeypatch)
+    approve(world)
+    be("Ada", world, monkeypatch)
+    said = refused(world, "1", force=True)
+    assert "version 1 never held staging, says the record, and production is from there" in said
+    assert "--force does not lead past that" in said
+    promote(world, "1")
+    promote(world, "2")  # held it once is enough
+    entry = promote(world, "1", "production")
+    told = {gate.name: gate.observed for gate in entry.gates}
+    assert re.fullmatch(r"since 20\d\d-\d\d-\d\d, entry 5", told["held_before"])
+    assert told["approvals"] == "Grace (root), entry 4"
+    assert aliases(world) == {"staging": "2", "production": "1"}
+    assert audited(world) == []
+
+
+def test_a_move_to_staging_that_never_arrived_does_not_lead_to_production(world, monkeypatch):
+    def killed(self, *arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(world, "1")
+    assert "version 1 never held staging" in refused(world, "1")
+    promote(world, "2")
+    assert "version 1 never held staging" in refused(world, "1")
+    with pytest.raises(PromotionRefused, match="no earlier holder"):
+        rollback(world)
+
+
+def test_an_approval_by_somebody_else_is_needed_and_each_that_does_not_count_says_why(world, monkeypatch):
+    promote(world, "1")
+    assert "production asks for the approval of 1 other person and has 0: one of them gives `podium approve 1" in (
+        refused(world, "1", force=True)
+    )
+    approve(world)
+    assert "that of Ada (root) (entry 5) is by who asks" in refused(world, "1")
+    be("ada", world, monkeypatch)
+    assert "is by who asks" in refused(world, "1")
+    be("Grace", world, monkeypatch, when="2030-01-01T00:00:00+00:00")
+    assert approve(world).expires == "2030-01-15T00:00:00+00:00"
+    be("Ada", world, monkeypatch, when="2030-01-15T00:00:01+00:00")
+    assert "that of Grace (root) (entry 6) expired on 2030-01-15 00:00" in refused(world, "1")
+    be("Ada", world, monkeypatch, when="2030-01-14T23:59:59+00:00")
+    assert promote(world, "1", "production").to_version == "1"
+    assert audited(world) == []
+
+
+def test_a_clock_that_is_set_back_revives_no_approval(world, monkeypatch):
+    promote(world, "1")
+    be("Grace", world, monkeypatch, when="2030-01-01T00:00:00+00:00")
+    approve(world)
+    be("Ada", world, monkeypatch, when="2031-01-01T00:00:00+00:00")
+    promote(world, "2")
+    be("Ada", world, monkeypatch, when="2030-01-02T00:00:00+00:00")
+    assert "(entry 5) expired on 2030-01-15" in refused(world, "1")
+
+
+def test_an_approval_of_what_the_version_was_before_does_not_count(world, monkeypatch):
+    promote(world, "1")
+    be("Grace", world, monkeypatch)
+    approve(world)
+    be("Ada", world, monkeypatch)
+    registry = registry_of(world.layout)
+    other = registry.record().registration("1").version.model_copy(update={"tags": "0" * 64})
+    monkeypatch.setattr(promotion, "changed_since", lambda *_: None)
+    registry.append("register", "candidate", holder="3", number="1", reason="again", version=other)
+    world.client.set_registered_model_alias(NAME, "candidate", "1")
+    assert "(entry 5) is for what the version was then" in refused(world, "1")
+
+
+def test_an_approval_does_not_outlive_a_rollback(world, monkeypatch):
+    for number in ("1", "2"):
+        promote(world, number)
+        be("Grace", world, monkeypatch)
+        approve(world, number)
+        be("Ada", world, monkeypatch)
+        promote(world, number, "production")
+    assert rollback(world, "production").to_version == "1"
+    assert "has 0: one of them" in refused(world, "2")
+
+
+def test_an_approval_that_was_edited_is_named_and_nothing_is_built_on_it(world, monkeypatch):
+    promote(world, "1")
+    approve(world)
+    forgeries.edit_line(world, 4, who="Grace (root)")
+    assert "the record of podium-tiny does not hold" in refused(world, "1")
+    assert any("line 5 was edited" in problem for problem in registry_of(world.layout).record().problems)
+    forgeries.seal_anew(world, 4, who="Grace (root)")
+    assert "entry 5 of the store is not the one in this clone's file" in refused(world, "1")
+
+
+def test_moves_that_were_others_for_one_promotion_are_told_by_the_entry_and_by_the_audit(world):
+    root = world.layout.root
+    git = ["git", "-C", str(root), "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for step in (["init", "-q"], ["add", "params.yaml"], ["commit", "-q", "-m", "mine"]):
+        subprocess.run([*git, *step], check=True)
+    strict = world.params
+    loose = Promote.model_validate({**FLOORS, "minimum_accuracy": 0.1, "moves": {"staging": {}, "production": {}}})
+    world.params = strict.model_copy(update={"promote": loose})
+    entry = promote(world, "1", "production")
+    (told,) = [gate.observed for gate in entry.gates if gate.name == "limits"]
+    assert told.startswith("not as committed: ")
+    assert "minimum_accuracy 0.1 (committed: 0.8)" in told and "from None (committed: staging)" in told
+    registry = registry_of(world.layout)
+    found = list(integrity._broken_rules(registry.record(), integrity._registered(registry), strict))
+    assert len(found) == 2
+    assert found[0].startswith("version 1 holds production and breaks a rule today: version 1 never held staging")
+
+
+def test_a_version_at_two_aliases_is_at_the_later_stage(world):
+    moves = {"staging": {}, "production": {"from": "staging"}}
+    world.params = world.params.model_copy(update={"promote": Promote.model_validate({**FLOORS, "moves": moves})})
+    promote(world, "1")
+    promote(world, "1", "production")
+    assert stages(world) == {"1": "Production"}
+    promote(world, "2")
+    assert stages(world) == {"1": "Production", "2": "Staging"}
+    promote(world, "2", "production")
+    assert (stages(world), aliases(world)) == (
+        {"1": "Archived", "2": "Production"},
+        {"staging": "2", "production": "2"},
+    )
+    rollback(world, "production")
+    assert stages(world) == {"1": "Production", "2": "Staging"}
+    assert audited(world) == []
+    forgeries.stage(world, "3", "Production")
+    (found,) = audited(world)
+    assert "models:/podium-tiny/Production is 1, 3 and should be 1, since production is at version 1" in found
+    integrity.restore(world.layout, world.params)
+    assert audited(world) == []
+
+
+def test_an_archived_version_takes_no_alias_until_that_is_taken_back(world):
+    with pytest.raises(PromotionRefused, match="version 3 is at candidate: promote another version"):
+        approvals.archive(world.layout, world.params, "3", "bad labels")
+    promote(world, "1")
+    promote(world, "2")
+    entry = approvals.archive(world.layout, world.params, "1", "bad labels")
+    assert (entry.action, entry.alias) == ("archive", "-")
+    assert r"version 1 was archived on" in refused(world, "1", "staging", force=True)
+    for call in (approve, lambda world: rollback(world), lambda world: rollback(world, to="1")):
+        with pytest.raises(PromotionRefused, match=r"by Ada \(root\) \(bad labels\): `podium archive 1 --undo"):
+            call(world)
+    with pytest.raises(PromotionRefused, match="archived already"):
+        approvals.archive(world.layout, world.params, "1", "again")
+    approvals.archive(world.layout, world.params, "1", "labels are right", undo=True)
+    assert rollback(world).to_version == "1"
+    with pytest.raises(PromotionRefused, match="version 2 is not archived"):
+        approvals.archive(world.layout, world.params, "2", "x", undo=True)
+    assert audited(world) == []
+
+
+def test_a_rollback_goes_to_a_version_or_to_who_held_the_alias_at_a_time(world, monkeypatch):
+    for day, number in enumerate("123", start=1):
+        be("Ada", world, monkeypatch, when=f"2030-01-0{day}T12:00:00+00:00")
+        promote(world, number)
+    for to, said in (
+        ("7", r"version 7 never held staging, says the record \(versions that did: 1, 2, 3\)"),
+        ("3", "version 3 is at staging already"),
+        ("2030-01-01T11:59:59+00:00", "no version held staging at 2030-01-01T11:59:59"),
+        ("2030-01-04T00:00:00+00:00", "version 3 is at staging already"),
+    ):
+        with pytest.raises(PromotionRefused, match=said):
+            rollback(world, to=to)
+    assert rollback(world, to="2030-01-02T14:00:00+02:00").to_version == "2"
+    assert rollback(world, to="1").to_version == "1"
+    assert rollback(world, to="3").to_version == "3"
+    assert audited(world) == []
+
+
+@pytest.mark.parametrize("step", ["log_text", "set_registered_model_tag", "transition_model_version_stage"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("action", ["approve", "archive", "promote"])
+def test_a_kill_between_any_two_steps_is_finished_or_undone_by_the_same_command(world, monkeypatch, action, step, when):
+    def run():
+        if action == "approve":
+            return approve(world, "2")
+        if action == "archive":
+            return approvals.archive(world.layout, world.params, "2", "bad")
+        return promote(world, "2")
+
+    real = getattr(type(world.client), step)
+
+    def killed(self, *arguments, **named):
+        if when == "after":
+            real(self, *arguments, **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mlflow.MlflowClient.{step}", killed)
+        with suppress(KeyboardInterrupt):
+            run()
+    try:
+        run()
+    except PromotionRefused as refusal:
+        assert "archived already" in str(refusal)
+    record = registry_of(world.layout).record()
+    assert record.problems == ()
+    assert any(entry.action == action and entry.to_version == "2" for entry in record.entries)
+    assert audited(world) == []
