@@ -4,23 +4,20 @@ Batches that are done lie in `.podium/predict/` until the table is written, so a
 images are in a batch follows from their paths alone: rows and bytes do not depend on where a run was cut.
 """
 
-import csv
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
-from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podium.cli.compare import load_model
-from podium.config.params import Params, load
+from podium.cli.image_files import ImageFile, list_files
+from podium.config.params import load
 from podium.console.progress import show_progress
 from podium.console.terminal import project
 from podium.core.errors import DataError, UsageError, first_few, one_line, told
@@ -37,19 +34,8 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 64  # images that are in memory at once, and at most lost by a kill
 _DIGITS = 6
-_COLUMNS = ("path", "image")  # of a table, the first that it has
-_DELIMITERS = ",;\t"
 _BYTES_A_PIXEL = 8  # four channels of 16 bits, not compressed
 _HEADERS = 2**20  # bytes of an image file that are no pixels
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file to be asked about: what its row calls it, where it lies, why it is not opened (empty where it is)."""
-
-    path: str
-    place: Path
-    refused: str = ""
 
 
 def predict(
@@ -70,6 +56,9 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")] = Path("predictions.csv"),
     top_k: Annotated[int, typer.Option(min=1, help="Likeliest classes a row, each with its score.")] = 1,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also draw what spoke for each label (Grad-CAM), in a folder beside it.")
+    ] = False,
 ) -> None:
     """Name what is on images: a row each with path, label, score, whether the model abstains, and its version.
 
@@ -80,120 +69,39 @@ def predict(
     params = load(layout.params)
     if out.suffix not in (".csv", ".parquet") or out.is_dir():
         raise UsageError(f"--out {out} is neither a .csv nor a .parquet file: name one")
-    files = [file for file in _list_files(layout, params, images) if file.place.absolute() != out.absolute()]
+    maps = out.with_name(f"{out.stem}_heat_maps") if explain else None
+    mine = {out.absolute(), maps and maps.absolute()}  # of an earlier run
+    files = [file for file in list_files(layout, params, images) if mine.isdisjoint(_with_folder(file.place))]
     if not files:
         raise DataError(f"{first_few(images, 3)}: no file is there: name a folder, a pattern, a CSV or an archive")
     loaded = load_model(layout, params, model)
     classes = len(loaded.classifier.card.classes)
     if top_k > classes:
         raise UsageError(f"--top-k {top_k} is more than the {classes} classes of {model}")
-    key = _digest(loaded, files, top_k)
+    key = _digest(loaded, files, top_k, maps)
     with _alone(layout, key):
         folder = layout.work / "predict" / key
-        parts = _answer_batches(loaded, files, top_k, folder, params.resources.workers)
+        parts = _answer_batches(loaded, files, top_k, folder, params.resources.workers, maps=maps)
         failed, abstained = _write(out, parts)
         shutil.rmtree(folder)
     read = len(files) - failed
     by = loaded.classifier.card.model + (f", version {loaded.version}" if loaded.version else "")
     print(f"{out}: {read:,} of {len(files):,} files named by {by}; abstained on {abstained:,}")
+    if maps is not None and read:
+        print(f"{maps}/: what spoke for each label, named in column `heat_map`")
     if not read:
         raise DataError(f"none of the {len(files):,} files could be read: column `error` of {out} says why of each")
     if failed:
         print(f"{failed:,} could not be read: column `error` says why")
 
 
-# --- which files ----------------------------------------------------------------------------------------------------
+def _with_folder(place: Path) -> tuple[Path, Path]:
+    """A file and the folder it lies in."""
+    return place.absolute(), place.absolute().parent
 
 
-def _list_files(layout: Layout, params: Params, given: list[str]) -> list[_File]:
-    """The files that are meant, each once, sorted by their path.
-
-    Raises:
-        UsageError: a table or an archive is given beside something else.
-        DataError: a path is not there, or a table or an archive cannot be read.
-    """
-    from podium.sources.names import ARCHIVE_SUFFIXES
-
-    found: list[_File] = []
-    for one in given:
-        place = Path(one)
-        suffix = place.suffix.removeprefix(".").casefold()
-        alone = suffix == "csv" or suffix in ARCHIVE_SUFFIXES
-        if alone and len(given) > 1:
-            raise UsageError(f"{one} is given with {len(given) - 1} more: name a table or an archive alone")
-        if place.is_dir():
-            found += _below(place, place)
-        elif place.is_file() and suffix == "csv":
-            found += _of_table(place)
-        elif place.is_file() and alone:
-            from podium.sources.archive import unpack
-
-            folder, _ = unpack(layout, place.absolute(), None, params.fetch)
-            found += _below(folder, Path())
-        elif place.is_file():
-            found.append(_file(one, place))
-        elif has_magic(one):
-            matching = glob(one, recursive=True)  # noqa: PTH207  # Path.glob takes no absolute pattern
-            found += [_file(path, Path(path)) for path in matching if not Path(path).is_dir()]
-        else:
-            raise DataError(f"{one} does not exist: name a folder, a pattern, image files, a CSV or an archive")
-    return sorted({file.path: file for file in found}.values(), key=lambda file: file.path)
-
-
-def _below(folder: Path, called: Path) -> Iterator[_File]:
-    """The files below a folder, but for hidden ones and litter; `called` stands before their names."""
-    from podium.sources.names import is_litter, reason_to_skip
-
-    closed: list[OSError] = []
-    for at, folders, names in os.walk(folder, onerror=closed.append):
-        folders[:] = [name for name in folders if not is_litter(name)]
-        here = called / Path(at).relative_to(folder)
-        links = [(name, "a link to a folder, which is not followed") for name in folders if Path(at, name).is_symlink()]
-        for name, refused in (*((name, reason_to_skip(name)) for name in names if not is_litter(name)), *links):
-            yield _file(str(here / name), Path(at, name), refused)
-    for error in closed:
-        yield _file(str(called / Path(error.filename).relative_to(folder)), Path(error.filename), str(error.strerror))
-
-
-def _of_table(table: Path) -> Iterator[_File]:
-    """The files that a CSV lists.
-
-    Raises:
-        DataError: it is no CSV in UTF-8, or has no column for them.
-    """
-    from podium.sources.table_form import require_text
-
-    require_text(table)
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            headers = {d: next(csv.reader([first], delimiter=d), []) for d in _DELIMITERS}
-            named = next(((d, name) for d, row in headers.items() for name in _COLUMNS if name in row), None)
-            if named is None:
-                raise DataError(
-                    f"{table} has no column `path` or `image` (its columns: {', '.join(map(repr, headers[',']))}): "
-                    "name the column of the files so"
-                )
-            delimiter, column = named
-            for row in csv.DictReader(stream, headers[delimiter], delimiter=delimiter, strict=True):
-                path = row[column] or ""
-                yield _file(path, table.parent / path, "" if path else "the table names no file here")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} is no CSV in UTF-8 ({one_line(error)}): save it as one") from error
-
-
-def _file(path: str, place: Path, refused: str = "") -> _File:
-    """A file under a name that any text file can hold."""
-    from podium.sources.names import printable
-
-    return _File(printable(path), place, refused)
-
-
-# --- what is on them ------------------------------------------------------------------------------------------------
-
-
-def _digest(loaded: "LoadedModel", files: list[_File], top_k: int) -> str:
-    """Of all that the rows follow from; a file counts by its size and when it was changed."""
+def _digest(loaded: "LoadedModel", files: list[ImageFile], top_k: int, maps: Path | None) -> str:
+    """Of all that rows and pictures follow from; a file counts by its size and when it was changed."""
     from podium import __version__
     from podium.core.identity import library_versions
     from podium.sources.names import printable
@@ -202,7 +110,7 @@ def _digest(loaded: "LoadedModel", files: list[_File], top_k: int) -> str:
     by = [card.fingerprint, card.weights_sha256, loaded.version, loaded.temperature, loaded.threshold]
     code = [__version__, library_versions(), str(loaded.classifier.compute.device)]
     stamps = [[file.path, printable(str(file.place)), file.refused, *_stamp(file.place)] for file in files]
-    return sha256_text(canonical_json([by, code, top_k, stamps]))
+    return sha256_text(canonical_json([by, code, top_k, maps and str(maps.absolute()), stamps]))
 
 
 def _stamp(place: Path) -> list[int]:
@@ -230,7 +138,9 @@ def _alone(layout: Layout, key: str) -> AbstractContextManager[object]:
         raise DataError("another process makes the same predictions now: wait for it") from error
 
 
-def _answer_batches(loaded: "LoadedModel", files: list[_File], top_k: int, folder: Path, workers: int) -> list[Path]:
+def _answer_batches(
+    loaded: "LoadedModel", files: list[ImageFile], top_k: int, folder: Path, workers: int, *, maps: Path | None
+) -> list[Path]:
     """Answers the batches that no earlier run has; images are decoded in threads, which the decoders let run at once.
 
     Returns:
@@ -252,14 +162,17 @@ def _answer_batches(loaded: "LoadedModel", files: list[_File], top_k: int, folde
     ):
         warnings.filterwarnings("ignore", module="PIL")  # what matters is in the row
         for number in left:
-            table = _rows(loaded, batches[number], list(pool.map(read, batches[number])), top_k)
+            images = list(pool.map(read, batches[number]))
+            table = _rows(loaded, batches[number], images, top_k)
+            if maps is not None:
+                table = table.append_column("heat_map", _draw(loaded, images, number * _BATCH_SIZE, maps))
             with replacing(parts[number]) as temporary:
                 pq.write_table(table, temporary)
             advance(len(batches[number]))
     return parts
 
 
-def _read(file: _File, preprocessing: "Preprocessing") -> "NDArray[np.uint8] | str":
+def _read(file: ImageFile, preprocessing: "Preprocessing") -> "NDArray[np.uint8] | str":
     """A file as the model sees it, uint8, shape (S, S, 3), or why it cannot be read."""
     from podium.data.preprocess import read_image
 
@@ -278,7 +191,9 @@ def _read(file: _File, preprocessing: "Preprocessing") -> "NDArray[np.uint8] | s
         return error.strerror or one_line(error)
 
 
-def _rows(loaded: "LoadedModel", files: list[_File], read: "list[NDArray[np.uint8] | str]", top_k: int) -> "pa.Table":
+def _rows(
+    loaded: "LoadedModel", files: list[ImageFile], read: "list[NDArray[np.uint8] | str]", top_k: int
+) -> "pa.Table":
     """The rows of a batch; of a file that was not read, `read` holds the reason."""
     import numpy as np
     import pyarrow as pa
@@ -299,6 +214,39 @@ def _rows(loaded: "LoadedModel", files: list[_File], read: "list[NDArray[np.uint
             row[_ranked("score", place)] = round(float(shares[likely]), _DIGITS)
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=_schema(top_k))
+
+
+def _draw(loaded: "LoadedModel", read: "list[NDArray[np.uint8] | str]", first: int, folder: Path) -> "pa.Array":
+    """Draws what spoke for the label of each image that was read; gives the pictures' paths from the table's folder.
+
+    Args:
+        loaded: the model.
+        read: the images of a batch, as for `_rows`.
+        first: the number of its first row in the table.
+        folder: gets a PNG a row, named by the row's number.
+
+    Raises:
+        ModelError: the network has no feature map.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from PIL import Image
+
+    from podium.models.explanations import explain
+    from podium.report.plots import overlay
+
+    pixels = [image for image in read if not isinstance(image, str)]
+    found = iter(explain(loaded.classifier, np.stack(pixels), "gradcam", batch_size=_BATCH_SIZE) if pixels else ())
+    paths: list[str | None] = []
+    for number, image in enumerate(read, first):
+        if isinstance(image, str):
+            paths.append(None)
+            continue
+        place = folder / f"{number:06d}.png"
+        with replacing(place) as temporary:
+            Image.fromarray(overlay(image, next(found))).save(temporary)
+        paths.append(f"{folder.name}/{place.name}")
+    return pa.array(paths, pa.string())
 
 
 def _schema(top_k: int) -> "pa.Schema":

@@ -127,6 +127,23 @@ def test_a_version_answers_as_its_package_does(project, versions):
         assert "tiny_resnet, version 1" in said
 
 
+def test_heat_maps_lie_beside_the_table_and_are_named_in_it(project):
+    draw(Path("photos"), 3)
+    Path("photos/1b.png").write_bytes(b"no image")
+    said = run("photos", *MODEL, "--out", "out/found.csv", "--explain")
+    found = rows("out/found.csv")
+    assert [row["heat_map"] for row in found] == [f"found_heat_maps/{n:06d}.png" if n != 2 else "" for n in range(4)]
+    assert "out/found_heat_maps/" in said
+    explained = [Image.open(Path("out") / row["heat_map"]) for row in found if row["heat_map"]]
+    assert [image.size for image in explained] == [(32, 32)] * 3
+    assert len({image.tobytes() for image in explained}) == 3
+    for _ in range(2):  # its own pictures are no images to ask about
+        run("out", "photos", *MODEL, "--out", "out/found.csv", "--explain")
+        assert rows("out/found.csv") == found
+    run("photos", *MODEL, "--out", "plain.csv")
+    assert [{**row, "heat_map": ""} for row in found] == [{**row, "heat_map": ""} for row in rows("plain.csv")]
+
+
 def test_it_abstains_below_the_threshold_of_the_model(project):
     draw(Path("photos"))
     path = project.evaluation("tiny_resnet") / "metrics.json"
