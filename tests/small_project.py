@@ -49,7 +49,7 @@ def build(root: Path) -> Scratch:
             "checks": {"images": 6, "deletion": 3, "randomised": 2},
             "interventions": {"images": 6, "shares": [0.3]},
         },
-        publish={"registered_model": "small"},
+        publish={"registered_model": "small", "export": []},
         **GATES,
     )
     commit(project)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,9 +18,12 @@ from podium.core.layout import PREDICTIONS, Layout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from podium.registry.loading import LoadedModel
+    from podium.registry.loading import LoadedModel, RuntimeName
     from podium.registry.read_only import RegisteredModel, Version
 
+RuntimeOption = Annotated[
+    Literal["torch", "onnx"], typer.Option(help="What computes the answers: onnx takes the version's ONNX file.")
+]
 _SHOWN = 5  # images that one model alone names rightly
 _MODELS = "models:/"
 _Side = Annotated[
@@ -179,11 +182,11 @@ def find_version(
     return registered, version
 
 
-def load_model(layout: Layout, params: Params, given: str) -> "LoadedModel":
+def load_model(layout: Layout, params: Params, given: str, runtime: "RuntimeName" = "torch") -> "LoadedModel":
     """The model or version that a command names; says so where its probabilities are not calibrated.
 
     Raises:
-        UsageError: it is no model of the experiment and no version.
+        UsageError: it is no model of the experiment and no version, or a model that is in no other format yet.
         PromotionRefused: it is not what the audit record says.
         DataError: a file of it is missing or damaged.
         ModelError: the weights are not those of the model's card.
@@ -191,9 +194,12 @@ def load_model(layout: Layout, params: Params, given: str) -> "LoadedModel":
     """
     from podium.registry.loading import load_trained, load_version
 
+    if given in params.models and runtime != "torch":
+        raise UsageError(f"{given!r} is a model of the experiment, and versions alone are in ONNX: name its version")
     if given in params.models:
         return load_trained(layout, given, params.runtime)
-    loaded = load_version(layout, *find_version(layout, params, given, " and no version of {}"), given)
+    registered, version = find_version(layout, params, given, " and no version of {}")
+    loaded = load_version(layout, registered, version, given, runtime=runtime)
     if loaded.temperature is None:
         print(f"{given} was registered before Podium calibrated probabilities: they are as the network gives them.")
     return loaded

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium.cli.compare import load_model
+from podium.cli.compare import RuntimeOption, load_model
 from podium.cli.image_files import ImageFile, list_files
 from podium.config.params import load
 from podium.console.progress import show_progress
@@ -55,10 +55,12 @@ def predict(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The table to write: .csv or .parquet.")] = Path("predictions.csv"),
+    *,
     top_k: Annotated[int, typer.Option(min=1, help="Likeliest classes a row, each with its score.")] = 1,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also draw what spoke for each label (Grad-CAM), in a folder beside it.")
     ] = False,
+    runtime: RuntimeOption = "torch",
 ) -> None:
     """Name what is on images: a row each with path, label, score, whether the model abstains, and its version.
 
@@ -69,12 +71,14 @@ def predict(
     params = load(layout.params)
     if out.suffix not in (".csv", ".parquet") or out.is_dir():
         raise UsageError(f"--out {out} is neither a .csv nor a .parquet file: name one")
+    if explain and runtime != "torch":
+        raise UsageError("--explain needs gradients, which --runtime onnx has none of: leave one of them out")
     maps = out.with_name(f"{out.stem}_heat_maps") if explain else None
     mine = {out.absolute(), maps and maps.absolute()}  # of an earlier run
     files = [file for file in list_files(layout, params, images) if mine.isdisjoint(_with_folder(file.place))]
     if not files:
         raise DataError(f"{first_few(images, 3)}: no file is there: name a folder, a pattern, a CSV or an archive")
-    loaded = load_model(layout, params, model)
+    loaded = load_model(layout, params, model, runtime)
     classes = len(loaded.classifier.card.classes)
     if top_k > classes:
         raise UsageError(f"--top-k {top_k} is more than the {classes} classes of {model}")
@@ -107,7 +111,7 @@ def _digest(loaded: "LoadedModel", files: list[ImageFile], top_k: int, maps: Pat
     from podium.sources.names import printable
 
     card = loaded.classifier.card
-    by = [card.fingerprint, card.weights_sha256, loaded.version, loaded.temperature, loaded.threshold]
+    by = [card.fingerprint, card.weights_sha256, loaded.version, loaded.temperature, loaded.threshold, loaded.runtime]
     code = [__version__, library_versions(), str(loaded.classifier.compute.device)]
     stamps = [[file.path, printable(str(file.place)), file.refused, *_stamp(file.place)] for file in files]
     return sha256_text(canonical_json([by, code, top_k, maps and str(maps.absolute()), stamps]))

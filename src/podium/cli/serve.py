@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium.cli.compare import find_version
+from podium.cli.compare import RuntimeOption, find_version
 from podium.config.params import load
 from podium.console.terminal import project
 from podium.core.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from podium.registry.loading import LoadedModel
+    from podium.registry.loading import LoadedModel, RuntimeName
+    from podium.registry.read_only import RegisteredModel, Version
     from podium.registry.serving import Limits, Threads
 
 _MIB = 2**20
@@ -42,6 +43,7 @@ def serve(
     max_images: Annotated[int, typer.Option(min=1, help="Images of a request.")] = 64,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests that are answered at once.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request to arrive and be answered.")] = 30.0,
+    runtime: RuntimeOption = "torch",
 ) -> None:
     """Answer over HTTP what a version names on images; an alias is followed without a restart.
 
@@ -62,10 +64,18 @@ def serve(
         seconds=timeout,
     )
     with listening:
-        _run(model, limits, Threads.start(decoders, threads), poll, listening)
+        _run(model, limits, Threads.start(decoders, threads), poll, listening, runtime=runtime)
 
 
-def _run(model: str, limits: "Limits", threads: "Threads", poll: float, listening: socket.socket) -> None:
+def _run(
+    model: str,
+    limits: "Limits",
+    threads: "Threads",
+    poll: float,
+    listening: socket.socket,
+    *,
+    runtime: "RuntimeName",
+) -> None:
     """Loads the version and answers at a socket until the process is told to end."""
     import uvicorn
 
@@ -80,12 +90,15 @@ def _run(model: str, limits: "Limits", threads: "Threads", poll: float, listenin
             f"{model!r} is a model of the experiment: register it (`dvc repro publish`) and name its version"
         )
 
+    def opened(registered: "RegisteredModel", version: "Version") -> "LoadedModel":
+        return load_version(layout, registered, version, model, ask_golden=True, runtime=runtime)
+
     def newer(now: str) -> "LoadedModel | None":
         registered, version = find_version(layout, params, model, " and no version of {}")
-        return None if version.version == now else load_version(layout, registered, version, model, ask_golden=True)
+        return None if version.version == now else opened(registered, version)
 
     registered, version = find_version(layout, params, model, " and no version of {}")
-    loaded = load_version(layout, registered, version, model, ask_golden=True)
+    loaded = opened(registered, version)
     follows = model.replace("@", "/").rpartition("/")[2] in registered.aliases
     service = Service(registered.name, loaded, limits, threads, newer=newer if follows else None, poll_seconds=poll)
     config = uvicorn.Config(make_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE)

@@ -26,6 +26,9 @@ Accepted = Condition | Literal["undecided"]
 Metric = Literal["accuracy", "macro_f1"]
 """What the models are ranked and compared by."""
 
+ExportFormat = Literal["onnx", "torch_export", "onnx_int8"]
+"""In what a version comes beside safetensors; `onnx_int8` is rounded to whole numbers of 8 bits."""
+
 Fill = Literal["grey", "blur", "foreign"]
 """What stands in the place of what is hidden; `foreign` is the same part of another image."""
 ForegroundMethod = Literal["box", "grabcut", "unet"]
@@ -151,10 +154,14 @@ class Compare(Section):
 
 
 class Publish(Section):
-    """Names in MLflow; `register_queued`: winners of `dvc exp run --queue` and `--temp` become versions, too."""
+    """Names in MLflow; `register_queued`: winners of `dvc exp run --queue` and `--temp` become versions, too.
+
+    `export`: formats that a version holds beside its weights.
+    """
 
     registered_model: Name
     register_queued: bool = False
+    export: tuple[ExportFormat, ...] = ("onnx", "torch_export")
 
 
 class Limits(Section):

@@ -61,6 +61,10 @@ GOLDEN = "golden.json"
 LICENCES = "licences.json"
 LICENCES_TEXT = "licences.txt"
 ATTRIBUTION = "attribution.csv"
+EXPORTS = "exports.json"
+ONNX = "model.onnx"
+ONNX_INT8 = "model.int8.onnx"
+TORCH_EXPORT = "model.pt2"
 # `podium evaluate`: images that were not asked about
 LEFT_OUT = "left_out.csv"
 # evaluate appends to it; no output of a stage

@@ -15,9 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
+from podium.config.judging import ExportFormat
 from podium.core.errors import DataError, TrackingError, one_line
 from podium.core.files import canonical_json, sha256_text, sha256_tree
-from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, VALIDATION, WEIGHTS
+from podium.core.layout import (
+    GOLDEN,
+    METRICS,
+    MODEL_CARD,
+    ONNX,
+    ONNX_INT8,
+    PREDICTIONS,
+    TORCH_EXPORT,
+    VALIDATION,
+    WEIGHTS,
+)
 from podium.records.audit import VersionDigests
 from podium.records.evaluation import ClassMetrics, ModelResult
 from podium.records.training import ModelCard
@@ -42,6 +53,9 @@ FILES = {
     "golden": GOLDEN,
 }
 """The evidence in a package's `artifacts/`: file by MLflow's name of the artifact."""
+
+EXPORT_FILES: dict[ExportFormat, str] = {"onnx": ONNX, "torch_export": TORCH_EXPORT, "onnx_int8": ONNX_INT8}
+"""Beside the evidence: the model in other formats, which `EXPORTS` tells of."""
 
 _Document = TypeVar("_Document")
 

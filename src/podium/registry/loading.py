@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 from podium.analysis.calibration import at_temperature
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError, PromotionRefused
-from podium.core.layout import GOLDEN, METRICS, Layout
+from podium.core.layout import GOLDEN, METRICS, ONNX, Layout
 from podium.models.inference import Classifier, load_classifier
 from podium.registry import audit, store
 from podium.registry.evidence import ARTIFACTS, VersionMetrics, changed_since
 from podium.registry.golden import GoldenBatch
 from podium.registry.holder import fetch_package
 from podium.registry.read_only import RegisteredModel, Version
+
+RuntimeName = Literal["torch", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class LoadedModel:
         temperature: of its probabilities; None where it was registered before there was one.
         threshold: confidence below which it abstains, in [0, 1]; None where none was chosen.
         version: its number; empty for a model of the experiment that is not registered.
+        runtime: what computes its answers.
     """
 
     classifier: Classifier
     temperature: float | None
     threshold: float | None
     version: str = ""
+    runtime: RuntimeName = "torch"
 
     def probabilities(self, pixels: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
         """Calibrated probabilities, shape (N, C); see `Classifier.probabilities`."""
@@ -57,7 +62,13 @@ def load_trained(layout: Layout, name: str, runtime: Runtime) -> LoadedModel:
 
 
 def load_version(
-    layout: Layout, registered: RegisteredModel, version: Version, asked: str, *, ask_golden: bool = False
+    layout: Layout,
+    registered: RegisteredModel,
+    version: Version,
+    asked: str,
+    *,
+    ask_golden: bool = False,
+    runtime: RuntimeName = "torch",
 ) -> LoadedModel:
     """A registered version, once it is known to be what was registered.
 
@@ -67,10 +78,11 @@ def load_version(
         version: one of its versions.
         asked: the words it was asked for with; an alias in them must be where the record moved it.
         ask_golden: also ask it about its golden batch.
+        runtime: what is to compute its answers.
 
     Raises:
         PromotionRefused: the record does not hold, or the version or the alias is not as it says.
-        DataError: the package is of a Podium too old to be read.
+        DataError: the package is of a Podium too old to be read, or was registered without the runtime's format.
         ModelError: the weights are not those of the model's card, or its golden batch gets other answers.
         TrackingError: the package cannot be had.
     """
@@ -80,8 +92,17 @@ def load_version(
         package = fetch_package(layout, registered.name, version, Path(temporary))
         _require_on_record(layout, registered, version, asked, package)
         folder = package / ARTIFACTS
+        if runtime == "onnx" and not (folder / ONNX).is_file():
+            raise DataError(
+                f"version {version.version} of {registered.name} was registered without an ONNX file: put onnx into "
+                "publish.export and run `dvc repro publish`, or leave --runtime onnx out"
+            )
         try:
-            classifier = load_classifier(folder, serving_runtime(folder))
+            if runtime == "onnx":
+                from podium.registry.onnx_model import load_onnx as load
+            else:
+                load = load_classifier
+            classifier = load(folder, serving_runtime(folder))
             metrics = VersionMetrics.read(folder / METRICS)
         except DataError as error:
             raise DataError(
@@ -90,7 +111,7 @@ def load_version(
             ) from error
         if ask_golden:
             _require_golden(classifier, GoldenBatch.read(folder / GOLDEN), version.version)
-    return LoadedModel(classifier, metrics.temperature, metrics.threshold, version.version)
+    return LoadedModel(classifier, metrics.temperature, metrics.threshold, version.version, runtime)
 
 
 def _require_on_record(

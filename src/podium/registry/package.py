@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import podium
+from podium.config.judging import ExportFormat
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError, PodiumError
 from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
 from podium.records.training import ModelCard
-from podium.registry.evidence import ARTIFACTS, FILES, digest_package
+from podium.registry.evidence import ARTIFACTS, EXPORT_FILES, FILES, digest_package
 from podium.registry.golden import GoldenBatch, choose_golden_batch
 from podium.registry.licences import write_licences
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
@@ -73,7 +74,7 @@ def log_model(
     if not ready:
         with _gone_if_cut_off(client, logged):
             digest = _upload(client, results, model, logged, run_id)
-    elif not is_whole(str(logged.artifact_location), model):
+    elif not is_whole(str(logged.artifact_location), model, wanted=wanted_exports(results, model)):
         digest = send_package(results, model, str(logged.artifact_location), logged.model_id, run_id)
     for known in begun:
         if known.model_id != logged.model_id:
@@ -115,22 +116,31 @@ def same_tags(model: ModelResults) -> str:
     return f"tags.`podium.fingerprint` = '{model.card.fingerprint}' and tags.`podium.evidence` = '{model.evidence}'"
 
 
-def is_whole(location: str, model: ModelResults, registered: str | None = None) -> bool:
+def wanted_exports(results: Results, model: ModelResults) -> tuple[ExportFormat, ...]:
+    """The formats that a model's package is to hold beside the weights: the winner's alone, which becomes a version."""
+    return results.params.publish.export if model.name == results.winner.name else ()
+
+
+def is_whole(
+    location: str, model: ModelResults, registered: str | None = None, *, wanted: Sequence[ExportFormat] = ()
+) -> bool:
     """Whether a package lies whole where MLflow says; of a server's own place, whether anything lies there.
 
     Args:
         location: where MLflow says it lies.
         model: what was trained and judged.
         registered: the digest it was registered with; None for a package that is no version.
+        wanted: formats that it is to hold besides.
     """
+    exports = {EXPORT_FILES[name] for name in wanted}
     if urlsplit(location).scheme not in ("", "file"):
         from mlflow.artifacts import list_artifacts
 
-        return bool(list_artifacts(artifact_uri=location))
+        names = {Path(file.path).name for file in list_artifacts(artifact_uri=f"{location.rstrip('/')}/{ARTIFACTS}")}
+        return bool(names) and exports <= names
     folder = Path(url2pathname(urlsplit(location).path))
-    if not all(
-        path.is_file() for path in (folder / "MLmodel", *(folder / ARTIFACTS / name for name in FILES.values()))
-    ):
+    needed = {folder / "MLmodel", *(folder / ARTIFACTS / name for name in exports.union(FILES.values()))}
+    if not all(path.is_file() for path in needed):
         return False
     if registered is not None:
         return digest_package(folder) == registered
@@ -145,9 +155,9 @@ def send_package(results: Results, model: ModelResults, location: str, model_id:
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with build_package(
-        results.layout, model.name, results.params.runtime, _describe(model, model_id, run_id)
-    ) as folder:
+    described = _describe(model, model_id, run_id)
+    exports = wanted_exports(results, model)
+    with build_package(results.layout, model.name, results.params.runtime, described, exports) as folder:
         repository = get_artifact_repository(location)
         repository.delete_artifacts()
         repository.log_artifacts(str(folder))
@@ -155,7 +165,9 @@ def send_package(results: Results, model: ModelResults, location: str, model_id:
 
 
 @contextmanager
-def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model") -> Iterator[Path]:
+def build_package(
+    layout: Layout, model: str, runtime: Runtime, mlflow_model: "Model", exports: Sequence[ExportFormat] = ()
+) -> Iterator[Path]:
     """Builds the package of one trained model, and checks that it predicts what evaluation stored.
 
     Args:
@@ -163,6 +175,7 @@ def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "M
         model: a key of `models`.
         runtime: what the model was evaluated with.
         mlflow_model: the description MLflow starts from (run and model ids are in it).
+        exports: formats that it holds besides; one that answers otherwise is a `ModelError`.
 
     Yields:
         A folder that `mlflow.pyfunc.load_model` loads; removed at the end.
@@ -172,6 +185,11 @@ def build_package(layout: Layout, model: str, runtime: Runtime, mlflow_model: "M
         evidence = work / "evidence"
         golden = gather_evidence(layout, model, runtime, evidence)
         check_parity(evidence, golden, runtime)
+        if exports:
+            from podium.registry.exports import write_exports
+
+            for export in write_exports(evidence, layout.prepared, exports, runtime).exports:
+                print(f"{model} as {export.said}", flush=True)
         (work / _ENTRY).write_text(_ENTRY_TEXT, encoding="utf-8")
         left_out = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
         shutil.copytree(Path(podium.__file__).parent, work / "podium", ignore=left_out)
@@ -269,7 +287,8 @@ def _gone_if_cut_off(client: "MlflowClient", logged: "LoggedModel") -> Iterator[
 def _upload(client: "MlflowClient", results: Results, model: ModelResults, logged: "LoggedModel", run_id: str) -> str:
     """Builds the package, sends it to the store and marks the logged model as ready; the package's digest."""
     described = _describe(model, logged.model_id, run_id)
-    with build_package(results.layout, model.name, results.params.runtime, described) as folder:
+    exports = wanted_exports(results, model)
+    with build_package(results.layout, model.name, results.params.runtime, described, exports) as folder:
         client.log_model_artifacts(logged.model_id, str(folder))
         digest = digest_package(folder)
     client.finalize_logged_model(logged.model_id, _READY)

@@ -315,7 +315,8 @@ def _holds_version(database: sqlite3.Connection, results: Results) -> bool:
     place, entry = _place(database, same[-1]), record.registration(same[-1].version)
     if place is None or entry is None or record.problems or record.behind:
         return False
-    return entry.version.tags == digest_tags(same[-1].tags) and is_whole(place, winner, entry.version.package)
+    whole = is_whole(place, winner, entry.version.package, wanted=results.params.publish.export)
+    return entry.version.tags == digest_tags(same[-1].tags) and whole
 
 
 def _place(database: sqlite3.Connection, version: Version) -> str | None:

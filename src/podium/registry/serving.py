@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from podium.config.base import PositiveFloat, PositiveInt, Section
-from podium.core.errors import DataError, PodiumError, told
+from podium.core.errors import DataError, ModelError, PodiumError, told
 from podium.data.preprocess import read_image
 from podium.models.explanations import explain
 from podium.registry.loading import LoadedModel
@@ -135,8 +135,10 @@ class Served:
         """What of an image speaks for a class, by Grad-CAM, in colour over the image in grey, shape (S, S, 3).
 
         Raises:
-            ModelError: the network has no feature map.
+            ModelError: the network has no feature map, or ONNX Runtime computes it.
         """
+        if self.loaded.runtime == "onnx":
+            raise ModelError("ONNX Runtime computes no gradients: start the server without --runtime onnx")
 
         def look() -> NDArray[np.uint8]:
             found = explain(self.loaded.classifier, pixels[None], "gradcam", np.array([target]), batch_size=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
-from podium.core.layout import LICENCES_TEXT
+from podium.core.layout import EXPORTS, LICENCES_TEXT
 from podium.records.audit import AuditEntry
 from podium.registry import audit, store
 from podium.registry.audit import AuditRecord
@@ -47,7 +47,10 @@ def is_registered(client: "MlflowClient", results: Results) -> bool:
         and digest_tags(found.tags) == entry.version.tags
         and str(client.get_registered_model(name).aliases.get(CANDIDATE)) == str(found.version)
         and is_whole(
-            client.get_model_version_download_uri(found.name, found.version), results.winner, entry.version.package
+            client.get_model_version_download_uri(found.name, found.version),
+            results.winner,
+            entry.version.package,
+            wanted=results.params.publish.export,
         )
     )
 
@@ -120,7 +123,8 @@ def _package_in_place(
     place = str(logged.artifact_location)
     if found is not None:
         place = client.get_model_version_download_uri(found.name, found.version)
-    if entry is not None and is_whole(place, results.winner, entry.version.package):
+    wanted = results.params.publish.export
+    if entry is not None and is_whole(place, results.winner, entry.version.package, wanted=wanted):
         return entry.version.package
     return send_package(results, results.winner, place, model_id, logged.source_run_id)
 
@@ -180,6 +184,7 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 | parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
 | licence of the images | {_plain(licences)} |
 | licence of the first weights | {_plain(start)} |
+| also as | {", ".join(results.params.publish.export) or "nothing else"}: `{EXPORTS}` says how near |
 | who is to be named | `{LICENCES_TEXT}` in the files of this version |
 
 In the project's folder, in Python:
