@@ -49,6 +49,7 @@ COMMANDS = {
     "mistakes": _Command(
         "mistakes", "A page of the images that models get wrong.", "podium mistakes --model resnet18 --slice occluded"
     ),
+    "review": _Command("review", "A page to correct labels on, and the file it gives out.", "podium review --most 100"),
     "explain": _Command(
         "explain", "What of an image speaks for the class a model names.", "podium explain lemon.jpg --model staging"
     ),

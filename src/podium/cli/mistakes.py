@@ -65,7 +65,7 @@ def mistakes(  # noqa: PLR0917
     page = (out or layout.work / "mistakes") / _PAGE
     write_text(page, render_gallery(gallery, title))
     print(f"{title}: {len(gallery.images):,} images. {gallery.said}\n{page}")
-    if not no_open and _has_display():
+    if not no_open and has_display():
         webbrowser.open(page.resolve().as_uri())
 
 
@@ -88,6 +88,6 @@ def _known(given: str | None, known: Iterable[str], option: str, what: str) -> s
     return given or ""
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Whether a browser could show anything to anybody."""
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

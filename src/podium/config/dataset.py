@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from podium.config.base import Name, PositiveFloat, PositiveInt, Section, Sha256, Split, Text, Whole
 
 LEFT_OUT: Final = "left_out"
+"""What `layout` and `corrections` call what is not used."""
 FolderLayout = Literal["auto", "classes", "classes/splits", "any/classes"] | dict[Text, Split | Literal["left_out"]]
 """What the folders of a source mean; see `Folders`."""
 _KAGGLE = re.compile(r"\w[\w.\-]*/\w[\w.\-]*(/versions/[1-9][0-9]*)?", re.ASCII)
@@ -23,13 +24,15 @@ class Labelled(Section):
 
     `labels` maps many classes of the source to one of ours, `{ours: [theirs, ...]}`; classes that are not listed keep
     their name. `groups` gives a class of ours its coarse class. `splits`: `source` keeps the splits the source gives
-    and draws what it lacks, `draw` forgets them and draws all by the shares of `preprocess`.
+    and draws what it lacks, `draw` forgets them and draws all by the shares of `preprocess`. `corrections` is a CSV
+    below data/ with other classes for single images (`sources/corrections.py`); of the whole, not of parts of a merge.
     """
 
     limit_per_class: PositiveInt | dict[Split, PositiveInt] | None = None
     labels: dict[Text, list[Text]] = {}
     groups: dict[Text, Text] = {}
     splits: Literal["source", "draw"] = "source"
+    corrections: Text | None = None
 
     @model_validator(mode="after")
     def _each_label_goes_to_one(self) -> Self:
@@ -227,6 +230,8 @@ class MergeDataset(Labelled):
         for number, part in enumerate(self.parts):
             if part.name is None:
                 raise ValueError(f"parts[{number}] has no name: add `name:`, it becomes the images' source")
+            if part.corrections is not None:
+                raise ValueError(f"parts[{number}].corrections: they are of the whole, move the key up to `dataset`")
             if part.name.casefold() in names:
                 raise ValueError(f"parts[{number}]: the name {part.name!r} stands twice: each part needs its own")
             names.add(part.name.casefold())

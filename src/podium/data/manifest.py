@@ -57,7 +57,7 @@ RAW_COLUMNS: dict[str, str] = {
     "path": "path inside the source, with forward slashes",
     "source": "name of the source",
     "label": "class",
-    "source_label": "what the source calls the class, before any label map; in a merge `source/class`",
+    "source_label": "what the source calls the class, before any label map or correction; in a merge `source/class`",
     "group": "coarse class (fruit, vegetable, ...); empty where the source knows none",
     "split": "train, val or test as the source gave it; empty where it gave none",
     "keep_together": "what it must not be separated from (a patient, a video), within its source; empty for nothing",

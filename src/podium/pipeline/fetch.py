@@ -21,6 +21,7 @@ from podium.core.files import replacing_folder, sha256_file
 from podium.core.layout import MANIFEST, SOURCES, TRAINED_ON, WEIGHTS, WEIGHTS_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawWriter, image_id, write_manifest
 from podium.records.fetch import TRAINED_ON_KEY, TrainedOn, WeightsRecord, unpack_digests
+from podium.sources.corrections import correct_labels
 from podium.sources.datasets import describe_sources, open_dataset, prepare_part
 from podium.sources.source import Origin, Part, SourceImage
 from podium.weights.published import UNKNOWN, check_provenance, choose_weights
@@ -41,19 +42,22 @@ def fetch_dataset(layout: Layout, dataset: Dataset, fetch: Fetch, models: Mappin
 
     Raises:
         DataError: images or weights are missing, damaged, unsafe, not pinned, of a licence that is not allowed, or not
-            what their sha256 says; nothing is written.
+            what their sha256 says; or corrections do not fit the images; nothing is written.
         ParamsError: a key does not fit the source, or an architecture is unknown; nothing was downloaded.
     """
     with replacing_folder(layout.weights) as weights:
         write_weights(layout, weights, models, fetch)
         with replacing_folder(layout.raw) as raw:
-            parts = [prepare_part(part) for part in open_dataset(layout, dataset, fetch)]
+            prepared = [prepare_part(part) for part in open_dataset(layout, dataset, fetch)]
+            parts, corrections = correct_labels(layout, dataset.corrections, prepared)
             _write_images(raw, parts)
-            sources = describe_sources(parts)
+            sources = describe_sources(parts, corrections)
             sources.write(raw / SOURCES)
     for part in parts:
         for note in part.source.listing.notes:
             print(f"fetch: {part.origin.name}: {note}", flush=True)
+    if corrections is not None:
+        print(f"fetch: {corrections.location}: {corrections.said}", flush=True)
     images = sum(source.images for source in sources.sources)
     came = f" from {len(parts)} sources" if len(parts) > 1 else ""
     print(

@@ -3,6 +3,8 @@
 import base64
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from podium.records.base import Record
 
 
@@ -35,11 +37,68 @@ class SourceRecord(Record):
     skipped: list[SkippedFile]
 
 
+class Correction(Record):
+    """What a person decided about the label of an image.
+
+    `label` is `was` where that was found right, and None where the image is left out.
+    """
+
+    image_id: str
+    path: str
+    source: str
+    was: str
+    label: str | None
+    why: str
+
+
+class Corrections(Record):
+    """The file `dataset.corrections` and what it did, an entry an image, by source and path.
+
+    `unused` counts its rows about images that the sources offer but that are not used, because of a limit for example.
+    """
+
+    location: str
+    images: list[Correction]
+    unused: int
+
+    @property
+    def corrected(self) -> list[Correction]:
+        """Those with another class now."""
+        return [one for one in self.images if one.label not in (one.was, None)]
+
+    @property
+    def left_out(self) -> list[Correction]:
+        """Those that are not used any more."""
+        return [one for one in self.images if one.label is None]
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """What is another class now, and what is left out, by path and id: `pear -> apple (the stalk)`."""
+        return {
+            f"{one.path} ({one.image_id})": f"{one.was} -> {one.label or 'left out'}" + (one.why and f" ({one.why})")
+            for one in (*self.corrected, *self.left_out)
+        }
+
+    @property
+    def said(self) -> str:
+        """What it did, in a sentence without its end: `3 labels corrected, 1 image left out, 2 found right`."""
+        corrected, left_out = len(self.corrected), len(self.left_out)
+        right = len(self.images) - corrected - left_out
+        told = [f"{corrected:,} label{'s' if corrected != 1 else ''} corrected"]
+        told += [f"{left_out:,} image{'s' if left_out != 1 else ''} left out"] if left_out else []
+        told += [f"{right:,} found right"] if right else []
+        return ", ".join([*told, *([f"{self.unused:,} of images that are not used"] if self.unused else [])])
+
+
 class Sources(Record):
-    """`artifacts/raw/sources.json`: one entry a source; a merge has several. `shared` names the sources of a class."""
+    """`artifacts/raw/sources.json`: one entry a source; a merge has several. `shared` names the sources of a class.
+
+    `corrections` is in the file only where `dataset.corrections` names one.
+    """
 
     sources: list[SourceRecord]
     shared: dict[str, list[str]]
+    corrections: Corrections | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def skipped(self) -> list[SkippedFile]:

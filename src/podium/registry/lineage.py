@@ -219,8 +219,11 @@ def _sources(traced: _Traced, lock: Any, *, here: bool) -> list[Step]:
     if bound is None and not here:
         return _packaged_sources(traced)
     note = "dvc.lock names it" if bound else "by this checkout, whose prepared manifest is the version's"
-    known = Sources.read(bound or raw / SOURCES).sources
-    return [_source(ImageLicence.of(source), "checked" if bound else "told", note) for source in known]
+    state: State = "checked" if bound else "told"
+    known = Sources.read(bound or raw / SOURCES)
+    steps = [_source(ImageLicence.of(source), state, note) for source in known.sources]
+    done = known.corrections
+    return [*steps, Step("label corrections", done.location, state, done.said, done.changes)] if done else steps
 
 
 def _packaged_sources(traced: _Traced) -> list[Step]:

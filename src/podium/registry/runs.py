@@ -271,9 +271,10 @@ def _dataset_name(results: Results, split: str) -> str:
 
 
 def _profile(results: Results, split: str) -> dict[str, object]:
-    """How many images a split has, in all and of each class."""
-    counts = results.class_counts.get(split, {})
-    return {"images": sum(counts.values()), "classes": len(counts), "images_per_class": counts}
+    """How many images a split has, in all and of each class, and what was corrected in the whole dataset."""
+    counts, corrections = results.class_counts.get(split, {}), results.sources.corrections
+    told = {"corrections": corrections.said} if corrections else {}
+    return {"images": sum(counts.values()), "classes": len(counts), "images_per_class": counts, **told}
 
 
 def _model_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> "Run":

@@ -143,6 +143,7 @@ def version_tags(results: Results) -> dict[str, str]:
     """What lineage and promotion look up on a version."""
     best = results.winner
     relaxed = [f"{result.id}: {result.because}" for result in results.validation.results if result.relaxed]
+    corrections = results.sources.corrections
     return {
         **identity_tags(best),
         "podium.weights_sha256": best.card.weights_sha256,
@@ -157,6 +158,7 @@ def version_tags(results: Results) -> dict[str, str]:
         "podium.macro_f1": repr(best.metrics.macro_f1.value),
         **results.comparison_tags,
         **({"podium.relaxed": "; ".join(relaxed)} if relaxed else {}),
+        **({"podium.corrections": corrections.said} if corrections else {}),
     }
 
 

@@ -41,6 +41,7 @@ from podium.report.sentences import (
     compact,
     count,
     describe_change,
+    describe_corrections,
     describe_distance,
     describe_making,
     describe_search,
@@ -255,10 +256,15 @@ def _data(results: Results) -> dict[str, Any]:
     """What the template says of the data."""
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
-    layout, checks = results.layout, results.validation.results
+    layout, checks, corrections = results.layout, results.validation.results, results.sources.corrections
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    splits = dict(zip(manifest["image_id"], manifest["split"], strict=True))
     return {
         "profile": Profile.read(layout.profile),
-        "duplicates": Counter(read_manifest(layout.manifest, PREPARED_COLUMNS)["duplicate_kind"]),
+        "duplicates": Counter(manifest["duplicate_kind"]),
+        "corrected": describe_corrections(corrections, splits) if corrections else "",
+        "relabelled": [(one, splits.get(one.image_id)) for one in corrections.corrected] if corrections else [],
+        "rows_shown": REJECTED_SHOWN,
         "rejected": read_table(layout.rejected).head(REJECTED_SHOWN).to_dict("records"),
         "not_passed": sum(not r.success for r in checks),
         "verdicts": {r.id: _verdict(r) for r in checks},

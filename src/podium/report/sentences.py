@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from podium.analysis.conditions import in_words, remedy
 from podium.analysis.decision import describe_needed, describe_power, describe_rate, describe_size
 from podium.analysis.learning_curve import describe_curve
 from podium.analysis.slices import is_worse, worst_first
+from podium.config.base import SPLITS
 from podium.records.evaluation import Abstention, Interval, Metrics
+from podium.records.fetch import Corrections
 from podium.records.training import read_times
 from podium.report.results import Results
 
@@ -197,6 +201,16 @@ def describe_making(results: Results) -> str:
         f"Made on {ended.day} {ended:%B %Y at %H:%M} UTC. Studies and training took {duration(seconds)} on "
         f"{_describe_machine(results.winner.card.runtime['device'] == 'cuda')}."
     )
+
+
+def describe_corrections(corrections: Corrections, splits: Mapping[str, str]) -> str:
+    """What was done to the labels by hand; `splits` has the split of each image by its id."""
+    per_split = Counter(splits.get(one.image_id, "") for one in corrections.corrected)
+    told = [f"{count(per_split[split])} in {split}" for split in SPLITS if per_split[split]]
+    said = f"{corrections.said}, by {corrections.location}" + (f": {', '.join(told)}" if told else "")
+    if per_split["test"]:
+        said += ". Where test labels were corrected because a model was wrong about them, test accuracy is too high"
+    return said
 
 
 def _describe_machine(with_gpu: bool) -> str:

@@ -29,7 +29,7 @@ from podium.config.dataset import (
 from podium.core.errors import DataError, NotPinned, ParamsError, PodiumError
 from podium.core.layout import Layout
 from podium.data.manifest import RESERVED_COLUMNS
-from podium.records.fetch import SkippedFile, SourceRecord, Sources
+from podium.records.fetch import Corrections, SkippedFile, SourceRecord, Sources
 from podium.sources.archive import open_archive, open_sample
 from podium.sources.folder import open_folder
 from podium.sources.kaggle import open_kaggle
@@ -198,8 +198,8 @@ def prepare_part(part: Part) -> Part:
     return replace(part, images=ready.images, skipped=in_order([*part.skipped, *ready.skipped]))
 
 
-def describe_sources(parts: Sequence[Part]) -> Sources:
-    """What `sources.json` says of the parts, once they are prepared."""
+def describe_sources(parts: Sequence[Part], corrections: Corrections | None = None) -> Sources:
+    """What `sources.json` says of the parts, once they are prepared, and of the labels that were corrected in them."""
     shared: dict[str, list[str]] = {}
     for part in parts:
         for label in sorted(part.labels):
@@ -207,6 +207,7 @@ def describe_sources(parts: Sequence[Part]) -> Sources:
     return Sources(
         sources=[_record(part) for part in parts],
         shared={label: sorted(names) for label, names in sorted(shared.items()) if len(names) > 1},
+        corrections=corrections,
     )
 
 
@@ -236,7 +237,8 @@ def _record(part: Part) -> SourceRecord:
     origin = part.origin
     theirs: dict[str, set[str]] = {}
     for image in part.images:
-        if image.source_label not in ("", image.label, f"{origin.name}/{image.label}"):
+        kept = ("", image.label, f"{origin.name}/{image.label}")
+        if image.source_label not in kept and image.key not in part.corrected:
             theirs.setdefault(image.label, set()).add(image.source_label)
     licences = Counter(image.licence or origin.licence for image in part.images)
     return SourceRecord(

@@ -151,8 +151,8 @@ def require_pin(shown: str, sha256: str | None, key: str = OF_DATASET.sha256) ->
     return sha256
 
 
-def check_digest(path: Path, sha256: str | None) -> str:
-    """The sha256 of the file a dataset is, which must be `sha256` unless that is None.
+def check_digest(path: Path, sha256: str | None, key: str = OF_DATASET.location) -> str:
+    """The sha256 of the file a dataset is, which must be `sha256` unless that is None; `key` is where it is written.
 
     Raises:
         DataError: the file is missing or a folder, or its digest is another one.
@@ -160,7 +160,7 @@ def check_digest(path: Path, sha256: str | None) -> str:
     if not path.exists():
         raise DataError(
             f"{path} does not exist: put it there (`dvc pull data.dvc` brings what belongs into data/), "
-            "or correct dataset.location"
+            f"or correct {key}"
         )
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file: set dataset.source to `folder`, or correct its location")

@@ -201,6 +201,7 @@ def write_snapshot(layout: Layout, name: str, replace: bool = False) -> Snapshot
         f"dataset:\n  source: snapshot\n  location: data/{archive.name}\n  sha256: {sha256_file(archive)}\n"
         "  limit_per_class: null\n"
     )
+    section += "  corrections: null\n" if sources.corrections else ""  # the labels in it are the corrected ones
     pinned = _pin(layout)
     return Snapshot(
         archive, len(manifest), photographs, archive.stat().st_size, section, pinned, _steps(layout) if pinned else ()

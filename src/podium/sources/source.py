@@ -250,12 +250,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class Part:
-    """An opened source, the images chosen from it under our labels, and the files left out."""
+    """An opened source, the images chosen from it under our labels, and the files left out.
+
+    `corrected` holds the keys of images whose label a person corrected.
+    """
 
     origin: Origin
     source: Source
     images: tuple[SourceImage, ...]
     skipped: tuple[SkippedFile, ...]
+    corrected: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def labels(self) -> set[str]:

@@ -99,6 +99,17 @@ def test_every_step_is_held_against_its_digest(traced, given):
     assert re.fullmatch(r"\S+ \(trained, registered\)", found["package versions"]["facts"]["torch"])
 
 
+def test_corrected_labels_are_a_step_of_their_own(traced):
+    sources = json.loads((traced.raw / "sources.json").read_text())
+    row = {"image_id": "0" * 16, "path": "a.jpg", "source": "made-up", "was": "pear", "label": "apple", "why": "seen"}
+    sources["corrections"] = {"location": "data/corrections.csv", "images": [row], "unused": 0}
+    (traced.raw / "sources.json").write_text(json.dumps(sources))
+    shutil.rmtree(traced.root / ".dvc")
+    step = lineage_of()[1]["label corrections"]
+    assert (step["name"], step["note"], step["state"]) == ("data/corrections.csv", "1 label corrected", "told")
+    assert step["facts"] == {f"a.jpg ({'0' * 16})": "pear -> apple (seen)"}
+
+
 def test_an_older_state_is_read_from_git_and_the_cache(traced):
     move_on(traced)
     _, found = lineage_of()

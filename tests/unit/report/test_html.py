@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from podium.analysis.decision import round_up
@@ -13,6 +14,7 @@ from podium.analysis.mistakes import read_mistakes, write_mistakes
 from podium.core.layout import CONFUSION_MATRIX
 from podium.pipeline import compare
 from podium.records.evaluation import Metrics, SliceSearch
+from podium.records.fetch import Correction, Corrections, Sources
 from podium.records.training import LearningPoint, add_times
 from podium.report import html as report
 from podium.report import pages, sentences
@@ -458,3 +460,21 @@ def test_a_search_that_confirms_nothing_says_so(found, told):
 )
 def test_numbers_are_written_for_people(shown, expected):
     assert shown == expected
+
+
+def test_labels_corrected_by_hand_are_counted_by_split_and_those_of_test_are_warned_of(experiment, html):
+    assert "corrected by hand" not in html
+    layout = experiment.layout
+    sources, images = Sources.read(layout.raw / "sources.json"), pd.read_parquet(layout.manifest)
+    rows = [images[images["split"] == split].iloc[0] for split in ("train", "test")]
+    made = [
+        Correction(image_id=row["image_id"], path=row["path"], source="x", was="<i>", label=row["label"], why="seen")
+        for row in rows
+    ]
+    found = Corrections(location="data/corrections.csv", images=made, unused=0)
+    for told, warned in ((found, True), (found.model_copy(update={"images": made[:1]}), False)):
+        sources.model_copy(update={"corrections": told}).write(layout.raw / "sources.json")
+        said = Page(report.render_report(read_results(layout, experiment.params))).said()
+        assert ("2 labels corrected, by data/corrections.csv: 1 in train, 1 in test." in said) is warned
+        assert ("test accuracy is too high" in said) is warned
+        assert f"{rows[0]['path']} train <i> {pages.with_latin(rows[0]['label'])} seen" in said
