@@ -12,7 +12,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from podium import __version__
-from podium.console.process import operating_system_said, run_own_package, set_up_logging, silence_telemetry, use_utf8
+from podium.console.process import (
+    operating_system_said,
+    refuse_pickle,
+    run_own_package,
+    set_up_logging,
+    silence_telemetry,
+    use_utf8,
+)
 from podium.core.errors import PodiumError, PromotionRefused, told
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -105,6 +112,7 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **named: Any) -> NoReturn:
         """Runs the command line and exits."""
         silence_telemetry()
+        refuse_pickle()
         use_utf8()
         try:
             code = super().main(*args, **{**named, "standalone_mode": False})

@@ -1,6 +1,5 @@
 """`podium serve staging`: a version that answers over HTTP, and follows its alias."""
 
-import os
 import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +50,6 @@ def serve(
     MLflow's protocol, GET /metrics is for Prometheus; /health, /ready, /ping and /version say how it is.
     docs/runbook.md, Serve a version, shows requests.
     """
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     listening = _listen(host, port)
     from podium.registry.serving import Limits, Threads
 

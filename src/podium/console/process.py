@@ -44,6 +44,11 @@ def silence_telemetry() -> None:
         os.environ.setdefault(name, value)
 
 
+def refuse_pickle() -> None:
+    """Has MLflow refuse models that run code when they are loaded, in this process and those it starts, in any case."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+
+
 def use_utf8() -> None:
     """Makes names of files, files and output UTF-8 whatever the locale says, so that results do not depend on it.
 

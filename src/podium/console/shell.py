@@ -29,6 +29,7 @@ from podium.console.process import (
     no_more_signals,
     once,
     operating_system_said,
+    refuse_pickle,
     set_up_logging,
     silence_telemetry,
     stoppable,
@@ -56,6 +57,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
         with 2.
     """
     silence_telemetry()
+    refuse_pickle()
     use_utf8()
     parser = argparse.ArgumentParser(description=inspect.getdoc(main) or inspect.getdoc(inspect.getmodule(main)))
     per_model = "model" in inspect.signature(main).parameters

@@ -15,7 +15,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from podium.console.process import silence_telemetry
+from podium.console.process import refuse_pickle, silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, Layout
 from podium.registry.local_store import complete_store, file_of, mend_places
@@ -190,6 +190,7 @@ def told_uri(layout: Layout) -> str:
 def _settle() -> None:
     """Settings that MLflow reads when it is imported; what the user has set stays."""
     silence_telemetry()
+    refuse_pickle()
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
 
