@@ -165,12 +165,18 @@ class Publish(Section):
 
 
 class Limits(Section):
-    """Limits of the gates of `podium promote`; `gates` sets those of gates that have a default."""
+    """Limits of the gates of `podium promote`; `gates` sets those of gates that have a default.
+
+    `maximum_latency_ratio` is to the holder's latency, `slices` are parts of the test images that may not worsen
+    against the holder.
+    """
 
     minimum_accuracy: Fraction
     minimum_macro_f1: Fraction
     minimum_recall: dict[str, Fraction] = {}
-    maximum_latency_seconds: PositiveFloat
+    slices: tuple[Text, ...] = ()
+    maximum_latency_seconds: PositiveFloat | None = None
+    maximum_latency_ratio: PositiveFloat | None = None
     holder_significance: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     gates: dict[str, Number] = {}
 

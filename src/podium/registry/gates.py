@@ -1,13 +1,11 @@
 """The gates of a promotion: each looks at one piece of evidence, measures it, and says by how much it fails.
 
-A gate is one function under `@gate`, run in the order of this module. It never raises because a model is bad: it
-returns a verdict with the reason, so that all gates are seen at once and a forced promotion records what it overrode.
+They are run in the order of this module.
 """
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -17,77 +15,13 @@ from podium.console.openings import opened
 from podium.core.errors import DataError, ModelError, ParamsError, first_few
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.audit import GateResult
+from podium.registry.gate import GATES, Case, Verdict, gate, run_gate
 from podium.registry.golden import tolerance_of
 
 if TYPE_CHECKING:
-    from podium.models.inference import Classifier
     from podium.registry.evidence import Evidence
 
 LISTED = 5  # problems spelt out in one line
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a gate says: what it requires, what it saw, and the sentence of a refusal; empty where the gate passes."""
-
-    required: str
-    observed: str
-    refusal: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a gate may look at.
-
-    Attributes:
-        candidate: the version to promote.
-        holder: the version that holds the alias now, why its evidence cannot be read, or None where there is none.
-        classifier: the candidate's loaded model, or why it does not load.
-        limits: section `promote` of `params.yaml`, or what a move says otherwise.
-        layout: where the present test images lie, in case the holder was tested on other ones.
-        limit: for a gate that has a default, `promote.gates.<name>` or that default; 0 for others.
-        thorough: whether the model is asked about every test image again, or about some.
-    """
-
-    candidate: "Evidence"
-    holder: "Evidence | str | None"
-    classifier: "Classifier | str"
-    limits: Limits
-    layout: Layout
-    limit: float = 0.0
-    thorough: bool = False
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A gate: its name in the audit record, what it asks for, and the default of its own limit where it has one."""
-
-    name: str
-    sentence: str
-    default: float | None
-    judge: Callable[[Case], Verdict]
-
-
-GATES: dict[str, Gate] = {}
-"""Every gate by name, in the order they are run and shown."""
-
-
-def gate(
-    sentence: str, default: float | None = None
-) -> Callable[[Callable[[Case], Verdict]], Callable[[Case], Verdict]]:
-    """Makes a function a gate, under its own name.
-
-    Args:
-        sentence: what the gate asks for.
-        default: its limit where `promote.gates` does not name another one; None for a gate without.
-    """
-
-    def register(judge: Callable[[Case], Verdict]) -> Callable[[Case], Verdict]:
-        """Puts the function into `GATES` and gives it back as it is."""
-        GATES[judge.__name__] = Gate(judge.__name__, sentence, default, judge)
-        return judge
-
-    return register
 
 
 def run_gates(
@@ -107,16 +41,6 @@ def run_gates(
             raise ParamsError(f"promote.gates.{name} is no gate{nearest(name, adjustable)} (gates: {listed})")
     case = Case(candidate, holder, load_model(candidate.folder), limits, layout, thorough=thorough)
     return [run_gate(name, case) for name in GATES]
-
-
-def run_gate(name: str, case: Case) -> GateResult:
-    """Runs one gate, a key of `GATES`."""
-    known = GATES[name]
-    limit = 0.0 if known.default is None else case.limits.gates.get(name, known.default)
-    said = known.judge(replace(case, limit=limit))
-    return GateResult(
-        name=name, required=said.required, observed=said.observed, passed=not said.refusal, detail=said.refusal
-    )
 
 
 def foresee(version: str, tags: Mapping[str, str], limits: Limits, layout: Layout) -> list[GateResult]:
@@ -143,7 +67,8 @@ def data_validation(case: Case) -> Verdict:
     candidate = case.candidate
     tag = candidate.tags.get("podium.validation_passed", "missing")
     if tag == "true" and candidate.validation.passed:
-        return Verdict("passed", "passed")
+        relaxed = [f"{r.id} ({r.because})" for r in candidate.validation.results if r.relaxed]
+        return Verdict("passed", f"passed, relaxed: {', '.join(relaxed)}" if relaxed else "passed")
     critical = [r.id for r in candidate.validation.results if not r.success and r.severity == "critical"]
     failed = f" (failed: {first_few(critical, LISTED)})" if critical else ""
     report = str(candidate.validation.passed).lower()
@@ -303,23 +228,83 @@ def not_worse_than_holder(case: Case) -> Verdict:
     return Verdict(required, seen, worse if lost > gained and p_value < significance else "")
 
 
-@gate("One image, decoding included, takes at most `maximum_latency_seconds`: the best of several rounds, now, here.")
-def latency(case: Case) -> Verdict:
-    """The golden images are sent one at a time. How busy the machine is stands beside what was measured."""
-    from podium.registry.predictor import seconds_for_one
+@gate("On no slice of `promote.slices` is it significantly worse than the holder (exact McNemar tests, Holm).")
+def slices(case: Case) -> Verdict:
+    """A two-sided adjusted p below `holder_significance` counts."""
+    candidate, holder, significance = case.candidate, case.holder, case.limits.holder_significance
+    names = case.limits.slices
+    required = f"p >= {significance:g} if worse" if names else "no slices"
+    if not names or holder is None:
+        return Verdict(required, "no holder" if names else "-")
+    if isinstance(holder, str):
+        return Verdict(required, "not comparable", f"slices: the present holder cannot be read: {holder}")
+    from podium.registry.predictor import compare_slices
+    from podium.registry.recompute import find_slices
 
-    required = f"<= {(maximum := case.limits.maximum_latency_seconds):g} s"
-    if isinstance(case.classifier, str):
-        return Verdict(required, "not measured", "latency cannot be measured: the packaged model does not load")
     try:
-        seconds = seconds_for_one(case.classifier, case.candidate.golden.files)
+        masks = find_slices(candidate, case.layout, names)
+        tests = compare_slices(candidate, holder, case.layout, masks)
+    except (DataError, ModelError) as error:
+        return Verdict(required, "not comparable", f"slices cannot be compared with holder {holder.version}: {error}")
+    said = {
+        name: f"{name}: {test.only_first_right} won, {test.only_second_right} lost, p {p_value:.3g}"
+        for name, (test, p_value) in tests.items()
+    }
+    worse = [
+        f"significantly worse than holder {holder.version} on slice {said[name]}"
+        for name, (test, p_value) in tests.items()
+        if test.only_second_right > test.only_first_right and p_value < significance
+    ]
+    return Verdict(required, "; ".join(said.values()), first_few(worse, LISTED))
+
+
+@gate("The expected calibration error, a fraction, is at most the limit; off unless set.", default=math.inf)
+def calibration_error(case: Case) -> Verdict:
+    """It is computed again, at the temperature in the package."""
+    from podium.registry.recompute import measure_calibration
+
+    required = "any" if math.isinf(case.limit) else f"<= {case.limit:g}"
+    temperature = case.candidate.metrics.temperature
+    try:
+        error = measure_calibration(case.candidate)
+    except DataError as problem:
+        return Verdict(required, "not computed", f"its calibration cannot be computed: {problem}")
+    above = f"expected calibration error {error:.3f} is {error - case.limit:.3f} above {case.limit:g}"
+    at = "not calibrated" if temperature is None else f"temperature {temperature:.2f}"
+    return Verdict(required, f"{error:.3f}, {at}", above if error > case.limit else "")
+
+
+@gate(
+    "One image, decoding included, takes at most `maximum_latency_seconds`, and `maximum_latency_ratio` times what the "
+    "holder takes: the best of several rounds in turn, now, here."
+)
+def latency(case: Case) -> Verdict:
+    """The golden images are sent one at a time, to both. How busy the machine is stands beside what was measured."""
+    from podium.registry.predictor import load_model, seconds_for_one
+
+    limits = {"s": case.limits.maximum_latency_seconds, "x holder": case.limits.maximum_latency_ratio}
+    required = ", ".join(f"<= {limit:g} {unit}" for unit, limit in limits.items() if limit is not None) or "any"
+    models = [case.classifier]
+    if limits["x holder"] is not None and case.holder is not None:
+        models.append(case.holder if isinstance(case.holder, str) else load_model(case.holder.folder))
+    loaded = [model for model in models if not isinstance(model, str)]
+    if len(loaded) < len(models):
+        who = "the packaged model" if isinstance(case.classifier, str) else "the holder"
+        return Verdict(required, "not measured", f"latency cannot be measured: {who} does not load")
+    try:
+        seconds, *holders = seconds_for_one(loaded, case.candidate.golden.files)
     except (DataError, ModelError) as error:
         return Verdict(required, "not measured", f"latency cannot be measured: {error}")
     load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    busy = f" at load {load:.1f} on {processors} processors" if load > processors / 2 else ""
-    wait = ": promote again when it is quiet" if busy else ""
-    above = f"latency {seconds:.4f} s is {seconds - maximum:.4f} s above {maximum:g} s{busy}{wait}"
-    return Verdict(required, f"{seconds:.4f} s{busy}", above if seconds > maximum else "")
+    wait = ": promote again when it is quiet" if load > processors / 2 else ""
+    measured = dict(zip(("s", "x holder"), (seconds, *(seconds / others for others in holders)), strict=False))
+    above = [
+        f"latency {value:.4f} {unit} is above {limit:g} {unit}{wait}"
+        for unit, value in measured.items()
+        if (limit := limits[unit]) is not None and value > limit
+    ]
+    beside = "".join(f", {seconds / others:.2f} x holder's {others:.4f} s" for others in holders)
+    return Verdict(required, f"{seconds:.4f} s{beside} at load {load:.1f} on {processors} processors", "; ".join(above))
 
 
 def _at_least(name: str, observed: float, minimum: float) -> Verdict:

@@ -14,7 +14,8 @@ from podium.registry import audit, store
 from podium.registry.audit import STAGES, STORE, TAG, AuditRecord
 from podium.registry.audit_file import brief, committed, sound_lines, write_file
 from podium.registry.evidence import CANDIDATE, changed_since, open_package, read_evidence
-from podium.registry.gates import GATES, run_gates
+from podium.registry.gate import GATES
+from podium.registry.gates import run_gates
 from podium.registry.moves import Asked, check_rules
 from podium.registry.read_only import RegisteredModel, find_registered
 from podium.registry.registered_model import Registry, open_registry

@@ -8,7 +8,7 @@ import base64
 import binascii
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from podium.analysis.calibration import at_temperature
-from podium.analysis.paired import mcnemar
+from podium.analysis.paired import holm, mcnemar
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError
 from podium.core.layout import MANIFEST, MODEL_CARD, Layout
@@ -155,28 +155,49 @@ def golden_difference(classifier: Classifier, golden: GoldenBatch) -> float:
     return float(np.abs(now - stored).max())
 
 
-def seconds_for_one(classifier: Classifier, images: Sequence[bytes]) -> float:
-    """How long one image takes, decoding included, when nothing else keeps the machine busy.
+def seconds_for_one(classifiers: Sequence[Classifier], images: Sequence[bytes]) -> list[float]:
+    """How long each model takes for one image, decoding included, when nothing else keeps the machine busy.
 
     The lowest of `LATENCY_ROUNDS` medians of `LATENCY_CALLS` calls each, after some that do not count: other programs
     only ever add to a time, so the lowest is the nearest to the model's own (as in Python's `timeit`), and the median
-    keeps one lucky call from deciding.
+    keeps one lucky call from deciding. Of several models each has its turn in every round, so that all meet the same
+    other programs.
 
     Args:
-        classifier: a loaded model.
+        classifiers: loaded models.
         images: files, taken in turn, one a call; at least one.
     """
-    seconds = []
-    for call in range(LATENCY_WARM_UPS + LATENCY_ROUNDS * LATENCY_CALLS):
-        start = time.perf_counter()
-        predict_bytes(classifier, [images[call % len(images)]])
-        seconds.append(time.perf_counter() - start)
-    rounds = range(LATENCY_WARM_UPS, len(seconds), LATENCY_CALLS)
-    return min(statistics.median(seconds[start : start + LATENCY_CALLS]) for start in rounds)
+    taken: list[list[float]] = [[] for _ in classifiers]
+    for calls in (LATENCY_WARM_UPS, *[LATENCY_CALLS] * LATENCY_ROUNDS):
+        for classifier, seconds in zip(classifiers, taken, strict=True):
+            for _ in range(calls):
+                start = time.perf_counter()
+                predict_bytes(classifier, [images[len(seconds) % len(images)]])
+                seconds.append(time.perf_counter() - start)
+    rounds = range(LATENCY_WARM_UPS, LATENCY_WARM_UPS + LATENCY_ROUNDS * LATENCY_CALLS, LATENCY_CALLS)
+    return [min(statistics.median(seconds[start : start + LATENCY_CALLS]) for start in rounds) for seconds in taken]
 
 
 def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -> PairedTest:
     """Exact McNemar test of the candidate (`first`) against the present holder (`second`) on the same images.
+
+    Args and errors are those of `right_answers`.
+    """
+    return mcnemar(candidate.version, holder.version, *right_answers(candidate, holder, layout))
+
+
+def compare_slices(
+    candidate: Evidence, holder: Evidence, layout: Layout, masks: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, tuple[PairedTest, float]]:
+    """The same on parts of the test images (`recompute.find_slices`), each with its p after Holm's correction."""
+    first, second = right_answers(candidate, holder, layout)
+    tests = [mcnemar(candidate.version, holder.version, first[mask], second[mask]) for mask in masks.values()]
+    adjusted = holm([test.p_value for test in tests])
+    return dict(zip(masks, zip(tests, adjusted, strict=True), strict=True))
+
+
+def right_answers(candidate: Evidence, holder: Evidence, layout: Layout) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether candidate and present holder name each of the candidate's test images rightly, shape (N,) each.
 
     Args:
         candidate: the version to promote.
@@ -196,7 +217,7 @@ def compare_with_holder(candidate: Evidence, holder: Evidence, layout: Layout) -
             "`dvc repro publish` repairs that of the present winner; otherwise promote another version"
         )
     first, second = ((a["label"].astype(str) == a["predicted"].astype(str)).to_numpy(bool) for a in (mine, theirs))
-    return mcnemar(candidate.version, holder.version, first, second)
+    return first, second
 
 
 def _predict_again(holder: Evidence, image_ids: Sequence[str], layout: Layout) -> list[str]:

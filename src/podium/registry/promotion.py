@@ -17,7 +17,8 @@ from podium.records.audit import Action, AuditEntry, GateResult, holding, list_h
 from podium.registry import store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
-from podium.registry.gates import Case, run_gate, run_gates
+from podium.registry.gate import Case, run_gate
+from podium.registry.gates import run_gates
 from podium.registry.moves import ask_now, check_not_archived, check_rules, compare_limits
 from podium.registry.registered_model import Registry, open_registry
 

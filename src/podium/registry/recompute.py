@@ -4,18 +4,25 @@ The audit record says whether a package changed since it was registered; this fi
 """
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from podium.analysis.calibration import calibrate, reliability
 from podium.analysis.metrics import class_metrics
 from podium.analysis.predictions import Predictions
+from podium.analysis.slices import describe_images, resolve, slice_masks
 from podium.analysis.statistics import confusion, macro_f1
+from podium.config.judging import Evaluate
+from podium.config.params import load
+from podium.config.problems import nearest
 from podium.console.openings import opened
 from podium.core.errors import DataError, ModelError, first_few
 from podium.core.layout import PREDICTIONS, Layout
-from podium.data.shards import open_for_testing
+from podium.data.shards import open_for_fitting, open_for_testing
 from podium.records.base import read_parquet
 from podium.registry.evidence import Evidence, VersionMetrics
 
@@ -65,6 +72,44 @@ def check_predictions(
         return f"{difference:.1e} on {images:,} images", above if difference > allowed else ""
     missing = "its test images are not here: `dvc checkout` in the commit that made it brings them"
     return "its test images are not here", missing if thorough or not _was_opened(evidence, layout) else ""
+
+
+def measure_calibration(evidence: Evidence) -> float:
+    """The expected calibration error of a version's predictions at its temperature, in [0, 1].
+
+    Raises:
+        DataError: its predictions are damaged.
+    """
+    stored = _read_predictions(evidence.folder, tuple(evidence.card.classes))
+    calibrated = calibrate(stored, evidence.metrics.temperature or 1.0)
+    bins = Evaluate().calibration_bins
+    return reliability(calibrated.confidence, calibrated.correct, bins).expected_calibration_error
+
+
+def find_slices(evidence: Evidence, layout: Layout, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Which of a version's test images lie in which slice, shape (N,) in the order of its predictions.
+
+    Args:
+        evidence: of the version.
+        layout: the prepared splits of this clone, and `evaluate.slices` of its params.
+        names: of slices; each holds an image.
+
+    Raises:
+        DataError: its test images are not here, or a slice is not there or empty.
+    """
+    test, validation = open_for_testing(layout.prepared), open_for_fitting(layout.prepared, "val")
+    if test.digest != evidence.metrics.test_digest:
+        raise DataError("its test images are not here: `dvc checkout` in the commit that made it brings them")
+    manifest, measures = (read_parquet(path) for path in (layout.manifest, layout.measures))
+    known, fitting = (describe_images(split.index, manifest, measures) for split in (test, validation))
+    told = known.set_index("image_id", drop=False).reindex(evidence.predictions["image_id"])
+    masks = slice_masks(resolve(load(layout.params).evaluate.slices, fitting), told)
+    for name in names:
+        if name not in masks:
+            raise DataError(f"there is no slice {name!r}{nearest(name, masks)} (slices: {', '.join(masks)})")
+        if not masks[name][1].any():
+            raise DataError(f"slice {name!r} holds no test image")
+    return {name: masks[name][1] for name in names}
 
 
 def _was_opened(evidence: Evidence, layout: Layout) -> bool:

@@ -1,6 +1,8 @@
 """Every gate passes and fails, with the right number in the message."""
 
 import base64
+import itertools
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from podium.data.manifest import RAW_COLUMNS, RawWriter, read_manifest, write_ma
 from podium.models.inference import load_classifier
 from podium.records.evaluation import ClassMetrics, Interval
 from podium.records.validate import ExpectationResult
-from podium.registry import gates, predictor
+from podium.registry import gates, predictor, recompute
 from podium.registry.gates import Case, Verdict, gate
 from podium.registry.predictor import LATENCY_CALLS, LATENCY_ROUNDS, LATENCY_WARM_UPS, serving_runtime
 from tests.unit.registry.promotions import gathered
@@ -326,12 +328,77 @@ def test_latency_is_measured_and_its_excess_told(evidence, classifier):
 
 def test_how_busy_the_machine_is_stands_beside_its_latency(evidence, classifier, monkeypatch):
     monkeypatch.setattr(gates.os, "cpu_count", lambda: 2)
-    for busy, told in ((9.4, " at load 9.4 on 2 processors"), (0.3, "")):
+    for busy, wait in ((9.4, ": promote again when it is quiet"), (0.3, "")):
         monkeypatch.setattr(gates.os, "getloadavg", lambda busy=busy: (busy, 0, 0))
-        assert judge("latency", evidence, classifier=classifier).observed.endswith(f" s{told}")
         result = judge("latency", evidence, classifier=classifier, maximum_latency_seconds=1e-9)
-        wait = ": promote again when it is quiet" if told else ""
-        assert result.detail.endswith(f"above 1e-09 s{told}{wait}")
+        assert result.observed.endswith(f" s at load {busy} on 2 processors")
+        assert result.detail.endswith(f"above 1e-09 s{wait}")
+
+
+@pytest.mark.parametrize(("times", "passed"), [(1.4, True), (1.6, False)])
+def test_latency_may_be_held_against_that_of_the_holder(evidence, classifier, monkeypatch, times, passed):
+    """Both models are measured in turn, so that what keeps the machine busy keeps both."""
+    asked = []
+    monkeypatch.setattr(predictor, "predict_bytes", lambda model, _: asked.append(model))
+    monkeypatch.setattr(predictor, "load_model", lambda folder: holder_model)
+    holder_model, clock = object(), [0.0]
+
+    def now():
+        clock[0] += 0.01 * (times if len(asked) and asked[-1] is classifier else 1)
+        return clock[0]
+
+    monkeypatch.setattr(predictor.time, "perf_counter", now)
+    limits = {"maximum_latency_seconds": None, "maximum_latency_ratio": 1.5}
+    result = judge("latency", evidence, replace(evidence, version="7"), classifier=classifier, **limits)
+    assert (result.passed, result.required) == (passed, "<= 1.5 x holder")
+    assert f"{times:.2f} x holder's 0.0100 s at load" in result.observed
+    assert bool(re.match(r"latency 1\.6000 x holder is above 1\.5 x holder", result.detail)) != passed
+    turns = [next(group) for _, group in itertools.groupby(asked)]
+    assert turns == [classifier, holder_model] * (LATENCY_ROUNDS + 1)
+    alone = judge("latency", evidence, None, classifier=classifier, **limits)
+    assert alone.passed and "holder" not in alone.observed
+
+
+def test_a_slice_on_which_it_is_worse_than_the_holder_is_told(evidence, finished_project):
+    layout = Layout(finished_project)
+    right = evidence.predictions.assign(predicted=evidence.predictions["label"])
+    holder = replace(evidence, version="7", predictions=right)
+    names = ["sharpness_lowest", "hard"]
+    assert judge("slices", evidence, holder, layout=layout).observed == "-"
+    assert judge("slices", evidence, None, layout=layout, slices=names).observed == "no holder"
+    assert judge("slices", holder, evidence, layout=layout, slices=names).passed
+    masks = recompute.find_slices(evidence, layout, names)
+    lost = {
+        name: int((mask & (right["predicted"] != evidence.predictions["predicted"])).sum())
+        for name, mask in masks.items()
+    }
+    result = judge("slices", evidence, holder, layout=layout, slices=names, holder_significance=0.9)
+    assert not result.passed
+    for name, count in lost.items():
+        assert f"{name}: 0 won, {count} lost, p " in result.observed
+    assert "significantly worse than holder 7 on slice " in result.detail
+    misspelt = judge("slices", evidence, holder, layout=layout, slices=["sharpnes_lowest"])
+    assert "there is no slice 'sharpnes_lowest'; did you mean 'sharpness_lowest'?" in misspelt.detail
+    assert "dvc checkout" in judge(
+        "slices", replace(evidence, metrics=evidence.metrics.model_copy(update={"test_digest": "0" * 64})), holder,
+        layout=layout, slices=names,
+    ).detail  # fmt: skip
+
+
+def test_calibration_is_computed_again_and_its_limit_is_off_unless_set(evidence):
+    result = judge("calibration_error", evidence)
+    ece = evidence.metrics.ece
+    assert (result.passed, result.required) == (True, "any")
+    assert result.observed == f"{ece:.3f}, temperature {evidence.metrics.temperature:.2f}"
+    strict = judge("calibration_error", evidence, gates={"calibration_error": ece / 2})
+    assert strict.detail == f"expected calibration error {ece:.3f} is {ece / 2:.3f} above {ece / 2:g}"
+
+
+def test_severities_that_were_relaxed_are_told(evidence):
+    one = evidence.validation.results[0].model_copy(update={"relaxed": True, "because": "a small project"})
+    report = evidence.validation.model_copy(update={"results": [one]})
+    result = judge("data_validation", replace(evidence, validation=report))
+    assert (result.passed, result.observed) == (True, f"passed, relaxed: {one.id} (a small project)")
 
 
 def test_other_programs_do_not_decide_about_latency(monkeypatch):
@@ -343,7 +410,7 @@ def test_other_programs_do_not_decide_about_latency(monkeypatch):
     clock = iter(np.array([(0, second) for second in seconds]).ravel())
     monkeypatch.setattr(predictor, "predict_bytes", lambda *_: None)
     monkeypatch.setattr(predictor.time, "perf_counter", lambda: next(clock))
-    assert predictor.seconds_for_one(None, [b""]) == 0.022
+    assert predictor.seconds_for_one([None], [b""]) == [0.022]
 
 
 def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(damaged, finished_project):
@@ -356,7 +423,8 @@ def test_a_model_that_does_not_load_fails_its_gates_and_the_others_still_run(dam
     assert results["data_validation"].passed
     assert list(results) == [
         "data_validation", "comparison", "test_openings", "weights_hash", "golden_batch", "metrics",
-        "predictions", "accuracy", "macro_f1", "recall", "not_worse_than_holder", "latency",
+        "predictions", "accuracy", "macro_f1", "recall", "not_worse_than_holder",
+        "slices", "calibration_error", "latency",
     ]  # fmt: skip
 
 
