@@ -86,6 +86,7 @@ COMMANDS = {
     ),
     "history": _Command("promotion", "Who registered or moved what, when and why.", "podium history --json"),
     "audit": _Command("promotion", "Does the store say what the record says?", "podium audit --repair"),
+    "diff": _Command("lineage", "How two versions differ.", "podium diff production staging"),
     "lineage": _Command("lineage", "From a version back to its data and commit.", "podium lineage staging --mermaid"),
 }
 """Every command in the order of the help. The function has the same name, `_` for `-`; its docstring is the help."""

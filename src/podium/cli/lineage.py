@@ -1,5 +1,6 @@
-"""`podium lineage VERSION`: where a version came from. `podium lineage --image ID`: which versions saw an image."""
+"""`podium lineage`: where a version came from, which versions saw an image. `podium diff`: how two versions differ."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from podium.registry.lineage import Lineage, Step
 
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
 _FACTS = 6  # of a step that people are shown
 _LONG = 40  # letters of a fact
 _COLOURS = {"checked": "green", "told": "yellow", "changed": "bold red", "missing": "dim"}
@@ -111,6 +113,40 @@ def _diagram(found: "Lineage") -> Iterator[str]:
         waiting += [(f"s{number}", inner) for inner in reversed(step.made_from)]
         number += 1
     yield from (f"  classDef {state} stroke:{style}" for state, style in _DRAWN_AS.items())
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="A version: its number, an alias, models:/NAME@ALIAS.")],
+    second: Annotated[str, typer.Argument(help="Another version of the same registered model.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two versions: conditions, data, code, params, weights, tools, metrics."""
+    from podium.registry.version_diff import diff_versions
+
+    layout = project()
+    params = load(layout.params)
+    (registered, one), (other_model, other) = (
+        find_version(layout, params, given, ", no version of {}") for given in (first, second)
+    )
+    if registered.name != other_model.name:
+        raise UsageError(
+            f"{first} and {second} are of different registered models: compare their answers, `podium compare`"
+        )
+    found = diff_versions(layout, registered, one, other)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    if not found:
+        print(f"versions {one.version} and {other.version} differ in nothing that is compared")
+        return
+    columns = (f"version {one.version}", f"version {other.version}")
+    shown = table("section", "what", *columns, fold=("what", *columns))
+    section = ""
+    for each in found:
+        values = (_DIGEST.sub(r"\1", value or "-") for value in (each.first, each.second))
+        add_row(shown, each.section if each.section != section else "", each.name, *values)
+        section = each.section
+    console().print(shown)
 
 
 def _print_image(layout: Layout, given: str, as_json: bool) -> None:
