@@ -65,6 +65,9 @@ COMMANDS = {
     ),
     "serve": _Command("serve", "A version answers over HTTP.", "podium serve staging"),
     "evaluate": _Command("evaluate", "A model on new labelled images.", "podium evaluate staging --on ~/new-photos"),
+    "export": _Command(
+        "export", "A version as a folder for others.", "podium export hub ./fruit-classifier --model staging"
+    ),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

@@ -65,6 +65,8 @@ EXPORTS = "exports.json"
 ONNX = "model.onnx"
 ONNX_INT8 = "model.int8.onnx"
 TORCH_EXPORT = "model.pt2"
+# `podium export hub`
+HUB_CARD = "README.md"
 # `podium evaluate`: images that were not asked about
 LEFT_OUT = "left_out.csv"
 # evaluate appends to it; no output of a stage

@@ -4,6 +4,8 @@ A version must be what the audit record says was registered. Of its package weig
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,9 +90,7 @@ def load_version(
     """
     from podium.registry.predictor import serving_runtime
 
-    with TemporaryDirectory(prefix="podium-version-") as temporary:
-        package = fetch_package(layout, registered.name, version, Path(temporary))
-        _require_on_record(layout, registered, version, asked, package)
+    with open_checked(layout, registered, version, asked) as package:
         folder = package / ARTIFACTS
         if runtime == "onnx" and not (folder / ONNX).is_file():
             raise DataError(
@@ -112,6 +112,20 @@ def load_version(
         if ask_golden:
             _require_golden(classifier, GoldenBatch.read(folder / GOLDEN), version.version)
     return LoadedModel(classifier, metrics.temperature, metrics.threshold, version.version, runtime)
+
+
+@contextmanager
+def open_checked(layout: Layout, registered: RegisteredModel, version: Version, asked: str) -> Iterator[Path]:
+    """The package of a version, once it is known to be what was registered; arguments as of `load_version`.
+
+    Raises:
+        PromotionRefused: the record does not hold, or the version or the alias is not as it says.
+        TrackingError: the package cannot be had.
+    """
+    with TemporaryDirectory(prefix="podium-version-") as temporary:
+        package = fetch_package(layout, registered.name, version, Path(temporary))
+        _require_on_record(layout, registered, version, asked, package)
+        yield package
 
 
 def _require_on_record(

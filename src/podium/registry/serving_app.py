@@ -56,7 +56,12 @@ def make_app(service: Service) -> Starlette:
             following.cancel()
 
     asks = {"/predict": app.predict, "/explain": app.explain, "/invocations": app.invocations}
-    tells = {"/ping": app.ping, "/version": app.version, "/health": app.health, "/ready": app.ready}
+    tells: dict[str, Endpoint] = {
+        "/ping": app.ping,
+        "/version": app.version,
+        "/health": app.health,
+        "/ready": app.ready,
+    }
     tells |= {"/": app.demo, "/metrics": app.metrics}
     routes = [Route(path, partial(app.answer, endpoint, path), methods=["POST"]) for path, endpoint in asks.items()]
     routes += [Route(path, endpoint, methods=["GET"]) for path, endpoint in tells.items()]

@@ -180,12 +180,12 @@ right on {m.accuracy.value:.1%} of {m.images} test images it had never seen ({m.
 
 | | |
 |---|---|
-| classes | {len(classes)}: {", ".join(map(_plain, classes[:_LISTED]))}{", ..." if len(classes) > _LISTED else ""} |
+| classes | {len(classes)}: {", ".join(map(plain, classes[:_LISTED]))}{", ..." if len(classes) > _LISTED else ""} |
 | input | one image file, base64; resized to {best.card.preprocessing.image_size} px |
 | starts from | {best.card.pretrained.weights} |
 | parameters | {m.parameters / 1e6:.1f} M, {m.flops / 1e9:.3f} GFLOPs an image |
-| licence of the images | {_plain(licences)} |
-| licence of the first weights | {_plain(start)} |
+| licence of the images | {plain(licences)} |
+| licence of the first weights | {plain(start)} |
 | also as | {", ".join(results.params.publish.export) or "nothing else"}: `{EXPORTS}` says how near |
 | who is to be named | `{LICENCES_TEXT}` in the files of this version |
 
@@ -206,7 +206,7 @@ Or over HTTP; the second command goes into another terminal:
 """
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text from people as a cell of a Markdown table shows it: as it is, never as markup."""
     return re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", html.escape(text, quote=False))
 

@@ -22,6 +22,7 @@ COMMANDS = (
     ("predict", "a.png", "--model", "1", "--out", "out.csv", "--runtime", "onnx"),
     ("explain", "a.png", "--model", "1"),
     ("lineage", "1"),
+    ("export", "hub", "hub", "--model", "1"),
     ("audit",),
 )
 
