@@ -1,5 +1,6 @@
 """Servers on loopback for tests: real ones in processes that are ended by pid, and handlers in a thread."""
 
+import logging
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import requests
 
-from tests.small_project import SmallProject
+from benchmarks.scratch import Scratch
 
 PROGRAMS = ("initdb", "postgres")
 
@@ -44,7 +45,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    project: SmallProject, command: list[str], health: str, log: Path, seconds: float = 180, **extra: str
+    project: Scratch, command: list[str], health: str, log: Path, seconds: float = 180, **extra: str
 ) -> Iterator[str]:
     """Runs a server command (with `{port}` in it) until the block ends; yields its address."""
     port = free_port()
@@ -102,6 +103,63 @@ def postgresql() -> Iterator[str]:
         finally:
             server.send_signal(signal.SIGQUIT)  # at once, whoever is connected
             server.wait(timeout=30)
+
+
+PASSWORDS = {user: f"a-password-of-{user}" for user in ("admin", "trainer", "ada", "bob")}
+
+
+@contextmanager
+def s3(*buckets: str) -> Iterator[dict[str, str]]:
+    """moto's S3 on loopback with some buckets until the block ends; yields the variables that lead to it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+        for bucket in buckets:
+            boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=bucket)
+        yield {
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "NO_PROXY": "127.0.0.1",
+        }
+    finally:
+        server.stop()
+
+
+@contextmanager
+def team_server(folder: Path, database: str) -> Iterator[str]:
+    """`podium server` on loopback over a PostgreSQL database and moto's S3 until the block ends; yields its address.
+
+    Args:
+        folder: for its log.
+        database: the URI of a PostgreSQL database.
+    """
+    with s3("mlflow") as settings:
+        settings |= {
+            "MLFLOW_BACKEND_STORE_URI": database,
+            "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow/artifacts",
+            "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"],
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "s" * 32,
+            "MLFLOW_WORKERS": "1",
+        }
+        command = ["podium", "server", "--port", "{port}"]
+        with serving(Scratch(folder), command, "/health", folder / "server.txt", **settings) as address:
+            for user in ("trainer", "ada", "bob"):
+                made = requests.post(
+                    f"{address}/api/2.0/mlflow/users/create",
+                    json={"username": user, "password": PASSWORDS[user]},
+                    auth=("admin", PASSWORDS["admin"]),
+                    timeout=30,
+                )
+                assert made.ok, made.text
+            yield address
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:

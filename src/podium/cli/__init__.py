@@ -37,7 +37,7 @@ COMMANDS = {
     "status": _Command("status", "Where things stand, and what to do next.", "podium status --json"),
     "init": _Command("init", "Start an experiment on your own images.", "podium init ~/photos --licence CC-BY-4.0"),
     "use": _Command("experiment", "Put an experiment of experiments/ in force.", "podium use folder"),
-    "doctor": _Command("experiment", "Find damage that a kill left, and repair it.", "podium doctor --repair"),
+    "doctor": _Command("experiment", "Is all fit to work: files, disk, store, account?", "podium doctor"),
     "models": _Command(
         "models", "Architectures, their cost and their weights.", "podium models --matched resnet50 convnext_tiny"
     ),
@@ -90,6 +90,8 @@ COMMANDS = {
     "history": _Command("promotion", "Who registered or moved what, when and why.", "podium history --json"),
     "audit": _Command("promotion", "Does the store say what the record says?", "podium audit --repair"),
     "diff": _Command("lineage", "How two versions differ.", "podium diff production staging"),
+    "server": _Command("server", "Run MLflow for a team, with accounts.", "podium server --port 5000"),
+    "grant": _Command("server", "Let an account of the server promote.", "podium grant ada"),
     "lineage": _Command("lineage", "From a version back to its data and commit.", "podium lineage staging --mermaid"),
 }
 """Every command in the order of the help. The function has the same name, `_` for `-`; its docstring is the help."""

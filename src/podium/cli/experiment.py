@@ -13,7 +13,7 @@ from podium.config.problems import nearest
 from podium.config.train import Augment
 from podium.config.validate import Validate
 from podium.console import dvc_files
-from podium.console.openings import keep_openings, read_openings
+from podium.console.openings import keep_openings
 from podium.console.process import git_said
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, ParamsError, UsageError
@@ -111,18 +111,26 @@ def with_offline_weights(layout: Layout, text: str, name: str) -> str:
 
 
 def doctor(
+    *,
     repair: Annotated[bool, typer.Option("--repair", help="Bring back what can be brought back.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Look for what a killed dvc left that stops the next one, and for an edited ledger of the test split."""
+    """Check DVC's files, the ledger of the test split, disk, rights, telemetry, the store and this account of it."""
     layout = project()
     if repair:
         dvc_files.mend(layout)
         keep_openings(layout)  # raises where a line was edited, which people alone mend
         return
-    if found := dvc_files.find_damage(layout):
-        raise DataError(f"{'; '.join(found)}: run `podium doctor --repair`")
-    read_openings(layout)
-    print("Nothing to repair.")
+    from podium.registry.checkup import examine
+
+    found = examine(layout, load(layout.params))
+    if as_json:
+        print_json([asdict(check) for check in found])
+    else:
+        for check in found:
+            print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<12} {check.said}")
+    if failed := [f"{check.name}: {check.said}" for check in found if not check.passed]:
+        raise DataError("; ".join(failed))
 
 
 def validate(

@@ -51,7 +51,7 @@ def publish_experiment(layout: Layout, params: Params) -> None:
     with store.translate_errors(uri):
         writer = RunWriter(client, layout, params.experiment)
         if not _is_published(writer, results, registers):
-            with locks.exclusive(client, uri, f"podium-lock-{params.experiment}") as check:
+            with locks.exclusive(client, uri, locks.publishing(params.experiment)) as check:
                 if not _is_published(writer, results, registers):  # by another process, meanwhile
                     _publish(writer, results, registers, check)
                     _write_report(results)  # of a store that was made or mended only now, it may say more

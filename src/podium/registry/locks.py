@@ -33,6 +33,16 @@ PAUSE_SECONDS = 2.0
 _OWNER, _BEAT = "podium.owner", "podium.beat."
 
 
+def publishing(experiment: str) -> str:
+    """The name of the lock that a publish holds."""
+    return f"podium-lock-{experiment}"
+
+
+def promoting(name: str) -> str:
+    """The name of the lock that whoever appends to the record of a registered model holds."""
+    return f"podium-promotion-{name}"
+
+
 @contextmanager
 def exclusive(client: "MlflowClient", uri: str, name: str, *, waits: bool = True) -> Iterator[Callable[[], None]]:
     """Holds a lock of a store while the block runs.

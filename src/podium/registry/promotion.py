@@ -16,6 +16,7 @@ from podium.core.layout import Layout
 from podium.records.audit import Action, AuditEntry, GateResult, holding, list_holders
 from podium.registry import store
 from podium.registry.audit import AuditRecord
+from podium.registry.audit_file import brief
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
 from podium.registry.gate import Case, run_gate
 from podium.registry.gates import run_gates
@@ -106,7 +107,8 @@ def _judge(
     if not gone and (moved := record.moved_past(model.tags, alias, holder)):
         raise PromotionRefused(f"{moved}; see `podium audit`: its --repair takes it back")
     if number == holder:
-        raise PromotionRefused(f"version {number} is already at {alias}: nothing to do")
+        how = f" ({brief(last)}, by {last.who})" if last else ""
+        raise PromotionRefused(f"version {number} is already at {alias}{how}: nothing to do")
     with ExitStack() as stack:
         candidate = recorded_evidence(registry, record, version, stack)
         present = _holder_evidence(registry, record, holder, stack)

@@ -1,31 +1,31 @@
 """What a local MLflow store holds, read with SQL: importing MLflow takes three seconds, and some ask each time.
 
-`podium status`, `podium history` and a `publish` with nothing to do read here. A server, and a file whose tables are
-not the ones this module knows, are asked through MLflow, which gives the same answers.
+`podium status`, `podium history` and a `publish` with nothing to do read here. A server is asked by HTTP. Whatever
+this module does not know (other tables, other ways to log in) is asked through MLflow, which gives the same answers.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import unquote
 
 from podium.core.layout import Layout
-from podium.records.base import Record
-from podium.records.evaluation import Interval
 from podium.registry import store
 from podium.registry.audit import read_record
 from podium.registry.evidence import CANDIDATE, digest_tags
-from podium.registry.run_writer import search_runs, was_killed, workspace_of
+from podium.registry.run_writer import was_killed, workspace_of
 from podium.report.results import ModelResults, Results, git_commit
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 _BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
 _WORKSPACE = "default"
+_OTHER_WAYS = [
+    f"MLFLOW_TRACKING_{way}" for way in ("TOKEN", "AUTH", "INSECURE_TLS", "SERVER_CERT_PATH", "CLIENT_CERT_PATH")
+]
+"""Settings of how a server is asked that MLflow alone knows."""
 _MODELS = "models:/"
 _LOGGED = (
     "SELECT tags.tag_value FROM logged_model_tags AS tags JOIN logged_models ON logged_models.model_id = tags.model_id "
@@ -62,60 +62,6 @@ class RegisteredModel:
     versions: tuple[Version, ...]
 
 
-class TrainedModel(Record):
-    """A model that was trained and tested under one of the experiments in the store.
-
-    `images` and `test_images` are how many photographs it was tested on, and a digest of these and their labels.
-    """
-
-    model: str
-    experiment: str
-    accuracy: Interval
-    commit: str
-    committed: bool
-    started: int
-    images: int
-    test_images: str
-
-
-def find_trained(layout: Layout) -> tuple[list[TrainedModel], int]:
-    """Every model that MLflow knows from `publish`, whatever its experiment, best first.
-
-    Returns:
-        The models, and how many runs do not say what they were tested on.
-
-    Raises:
-        TrackingError: the store does not answer.
-    """
-    uri = store.tracking_uri(layout)
-    if store.is_local(uri) and not _file_of(uri).is_file():
-        return [], 0
-    client = store.open_client(layout)
-    with store.translate_errors(uri):
-        names = {found.experiment_id: found.name for found in client.search_experiments()}
-        found = search_runs(client, list(names), {"podium.kind": "train"})
-    known = [run for run in found if {"podium.test_images", "podium.git_commit"} <= run.data.tags.keys()]
-    trained = [_trained(run, names[run.info.experiment_id]) for run in known]
-    return sorted(trained, key=lambda one: (-one.accuracy.value, one.started)), len(found) - len(known)
-
-
-def _trained(run: "Run", experiment: str) -> TrainedModel:
-    """What a complete run of a training says."""
-    tags, metrics = run.data.tags, run.data.metrics
-    value, low, high = (metrics[f"test/accuracy{end}"] for end in ("", "_low", "_high"))
-    images, _, digest = tags["podium.test_images"].partition(" ")
-    return TrainedModel(
-        model=tags["podium.model"],
-        experiment=experiment,
-        accuracy=Interval(value=value, low=low, high=high),
-        commit=tags["podium.git_commit"],
-        committed=tags.get("podium.git_dirty") == "false",
-        started=run.info.start_time,
-        images=int(images),
-        test_images=digest,
-    )
-
-
 def find_registered(layout: Layout, name: str, pauses: Sequence[float] = ()) -> RegisteredModel | None:
     """The registered model of a name; None where nothing is registered under it, or no store was made yet.
 
@@ -137,6 +83,9 @@ def find_registered(layout: Layout, name: str, pauses: Sequence[float] = ()) -> 
                 return _registered(database, name)
         except sqlite3.Error:
             pass  # other tables than these, or no database: MLflow knows, or says what is wrong
+    elif store.is_server(uri) and not any(os.environ.get(setting) for setting in _OTHER_WAYS):
+        with suppress(LookupError, OSError, ValueError):  # requests' errors are of the second kind; MLflow says why
+            return _ask_server(uri, name)
     return _ask_mlflow(layout, uri, name, pauses)
 
 
@@ -238,6 +187,50 @@ def _ask_mlflow(layout: Layout, uri: str, name: str, pauses: Sequence[float] = (
                 Version(str(v.version), str(v.source), dict(v.tags), str(v.current_stage)) for v in registry.versions()
             ),
         )
+
+
+def _ask_server(uri: str, name: str) -> RegisteredModel | None:
+    """The same from a server, by its REST interface.
+
+    Raises:
+        LookupError: it refuses.
+        OSError: it does not answer.
+        ValueError: what it answers is no JSON.
+    """
+    import requests
+
+    session = requests.Session()
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        session.auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+
+    def ask(path: str, **query: str) -> Any:
+        """What the server says."""
+        answer = session.get(f"{uri.rstrip('/')}/api/2.0/mlflow/{path}", params=query, timeout=store.PROBE_SECONDS)
+        said = answer.json()
+        if not answer.ok and said.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
+            raise LookupError(path)
+        return said
+
+    model, found, page = ask("registered-models/get", name=name).get("registered_model"), [], ""
+    while model is not None:
+        said = ask("model-versions/search", filter=f"name='{name}'", max_results="1000", page_token=page)
+        found += said.get("model_versions", [])
+        if not (page := said.get("next_page_token", "")):
+            break
+    return model and RegisteredModel(
+        name=name,
+        tags=_pairs(model),
+        aliases={each["alias"]: str(each["version"]) for each in model.get("aliases", [])},
+        versions=tuple(
+            Version(str(v["version"]), str(v.get("source")), _pairs(v), str(v["current_stage"]))
+            for v in sorted(found, key=lambda v: int(v["version"]))
+        ),
+    )
+
+
+def _pairs(found: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of what a server says."""
+    return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
 
 
 def _holds_runs(database: sqlite3.Connection, results: Results) -> bool:

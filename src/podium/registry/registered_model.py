@@ -71,9 +71,7 @@ class Registry:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(
-                    locks.exclusive(self.client, self.uri, f"podium-promotion-{self.name}", waits=waits)
-                )
+                stack.enter_context(locks.exclusive(self.client, self.uri, locks.promoting(self.name), waits=waits))
             except Timeout as error:
                 raise PromotionRefused(
                     f"another promotion of {self.name} is running: wait for it, see `podium history`, then try again"
@@ -136,11 +134,14 @@ class Registry:
             self.set_stage(version, wanted.get(version, "Archived"))
 
     def set_stage(self, number: str, stage: str) -> None:
-        """Moves a version to a deprecated stage, out of which another one goes."""
+        """Moves a version to a deprecated stage, out of which others go: MLflow's own way fails on PostgreSQL."""
+        shared = stage in audit.STAGES.values()
+        others = [v for v in self.versions() if shared and v.current_stage == stage and str(v.version) != number]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            archive = stage in audit.STAGES.values()
-            self.client.transition_model_version_stage(self.name, number, stage, archive_existing_versions=archive)
+            for other in others:
+                self.client.transition_model_version_stage(self.name, str(other.version), "Archived")
+            self.client.transition_model_version_stage(self.name, number, stage)
 
     def version(self, number: str) -> "ModelVersion | None":
         """One version, or None where it does not exist (any more)."""

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from podium.registry.local_store import complete_store, file_of, mend_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from sqlalchemy import Engine
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # of 120 s, three tries of a server that hangs are six minutes
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",  # Podium's live view reads it
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # only the server reaches the store behind it
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what fails is raised and said in one line
     "GIT_PYTHON_REFRESH": "quiet",
@@ -136,8 +140,11 @@ def translate_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.RequestException as error:
+        if error.response is not None:
+            _raise_if_denied(uri, error.response.status_code, error)
         raise unreachable(uri) from error
     except MlflowException as error:
+        _raise_if_denied(uri, error.get_http_status_code(), error)
         # MLflow wraps a failed connection without a code of its own; the cause is still attached.
         if isinstance(error.__cause__ or error.__context__, requests.exceptions.RequestException):
             raise unreachable(uri) from error
@@ -150,9 +157,25 @@ def translate_errors(uri: str) -> Iterator[None]:
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         _raise_if_full(uri, error)
+        remedy = "check its rights, or move it away and run `dvc repro publish` to make a new one"
         raise TrackingError(
-            f"MLflow's store {public_uri(uri)} cannot be used ({one_line(error)}): check its rights, or move it away "
-            "and run `dvc repro publish` to make a new one"
+            f"MLflow's store {public_uri(uri)} cannot be used ({one_line(error)}): "
+            f"{remedy if is_local(uri) else 'is it running, and are address and account right?'}"
+        ) from error
+
+
+def _raise_if_denied(uri: str, status: int, error: Exception) -> None:
+    """Says what to do about a server with accounts that knows none here, or one without the right."""
+    where = f"MLflow at {public_uri(uri)} refused"
+    if status == HTTPStatus.UNAUTHORIZED:
+        raise TrackingError(
+            f"{where}: it asks for an account: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        ) from error
+    if status == HTTPStatus.FORBIDDEN:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this account")
+        raise TrackingError(
+            f"{where}: {user} may read there, but not do this: an administrator of the server gives the right with "
+            f"`podium grant {user}`"
         ) from error
 
 
@@ -223,21 +246,28 @@ def _connect(uri: str) -> "MlflowClient":
 
 
 def _make_tables(uri: str) -> None:
-    """Makes MLflow's tables in a PostgreSQL database that lacks them, one process of all machines at a time.
-
-    Two that make them at once break each other. The database gives the lock back when its owner's connection ends, and
-    a killed one leaves nothing half-made: PostgreSQL takes tables back with their transaction.
-    """
-    with translate_errors(uri):
+    """Makes MLflow's tables in a PostgreSQL database that lacks them; two that make them at once break each other."""
+    with translate_errors(uri), changing_tables(uri) as engine:
         from mlflow.store.db.utils import _all_tables_exist, _initialize_tables
-        from sqlalchemy import create_engine, func, select
-        from sqlalchemy.pool import NullPool
 
-        engine = create_engine(uri, poolclass=NullPool)
-        with engine.connect() as connection:
-            connection.execute(select(func.pg_advisory_lock(_TABLES)))
-            if not _all_tables_exist(engine):
-                _initialize_tables(engine)
+        if not _all_tables_exist(engine):
+            _initialize_tables(engine)
+
+
+@contextmanager
+def changing_tables(uri: str) -> Iterator["Engine"]:
+    """Lets one process of all machines at a time make or upgrade tables of a PostgreSQL database.
+
+    The database gives the lock back when its owner's connection ends, and a killed one leaves nothing half-made:
+    PostgreSQL takes tables back with their transaction.
+    """
+    from sqlalchemy import create_engine, func, select
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(select(func.pg_advisory_lock(_TABLES)))
+        yield engine
 
 
 def _probe(uri: str, pauses: Sequence[float]) -> None:

@@ -75,6 +75,21 @@ def test_offline_starts_from_the_weights_that_come_with_podium(project, request)
     assert "compares torchvision/resnet18, torchvision/resnet50, but small weights" in refused.stderr
 
 
+def test_doctor_names_telemetry_and_secrets_that_others_may_read(project, monkeypatch):
+    assert "ok    telemetry" in podium("doctor").stdout
+    secret = project.root / ".dvc" / "config.local"
+    secret.parent.mkdir()
+    secret.touch(0o644)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    monkeypatch.setenv("DO_NOT_TRACK", "false")
+    monkeypatch.setattr("mlflow.telemetry.utils._IS_IN_CI_ENV_OR_TESTING", False)
+    told = podium("doctor")
+    assert told.exit_code == 1
+    assert f"FAIL  permissions  {secret} may hold a password and is open to others: chmod 600" in told.stdout
+    assert "FAIL  telemetry    MLflow would send usage data" in told.stdout
+    assert "ok    store        sqlite:///mlflow.db: 1 experiments" in told.stdout
+
+
 def test_doctor_names_an_edited_ledger_and_brings_back_a_lost_one(project):
     ledger, whole = project.test_openings, project.test_openings.read_bytes()
     assert podium("doctor").exit_code == 0

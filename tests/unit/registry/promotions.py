@@ -57,13 +57,26 @@ def register(layout: Layout, evidence: Evidence, **tags: str) -> str:
     shutil.copytree(evidence.folder, source / "artifacts")
     named = {key.replace("__", "."): value for key, value in tags.items()}
     tags = {**evidence.tags, **named}
-    run_id = client.create_run("0").info.run_id
-    version = str(client.create_model_version(NAME, str(source), run_id, tags=tags).version)
+    run_id, place = logged(client, source) if store.is_server(store.tracking_uri(layout)) else local(client, source)
+    version = str(client.create_model_version(NAME, place, run_id, tags=tags).version)
     registry = registry_of(layout)
     held, digests = registry.aliases().get("candidate"), digests_of(tags, digest_package(source))
     reason = {"reason": "registered", "version": digests}
     registry.set_alias(registry.append("register", "candidate", holder=held, number=version, **reason))
     return version
+
+
+def local(client: MlflowClient, source: Path) -> tuple[str, str]:
+    """A run, and where a local store finds the package."""
+    return client.create_run("0").info.run_id, str(source)
+
+
+def logged(client: MlflowClient, source: Path) -> tuple[str, str]:
+    """A run of an experiment of one's own on a server, and where its package went."""
+    found = client.get_experiment_by_name("tiny")
+    run = client.create_run(found.experiment_id if found else client.create_experiment("tiny")).info
+    client.log_artifacts(run.run_id, str(source), "package")
+    return run.run_id, f"{run.artifact_uri}/package"
 
 
 def register_anew(layout: Layout, number: str) -> None:

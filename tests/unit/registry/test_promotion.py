@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.store.entities import PagedList
 
 from podium.core.errors import DataError, PromotionRefused
 from podium.core.layout import Layout
@@ -289,10 +290,10 @@ class FakeClient:
     def set_registered_model_alias(self, name, alias, number):
         self.aliases[alias] = number
 
-    def transition_model_version_stage(self, name, number, stage, archive_existing_versions):
-        for other, present in self.stages.items():
-            if present == stage and archive_existing_versions:
-                self.stages[other] = "Archived"
+    def search_model_versions(self, asked, max_results, page_token):
+        return PagedList([self.get_model_version(NAME, number) for number in self.stages], None)
+
+    def transition_model_version_stage(self, name, number, stage):
         self.stages[number] = stage
 
 

@@ -1,0 +1,191 @@
+"""Is this machine fit to work, and does the store answer this account? What `podium doctor` asks, a line a question."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from podium.config.params import Params
+from podium.console import dvc_files
+from podium.console.openings import read_openings
+from podium.core.errors import DataError, PodiumError, TrackingError
+from podium.core.layout import Layout
+from podium.registry import store
+from podium.registry.local_store import file_of
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_LEAST_FREE = 2 * 1024**3  # bytes; the sample's images, results and store take a tenth of that
+_MOST_SKEW = 60.0  # seconds
+_SECRETS = (".dvc/config.local", "~/.mlflow/credentials", "~/.config/kaggle/kaggle.json", "~/.kaggle/kaggle.json")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question: its name, whether all is well, and what was found."""
+
+    name: str
+    passed: bool
+    said: str
+
+
+def examine(layout: Layout, params: Params) -> list[Check]:
+    """Asks everything; nothing is changed, and what fails is an answer, no error."""
+    asked: list[tuple[str, Callable[[], str]]] = [
+        ("dvc", lambda: _dvc(layout)),
+        ("ledger", lambda: f"{len(read_openings(layout))} openings of the test split, none edited"),
+        ("disk", lambda: _disk(layout)),
+        ("permissions", lambda: _permissions(layout)),
+        ("telemetry", _telemetry),
+    ]
+    found = [_ask(name, question) for name, question in asked]
+    uri = store.tracking_uri(layout)
+    return found + list(_server(uri, params) if store.is_server(uri) else _database(layout, uri))
+
+
+def _ask(name: str, question: Callable[[], str]) -> Check:
+    """What a question finds, or why it fails."""
+    try:
+        return Check(name, True, question())
+    except PodiumError as error:
+        return Check(name, False, str(error))
+
+
+def _dvc(layout: Layout) -> str:
+    if found := dvc_files.find_damage(layout):
+        raise DataError(f"{'; '.join(found)}: run `podium doctor --repair`")
+    return "dvc.lock and DVC's own locks are whole"
+
+
+def _disk(layout: Layout) -> str:
+    free = shutil.disk_usage(layout.root).free
+    said = f"{free / 1024**3:,.1f} GiB free at {layout.root}"
+    if free < _LEAST_FREE:
+        raise DataError(f"{said}, less than {_LEAST_FREE / 1024**3:.0f}: `dvc gc -w` removes results of other states")
+    return said
+
+
+def _permissions(layout: Layout) -> str:
+    """Project folders can be written to, and files that hold secrets are this user's alone."""
+    folders = [layout.root, layout.main_root, layout.work, layout.data, *(layout.root / n for n in (".git", ".dvc"))]
+    shut = [folder for folder in folders if folder.exists() and not os.access(folder, os.W_OK)]
+    if shut:
+        raise DataError(f"{', '.join(map(str, shut))} cannot be written to: change the rights or the owner")
+    secrets = [layout.root / Path(name).expanduser() for name in _SECRETS]
+    if read := [path for path in secrets if path.is_file() and path.stat().st_mode & _OTHERS]:
+        raise DataError(f"{', '.join(map(str, read))} may hold a password and is open to others: chmod 600")
+    return "the project can be written to; no file with secrets is open to others"
+
+
+def _telemetry() -> str:
+    from mlflow.telemetry.utils import is_telemetry_disabled
+
+    if not is_telemetry_disabled():
+        raise DataError("MLflow would send usage data: export MLFLOW_DISABLE_TELEMETRY=true")
+    return "MLflow sends nothing"
+
+
+def _database(layout: Layout, uri: str) -> Iterator[Check]:
+    """What there is to ask of a file or a database that this process opens itself."""
+    path = file_of(uri) if store.is_local(uri) else None
+    if path is not None and not path.is_file():
+        yield Check("store", True, f"{store.told_uri(layout)} is not made yet: the first `dvc repro` does")
+        return
+    yield _ask("store", lambda: _open_database(layout, uri, path))
+
+
+def _open_database(layout: Layout, uri: str, path: Path | None) -> str:
+    from mlflow import __version__
+
+    started = time.perf_counter()
+    with store.translate_errors(uri):
+        if path is not None:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+                (damage,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if damage != "ok":
+                raise DataError(f"{path} is damaged ({damage}): bring back a copy, or move it and `dvc repro publish`")
+        count = len(store.open_client(layout).search_experiments())
+    return f"{store.told_uri(layout)}: {count} experiments, MLflow {__version__}, {time.perf_counter() - started:.1f} s"
+
+
+def _server(uri: str, params: Params) -> Iterator[Check]:
+    """What there is to ask of a server; nothing more of one that does not answer, or knows no such account."""
+    reached = _ask("server", lambda: _reach(uri))
+    yield reached
+    if not reached.passed:
+        return
+    yield _ask("versions", lambda: _versions(uri))
+    yield _ask("clock", lambda: _clock(uri))
+    yield _ask("rights", lambda: _rights(uri, params.publish.registered_model))
+
+
+def _get(uri: str, path: str, **query: str) -> "Response":
+    """One answer of a server, to this account, within seconds.
+
+    Raises:
+        TrackingError: it does not answer, or does not know the account.
+    """
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    with store.translate_errors(uri):
+        found: Response = http_request(
+            get_default_host_creds(uri), path, "GET", max_retries=0, timeout=store.PROBE_SECONDS, params=query
+        )
+        if found.status_code in (401, 403):
+            found.raise_for_status()
+    return found
+
+
+def _reach(uri: str) -> str:
+    started = time.perf_counter()
+    found = _get(uri, "/health")
+    if not found.ok:
+        raise TrackingError(f"{store.public_uri(uri)} answers {found.status_code} to /health: is it MLflow?")
+    return f"{store.public_uri(uri)} answers in {(time.perf_counter() - started) * 1000:.0f} ms"
+
+
+def _versions(uri: str) -> str:
+    from mlflow import __version__
+
+    served = _get(uri, "/version").text.strip()
+    said = f"MLflow {__version__} here, {served} on the server"
+    if served.split(".")[:2] != __version__.split(".")[:2]:
+        raise TrackingError(f"{said}: install the server's (pip install mlflow=={served}), or upgrade the server")
+    return said
+
+
+def _clock(uri: str) -> str:
+    """The server's clock against this one, as the header `Date` tells it to the second."""
+    found = _get(uri, "/health")
+    theirs = parsedate_to_datetime(found.headers["Date"])
+    skew = (datetime.now(theirs.tzinfo) - theirs).total_seconds()
+    if abs(skew) > _MOST_SKEW:
+        raise TrackingError(f"this clock is {skew:+.0f} s off the server's: set it, since the record is told by it")
+    return "within a second or two of the server's" if abs(skew) < 2 else f"{skew:+.0f} s off the server's"
+
+
+def _rights(uri: str, name: str) -> str:
+    """What this account may do with the registered model; to be allowed to read alone is no failure."""
+    who = _get(uri, "/api/2.0/mlflow/users/current")
+    if who.status_code == 404:
+        return "the server has no accounts: whoever reaches it may do everything"
+    account = who.json()["user"]
+    user = account["username"]
+    if account["is_admin"]:
+        return f"{user} is an administrator"
+    query = {"username": user, "resource_type": "registered_model", "resource_id": name}
+    held = _get(uri, "/api/3.0/mlflow/users/permissions/get", **query).json()["permission"]
+    if held in ("EDIT", "MANAGE"):
+        return f"{user} may register and promote versions of {name} ({held})"
+    return f"{user} may read {name} ({held}); an administrator's `podium grant {user}` adds more"
