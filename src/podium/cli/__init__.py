@@ -92,7 +92,9 @@ COMMANDS = {
     "diff": _Command("lineage", "How two versions differ.", "podium diff production staging"),
     "server": _Command("server", "Run MLflow for a team, with accounts.", "podium server --port 5000"),
     "grant": _Command("server", "Let an account of the server promote.", "podium grant ada"),
+    "verify": _Command("verify", "Make a version again: is it the same?", "podium verify staging"),
     "lineage": _Command("lineage", "From a version back to its data and commit.", "podium lineage staging --mermaid"),
+    "data-diff": _Command("data_diff", "Images that changed between two revisions.", "podium data-diff HEAD~1"),
 }
 """Every command in the order of the help. The function has the same name, `_` for `-`; its docstring is the help."""
 EXIT_CODES = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."

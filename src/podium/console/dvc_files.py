@@ -5,11 +5,12 @@ that no command of DVC reads. So each stage keeps a copy as it starts: what DVC 
 """
 
 import fcntl
+import hashlib
 import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,43 @@ def damage_in(text: str) -> str:
     return "" if isinstance(stages, dict) and all(map(_is_entry, stages.values())) else "lacks what DVC writes there"
 
 
+def read_lock(layout: Layout, revision: str | None = None) -> str:
+    """The text of `dvc.lock` here, or of a revision of git; empty where there is none."""
+    if revision is not None:
+        return git_said(layout.root, "show", f"{revision}:./{DVC_LOCK}") or ""
+    here = layout.root / DVC_LOCK
+    return here.read_text(encoding="utf-8", errors="replace") if here.is_file() else ""
+
+
+def parse_lock(text: str) -> dict[str, Any]:
+    """An undamaged `dvc.lock` as plain values."""
+    lock: dict[str, Any] = yaml.load(text, _LOADER)  # noqa: S506  # a safe loader
+    return lock
+
+
+def find_tracked(layout: Layout, lock: Mapping[str, Any] | None, path: Path, inside: str = "") -> Path | None:
+    """A file that `dvc.lock` names, or one in a folder that it names, here or in DVC's cache; None: not here."""
+    stages = lock["stages"].values() if lock else []
+    entries = [entry for stage in stages for key in _PIECES for entry in stage.get(key, [])]
+    named = {entry["path"]: str(entry.get("md5", "")) for entry in entries}
+    wanted = named.get(path.relative_to(layout.root).as_posix(), "")
+    cache = layout.main_root / ".dvc" / "cache" / "files" / "md5"
+    if inside:
+        listing = cache / wanted[:2] / wanted[2:]
+        found = json.loads(listing.read_bytes()) if wanted and _md5(listing) == wanted.removesuffix(".dir") else []
+        wanted = next((str(each["md5"]) for each in found if each["relpath"] == inside), "")
+    places = [path / inside, cache / wanted[:2] / wanted[2:]] if wanted else []
+    return next((place for place in places if _md5(place) == wanted), None)
+
+
+def _md5(path: Path) -> str:
+    """The digest that DVC knows a file by; empty where there is none."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else ""
+
+
 def digest_lock(text: str) -> str:
     """Names an undamaged `dvc.lock` (64 hex digits); not what it says of publish, which runs before DVC writes that."""
-    lock: dict[str, Any] = yaml.load(text, _LOADER)  # noqa: S506  # a safe loader
+    lock = parse_lock(text)
     stages = {name: entry for name, entry in lock["stages"].items() if name != "publish"}
     return sha256_text(canonical_json({**lock, "stages": stages}))
 

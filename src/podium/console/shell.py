@@ -135,7 +135,7 @@ def stage_inputs(layout: Layout, stage: str, model: str | None) -> Inputs:
     params = read_yaml(layout.params)
     named = [str(key).replace("${key}", model or "") for key in body.get("params", [])]
     deps = [str(path).replace("${key}", model or "") for path in body.get("deps", [])]
-    code = _inputs(layout.code(stage))  # what DVC compared; parsing every module again takes a third of a second
+    code = read_inputs(layout.code(stage))  # what DVC compared; parsing every module again takes a third of a second
     return {
         **(code or stage_code(layout.root, stage).json()),
         "params": {name: value for key in named for name, value in leaves(key, value_at(params, key))},
@@ -187,7 +187,7 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
         yield
         return
     now, file = stage_inputs(layout, stage, model), layout.last_inputs(stage, model)
-    if before := _inputs(file):
+    if before := read_inputs(file):
         found = differences(now, before)
         why = first_few(found, _SHOWN) if found else "its results are missing, or it was asked to"
         print(f"{stage}{f' {model}' if model else ''} runs again: {why}", flush=True)
@@ -195,7 +195,7 @@ def say_why(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
     write_json(file, now)
 
 
-def _inputs(path: Path) -> Inputs:
+def read_inputs(path: Path) -> Inputs:
     """Inputs that were written down; none where there is no such file or it is damaged, since nothing depends on it."""
     if not path.is_file():
         return {}

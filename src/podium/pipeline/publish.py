@@ -13,6 +13,7 @@ import numpy as np
 
 from podium.config.params import Params
 from podium.console.openings import keep_openings
+from podium.console.origins import note_results
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import write_text
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, REPEATS, Layout
@@ -34,6 +35,12 @@ def publish_experiment(layout: Layout, params: Params) -> None:
         ModelError: the packaged model would not predict what its evaluation says.
         TrackingError: MLflow cannot be reached; the report is there all the same.
     """
+    _bring_in_line(layout, params)
+    note_results(layout)
+
+
+def _bring_in_line(layout: Layout, params: Params) -> None:
+    """Writes the report, and what MLflow lacks of the experiment."""
     _copy_reports(layout, list(params.models), params.further_seeds)
     _measure_costs(layout, params)
     _measure_learning_curve(layout, params)

@@ -4,7 +4,6 @@ The record binds package and tags, a tag binds `dvc.lock` and the prepared manif
 fetched. Older states are read from git and from DVC's cache: nothing is checked out.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -14,9 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from podium.console.dvc_files import damage_in, digest_lock
+from podium.console.dvc_files import damage_in, digest_lock, find_tracked, parse_lock, read_lock
 from podium.console.process import git_said
 from podium.core.errors import DataError, TrackingError
 from podium.core.files import sha256_file
@@ -166,11 +163,11 @@ def _commit(traced: _Traced) -> Step:
     """The commit, below it `dvc.lock`, and below that params and data."""
     commit, wanted, root = traced.tag("git_commit"), traced.tag("dvc_lock_sha256"), traced.layout.root
     is_one = re.fullmatch(r"[0-9a-f]{40,64}", commit)  # a tag that was edited is no option of git's
-    here, known = root / DVC_LOCK, git_said(root, "cat-file", "-t", commit) if is_one else None
-    texts = {"that of this checkout": here.read_text(encoding="utf-8", errors="replace") if here.is_file() else ""}
-    texts["that of the commit"] = (git_said(root, "show", f"{commit}:./{DVC_LOCK}") if known else None) or ""
+    known = git_said(root, "cat-file", "-t", commit) if is_one else None
+    texts = {"that of this checkout": read_lock(traced.layout)}
+    texts["that of the commit"] = read_lock(traced.layout, commit) if known else ""
     same = [where for where, text in texts.items() if not damage_in(text) and digest_lock(text) == wanted]
-    lock = yaml.load(texts[same[0]], getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if same else None  # noqa: S506
+    lock = parse_lock(texts[same[0]]) if same else None
     state: State = "checked" if lock else "missing"
     below = [_params(traced, lock), _manifest(traced, lock)]
     note = same[0] if same else traced.absent
@@ -205,7 +202,7 @@ def _manifest(traced: _Traced, lock: Any) -> Step:
     layout, wanted = traced.layout, traced.tag("data_digest")
     facts = {f"{split} split": digest for split, digest in traced.card.data_digests.items()} if traced.card else {}
     facts = {"sha256": wanted, **facts, "test split": traced.tag("test_digest")}
-    places = {"that of this checkout": layout.manifest, "in DVC's cache": _tracked(layout, lock, layout.manifest)}
+    places = {"that of this checkout": layout.manifest, "in DVC's cache": find_tracked(layout, lock, layout.manifest)}
     found = [where for where, path in places.items() if path and path.is_file() and sha256_file(path) == wanted]
     sources = _sources(traced, lock, here="that of this checkout" in found)
     state: State = "checked" if found else "missing"
@@ -215,7 +212,7 @@ def _manifest(traced: _Traced, lock: Any) -> Step:
 def _sources(traced: _Traced, lock: Any, *, here: bool) -> list[Step]:
     """The raw sources with their licences; `here`: the manifest of the checkout is the version's."""
     raw = traced.layout.raw
-    bound = _tracked(traced.layout, lock, raw, SOURCES)
+    bound = find_tracked(traced.layout, lock, raw, SOURCES)
     if bound is None and not here:
         return _packaged_sources(traced)
     note = "dvc.lock names it" if bound else "by this checkout, whose prepared manifest is the version's"
@@ -244,25 +241,6 @@ def _source(source: ImageLicence, state: State, note: str) -> Step:
     facts = {"licence": source.licence or "not stated", "licences of images": licences, "kind": source.kind}
     facts |= {"location": source.location, "sha256": source.sha256 or "", "images": f"{source.images:,}"}
     return Step("raw source", source.name, state, note, facts)
-
-
-def _tracked(layout: Layout, lock: Any, out: Path, inside: str = "") -> Path | None:
-    """A file that `dvc.lock` names, or one in a folder that it names, here or in DVC's cache; None: not here."""
-    outs = [each for stage in lock["stages"].values() for each in stage.get("outs", [])] if lock else []
-    named = {each["path"]: str(each.get("md5", "")) for each in outs}
-    wanted = named.get(out.relative_to(layout.root).as_posix(), "")
-    cache = layout.main_root / ".dvc" / "cache" / "files" / "md5"
-    if inside:
-        listing = cache / wanted[:2] / wanted[2:]
-        found = json.loads(listing.read_bytes()) if wanted and _md5(listing) == wanted.removesuffix(".dir") else []
-        wanted = next((str(each["md5"]) for each in found if each["relpath"] == inside), "")
-    places = [out / inside, cache / wanted[:2] / wanted[2:]] if wanted else []
-    return next((path for path in places if _md5(path) == wanted), None)
-
-
-def _md5(path: Path) -> str:
-    """The digest that DVC knows a file by; empty where there is none."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.is_file() else ""
 
 
 def _pretrained(traced: _Traced) -> Step:

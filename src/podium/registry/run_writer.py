@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from podium.console.process import processor_name
 from podium.core.files import sha256_text
 from podium.core.layout import DVC_YAML, Layout
 from podium.records.training import EpochResult
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PARENT = "mlflow.parentRunId"  # the tag by which MLflow nests runs
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a description, in Markdown
+CPU = "podium.cpu"  # the tag with the processor type that trained
 OPEN = "open"  # the state of an experiment's run that is not published yet
 EPOCH_METRICS = {
     **{f"epoch/{x}": x for x in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_objective")},
@@ -58,6 +60,7 @@ class RunWriter:
             _HOST: platform.node(),
             _FOLDER: str(layout.root),
             _PROCESS: _name_process(psutil.Process()),
+            CPU: processor_name(),
         }  # whose a run is while it goes on
         self.experiment = _experiment_id(client, layout, name)
 

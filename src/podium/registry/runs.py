@@ -12,6 +12,7 @@ from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import METRIC_TITLES, describe_rate, verdict
 from podium.analysis.interventions import accuracy_gaps
 from podium.analysis.leaderboard import describe_majority
+from podium.console.origins import find_origins
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
 from podium.registry.run_links import (
@@ -25,12 +26,14 @@ from podium.registry.run_links import (
     milliseconds,
 )
 from podium.registry.run_tables import write_mistakes, write_tables
-from podium.registry.run_writer import NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
+from podium.registry.run_writer import CPU, NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
 from podium.report.results import ModelResults, Results, TrainedResults, commit_tags, read_table
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+STAGE = "podium.stage."
+"""How the tags begin that say of each stage how its results came to be."""
 _EVIDENCE = "podium.evidence"
 _DIGEST_LENGTH = 32  # MLflow takes at most 36 characters
 _MEASURED_AT = ("started", "ended")  # keys of the measured times that are moments, no durations
@@ -102,6 +105,7 @@ def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None")
             **results.comparison_tags,
             "podium.validation_passed": str(results.validation.passed).lower(),
             "podium.dvc_lock_sha256": results.dvc_lock,
+            **({} if any(tag.startswith(STAGE) for tag in run.data.tags) else _stage_tags(results)),
             **commit_tags(results.layout.root, run.data.tags),
             NOTE: note(results),
         },
@@ -111,6 +115,11 @@ def write_experiment_run(writer: RunWriter, results: Results, run: "Run | None")
     log_datasets(writer, run, results, best)
     _write_experiment_files(writer, results, run_id)
     return run_id
+
+
+def _stage_tags(results: Results) -> dict[str, str]:
+    """Of each stage whether it was executed for this state, or its results were there or brought by DVC."""
+    return {f"{STAGE}{name.replace('@', '.')}": origin for name, origin in find_origins(results.layout).items()}
 
 
 def finish_experiment_run(writer: RunWriter, run_id: str, results: Results) -> None:
@@ -289,6 +298,7 @@ def _model_run(writer: RunWriter, results: Results, model: ModelResults, parent:
     tags = {**run_tags("train", model.name, fingerprint), PARENT: parent}
     if not live:
         begun = milliseconds(model.times.get("started"))
+        tags |= {} if begun else {CPU: "unknown"}  # trained elsewhere
         return writer.client.get_run(writer.create(run_name("train", model.name), tags, "stages/train.py", begun))
     run = min(live, key=lambda run: not is_mine(writer, run))
     writer.set_tags(run, tags)
