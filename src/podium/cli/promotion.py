@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from podium.registry.promotion import PromotionRequest
 
 WHO = 6  # column of the history
+_Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", metavar="FILE", envvar="PODIUM_SIGNING_KEY", help="Your private key (Ed25519, PEM): signs the entry."
+    ),
+]
 
 
 def promote(
@@ -35,6 +42,7 @@ def promote(
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Ask the model about every test image again, not about some.")
     ] = False,
+    key: _Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a version against rules and gates in params.yaml and, if all hold, move the alias to it."""
@@ -50,7 +58,7 @@ def promote(
     if check:
         _print_check(layout, params, promotion.PromotionRequest(wanted, alias, "", thorough=thorough), as_json)
         return
-    request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force, thorough)
+    request = promotion.PromotionRequest(wanted, alias, _reason(reason or ""), force, thorough, key)
     with _telling("promote", alias, as_json) as show:
         _print_move(promotion.promote(layout, params, request, show), as_json)
 
@@ -93,6 +101,7 @@ def rollback(
             help="A version that held it, or when that was (ISO 8601, UTC; a day: its end).",
         ),
     ] = None,
+    key: _Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Move an alias back to the version that held it before, one step per call, or to an earlier one."""
@@ -102,7 +111,7 @@ def rollback(
     params = load(layout.params)
     alias, reason, to = _alias(alias, params), _reason(reason), to and _version_or_moment(to)
     with _telling("rollback", alias, as_json) as show:
-        _print_move(promotion.rollback(layout, params, alias, reason, show, to=to), as_json)
+        _print_move(promotion.rollback(layout, params, alias, reason, show, to=to, key=key), as_json)
 
 
 def approve(

@@ -185,7 +185,7 @@ class Move(Limits):
     """What a promotion to one alias asks for; limits that it does not name are those of the section.
 
     `from`: an alias that the version must have held, on record. `approvals`: by how many other people, each good for
-    `approval_days`.
+    `approval_days`. `signed`: the entry, by a key of `promote.signers`.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -193,12 +193,17 @@ class Move(Limits):
     from_: Name | None = Field(default=None, alias="from")
     approvals: Annotated[Whole, Field(ge=0)] = 0
     approval_days: PositiveInt = 14
+    signed: bool = False
 
 
 class Promote(Limits):
-    """Which aliases a version can be promoted to, each after the one that it is from, and past which gates."""
+    """Which aliases a version can be promoted to, each after the one that it is from, and past which gates.
+
+    `signers`: the file of each signer's public key, from the project's root.
+    """
 
     moves: Annotated[dict[Name, Move], Field(min_length=1)]
+    signers: dict[Name, Text] = {}
 
     @model_validator(mode="before")
     @classmethod

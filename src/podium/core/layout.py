@@ -145,6 +145,10 @@ class Layout:
         """The audit record of a registered model, a line an entry; git's, and no stage's output."""
         return self.main_root / "registry" / f"{name}.jsonl"
 
+    def signatures(self, name: str) -> Path:
+        """Signatures of entries of that record, a line each; git's, too."""
+        return self.main_root / "registry" / f"{name}.signatures.jsonl"
+
     @property
     def durations(self) -> Path:
         """Seconds each stage took when it last ran to its end here (JSON): says how long is left, decides nothing."""

@@ -19,6 +19,7 @@ from podium.registry.gates import run_gates
 from podium.registry.moves import Asked, check_rules
 from podium.registry.read_only import RegisteredModel, find_registered
 from podium.registry.registered_model import Registry, open_registry
+from podium.registry.signing import unsigned
 
 _NOW = {"latency", "test_openings"}  # gates that are of the time of a move
 
@@ -36,7 +37,7 @@ def audit_model(layout: Layout, params: Params) -> tuple[AuditRecord, list[str]]
     with store.translate_errors(registry.uri), registry.lock(waits=True):
         record, registered = registry.record(), _registered(registry)
         found = [*record.problems, *contradictions(record, registered, params)]
-        found += _broken_rules(record, registered, params)
+        found += [*_broken_rules(record, registered, params), *unsigned(layout, params, record)]
         for version in registered.versions:
             found += _check_package(registry, record, version.version, params)
     return record, found

@@ -162,7 +162,7 @@ def name_of(who: str) -> str:
     return who.partition(" (")[0].strip().casefold()
 
 
-def compare_limits(layout: Layout, alias: str, move: Move) -> GateResult:
+def compare_limits(layout: Layout, alias: str, promote: Promote) -> GateResult:
     """Tells whether a move is judged by the limits of the last commit. It refuses none: a trial needs no commit."""
     text = git_said(layout.root, "show", f"HEAD:./{layout.params.name}")
     if text is None:
@@ -172,7 +172,8 @@ def compare_limits(layout: Layout, alias: str, move: Move) -> GateResult:
         committed = Promote.model_validate(raw.get("promote") if isinstance(raw, dict) else None)
     except (yaml.YAMLError, ValidationError):
         return _rule("limits", "told", f"{NOT_COMMITTED}: the promote section there cannot be read")
-    differ = list(_differences(committed.moves.get(alias), move))
+    differ = list(_differences(committed.moves.get(alias), promote.moves[alias]))
+    differ += ["other signers"] if committed.signers != promote.signers else []
     more = f", and {len(differ) - LISTED} more" if len(differ) > LISTED else ""
     return _rule("limits", "told", f"{NOT_COMMITTED}: {', '.join(differ[:LISTED])}{more}" if differ else "as committed")
 

@@ -1,13 +1,14 @@
 """The one way an alias moves: under a lock, past rules and gates, on record.
 
-Order of a move: the audit entry, the deprecated stage that mirrors the alias, the alias itself. Whatever a crash
-leaves behind is repaired by giving the same command again.
+Order of a move: the audit entry, its signature, the deprecated stage that mirrors the alias, the alias itself. Whatever
+a crash leaves behind is repaired by giving the same command again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.config.params import Params
@@ -22,6 +23,7 @@ from podium.registry.gate import Case, run_gate
 from podium.registry.gates import run_gates
 from podium.registry.moves import ask_now, check_not_archived, check_rules, compare_limits
 from podium.registry.registered_model import Registry, open_registry
+from podium.registry.signing import Signer, find_signer
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -34,7 +36,7 @@ class PromotionRequest:
     """What is asked for: `wanted` (a version's number or `candidate`) to `alias`, and why.
 
     `force` moves the alias past failed gates, though past no rule; they are recorded. `thorough` asks the model about
-    every test image.
+    every test image. The private key in `key` signs the entry.
     """
 
     wanted: str
@@ -42,6 +44,7 @@ class PromotionRequest:
     reason: str
     force: bool = False
     thorough: bool = False
+    key: Path | None = None
 
 
 def promote(layout: Layout, params: Params, request: PromotionRequest, show: ShowGates) -> AuditEntry:
@@ -58,6 +61,7 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=False):
+        signer = find_signer(layout, params, request.alias, request.key)
         number, holder, rules, gates = _judge(registry, params, request)
         results = [*rules, *gates]
         show(results)
@@ -66,7 +70,14 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         if (refusal := describe_refusal(gates)) and not request.force:
             raise PromotionRefused(f"{refusal} (nothing was changed; --force overrides, on record)")
         return move(
-            registry, "promote", request.alias, holder=holder, number=number, reason=request.reason, gates=results
+            registry,
+            "promote",
+            request.alias,
+            holder=holder,
+            number=number,
+            reason=request.reason,
+            gates=results,
+            signer=signer,
         )
 
 
@@ -115,11 +126,18 @@ def _judge(
         asked = params.promote.moves[alias]
         gates = run_gates(candidate, present, asked, registry.layout, thorough=request.thorough)
         rules = check_rules(ask_now(number, alias, asked, record, model))
-        return number, holder, [*rules, compare_limits(registry.layout, alias, asked)], gates
+        return number, holder, [*rules, compare_limits(registry.layout, alias, params.promote)], gates
 
 
 def rollback(
-    layout: Layout, params: Params, alias: str, reason: str, show: ShowGates, *, to: str | None = None
+    layout: Layout,
+    params: Params,
+    alias: str,
+    reason: str,
+    show: ShowGates,
+    *,
+    to: str | None = None,
+    key: Path | None = None,
 ) -> AuditEntry:
     """Moves the alias back to a version that held it before, as the audit record tells.
 
@@ -132,6 +150,7 @@ def rollback(
         reason: why.
         show: is told what was checked.
         to: the version's number, or a moment in ISO 8601 (UTC), for who held the alias then; None for one step back.
+        key: the private key that signs the entry.
 
     Returns:
         The audit entry that was written.
@@ -143,6 +162,7 @@ def rollback(
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=False):
+        signer = find_signer(layout, params, alias, key)
         holder, record, tags = registry.aliases().get(alias), registry.record(), registry.model().tags
         record.check()
         number = _earlier_holder(record, tags, alias, holder, to)
@@ -161,7 +181,16 @@ def rollback(
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")
-        return move(registry, "rollback", alias, holder=holder, number=number, reason=reason, gates=[result])
+        return move(
+            registry,
+            "rollback",
+            alias,
+            holder=holder,
+            number=number,
+            reason=reason,
+            gates=[result],
+            signer=signer,
+        )
 
 
 def _earlier_holder(
@@ -217,8 +246,9 @@ def move(
     number: str,
     reason: str,
     gates: Sequence[GateResult],
+    signer: Signer | None = None,
 ) -> AuditEntry:
-    """Writes the audit entry, mirrors the stage and moves the alias, if the holder is still the one that was judged.
+    """Writes and signs the audit entry, mirrors the stage and moves the alias, if the holder is still who was judged.
 
     `holder` is who held the alias when the gates were run, None for nobody.
 
@@ -235,6 +265,8 @@ def move(
     entry = registry.append(
         action, alias, holder=holder, number=number, reason=reason, version=registered.version, gates=gates
     )
+    if signer is not None:
+        signer.sign(entry)
     registry.mirror_stages(registry.record(), alias, number)
     registry.set_alias(entry)
     _check_holder(registry, alias, number)

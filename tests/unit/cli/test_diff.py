@@ -24,7 +24,7 @@ def test_versions_that_are_alike_differ_in_nothing_and_each_change_is_named_in_i
         ("metrics", "accuracy", "0.125"),
     ]
     shown = podium("diff", "1", "2").stdout
-    assert f" {'a' * 12} " in shown and "a" * 13 not in shown
+    assert f" {'a' * 12}\n" in shown and "a" * 13 not in shown
 
 
 def test_a_version_that_is_not_there_is_one_line(project, versions):

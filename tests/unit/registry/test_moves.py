@@ -1,15 +1,18 @@
 """Production asks for staging on record and for others' approval; archived versions take no alias; rollbacks go far."""
 
 import re
+import shutil
 import subprocess
 from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from podium.config.judging import Promote
 from podium.core.errors import PromotionRefused
-from podium.registry import approvals, integrity, moves, promotion, registered_model
+from podium.registry import approvals, integrity, moves, promotion, registered_model, signing
 from podium.registry.promotion import PromotionRequest
 from tests.unit.registry import forgeries
 from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, register, registry_of
@@ -252,6 +255,70 @@ def test_a_rollback_goes_to_a_version_or_to_who_held_the_alias_at_a_time(world, 
     assert rollback(world, to="1").to_version == "1"
     assert rollback(world, to="3").to_version == "3"
     assert audited(world) == []
+
+
+@pytest.fixture
+def keys(world, tmp_path):
+    """Private keys of Ada, whose public one is named in the params, and of a stranger; production must be signed."""
+    (world.layout.root / "keys").mkdir()
+    found = {}
+    for name in ("ada", "stranger"):
+        key = Ed25519PrivateKey.generate()
+        found[name] = tmp_path / f"{name}.pem"
+        found[name].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (world.layout.root / "keys" / f"{name}.pub").write_bytes(public)
+    moves = {"staging": {}, "production": {"signed": True}}
+    told = {**FLOORS, "moves": moves, "signers": {"ada": "keys/ada.pub"}}
+    world.params = world.params.model_copy(update={"promote": Promote.model_validate(told)})
+    return found
+
+
+def unsigned(world):
+    return signing.unsigned(world.layout, world.params, registry_of(world.layout).record())
+
+
+def test_a_move_that_must_be_signed_is_refused_without_a_signer_s_key(world, keys):
+    assert "must be signed: give your private key, --key FILE" in refused(world, "1", force=True)
+    assert "is the key of none of promote.signers (ada)" in refused(world, "1", key=keys["stranger"])
+    public = world.layout.root / "keys" / "ada.pub"
+    assert "is no private key without a password" in refused(world, "1", key=public)
+    assert aliases(world) == {}
+    promote(world, "1", "production", key=keys["ada"])
+    promote(world, "2", "production", key=keys["ada"])
+    assert unsigned(world) == []
+    with pytest.raises(PromotionRefused, match="must be signed"):
+        rollback(world, "production")
+    promotion.rollback(world.layout, world.params, "production", "worse", ignore, key=keys["ada"])
+    assert (unsigned(world), audited(world)) == ([], [])
+    promote(world, "3")  # staging asks for none
+    assert len(world.layout.signatures(NAME).read_text().splitlines()) == 3
+
+
+FORGED = {
+    "nobody signed": lambda lines: [],
+    "has no signature that can be read": lambda lines: ["nonsense"],
+    "ada did not sign": lambda lines: [re.sub(r'"signature":".', '"signature":"~', lines[0])],
+    "is none of promote.signers": lambda lines: [lines[0].replace('"ada"', '"eve"')],
+}
+
+
+@pytest.mark.parametrize("said", FORGED)
+def test_a_signature_that_was_cut_or_forged_is_named(world, keys, said):
+    promote(world, "1", "production", key=keys["ada"])
+    path = world.layout.signatures(NAME)
+    path.write_text("".join(f"{line}\n" for line in FORGED[said](path.read_text().splitlines())))
+    (found,) = unsigned(world)
+    assert found.startswith("production is at version 1 by an entry (promote 1, ") and said in found
+
+
+def test_a_signature_of_another_key_or_entry_is_none(world, keys):
+    first, second = (promote(world, number, "production", key=keys["ada"]) for number in "12")
+    path = world.layout.signatures(NAME)
+    path.write_text(path.read_text().splitlines()[0].replace(first.digest, second.digest))
+    assert "ada did not sign: the signature is not of that key" in unsigned(world)[0]
+    shutil.copyfile(world.layout.root / "keys" / "stranger.pub", world.layout.root / "keys" / "ada.pub")
+    assert "ada did not sign" in unsigned(world)[0]
 
 
 @pytest.mark.parametrize("step", ["log_text", "set_registered_model_tag", "transition_model_version_stage"])
