@@ -14,7 +14,7 @@
       return {}; // a browser that keeps nothing for files
     }
   })();
-  let saved = true; // whether all that was chosen is in a file
+  let safe = true; // whether closing the page loses nothing
   let current = 0;
 
   // ---- One image
@@ -61,11 +61,10 @@
   const keep = (at) => {
     const { select, why } = choices[at];
     kept[at] = [select.value, why.value];
-    saved = false;
     try {
       localStorage.setItem(REVIEW.key, JSON.stringify(kept));
     } catch {
-      // it is still on the page
+      safe = false; // it is on the page alone
     }
     tell();
   };
@@ -92,7 +91,7 @@
     const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    saved = true;
+    safe = true;
   };
   const corrections = make("button", { type: "button", className: "main", textContent: "Download corrections.csv" });
   corrections.addEventListener("click", () =>
@@ -126,7 +125,7 @@
   bar.append(said);
   if (figures.some((figure) => figure.dataset.id)) bar.append(corrections);
   if (figures.some((figure) => !figure.dataset.id)) bar.append(labels);
-  window.addEventListener("beforeunload", (event) => saved || event.preventDefault());
+  window.addEventListener("beforeunload", (event) => safe || event.preventDefault());
 
   // ---- Which images are shown
 
