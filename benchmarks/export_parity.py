@@ -4,13 +4,15 @@ Every network of `experiments/` and every architecture of the studies (`podium m
 from the seed and batch norm set by three batches of noise: no weights are fetched. Each becomes an ONNX file and a
 program of `torch.export`, and a table tells the largest difference of a logit on 256 images of noise at batch sizes 1,
 2 and 33, the size of the files and the seconds that both exports take. A probe is measured with voters or a last layer
-drawn from the seed. `--side` gives the pixels a side; without it each network has those of its experiment.
+drawn from the seed; dropout is no part of what is exported. `--side` gives the pixels a side; without it each network
+has those of its experiment. `--only` takes those whose name fits a pattern.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,6 +44,7 @@ def networks() -> Iterator[tuple[str, Network, int]]:
         params = load(path)
         for config in params.models.values():
             network = Network.model_validate({key: getattr(config, key) for key in Network.model_fields})
+            network = network.model_copy(update={"head": network.head.model_copy(update={"dropout": 0.0})})  # no part
             if (key := network.model_dump_json()) not in seen:
                 seen.add(key)
                 yield named(network), network, params.preprocess.image_size
@@ -104,6 +107,7 @@ def main() -> int:
     """Prints the table; 1 where parity fails for a network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, help="pixels a side of the images of all networks")
+    parser.add_argument("--only", default="*", help="pattern of the names of networks, such as 'resnet*'")
     parser.add_argument("--threads", type=int, default=2, help="of torch and of ONNX Runtime")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -112,6 +116,8 @@ def main() -> int:
     print("|" + "---|" * (len(head) + 4), flush=True)
     failed = 0
     for name, network, usual in networks():
+        if not fnmatch(name, given.only):
+            continue
         side = given.side or usual
         cells = measure(build(network, side), side)
         failed += cells[-1] != "holds"
