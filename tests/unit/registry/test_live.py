@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -7,15 +8,20 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from benchmarks.scratch import Scratch
 from podium.console.process import Terminated, stoppable
+from podium.core.files import sha256_text
 from podium.core.layout import Layout
 from podium.models.callbacks import reporting
+from podium.pipeline import publish
 from podium.records.training import EpochResult, TrialResult
 from podium.registry import live
 from podium.registry import store as stores
 from podium.registry.live import LiveView
 from podium.registry.run_writer import RunWriter
+from tests.servers import serving
 
 PARENT = "mlflow.parentRunId"
 
@@ -143,6 +149,7 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_live import epoch, live_view
+from podium.core.files import sha256_text
 from podium.core.layout import Layout
 watcher = live_view(Layout(Path({str(store.root)!r})), "train", "m", "k" * 64)
 watcher.on_epoch_end(epoch(1), 0.0); watcher.on_epoch_end(epoch(2), 0.0)
@@ -188,6 +195,42 @@ def test_an_unreachable_server_costs_one_warning_and_no_time(store, monkeypatch,
         f"warning: MLflow at {nobody_listens} cannot be reached or used; the stage goes on; "
         "`dvc repro publish` fills it in later"
     ]
+
+
+def test_a_server_that_stops_in_mid_training_costs_one_warning_and_publish_fills_the_run_in(
+    experiment, empty_store, tmp_path_factory, monkeypatch, capsys
+):
+    layout, root = experiment.layout, tmp_path_factory.mktemp("server")
+    database = f"sqlite:///{shutil.copyfile(empty_store, root / 'mlflow.db')}"
+    command = ["mlflow", "server", "--backend-store-uri", database, "--port", "{port}", "--workers", "1"]
+    command += ["--no-serve-artifacts", "--default-artifact-root", root.as_uri()]
+    with serving(Scratch(root), command, "/health", root / "log.txt") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        watcher = LiveView(layout, experiment.params.experiment)
+        watcher.on_train_begin("train", "tiny_resnet", sha256_text("train tiny_resnet"))
+        watcher.on_epoch_end(epoch(1), 0.0)
+        for _ in range(600):  # until the server shows it
+            if [run for run in runs_in(database) if "epoch/val_loss" in run.data.metrics]:
+                break
+            time.sleep(0.1)
+    for number in (2, 3):
+        watcher.on_epoch_end(epoch(number), 0.0)
+    watcher.on_train_end("finished")
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "`dvc repro publish` fills it in later" in said
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)  # the server is back
+    publish.publish_experiment(layout, experiment.params)
+    (run,) = [run for run in runs_in(database) if run.data.tags["podium.model"] == "tiny_resnet"]
+    client = stores.open_client(layout)
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/val_loss")] == [1, 2, 3]
+    assert run.info.status == "FINISHED" and "test/accuracy" in run.data.metrics
+
+
+def runs_in(database):
+    """The runs of trainings in a database."""
+    client = MlflowClient(database, database)
+    places = [found.experiment_id for found in client.search_experiments()]
+    return client.search_runs(places, "tags.`podium.kind` = 'train'")
 
 
 def test_a_server_that_never_answers_does_not_hold_the_stage_up(store, monkeypatch, capsys):
@@ -238,6 +281,7 @@ def test_the_live_view_starts_before_mlflow_is_imported(tmp_path):
     script = f"""
 import sys, time
 from pathlib import Path
+from podium.core.files import sha256_text
 from podium.core.layout import Layout
 from podium.registry.live import LiveView
 begun = time.monotonic()
@@ -260,8 +304,6 @@ def test_a_password_in_the_address_is_not_shown():
 
 
 def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, empty_store, monkeypatch):
-    import shutil
-
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     root = tmp_path / "my 과일 project"
     root.mkdir()
