@@ -68,6 +68,9 @@ COMMANDS = {
     "export": _Command(
         "export", "A version as a folder for others.", "podium export hub ./fruit-classifier --model staging"
     ),
+    "drift": _Command(
+        "drift", "What a version is asked now, beside its training images.", "podium drift log --model staging"
+    ),
     "learning-curve": _Command(
         "learning_curve", "What more training images would bring.", "podium learning-curve --model resnet18"
     ),

@@ -6,7 +6,7 @@ images are in a batch follows from their paths alone: rows and bytes do not depe
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -25,12 +25,13 @@ from podium.core.files import canonical_json, replacing, sha256_text
 from podium.core.layout import Layout
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from podium.config.preprocess import Preprocessing
+    from podium.data.preprocess import ReadImage
     from podium.registry.loading import LoadedModel
+    from podium.registry.prediction_log import LoggedImage, PredictionLog
 
 _BATCH_SIZE = 64  # images that are in memory at once, and at most lost by a kill
 _DIGITS = 6
@@ -61,6 +62,12 @@ def predict(
         bool, typer.Option("--explain", help="Also draw what spoke for each label (Grad-CAM), in a folder beside it.")
     ] = False,
     runtime: RuntimeOption = "torch",
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also note each answer there for `podium drift`: measures of the image, no pixel."
+        ),
+    ] = None,
 ) -> None:
     """Name what is on images: a row each with path, label, score, whether the model abstains, and its version.
 
@@ -85,7 +92,8 @@ def predict(
     key = _digest(loaded, files, top_k, maps)
     with _alone(layout, key):
         folder = layout.work / "predict" / key
-        parts = _answer_batches(loaded, files, top_k, folder, params.resources.workers, maps=maps)
+        notes = _open_log(log, loaded)
+        parts = _answer_batches(loaded, files, top_k, folder, params.resources.workers, maps=maps, log=notes)
         failed, abstained = _write(out, parts)
         shutil.rmtree(folder)
     read = len(files) - failed
@@ -142,8 +150,24 @@ def _alone(layout: Layout, key: str) -> AbstractContextManager[object]:
         raise DataError("another process makes the same predictions now: wait for it") from error
 
 
+def _open_log(folder: Path | None, loaded: "LoadedModel") -> "PredictionLog | None":
+    """The log of predictions, where one is asked for."""
+    if folder is None:
+        return None
+    from podium.registry.prediction_log import PredictionLog
+
+    return PredictionLog(folder, loaded)
+
+
 def _answer_batches(
-    loaded: "LoadedModel", files: list[ImageFile], top_k: int, folder: Path, workers: int, *, maps: Path | None
+    loaded: "LoadedModel",
+    files: list[ImageFile],
+    top_k: int,
+    folder: Path,
+    workers: int,
+    *,
+    maps: Path | None,
+    log: "PredictionLog | None",
 ) -> list[Path]:
     """Answers the batches that no earlier run has; images are decoded in threads, which the decoders let run at once.
 
@@ -152,13 +176,16 @@ def _answer_batches(
     """
     import pyarrow.parquet as pq
 
+    from podium.data.preprocess import read_image
+
     batches = [files[start : start + _BATCH_SIZE] for start in range(0, len(files), _BATCH_SIZE)]
     parts = [folder / f"{number:08d}.parquet" for number in range(len(batches))]
     left = [number for number, part in enumerate(parts) if not part.is_file()]
     done = len(files) - sum(len(batches[number]) for number in left)
     if done:
         print(f"{done:,} of {len(files):,} files are done: going on")
-    read = partial(_read, preprocessing=loaded.classifier.card.preprocessing)
+    how = loaded.classifier.card.preprocessing
+    read = partial(_read, preprocessing=how, reader=log.read if log else partial(read_image, preprocessing=how))
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(max(1, workers)) as pool,
@@ -172,14 +199,23 @@ def _answer_batches(
                 table = table.append_column("heat_map", _draw(loaded, images, number * _BATCH_SIZE, maps))
             with replacing(parts[number]) as temporary:
                 pq.write_table(table, temporary)
+            if log is not None:
+                log.append(_logged(images, table))
             advance(len(batches[number]))
     return parts
 
 
-def _read(file: ImageFile, preprocessing: "Preprocessing") -> "NDArray[np.uint8] | str":
-    """A file as the model sees it, uint8, shape (S, S, 3), or why it cannot be read."""
-    from podium.data.preprocess import read_image
+def _logged(images: "list[ReadImage | str]", table: "pa.Table") -> "Iterator[tuple[LoggedImage, str, float, bool]]":
+    """What the log is to say of the rows of a batch."""
+    from podium.registry.prediction_log import LoggedImage
 
+    for image, row in zip(images, table.to_pylist(), strict=True):
+        if isinstance(image, LoggedImage):
+            yield image, row["label"], row["score"], row["abstained"]
+
+
+def _read(file: ImageFile, preprocessing: "Preprocessing", reader: "Callable[[bytes], ReadImage]") -> "ReadImage | str":
+    """A file as the model sees it, or why it cannot be read."""
     if file.refused:
         return file.refused
     most = _BYTES_A_PIXEL * preprocessing.max_pixels + _HEADERS
@@ -188,22 +224,20 @@ def _read(file: ImageFile, preprocessing: "Preprocessing") -> "NDArray[np.uint8]
             return "not a regular file" if file.place.exists() else "there is no such file"
         if file.place.stat().st_size > most:
             return f"the file is larger than any image of {preprocessing.max_pixels:,} pixels ({most:,} bytes)"
-        return read_image(file.place.read_bytes(), preprocessing).pixels
+        return reader(file.place.read_bytes())
     except DataError as error:
         return told(error)
     except OSError as error:
         return error.strerror or one_line(error)
 
 
-def _rows(
-    loaded: "LoadedModel", files: list[ImageFile], read: "list[NDArray[np.uint8] | str]", top_k: int
-) -> "pa.Table":
+def _rows(loaded: "LoadedModel", files: list[ImageFile], read: "list[ReadImage | str]", top_k: int) -> "pa.Table":
     """The rows of a batch; of a file that was not read, `read` holds the reason."""
     import numpy as np
     import pyarrow as pa
 
     card = loaded.classifier.card
-    pixels = [image for image in read if not isinstance(image, str)]
+    pixels = [image.pixels for image in read if not isinstance(image, str)]
     answers: Iterator[NDArray[np.float64]] = iter(loaded.probabilities(np.stack(pixels), _BATCH_SIZE) if pixels else ())
     rows: list[dict[str, Any]] = []
     for file, image in zip(files, read, strict=True):
@@ -220,7 +254,7 @@ def _rows(
     return pa.Table.from_pylist(rows, schema=_schema(top_k))
 
 
-def _draw(loaded: "LoadedModel", read: "list[NDArray[np.uint8] | str]", first: int, folder: Path) -> "pa.Array":
+def _draw(loaded: "LoadedModel", read: "list[ReadImage | str]", first: int, folder: Path) -> "pa.Array":
     """Draws what spoke for the label of each image that was read; gives the pictures' paths from the table's folder.
 
     Args:
@@ -239,7 +273,7 @@ def _draw(loaded: "LoadedModel", read: "list[NDArray[np.uint8] | str]", first: i
     from podium.models.explanations import explain
     from podium.report.plots import overlay
 
-    pixels = [image for image in read if not isinstance(image, str)]
+    pixels = [image.pixels for image in read if not isinstance(image, str)]
     found = iter(explain(loaded.classifier, np.stack(pixels), "gradcam", batch_size=_BATCH_SIZE) if pixels else ())
     paths: list[str | None] = []
     for number, image in enumerate(read, first):
@@ -248,7 +282,7 @@ def _draw(loaded: "LoadedModel", read: "list[NDArray[np.uint8] | str]", first: i
             continue
         place = folder / f"{number:06d}.png"
         with replacing(place) as temporary:
-            Image.fromarray(overlay(image, next(found))).save(temporary)
+            Image.fromarray(overlay(image.pixels, next(found))).save(temporary)
         paths.append(f"{folder.name}/{place.name}")
     return pa.array(paths, pa.string())
 

@@ -67,8 +67,14 @@ ONNX_INT8 = "model.int8.onnx"
 TORCH_EXPORT = "model.pt2"
 # `podium export hub`
 HUB_CARD = "README.md"
+TRAIN_MEASURES = "train_measures.parquet"
 # `podium evaluate`: images that were not asked about
 LEFT_OUT = "left_out.csv"
+# a prediction log: what its ids are made with, unless the environment says it
+LOG_KEY = "hmac.key"
+# `podium drift`
+DRIFT = "drift.json"
+DRIFT_PLOT = "drift.png"
 # evaluate appends to it; no output of a stage
 TEST_OPENINGS = "test_openings.jsonl"
 

@@ -8,6 +8,7 @@ independent draws, which makes p too small; then the limit on the distance decid
 models see it, padding included, which tells the aspect ratio; so the aspect ratio alone is probed as well.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,17 +45,28 @@ def compare_splits(measures: pd.DataFrame, maximum: float, significance: float) 
     train, test = (measures[measures["split"] == split] for split in ("train", "test"))
     if train.empty or test.empty or not names:
         return []
-    tests = [_kolmogorov_smirnov(train[name], test[name]) for name in names]
-    adjusted = stats.false_discovery_control([found.pvalue for found in tests], method="by")
+    tests = {name: kolmogorov_smirnov(train[name], test[name]) for name in names}
+    return judge_drift({name: (t.statistic, t.pvalue) for name, t in tests.items()}, maximum, significance)
+
+
+def judge_drift(tests: Mapping[str, tuple[float, float]], maximum: float, significance: float) -> list[MeasureDrift]:
+    """Says of each of several tests whether it found drift; at least one.
+
+    Args:
+        tests: distance (0 to 1) and p-value by measure.
+        maximum: distance above which a measure drifts.
+        significance: false discovery rate, over all that are given, below which a distance is no accident.
+    """
+    adjusted = stats.false_discovery_control([p for _, p in tests.values()], method="by")
     drifts = []
-    for name, found, p in zip(names, tests, adjusted, strict=True):
-        distance, p_value = round(float(found.statistic), 10), float(f"{p:.3g}")
+    for (name, (found, _)), p in zip(tests.items(), adjusted, strict=True):
+        distance, p_value = round(float(found), 10), float(f"{p:.3g}")
         clear = distance > maximum and p_value < significance
         drifts.append(MeasureDrift(measure=name, distance=distance, p_value=p_value, threshold=maximum, drifts=clear))
     return drifts
 
 
-def _kolmogorov_smirnov(train: pd.Series, test: pd.Series) -> Any:
+def kolmogorov_smirnov(train: pd.Series, test: pd.Series) -> Any:
     """SciPy's result of the two-sample test of one measure."""
     method = "exact" if len(train) * len(test) <= _EXACT else "asymp"
     return stats.ks_2samp(train.to_numpy(np.float64), test.to_numpy(np.float64), method=method)
@@ -71,7 +83,7 @@ def surplus(measures: pd.DataFrame, name: str) -> list[str]:
         Their `image_id`, the most extreme first.
     """
     test = measures[measures["split"] == "test"]
-    found = _kolmogorov_smirnov(measures.loc[measures["split"] == "train", name], test[name])
+    found = kolmogorov_smirnov(measures.loc[measures["split"] == "train", name], test[name])
     values: NDArray[np.float64] = test[name].to_numpy(np.float64)
     lower = found.statistic_sign < 0  # test has the larger share of values up to this place
     there = values <= found.statistic_location if lower else values > found.statistic_location

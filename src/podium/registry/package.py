@@ -25,6 +25,7 @@ from podium.records.training import ModelCard
 from podium.registry.evidence import ARTIFACTS, EXPORT_FILES, FILES, digest_package
 from podium.registry.golden import GoldenBatch, choose_golden_batch
 from podium.registry.licences import write_licences
+from podium.registry.reference import write_train_measures
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
         shutil.copyfile(source, folder / source.name)
     write_licences(layout, model, folder)
+    write_train_measures(layout, folder)
     golden = choose_golden_batch(layout, model, runtime)
     golden.write(folder / GOLDEN)
     return golden

@@ -1,5 +1,6 @@
 """The plots of an evaluation as PNG, made without pyplot: same numbers and fonts (`report.labels`), same bytes."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ def confusion_matrix(path: Path, counts: NDArray[np.int64], labels: Labels, titl
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     font = float(np.clip(cell * 22, 5.0, 10.0))
-    with _figure_at(path, (cell * classes + 2.6, cell * classes + 2.2), labels) as figure:
+    with figure_at(path, (cell * classes + 2.6, cell * classes + 2.2), labels) as figure:
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(classes), labels.shown, fontsize=font)
@@ -89,7 +90,7 @@ def per_class_accuracy(path: Path, metrics: Metrics, labels: Labels) -> None:
     recalls = [metrics.per_class[name].recall for name in names]
     bounds = [(c.recall_low, c.recall_high) for c in (metrics.per_class[name] for name in names)]
     spread = np.array([[r - (low or 0), (high or 0) - r] for r, (low, high) in zip(recalls, bounds, strict=True)])
-    with _figure_at(path, (7.6, 0.27 * len(names) + 1.6), labels) as figure:
+    with figure_at(path, (7.6, 0.27 * len(names) + 1.6), labels) as figure:
         axes = figure.subplots()
         axes.barh(range(len(names)), recalls, xerr=spread.T, color=_BLUE, height=0.72, ecolor=_GREY, capsize=2)
         axes.axvline(metrics.accuracy.value, color=_ORANGE, linewidth=1.5)
@@ -112,7 +113,7 @@ def learning_curves(path: Path, history: pd.DataFrame, best_epoch: int, model: s
         best_epoch: the epoch whose weights were kept.
         model: name for the title.
     """
-    with _figure_at(path, (9.6, 3.8)) as figure:
+    with figure_at(path, (9.6, 3.8)) as figure:
         for axes, quantity, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("nats", ""), strict=True):
             for part, name, colour in (("train", "training", _GREY), ("val", "validation", _BLUE)):
                 axes.plot(history["epoch"], history[f"{part}_{quantity}"], "o-", color=colour, markersize=4, label=name)
@@ -150,7 +151,7 @@ def training_sizes(
         ticks: numbers of images to write.
         curve: for the title, and for how many images there are.
     """
-    with _figure_at(path, (7.6, 3.9)) as figure:
+    with figure_at(path, (7.6, 3.9)) as figure:
         axes = figure.subplots()
         low, high = ([1 - bound for bound in some] for some in zip(*((r.high, r.low) for r in fitted), strict=True))
         axes.fill_between(images, low, high, color=_LIGHT, linewidth=0, label="95% interval of the curve")
@@ -175,7 +176,7 @@ def reliability_diagram(path: Path, raw: Reliability, calibrated: Reliability, m
     filled, before = calibrated.counts > 0, raw.counts > 0
     accuracy, counts = calibrated.accuracy[filled], calibrated.counts[filled]
     middles, width = ((calibrated.edges[:-1] + calibrated.edges[1:]) / 2)[filled], 1 / len(calibrated.counts)
-    with _figure_at(path, (5.6, 5.8)) as figure:
+    with figure_at(path, (5.6, 5.8)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.bar(middles, accuracy, width * 0.92, color=_BLUE, label="accuracy of the bin")
         upper.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1.2, label="perfectly calibrated")
@@ -196,7 +197,7 @@ def reliability_diagram(path: Path, raw: Reliability, calibrated: Reliability, m
 def risk_coverage(path: Path, coverage: NDArray[np.float64], risk: NDArray[np.float64], metrics: Metrics) -> None:
     """Draws the share of wrong answers against the share of images answered, the surest first, and the threshold."""
     found = metrics.abstention
-    with _figure_at(path, (5.6, 4.2)) as figure:
+    with figure_at(path, (5.6, 4.2)) as figure:
         axes = figure.subplots()
         axes.plot(coverage, risk, color=_BLUE, linewidth=1.6, drawstyle="steps-post")
         if found.target_risk is not None:
@@ -230,7 +231,7 @@ def slice_accuracy(path: Path, metrics: Metrics) -> None:
     labels = make_labels([name.replace("_", " ") for name in names])
     values = np.array([part.accuracy.value for part in parts])
     spread = np.array([[p.accuracy.value - p.accuracy.low, p.accuracy.high - p.accuracy.value] for p in parts])
-    with _figure_at(path, (7.6, 0.48 * len(parts) + 1.9), labels) as figure:
+    with figure_at(path, (7.6, 0.48 * len(parts) + 1.9), labels) as figure:
         axes = figure.subplots()
         colours = [_ORANGE if is_worse(part) else _BLUE for part in parts]
         axes.barh(range(len(parts)), values, xerr=spread.T, color=colours, height=0.66, ecolor=_GREY, capsize=3)
@@ -253,7 +254,7 @@ def interventions(path: Path, found: Interventions, model: str) -> None:
         "second_object": ("size of a second object", "of another class", "of its own class"),
     }
     there = [kind for kind in panels if any(one.kind == kind for one in found.results)]
-    with _figure_at(path, (4.8 * len(there) + 0.2, 4.0)) as figure:
+    with figure_at(path, (4.8 * len(there) + 0.2, 4.0)) as figure:
         for axes, kind in zip(figure.subplots(1, len(there), squeeze=False, sharey=True)[0], there, strict=True):
             some = [one for one in found.results if one.kind == kind]
             for how, dashes in zip(dict.fromkeys(one.how for one in some), _DASHES, strict=False):
@@ -307,7 +308,7 @@ def explanation(path: Path, pixels: NDArray[np.uint8], found: NDArray[np.float32
         said: one line below the class.
     """
     labels = make_labels([label])
-    with _figure_at(path, (7.2, 4.3), labels) as figure:
+    with figure_at(path, (7.2, 4.3), labels) as figure:
         for axes, shown, title in zip(
             figure.subplots(1, 2),
             (pixels, overlay(pixels, found)),
@@ -321,7 +322,7 @@ def explanation(path: Path, pixels: NDArray[np.uint8], found: NDArray[np.float32
 
 
 @contextmanager
-def _figure_at(path: Path, size: tuple[float, float], labels: Labels | None = None) -> Iterator[Figure]:
+def figure_at(path: Path | io.BytesIO, size: tuple[float, float], labels: Labels | None = None) -> Iterator[Figure]:
     """A figure of a size in inches, less white edges, that is written as PNG when the block ends."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
