@@ -48,11 +48,13 @@ class Walk:
         self.layout = Layout(project.root)
         self.runs: dict[str, str] = {}  # by state
         self.states: dict[str, str] = {}  # by params
+        self.wipes = 0
         self.param = {"top_k": 3, "weight_decay": 0.05}
 
     @property
     def client(self) -> mlflow.MlflowClient:
-        return mlflow.MlflowClient(f"sqlite:///{self.project.root}/mlflow.db")
+        """Of the store that is there now: MLflow keeps what it opened under an address, also when it was deleted."""
+        return mlflow.MlflowClient(f"sqlite:///{self.project.root}/{'./' * self.wipes}mlflow.db")
 
     def repro(self, folder: Path | None = None, **extra: str) -> set[str]:
         """A `dvc repro` that comes to its end; the stages that ran."""
@@ -134,6 +136,7 @@ class Walk:
         (self.project.root / "mlflow.db").unlink()
         shutil.rmtree(self.project.root / "mlruns")
         self.runs.clear()
+        self.wipes += 1
         return self.repro()
 
     def server_down_then_up(self) -> set[str] | None:
