@@ -15,7 +15,9 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md",
 # Below these a path may start. What a run makes is not in the repository.
 FROM = [ROOT, ROOT / "src/podium", ROOT / "docs", ROOT / "experiments", ROOT / "tools"]
 NAMED = re.compile(r"`((?:[\w-]+/)*[\w-]+(?:\.py|\.md|\.toml|/))(?::\w+)?`")
-OF_A_RUN = re.compile(r"^(artifacts|reports|data|\.podium|mlruns|train|val|test|logs|conf|mistakes|predictions_heat_maps)/|^ray\.py$")
+OF_A_RUN = re.compile(
+    r"^(artifacts|reports|data|\.podium|mlruns|train|val|test|logs|conf|mistakes|predictions_heat_maps)/|^ray\.py$"
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

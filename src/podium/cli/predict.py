@@ -167,7 +167,7 @@ def _answer_batches(
     workers: int,
     *,
     maps: Path | None,
-    log: "PredictionLog | None",
+    log: "PredictionLog | None" = None,
 ) -> list[Path]:
     """Answers the batches that no earlier run has; images are decoded in threads, which the decoders let run at once.
 
