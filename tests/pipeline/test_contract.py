@@ -188,9 +188,11 @@ def test_the_defaults_of_the_classes_are_what_the_default_experiment_shows():
         if value is not Ellipsis
     }
     own = {key for key, _, value in shown if key in plain and value != plain[key]}
-    assert own == {"compare.accept"}, "which is nothing by default, and the sample is too small to decide"
+    # the sample is too small to decide, and its latency is held against the holder's: seconds depend on the machine
+    assert own == {"compare.accept", "promote.maximum_latency_ratio"}
     assert {key for key, _, value in shown if value is Ellipsis and not key.endswith(".because")} <= {
         "promote.gates",
+        "promote.signers",
         "evaluate.abstain.coverage",  # in place of the risk
     }
 

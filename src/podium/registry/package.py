@@ -25,7 +25,6 @@ from podium.records.training import ModelCard
 from podium.registry.evidence import ARTIFACTS, EXPORT_FILES, FILES, digest_package
 from podium.registry.golden import GoldenBatch, choose_golden_batch
 from podium.registry.licences import write_licences
-from podium.registry.reference import write_train_measures
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
 
 if TYPE_CHECKING:
@@ -205,6 +204,8 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
     Raises:
         DataError: a file is missing.
     """
+    from podium.registry.reference import write_train_measures
+
     folder.mkdir(parents=True)
     for source in (
         layout.model(model) / WEIGHTS,

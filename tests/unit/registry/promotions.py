@@ -68,7 +68,14 @@ def register(layout: Layout, evidence: Evidence, **tags: str) -> str:
 
 def local(client: MlflowClient, source: Path) -> tuple[str, str]:
     """A run, and where a local store finds the package."""
-    return client.create_run("0").info.run_id, str(source)
+    return new_run(client, source.parent), str(source)
+
+
+def new_run(client: MlflowClient, folder: Path) -> str:
+    """A run whose artifacts lie below a folder; those of MLflow's own experiment lie where the tests are started."""
+    found = client.get_experiment_by_name("tests")
+    experiment = found.experiment_id if found else client.create_experiment("tests", str(folder / "runs"))
+    return str(client.create_run(experiment).info.run_id)
 
 
 def logged(client: MlflowClient, source: Path) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from podium.core.errors import PromotionRefused
 from podium.records.audit import Action, AuditEntry, GateResult, VersionDigests, list_holders
 from podium.registry import audit
-from tests.unit.registry.promotions import NAME, client_of, registry_of
+from tests.unit.registry.promotions import NAME, client_of, new_run, registry_of
 
 DIGESTS = VersionDigests(package="p", tags="t", weights="w", data="d", test="e", evidence="v")
 
@@ -37,7 +37,7 @@ def three(store):
     client.create_registered_model(NAME, tags={audit.STORE: "here"})
     registry = registry_of(store)
     for number in ("1", "2", "3"):
-        run_id = client.create_run("0").info.run_id
+        run_id = new_run(client, store.root)
         client.create_model_version(NAME, source=str(store.root), run_id=run_id)
         gates = [GateResult(name="accuracy", required="r", observed="o", passed=number != "3", detail="d")]
         holder = registry.aliases().get("staging")
