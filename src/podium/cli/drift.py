@@ -23,7 +23,7 @@ _LEAST = 2  # images
 
 def drift(
     log: Annotated[
-        Path, typer.Argument(metavar="LOG", help="The folder of `podium predict --log`.", show_default=False)
+        Path, typer.Argument(metavar="LOG", help="The folder of `--log`, of predict or serve.", show_default=False)
     ],
     model: Annotated[
         str,

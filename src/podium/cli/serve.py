@@ -2,6 +2,7 @@
 
 import socket
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,10 @@ def serve(
     max_images: Annotated[int, typer.Option(min=1, help="Images of a request.")] = 64,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests that are answered at once.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request to arrive and be answered.")] = 30.0,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Note every answer there for `podium drift`; no pixel and no name."),
+    ] = None,
     runtime: RuntimeOption = "torch",
 ) -> None:
     """Answer over HTTP what a version names on images; an alias is followed without a restart.
@@ -62,7 +67,7 @@ def serve(
         seconds=timeout,
     )
     with listening:
-        _run(model, limits, Threads.start(decoders, threads), poll, listening, runtime=runtime)
+        _run(model, limits, Threads.start(decoders, threads), poll, listening, log=log, runtime=runtime)
 
 
 def _run(
@@ -72,6 +77,7 @@ def _run(
     poll: float,
     listening: socket.socket,
     *,
+    log: Path | None,
     runtime: "RuntimeName",
 ) -> None:
     """Loads the version and answers at a socket until the process is told to end."""
@@ -98,7 +104,9 @@ def _run(
     registered, version = find_version(layout, params, model, " and no version of {}")
     loaded = opened(registered, version)
     follows = model.replace("@", "/").rpartition("/")[2] in registered.aliases
-    service = Service(registered.name, loaded, limits, threads, newer=newer if follows else None, poll_seconds=poll)
+    service = Service(
+        registered.name, loaded, limits, threads, newer=newer if follows else None, poll_seconds=poll, log=log
+    )
     config = uvicorn.Config(make_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE)
     host, port = listening.getsockname()[:2]
     print(

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.files import raise_if_full, replacing
 from podium.core.layout import LOG_KEY
@@ -49,13 +50,13 @@ class PredictionLog:
         self._lock = FileLock(folder / ".lock")
         self._key = self._find_key()
 
-    def read(self, data: bytes) -> LoggedImage:
-        """Reads an image file, once for the model and for the log.
+    def read(self, data: bytes, preprocessing: Preprocessing | None = None) -> LoggedImage:
+        """Reads an image file, once for the model and for the log, as the model's card says or by stricter limits.
 
         Raises:
             DataError: it cannot be read; the message starts with `unreadable: `.
         """
-        found = read_measured(data, self._preprocessing, cheap=True)
+        found = read_measured(data, preprocessing or self._preprocessing, cheap=True)
         return LoggedImage(**vars(found), id=hmac.digest(self._key, data, "sha256").hex()[:32])
 
     def append(self, answers: Iterable[tuple[LoggedImage, str, float, bool]]) -> None:
@@ -126,7 +127,7 @@ def read_log(folder: Path) -> tuple[list[LoggedPrediction], int]:
     parts = sorted(folder.glob(_PARTS))
     if not parts:
         raise DataError(
-            f"{folder} holds no prediction log: name the folder that `podium predict --log FOLDER` was given"
+            f"{folder} holds no prediction log: name the folder that `--log` of `podium predict` or `podium serve` was given"
         )
     rows, broken = [], 0
     for part in parts:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from podium.config.base import PositiveFloat, PositiveInt, Section
 from podium.core.errors import DataError, ModelError, PodiumError, told
-from podium.data.preprocess import read_image
+from podium.data.preprocess import ReadImage, read_image
 from podium.models.explanations import explain
 from podium.registry.loading import LoadedModel
+from podium.registry.prediction_log import LoggedImage, PredictionLog
 from podium.registry.predictor import image_bytes
 from podium.report.plots import overlay
 
@@ -28,8 +30,8 @@ _TOGETHER = 16  # images a pass: more of them gain nothing on a CPU, and let the
 _LONGEST_PAUSE = 16  # times the seconds between two looks at the alias, after failures
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
-Read = NDArray[np.uint8] | str
-"""An image as the model sees it, uint8, shape (S, S, 3), or why it cannot be read."""
+Read = ReadImage | str
+"""An image as the model sees it, or why it cannot be read."""
 Newer = Callable[[str], LoadedModel | None]
 """The version that holds the alias now, loaded and checked; None where it is the one of the number given.
 
@@ -100,10 +102,13 @@ class Metrics:
 class Served:
     """A version that answers, and the images that wait for it."""
 
-    def __init__(self, loaded: LoadedModel, limits: Limits, threads: Threads, metrics: Metrics) -> None:
+    def __init__(
+        self, loaded: LoadedModel, limits: Limits, threads: Threads, metrics: Metrics, log: Path | None = None
+    ) -> None:
         how = loaded.classifier.card.preprocessing
         self.loaded = loaded
         self._preprocessing = how.model_copy(update={"max_pixels": min(limits.pixels, how.max_pixels)})
+        self._log = PredictionLog(log, loaded) if log else None
         self._limits, self._threads, self._metrics = limits, threads, metrics
         self._waiting: list[tuple[NDArray[np.uint8], asyncio.Future[NDArray[np.float64]]]] = []
         self._pass: asyncio.Task[None] | None = None
@@ -119,11 +124,13 @@ class Served:
         Raises:
             ModelError: memory is not enough.
         """
-        asked = {place: self._ask(image) for place, image in enumerate(read) if not isinstance(image, str)}
+        asked = {place: self._ask(image.pixels) for place, image in enumerate(read) if not isinstance(image, str)}
         found = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
         answers = [image if isinstance(image, str) else found[place] for place, image in enumerate(read)]
         for answer in answers:
             self._metrics.images.labels(self._outcome(answer)).inc()
+        if self._log and found:
+            await asyncio.get_running_loop().run_in_executor(self._threads.decoding, self._note, read, answers)
         return answers
 
     def abstains(self, probabilities: NDArray[np.float64]) -> bool:
@@ -155,9 +162,25 @@ class Served:
             if isinstance(image, str) and len(image) > 2 * most:  # base64 has 4 characters for 3 bytes, and line ends
                 return too_large
             data = image_bytes(image)
-            return too_large if len(data) > most else read_image(data, self._preprocessing).pixels
+            if len(data) > most:
+                return too_large
+            return self._log.read(data, self._preprocessing) if self._log else read_image(data, self._preprocessing)
         except DataError as error:
             return told(error)
+
+    def _note(self, read: Sequence[Read], answers: Sequence[NDArray[np.float64] | str]) -> None:
+        """Adds the answers to the log; where that fails they are given all the same, and the server's log says why."""
+        classes = self.loaded.classifier.card.classes
+        rows = [
+            (image, classes[int(answer.argmax())], float(answer.max()), self.abstains(answer))
+            for image, answer in zip(read, answers, strict=True)
+            if isinstance(image, LoggedImage) and not isinstance(answer, str)
+        ]
+        try:
+            if self._log:
+                self._log.append(rows)
+        except (PodiumError, OSError) as error:
+            _LOG.warning("%d answers are missing in the prediction log: %s", len(rows), told(error))
 
     def _ask(self, pixels: NDArray[np.uint8]) -> "asyncio.Future[NDArray[np.float64]]":
         """What the network will say of an image; starts a pass if none is under way."""
@@ -217,11 +240,22 @@ class Service:
         *,
         newer: Newer | None = None,
         poll_seconds: float = 10.0,
+        log: Path | None = None,
     ) -> None:
-        """As above; `newer` is asked every `poll_seconds` for the version that holds the alias, None for never."""
+        """As above.
+
+        Args:
+            name: of the registered model.
+            loaded: the version that answers first.
+            limits: what a client may ask for.
+            threads: that decode and ask.
+            newer: asked every `poll_seconds` for the version that holds the alias; None for never.
+            poll_seconds: between two looks.
+            log: the folder of a prediction log; None for none.
+        """
         self.name, self.limits, self.threads, self.metrics = name, limits, threads, Metrics()
         self.follows, self.behind = newer is not None, ""
-        self._newer, self._poll_seconds = newer, poll_seconds
+        self._newer, self._poll_seconds, self._log = newer, poll_seconds, log
         self._put_in_place(loaded)
 
     async def follow(self) -> None:
@@ -260,6 +294,6 @@ class Service:
 
         threads = self.threads.torch or loaded.classifier.compute.runtime.threads
         self.threads.asking.submit(torch.set_num_threads, threads)
-        self.served = Served(loaded, self.limits, self.threads, self.metrics)
+        self.served = Served(loaded, self.limits, self.threads, self.metrics, self._log)
         self.metrics.version.clear()
         self.metrics.version.labels(self.name, loaded.version, loaded.classifier.card.model).set(1)

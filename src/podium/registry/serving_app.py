@@ -128,13 +128,13 @@ class _App:
         if len(given) > 1:
             raise RequestRefused(400, f"{len(given)} images are given: one at a time is explained")
         served = self._service.served
-        (pixels,) = await served.read([given[0].image])
-        (answer,) = await served.probabilities([pixels])
+        (read,) = await served.read([given[0].image])
+        (answer,) = await served.probabilities([read])
         row = _row(given[0].name, answer, served, _whole(request.query_params, "top_k", _TOP_K))
-        if isinstance(pixels, str) or isinstance(answer, str):
+        if isinstance(read, str) or isinstance(answer, str):
             return JSONResponse({"error": f"{row['image']}: {row['error']}", **self._by(served)}, 400)
         try:
-            row["heat_map"] = _png(await served.heat_map(pixels, int(answer.argmax())))
+            row["heat_map"] = _png(await served.heat_map(read.pixels, int(answer.argmax())))
         except ModelError as error:
             row["no_heat_map"] = told(error)
         return JSONResponse({**self._by(served), "predictions": [row]})

@@ -22,6 +22,7 @@ from podium.config.params import load
 from podium.core.errors import ModelError, TrackingError
 from podium.core.layout import Layout
 from podium.registry.loading import load_version
+from podium.registry.prediction_log import read_log
 from podium.registry.predictor import ImageClassifier
 from podium.registry.read_only import find_registered
 from podium.registry.serving import Limits, Service, Threads
@@ -445,3 +446,18 @@ def test_metrics_count_what_was_asked(server):
     assert more("podium_request_seconds_count", endpoint="/predict") == 2
     assert after[("podium_requests_in_flight",)] == 0
     assert after[("process_resident_memory_bytes",)] > 0
+
+
+def test_answers_are_logged_for_drift_where_that_is_asked_for(project, tmp_path):
+    with running(Service(NAME, loaded(project, "1"), SMALL, Threads.start(2), log=tmp_path)) as server:
+        sent = {"secret.png": picture(1), "broken.png": b"no image", "other.png": picture(2)}
+        said = server.post("/predict", files=[("image", file) for file in sent.items()]).json()["predictions"]
+        server.post("/invocations", data=json.dumps({"inputs": {"image": [text(picture(1))]}}), headers=JSON)
+    rows, broken = read_log(tmp_path)
+    assert (len(rows), broken) == (3, 0)
+    answered = [row for row in said if "error" not in row]
+    assert [row.label for row in rows] == [*(row["label"] for row in answered), answered[0]["label"]]
+    assert [row.confidence for row in rows[:2]] == pytest.approx([row["score"] for row in answered], abs=1e-6)
+    assert rows[0].id == rows[2].id != rows[1].id
+    assert {(row.version, row.width, row.height) for row in rows} == {("1", 48, 40)}
+    assert "secret" not in "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
