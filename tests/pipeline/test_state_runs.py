@@ -213,10 +213,10 @@ class Walk:
             assert set(origins.values()) <= set(Origin.__args__)
 
     def _check_origins(self, tags: dict[str, str], ran: set[str]) -> None:
-        """A state that is new in the store: what DVC has just run counts as executed."""
+        """A state that is new in the store: executed is what DVC has just run."""
         executed = {key for key, value in tags.items() if key.startswith("podium.stage.") and value == "executed"}
         here = {f"podium.stage.{name.replace('@', '.')}" for name in ran - ALWAYS if name.partition("@")[0] != "distil"}
-        assert here <= executed
+        assert executed == here
 
 
 STEPS_OF_A_WALK: tuple[Callable[[Walk], set[str] | None], ...] = (
@@ -262,3 +262,22 @@ def test_each_state_of_a_walk_is_one_run(cold, warm_path, tmp_path, seed):
     left = [each for each in shown if str(root) in f"{each.info['cmdline']} {each.info['cwd']}"]
     assert psutil.wait_procs(left, timeout=120)[1] == []
     shutil.rmtree(root)
+
+
+def test_origins_are_told_apart(cold, warm_path, tmp_path):
+    """Executed here, left as it was, brought by DVC: of a state that is told anew."""
+    root = tmp_path / "project"
+    shutil.copytree(cold, root, symlinks=True)
+    walk = Walk(Scratch(root), 0, warm_path)
+    walk.param["top_k"] = 2
+    walk.apply()
+    walk.wiped()
+    (run,) = (r for r in walk.client.search_runs(["1"]) if r.data.tags.get("podium.kind") == "experiment")
+    found = {key.removeprefix("podium.stage."): value for key, value in run.data.tags.items() if ".stage." in key}
+    assert (found["train.tiny"], found["evaluate.tiny"]) == ("restored", "executed"), "a copy is no file of before"
+    walk.param["top_k"] = 3
+    walk.apply()
+    walk.wiped()
+    (run,) = (r for r in walk.client.search_runs(["1"]) if r.data.tags.get("podium.kind") == "experiment")
+    found = {key.removeprefix("podium.stage."): value for key, value in run.data.tags.items() if ".stage." in key}
+    assert (found["train.tiny"], found["evaluate.tiny"]) == ("cached", "restored"), "back from the run cache"
