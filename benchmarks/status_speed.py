@@ -35,7 +35,9 @@ def fill(uri: str) -> None:
         client.log_batch(run.info.run_id, metrics=[*curves, *rates], tags=written)
     client.create_registered_model(NAME, tags={"podium.store": "full"})
     for _ in range(VERSIONS):
-        client.create_model_version(NAME, "models:/m-0", tags={"podium.model": "m0", "podium.accuracy": "0.9"})
+        client.create_model_version(
+            NAME, "mlflow-artifacts:/full/m0", tags={"podium.model": "m0", "podium.accuracy": "0.9"}
+        )
 
 
 def seconds_of(project: Scratch, command: str, environment: Mapping[str, str]) -> tuple[float, float]:

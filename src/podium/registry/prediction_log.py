@@ -127,7 +127,8 @@ def read_log(folder: Path) -> tuple[list[LoggedPrediction], int]:
     parts = sorted(folder.glob(_PARTS))
     if not parts:
         raise DataError(
-            f"{folder} holds no prediction log: name the folder that `--log` of `podium predict` or `podium serve` was given"
+            f"{folder} holds no prediction log: name the folder that was given to `podium predict --log` or "
+            "`podium serve --log`"
         )
     rows, broken = [], 0
     for part in parts:
