@@ -55,7 +55,7 @@ def cropped(tmp_path_factory: pytest.TempPathFactory, warm_path: str) -> Scratch
         tune={"trials": 1, "epochs": 1},
         train={"epochs": 2, "batch_size": 8},
         evaluate={"bootstrap_samples": 200},
-        publish={"registered_model": "crops"},
+        publish={"registered_model": "crops", "export": []},
         **GATES,
     )
     project.replace_params(

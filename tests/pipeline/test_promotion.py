@@ -87,7 +87,9 @@ def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
         assert refused.status_code == 400
         assert "row 1" in refused.json()["message"]
         assert "Traceback" not in refused.text
-        # What the report and the README say works as it stands there.
+    # What the report and the README say works as it stands there.
+    command = ["podium", "serve", "models:/small@staging", "--port", "{port}"]
+    with serving(finished, command, "/ready", tmp_path / "log of podium serve") as address:
         (finished.root / "photo.jpg").write_bytes(image)
         said = subprocess.run(
             ["sh", "-c", USE_CURL.replace("http://127.0.0.1:5001", address)],

@@ -195,10 +195,10 @@ In the project's folder, in Python:
 {USE_IN_PYTHON.format(model=model, uri=uri)}
 ```
 
-Or over HTTP; the second command goes into another terminal:
+Or over HTTP, with a page to try it in a browser; the second command goes into another terminal:
 
 ```sh
-{USE_SERVER.format(model=model, uri=uri)}
+{USE_SERVER.format(model=model)}
 ```
 ```sh
 {USE_CURL}

@@ -99,13 +99,8 @@ mlflow.set_tracking_uri("{uri}")
 model = mlflow.pyfunc.load_model("{model}")
 photograph = base64.b64encode(pathlib.Path("photo.jpg").read_bytes()).decode()
 print(model.predict(pandas.DataFrame({{"image": [photograph]}})))"""
-USE_SERVER = """\
-export MLFLOW_TRACKING_URI={uri}
-mlflow models serve -m {model} --env-manager local --port 5001"""
-USE_CURL = """\
-(printf '{"dataframe_split": {"columns": ["image"], "data": [["'; base64 < photo.jpg | tr -d '\\n'; printf '"]]}}') |
-  curl -s -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:5001/invocations"""
-"""Through a pipe, since a photograph is longer than an argument of a command may be."""
+USE_SERVER = "podium serve {model}"
+USE_CURL = "curl -s -F image=@photo.jpg http://127.0.0.1:5001/predict"
 _PAGE = "index.html.j2"
 _MARK = '<meta name="podium-files" content="{}">'
 _HEAD_BYTES = 2000  # the mark stands at the top of the page
@@ -193,7 +188,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "said_of_distance": describe_distance(best.metrics),
         "made": describe_making(results),
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
-        "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
+        "use_serve": USE_SERVER.format(model=staged),
         "use_curl": USE_CURL,
         "findings": [*findings(results), *explained.shortcuts],
         "titles": TITLES,

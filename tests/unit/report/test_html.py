@@ -350,7 +350,7 @@ def test_when_and_on_what_it_was_made_is_told_where_this_machine_made_it(experim
 def test_the_page_says_how_the_model_is_used(experiment, html):
     name = experiment.params.publish.registered_model
     said = Page(html).said()
-    for text in (f'load_model("models:/{name}@staging")', f"mlflow models serve -m models:/{name}@staging", "curl -s"):
+    for text in (f'load_model("models:/{name}@staging")', f"podium serve models:/{name}@staging", report.USE_CURL):
         assert text in said
 
 
