@@ -28,8 +28,10 @@ from podium.core.layout import (
     TORCH_EXPORT,
     VALIDATION,
     WEIGHTS,
+    Layout,
 )
 from podium.records.audit import VersionDigests
+from podium.records.base import read_parquet
 from podium.records.evaluation import ClassMetrics, ModelResult
 from podium.records.training import ModelCard
 from podium.records.validate import ValidationReport
@@ -58,6 +60,7 @@ EXPORT_FILES: dict[ExportFormat, str] = {"onnx": ONNX, "torch_export": TORCH_EXP
 """Beside the evidence: the model in other formats, which `EXPORTS` tells of."""
 
 _Document = TypeVar("_Document")
+_MOST_MEASURED = 5000  # training images whose measures travel
 
 
 class VersionMetrics(ModelResult):
@@ -232,3 +235,22 @@ def _remedy(version: "ModelVersion") -> str:
     if CANDIDATE in version.aliases:
         return "bring it back with `dvc repro publish`"
     return "it is not the present winner's, which `dvc repro publish` brings back, so promote another version"
+
+
+def train_measures(layout: Layout) -> "pd.DataFrame":
+    """The measures of at most 5,000 training images, those with the smallest ids, which are digests.
+
+    Returns:
+        Columns `curation.measures.CHEAP` and `shorter_side` (pixels of the original), a row an image, float32, without
+        names.
+
+    Raises:
+        DataError: the dataset was not prepared.
+    """
+    from podium.curation.measures import CHEAP
+
+    measures, manifest = read_parquet(layout.measures), read_parquet(layout.manifest)
+    rows = measures[measures["split"] == "train"].merge(manifest[["image_id", "width", "height"]], on="image_id")
+    rows = rows.sort_values("image_id").head(_MOST_MEASURED)
+    found = rows[list(CHEAP)].assign(shorter_side=rows[["width", "height"]].min(axis=1))
+    return found.astype("float32").reset_index(drop=True)

@@ -20,9 +20,10 @@ from podium.config.judging import ExportFormat
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError, PodiumError
-from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, WEIGHTS, Layout
+from podium.core.layout import GOLDEN, METRICS, MODEL_CARD, PREDICTIONS, TRAIN_MEASURES, WEIGHTS, Layout
+from podium.records.base import write_parquet
 from podium.records.training import ModelCard
-from podium.registry.evidence import ARTIFACTS, EXPORT_FILES, FILES, digest_package
+from podium.registry.evidence import ARTIFACTS, EXPORT_FILES, FILES, digest_package, train_measures
 from podium.registry.golden import GoldenBatch, choose_golden_batch
 from podium.registry.licences import write_licences
 from podium.report.results import JUDGED, ModelResults, Results, evidence_digest
@@ -204,8 +205,6 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
     Raises:
         DataError: a file is missing.
     """
-    from podium.registry.reference import write_train_measures
-
     folder.mkdir(parents=True)
     for source in (
         layout.model(model) / WEIGHTS,
@@ -218,7 +217,7 @@ def gather_evidence(layout: Layout, model: str, runtime: Runtime, folder: Path) 
             raise DataError(f"{source} does not exist: run `dvc repro` to make it")
         shutil.copyfile(source, folder / source.name)
     write_licences(layout, model, folder)
-    write_train_measures(layout, folder)
+    write_parquet(folder / TRAIN_MEASURES, train_measures(layout))
     golden = choose_golden_batch(layout, model, runtime)
     golden.write(folder / GOLDEN)
     return golden

@@ -166,18 +166,7 @@ def rollback(
         holder, record, tags = registry.aliases().get(alias), registry.record(), registry.model().tags
         record.check()
         number = _earlier_holder(record, tags, alias, holder, to)
-        version = registry.version(number)
-        if version is None:
-            raise PromotionRefused(
-                f"version {number} held {alias} before but was deleted: promote another one with "
-                f'`podium promote VERSION --to {alias} --reason "..."`'
-            )
-        record.check_same(alias, number)
-        check_not_archived(record, number)
-        with ExitStack() as stack:
-            evidence = recorded_evidence(registry, record, version, stack)
-            limits = params.promote.moves[alias]
-            result = run_gate("weights_hash", Case(evidence, None, "not loaded", limits, layout))
+        result = _judge_earlier(registry, record, params, alias, number)
         show([result])
         if not result.passed:
             raise PromotionRefused(f"version {number} is not what held {alias} before: {result.detail}")
@@ -190,6 +179,27 @@ def rollback(
             reason=reason,
             gates=[result],
             signer=signer,
+        )
+
+
+def _judge_earlier(registry: Registry, record: AuditRecord, params: Params, alias: str, number: str) -> GateResult:
+    """Whether an earlier holder still has the weights that it had then.
+
+    Raises:
+        PromotionRefused: it was deleted or archived, or is not as it was registered.
+    """
+    version = registry.version(number)
+    if version is None:
+        raise PromotionRefused(
+            f"version {number} held {alias} before but was deleted: promote another one with "
+            f'`podium promote VERSION --to {alias} --reason "..."`'
+        )
+    record.check_same(alias, number)
+    check_not_archived(record, number)
+    with ExitStack() as stack:
+        evidence = recorded_evidence(registry, record, version, stack)
+        return run_gate(
+            "weights_hash", Case(evidence, None, "not loaded", params.promote.moves[alias], registry.layout)
         )
 
 

@@ -16,35 +16,12 @@ from podium.core.errors import DataError, TrackingError
 from podium.core.files import sha256_file
 from podium.core.layout import PREDICTIONS, TRAIN_MEASURES, Layout
 from podium.curation.expectations.pixels import SplitDrift
-from podium.curation.measures import CHEAP
-from podium.records.base import read_parquet, round_floats, write_parquet
+from podium.records.base import read_parquet, round_floats
 from podium.records.drift import Drift, LoggedPrediction
+from podium.registry.evidence import train_measures
 from podium.registry.holder import artifact_of
 from podium.registry.loading import LoadedModel
 from podium.registry.read_only import RegisteredModel, Version
-
-MOST_IMAGES = 5000
-
-
-def train_measures(layout: Layout) -> pd.DataFrame:
-    """The measures of at most `MOST_IMAGES` training images, those with the smallest ids, which are digests.
-
-    Returns:
-        Columns `CHEAP` and `shorter_side` (pixels of the original), a row an image, float32, without names.
-
-    Raises:
-        DataError: the dataset was not prepared.
-    """
-    measures, manifest = read_parquet(layout.measures), read_parquet(layout.manifest)
-    rows = measures[measures["split"] == "train"].merge(manifest[["image_id", "width", "height"]], on="image_id")
-    rows = rows.sort_values("image_id").head(MOST_IMAGES)
-    found = rows[list(CHEAP)].assign(shorter_side=rows[["width", "height"]].min(axis=1))
-    return found.astype("float32").reset_index(drop=True)
-
-
-def write_train_measures(layout: Layout, folder: Path) -> None:
-    """Writes them for a package."""
-    write_parquet(folder / TRAIN_MEASURES, train_measures(layout))
 
 
 def read_reference(
