@@ -198,7 +198,7 @@ In the project's folder, in Python:
 Or over HTTP, with a page to try it in a browser; the second command goes into another terminal:
 
 ```sh
-{USE_SERVER.format(model=model)}
+{USE_SERVER.format(model=model, uri=uri)}
 ```
 ```sh
 {USE_CURL}

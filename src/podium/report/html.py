@@ -99,7 +99,9 @@ mlflow.set_tracking_uri("{uri}")
 model = mlflow.pyfunc.load_model("{model}")
 photograph = base64.b64encode(pathlib.Path("photo.jpg").read_bytes()).decode()
 print(model.predict(pandas.DataFrame({{"image": [photograph]}})))"""
-USE_SERVER = "podium serve {model}"
+USE_SERVER = """\
+export MLFLOW_TRACKING_URI={uri}
+podium serve {model}"""
 USE_CURL = "curl -s -F image=@photo.jpg http://127.0.0.1:5001/predict"
 _PAGE = "index.html.j2"
 _MARK = '<meta name="podium-files" content="{}">'
@@ -188,7 +190,7 @@ def _view(results: Results, registered: Registered) -> dict[str, Any]:
         "said_of_distance": describe_distance(best.metrics),
         "made": describe_making(results),
         "use_python": USE_IN_PYTHON.format(model=staged, uri=registered.uri),
-        "use_serve": USE_SERVER.format(model=staged),
+        "use_serve": USE_SERVER.format(model=staged, uri=registered.uri),
         "use_curl": USE_CURL,
         "findings": [*findings(results), *explained.shortcuts],
         "titles": TITLES,

@@ -75,10 +75,10 @@ def one_package(monkeypatch, request, tmp_path_factory):
     real = package.build_package
 
     @contextmanager
-    def built(layout, model, runtime, described):
-        key = (model, evidence_of(layout, model))
+    def built(layout, model, runtime, described, exports=()):
+        key = (model, evidence_of(layout, model), *exports)
         if key not in kept:
-            with real(layout, model, runtime, described) as folder:
+            with real(layout, model, runtime, described, exports) as folder:
                 kept[key] = tmp_path_factory.mktemp("package") / model
                 shutil.copytree(folder, kept[key])
         one = tmp_path_factory.mktemp("package") / model
