@@ -98,6 +98,7 @@ def _write_params(layout: Layout) -> None:
     raw = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
     raw["experiment"] = "tiny"
     raw["publish"] = {"registered_model": "podium-tiny", "export": []}
+    raw["promote"]["maximum_latency_ratio"] = None  # of two tiny networks it says how busy the machine is
     raw["preprocess"]["image_size"] = SIZE
     raw["models"] = {name: {"architecture": architecture} for name, architecture in ARCHITECTURES.items()}
     raw["evaluate"].update(bootstrap_samples=50, mistakes=16, batch_size=16)

@@ -122,7 +122,8 @@ def open_package(uri: str, version: "ModelVersion") -> Iterator[Path]:
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
-    with TemporaryDirectory(prefix="podium-package-") as temporary:
+    # MLflow's threads may still write where one of them has failed
+    with TemporaryDirectory(prefix="podium-package-", ignore_cleanup_errors=True) as temporary:
         try:
             folder = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"models:/{version.name}/{version.version}",

@@ -16,6 +16,7 @@ from podium.config.models import NO_TRAINING, ModelConfig, ModelSection
 from podium.config.train import Tune
 from podium.core.files import sha256_file
 from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, WEIGHTS, Layout
+from podium.curation.measures import CHEAP
 from podium.data.manifest import RAW_COLUMNS, RawWriter, write_manifest
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
@@ -25,6 +26,7 @@ from podium.pipeline import evaluate, explain, train, tune
 from podium.pipeline.fetch import write_weights
 from podium.records.evaluation import Metrics
 from podium.records.explanation import Explanation
+from podium.records.fetch import Sources
 from podium.records.training import ModelCard, TuningResult, read_times
 from podium.records.validate import ValidationReport
 from podium.registry.evidence import GoldenBatch, read_evidence
@@ -121,7 +123,7 @@ def _evaluated(layout: Layout) -> Metrics:
     parts = [pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("train", "val", "test")]
     images = pd.concat(part.assign(split=name) for part, name in zip(parts, ("train", "val", "test"), strict=True))
     images = images[["image_id", "label", "split"]]
-    images.assign(brightness=range(len(images))).to_parquet(layout.measures, index=False)
+    images.assign(**{name: range(len(images)) for name in CHEAP}).to_parquet(layout.measures, index=False)
     images.assign(width=32, height=32, duplicate_kind="", source="a").to_parquet(layout.manifest, index=False)
     evaluate.evaluate_model(layout, "small", SETTINGS, RUNTIME, 0)
     return Metrics.read(layout.evaluation("small") / METRICS)
@@ -150,6 +152,7 @@ def _write_originals(layout: Layout) -> None:
         rows.append({**row, "image_id": known["image_id"], "photo_id": known["image_id"], "occlusion": 0.0})
     writer.close()
     write_manifest(layout.raw / "manifest.parquet", pd.DataFrame(rows), RAW_COLUMNS)
+    Sources(sources=[], shared={}).write(layout.raw / "sources.json")
     report = ValidationReport(passed=True, manifest_sha256="0" * 64, images=len(rows), rejected=0, results=[])
     report.write(layout.validation_report)
 

@@ -68,7 +68,7 @@ def test_the_page_is_one_file_without_addresses(html):
     assert "link" not in page.tags
     assert [attrs for tag, attrs in page.elements if tag == "script"] == [{}]
     without_pictures = re.sub(f"{ADDRESS}[A-Za-z0-9+/=]+", "", html)
-    addresses = re.sub(r"http://127\.0\.0\.1:5001/invocations|sqlite:///mlflow\.db", "", without_pictures)
+    addresses = re.sub(r"http://127\.0\.0\.1:5001/predict|sqlite:///mlflow\.db", "", without_pictures)
     assert not re.search(r"(https?:)?//[\w.]+\.\w|url\(|@import", addresses)
 
 
