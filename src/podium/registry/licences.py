@@ -7,7 +7,7 @@ from pathlib import Path
 
 from podium.core.files import write_text
 from podium.core.layout import ATTRIBUTION, LICENCES, LICENCES_TEXT, MODEL_CARD, SOURCES, Layout
-from podium.records.base import Record
+from podium.records.base import Record, read_parquet
 from podium.records.fetch import SourceRecord, Sources
 from podium.records.training import ModelCard
 
@@ -68,9 +68,7 @@ def write_licences(layout: Layout, model: str, folder: Path) -> None:
 
 def _write_authors(layout: Layout, path: Path) -> int:
     """A row a photograph, where a source says who took it; how many."""
-    from podium.data.manifest import PREPARED_COLUMNS, read_manifest
-
-    table = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    table = read_parquet(layout.manifest)
     if "author" not in table:
         return 0
     named = table[table["author"].fillna("") != ""].drop_duplicates("photo_id")
