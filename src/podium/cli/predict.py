@@ -96,13 +96,21 @@ def predict(
         parts = _answer_batches(loaded, files, top_k, folder, params.resources.workers, maps=maps, log=notes)
         failed, abstained = _write(out, parts)
         shutil.rmtree(folder)
-    read = len(files) - failed
+    _tell(out, loaded, len(files), failed=failed, abstained=abstained, maps=maps)
+
+
+def _tell(out: Path, loaded: "LoadedModel", files: int, *, failed: int, abstained: int, maps: Path | None) -> None:
+    """Says what became of the files.
+
+    Raises:
+        DataError: none of them could be read.
+    """
     by = loaded.classifier.card.model + (f", version {loaded.version}" if loaded.version else "")
-    print(f"{out}: {read:,} of {len(files):,} files named by {by}; abstained on {abstained:,}")
-    if maps is not None and read:
+    print(f"{out}: {files - failed:,} of {files:,} files named by {by}; abstained on {abstained:,}")
+    if failed == files:
+        raise DataError(f"none of the {files:,} files could be read: column `error` of {out} says why of each")
+    if maps is not None:
         print(f"{maps}/: what spoke for each label, named in column `heat_map`")
-    if not read:
-        raise DataError(f"none of the {len(files):,} files could be read: column `error` of {out} says why of each")
     if failed:
         print(f"{failed:,} could not be read: column `error` says why")
 

@@ -257,6 +257,7 @@ def _telling(action: str, alias: str, as_json: bool) -> Iterator[Callable[[Seque
     seen: list[GateResult] = []
 
     def show(results: Sequence["GateResult"]) -> None:
+        """Keeps the results for a refusal, and prints them for people."""
         seen.extend(results)
         if not as_json:
             _print_gates(results)

@@ -95,9 +95,11 @@ def _run(
         )
 
     def opened(registered: "RegisteredModel", version: "Version") -> "LoadedModel":
+        """A version as it answers, once it is as recorded and has answered its golden batch."""
         return load_version(layout, registered, version, model, ask_golden=True, runtime=runtime)
 
     def newer(now: str) -> "LoadedModel | None":
+        """The version that is meant now, where it is another than the one of the number given."""
         registered, version = find_version(layout, params, model, " and no version of {}")
         return None if version.version == now else opened(registered, version)
 

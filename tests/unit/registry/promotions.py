@@ -1,6 +1,7 @@
 """Registered versions for the tests of promotion: real packages' evidence, registered in a real store."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,6 +46,17 @@ def tags_of(artifacts: Path, **changes: str) -> dict[str, str]:
 
 def client_of(layout: Layout) -> MlflowClient:
     return store.open_client(layout)
+
+
+def copied(project: Layout, root: Path) -> Layout:
+    """A copy of a project in a new folder, whose store is told where it lies now."""
+    shutil.copytree(project.root, root, symlinks=True)
+    places = (("model_versions", "source"), ("model_versions", "storage_location"), ("runs", "artifact_uri"))
+    with sqlite3.connect(root / "mlflow.db") as database:
+        for table, column in (*places, ("experiments", "artifact_location")):
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+            database.execute(change, (str(project.root), str(root)))
+    return Layout(root)
 
 
 def register(layout: Layout, evidence: Evidence, **tags: str) -> str:

@@ -15,7 +15,17 @@ from podium.registry import integrity, promotion, registered_model
 from podium.registry.evidence import read_evidence
 from podium.registry.promotion import PromotionRequest
 from tests.unit.registry import forgeries
-from tests.unit.registry.promotions import NAME, client_of, gathered, ignore, lenient, register, registry_of, tags_of
+from tests.unit.registry.promotions import (
+    NAME,
+    client_of,
+    copied,
+    gathered,
+    ignore,
+    lenient,
+    register,
+    registry_of,
+    tags_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +49,7 @@ def honest(finished_project, empty_store, tmp_path_factory):
 @pytest.fixture
 def world(honest, tmp_path):
     """A copy of the honest project, whose store is told where it lies now."""
-    layout = Layout(tmp_path / "project")
-    shutil.copytree(honest.root, layout.root, symlinks=True)
-    places = (("model_versions", "source"), ("model_versions", "storage_location"), ("runs", "artifact_uri"))
-    with sqlite3.connect(layout.root / "mlflow.db") as database:
-        for table, column in (*places, ("experiments", "artifact_location")):
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            database.execute(change, (str(honest.root), str(layout.root)))
+    layout = copied(honest, tmp_path / "project")
     return SimpleNamespace(layout=layout, params=lenient(load(layout.params)), client=client_of(layout))
 
 

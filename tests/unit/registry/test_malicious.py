@@ -4,7 +4,6 @@ import os
 import pickle
 import re
 import shutil
-import sqlite3
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from podium.config.params import load
 from podium.core.layout import Layout
 from tests.unit.cli.calls import change_params, one_line, podium
 from tests.unit.registry import malicious
-from tests.unit.registry.promotions import gathered, register, register_anew
+from tests.unit.registry.promotions import copied, gathered, register, register_anew
 
 COMMANDS = (
     ("promote", "1", "--check"),
@@ -44,13 +43,7 @@ def honest(finished_project, empty_store, tmp_path_factory):
 @pytest.fixture
 def world(honest, tmp_path, monkeypatch):
     """A copy of the honest project, in which commands are given."""
-    layout = Layout(tmp_path / "project")
-    shutil.copytree(honest.root, layout.root, symlinks=True)
-    places = (("model_versions", "source"), ("model_versions", "storage_location"), ("runs", "artifact_uri"))
-    with sqlite3.connect(layout.root / "mlflow.db") as database:
-        for table, column in (*places, ("experiments", "artifact_location")):
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            database.execute(change, (str(honest.root), str(layout.root)))
+    layout = copied(honest, tmp_path / "project")
     monkeypatch.chdir(layout.root)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     return layout
