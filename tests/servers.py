@@ -77,19 +77,20 @@ def postgresql() -> Iterator[str]:
     """
     psycopg = pytest.importorskip("psycopg")
     folders = [str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin")]  # where Debian hides them
-    found = {name: shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *folders])) for name in PROGRAMS}
-    if not all(found.values()):
+    places = os.pathsep.join([os.environ["PATH"], *folders])
+    found = {name: path for name in PROGRAMS if (path := shutil.which(name, path=places))}
+    if set(found) != set(PROGRAMS):
         pytest.skip("PostgreSQL is not installed")
-    who = {"user": "postgres"} if os.geteuid() == 0 else {}  # it refuses to run as root
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
     with TemporaryDirectory(prefix="podium-") as folder:
-        if who:
-            shutil.chown(folder, **who)
+        if user:
+            shutil.chown(folder, user)
         make = [found["initdb"], "-D", f"{folder}/data", "-A", "trust", "-U", "podium", "--no-sync"]
-        subprocess.run(make, cwd=folder, check=True, stdout=subprocess.DEVNULL, **who)
+        subprocess.run(make, cwd=folder, check=True, stdout=subprocess.DEVNULL, user=user)
         port = free_port()
         settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
         run = [found["postgres"], "-D", f"{folder}/data", *(part for each in settings for part in ("-c", each))]
-        server = subprocess.Popen(run, cwd=folder, stderr=subprocess.DEVNULL, **who)
+        server = subprocess.Popen(run, cwd=folder, stderr=subprocess.DEVNULL, user=user)
         try:
             address = f"postgresql://podium@127.0.0.1:{port}/postgres"
             for _ in range(300):
@@ -150,7 +151,7 @@ def team_server(folder: Path, database: str) -> Iterator[str]:
             "MLFLOW_WORKERS": "1",
         }
         command = ["podium", "server", "--port", "{port}"]
-        with serving(Scratch(folder), command, "/health", folder / "server.txt", **settings) as address:
+        with serving(Scratch(folder), command, "/health", folder / "server.txt", 180, **settings) as address:
             for user in ("trainer", "ada", "bob"):
                 made = requests.post(
                     f"{address}/api/2.0/mlflow/users/create",
