@@ -177,7 +177,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: floa
         try:
             if requests.get(url, timeout=5).ok:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # not yet, or it listens and still loads
             pass
         time.sleep(0.2)
     raise TimeoutError(f"{url} did not answer within {seconds} s:\n{log.read_text()[-2000:]}")
