@@ -128,6 +128,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         found = socket.create_server(where[:2], family=family)
+        # asyncio sets it for sockets of protocol TCP alone, and this one's is 0: an answer would wait for the client's
+        # delayed acknowledgement, 40 ms; accepted connections inherit it
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise UsageError(
             f"nothing can listen at {host}:{port} ({one_line(error)}): give another --host or --port"

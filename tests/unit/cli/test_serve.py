@@ -11,6 +11,7 @@ import threading
 import pytest
 import requests
 
+from podium.cli.serve import _listen
 from tests.unit.cli.calls import one_line, podium
 from tests.unit.registry.promotions import NAME, client_of, hold_staging
 
@@ -38,6 +39,13 @@ def test_a_port_that_is_taken_and_a_version_that_was_changed_are_refused(project
     client_of(project).set_model_version_tag(NAME, "1", "podium.accuracy", "1.0")
     result = podium("serve", "1", "--port", "0")
     assert result.exit_code == 1 and result.stderr.startswith("refused: the tags of version 1 changed")
+
+
+def test_an_answer_waits_for_no_acknowledgement():
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @contextlib.contextmanager
