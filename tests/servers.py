@@ -149,6 +149,8 @@ def team_server(folder: Path, database: str) -> Iterator[str]:
             "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["admin"],
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "s" * 32,
             "MLFLOW_WORKERS": "1",
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",  # a receiver on loopback, which MLflow tells nothing by default
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         }
         command = ["podium", "server", "--port", "{port}"]
         with serving(Scratch(folder), command, "/health", folder / "server.txt", 180, **settings) as address:

@@ -95,6 +95,7 @@ COMMANDS = {
     "diff": _Command("lineage", "How two versions differ.", "podium diff production staging"),
     "server": _Command("server", "Run MLflow for a team, with accounts.", "podium server --port 5000"),
     "grant": _Command("server", "Let an account of the server promote.", "podium grant ada"),
+    "webhook": _Command("server", "Tell an address what is promoted.", "podium webhook https://example.org/podium"),
     "verify": _Command("verify", "Make a version again: is it the same?", "podium verify staging"),
     "lineage": _Command("lineage", "From a version back to its data and commit.", "podium lineage staging --mermaid"),
     "data-diff": _Command("data_diff", "Images that changed between two revisions.", "podium data-diff HEAD~1"),

@@ -1,5 +1,7 @@
-"""`podium server` and `podium grant`: MLflow for a team, and who may promote on it."""
+"""`podium server`, `grant` and `webhook`: MLflow for a team, who may promote on it, and who is told."""
 
+import os
+import secrets
 from typing import Annotated
 
 import typer
@@ -7,6 +9,7 @@ import typer
 from podium.config.params import load
 from podium.console.terminal import project
 from podium.core.errors import UsageError
+from podium.core.layout import Layout
 
 
 def server(
@@ -43,17 +46,59 @@ def grant(
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the right back.")] = False,
 ) -> None:
     """Let an account register and promote versions of a model on the team's server; for its administrators."""
-    from podium.registry import server, store
+    from podium.registry import server
 
     layout = project()
-    params, uri = load(layout.params), store.tracking_uri(layout)
-    if not store.is_server(uri):
-        raise UsageError(
-            f"{store.told_uri(layout)} is no server, so it has no accounts: set MLFLOW_TRACKING_URI to the team's"
-        )
+    params, uri = load(layout.params), _server(layout, "it has no accounts")
     name = model or params.publish.registered_model
-    store.open_client(layout)
     server.grant(uri, user, name, params.experiment, revoke=revoke)
     print(
         f"{user} may {'not ' if revoke else ''}register and promote versions of {name}{' any more' if revoke else ''}"
     )
+
+
+def webhook(
+    url: Annotated[str | None, typer.Argument(help="Where to send to; none lists the webhooks that there are.")] = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Send nothing there any more.")] = False,
+) -> None:
+    """Have the team's server tell an address of each promotion, refusal and rollback, signed; for administrators.
+
+    A new webhook's secret is PODIUM_WEBHOOK_SECRET or made, and printed once. One that is there already is tried again.
+    """
+    from podium.registry import server
+
+    if remove and url is None:
+        raise UsageError("--remove asks for an address: `podium webhook` lists them")
+    uri = _server(project(), "nothing sends webhooks")
+    known = server.list_webhooks(uri)
+    if url is None:
+        print("\n".join(known) or "no webhooks: `podium webhook https://...` adds one")
+    elif remove:
+        if url not in known:
+            raise UsageError(f"there is no webhook to {url}: `podium webhook` lists them")
+        server.remove_webhook(uri, known[url])
+        print(f"{url} is told nothing any more")
+    else:
+        if url not in known:
+            given = os.environ.get("PODIUM_WEBHOOK_SECRET")
+            secret = given or secrets.token_hex(32)
+            server.add_webhook(uri, url, secret)
+            print(f"{url} is told from now on; the secret that signs: {'as given' if given else secret}")
+            known = server.list_webhooks(uri)
+        print(f"an example was sent there: answered {server.try_webhook(uri, known[url])}")
+
+
+def _server(layout: Layout, why: str) -> str:
+    """The address of the team's server, which answers.
+
+    Raises:
+        UsageError: the store is none.
+    """
+    from podium.registry import store
+
+    uri = store.tracking_uri(layout)
+    if not store.is_server(uri):
+        raise UsageError(f"{store.told_uri(layout)} is no server, so {why}: set MLFLOW_TRACKING_URI to the team's")
+    store.open_client(layout)
+    return uri

@@ -11,6 +11,8 @@ from podium.records.chain import ChainedRecord
 
 MOVED = "podium.moved."
 """And an alias: the tag that says which entry was the last whose move reached it."""
+EVENT = "podium.event"
+"""The tag of a version on a server that tells what was done to it last, as JSON: MLflow's webhooks send it on."""
 
 Action = Literal["register", "promote", "rollback", "delete", "approve", "archive", "unarchive"]
 
@@ -74,6 +76,19 @@ class AuditEntry(ChainedRecord):
     def failed(self) -> list[str]:
         """Names of the gates that had failed."""
         return [gate.name for gate in self.gates if not gate.passed]
+
+
+class Refusal(Record):
+    """A promotion or rollback that was refused: no entry, and no alias moved. `to` is what was asked for."""
+
+    action: Literal["refuse"] = "refuse"
+    asked: Literal["promote", "rollback"]
+    when: str
+    who: str
+    alias: str
+    to: str | None
+    reason: str
+    refused: str
 
 
 def next_number(entries: Sequence[AuditEntry]) -> int:

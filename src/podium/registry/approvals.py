@@ -83,6 +83,8 @@ def _note(
     registered = record.registration(number)
     if registered is None:
         raise PromotionRefused(f"version {number} is not in the record of {registry.name}: see `podium audit`")
-    return registry.append(
+    entry = registry.append(
         action, alias, holder=number, number=number, reason=reason, version=registered.version, days=days
     )
+    registry.announce(number, entry)
+    return entry

@@ -30,7 +30,7 @@ from podium.core.layout import (
     WEIGHTS,
     Layout,
 )
-from podium.records.audit import VersionDigests
+from podium.records.audit import EVENT, VersionDigests
 from podium.records.base import read_parquet
 from podium.records.evaluation import ClassMetrics, ModelResult
 from podium.records.training import ModelCard
@@ -191,8 +191,9 @@ def digest_package(folder: Path) -> str:
 
 
 def digest_tags(tags: Mapping[str, str]) -> str:
-    """One digest (64 hex digits) over the tags of a version that Podium sets."""
-    return sha256_text(canonical_json({key: value for key, value in tags.items() if key.startswith("podium.")}))
+    """One digest (64 hex digits) over the tags of a version that Podium sets, but for the message to webhooks."""
+    mine = {key: value for key, value in tags.items() if key.startswith("podium.") and key != EVENT}
+    return sha256_text(canonical_json(mine))
 
 
 def digests_of(tags: Mapping[str, str], package: str) -> VersionDigests:

@@ -60,7 +60,11 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri), registry.lock(waits=False):
+    with (
+        store.translate_errors(registry.uri),
+        registry.lock(waits=False),
+        registry.announcing_refusals("promote", request.alias, request.wanted, request.reason),
+    ):
         signer = find_signer(layout, params, request.alias, request.key)
         number, holder, rules, gates = _judge(registry, params, request)
         results = [*rules, *gates]
@@ -161,7 +165,11 @@ def rollback(
         TrackingError: the store does not answer.
     """
     registry = open_registry(layout, params)
-    with store.translate_errors(registry.uri), registry.lock(waits=False):
+    with (
+        store.translate_errors(registry.uri),
+        registry.lock(waits=False),
+        registry.announcing_refusals("rollback", alias, to, reason),
+    ):
         signer = find_signer(layout, params, alias, key)
         holder, record, tags = registry.aliases().get(alias), registry.record(), registry.model().tags
         record.check()

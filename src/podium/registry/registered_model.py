@@ -5,16 +5,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal
 
 from filelock import Timeout
 
 from podium.config.params import Params
 from podium.console.process import utc_now, whoami
-from podium.core.errors import PromotionRefused, TrackingError
+from podium.core.errors import PromotionRefused, TrackingError, told
 from podium.core.identity import library_versions
 from podium.core.layout import Layout
-from podium.records.audit import MOVED, Action, AuditEntry, GateResult, VersionDigests, next_number
+from podium.records.audit import (
+    EVENT,
+    MOVED,
+    Action,
+    AuditEntry,
+    GateResult,
+    Refusal,
+    VersionDigests,
+    next_number,
+)
 from podium.registry import audit, audit_file, locks, store
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE
@@ -122,6 +132,44 @@ class Registry:
         """Moves an alias as an entry says, and notes that it arrived."""
         self.client.set_registered_model_alias(self.name, entry.alias, entry.to_version)
         self.client.set_registered_model_tag(self.name, f"{MOVED}{entry.alias}", str(entry.number))
+        self.announce(entry.to_version, entry)
+
+    def announce(self, number: str, event: AuditEntry | Refusal) -> None:
+        """Tells a server's webhooks what was done to a version, by a tag of it; nothing else would send it on."""
+        if store.is_server(self.uri):
+            text = event.model_dump_json(by_alias=True, exclude={"gates", "tools", "previous"})
+            self.client.set_model_version_tag(self.name, number, EVENT, text)
+
+    @contextmanager
+    def announcing_refusals(
+        self, asked: Literal["promote", "rollback"], alias: str, to: str | None, reason: str
+    ) -> Iterator[None]:
+        """Announces a refusal inside the block: of a promotion on the version that was to move, else on the holder.
+
+        An account that may only read announces nothing.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except PromotionRefused as refused:
+            number = str(self.resolve(to).version) if asked == "promote" and to else self.aliases().get(alias)
+            event = Refusal(
+                asked=asked,
+                when=utc_now(),
+                who=whoami(),
+                alias=alias,
+                to=number if asked == "promote" else to,
+                reason=reason,
+                refused=told(refused),
+            )
+            try:
+                if number is not None:
+                    self.announce(number, event)
+            except MlflowException as error:
+                if error.get_http_status_code() != HTTPStatus.FORBIDDEN:
+                    raise
+            raise
 
     def mirror_stages(self, record: AuditRecord, alias: str, number: str) -> None:
         """Moves the deprecated stages, which older clients read, to where they are once an alias is at a version."""

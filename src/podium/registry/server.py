@@ -4,19 +4,28 @@ MLflow does the work; here is what it leaves to its user: secrets that are not g
 upgraded once, however many servers start, and a role for those who may register and promote one model.
 """
 
+import base64
 import configparser
+import hmac
 import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from podium.console.process import stoppable
-from podium.core.errors import TrackingError, UsageError
+from podium.core.errors import TrackingError, UsageError, one_line
 from podium.registry import locks, store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PASSWORD, SECRET = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"  # names of variables
 _SHORTEST = {PASSWORD: 16, SECRET: 32}
@@ -26,7 +35,11 @@ _REMEMBERED_SECONDS = 60  # a password is hashed anew for each request otherwise
 _SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs of generative AI: a process more, and nothing of Podium's
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "0",  # else a worker that was asked before knows no new webhook for a minute
 }
+_WEBHOOK_KEY = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
+_TAG_SET = "model_version_tag.set"  # MLflow's event that carries `podium.event`
+_MOST_WEBHOOKS = 1000  # that MLflow lists at once
 _WORKSPACE = "default"
 
 
@@ -126,6 +139,9 @@ def _environment(settings: ServerSettings, config: Path) -> dict[str, str]:
     """The environment of `mlflow server`: this one, with the settings in MLflow's own variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING_")}
     kept.pop(PASSWORD)  # it is in the file
+    # webhooks' secrets lie in the database under this key; without one each process of MLflow's makes up its own
+    key = hmac.digest(os.environ[SECRET].encode(), b"podium: secrets of webhooks", "sha256")
+    kept.setdefault(_WEBHOOK_KEY, base64.urlsafe_b64encode(key).decode())
     given = {
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
         "MLFLOW_BACKEND_STORE_URI": settings.backend,
@@ -223,3 +239,65 @@ def grant(uri: str, user: str, name: str, experiment: str, *, revoke: bool = Fal
                 accounts.add_role_permission(role.id, kind, pattern, permission)
         if role.id not in {each.id for each in accounts.list_user_roles(user)}:
             accounts.assign_role(user, role.id)
+
+
+def list_webhooks(uri: str) -> dict[str, str]:
+    """MLflow's ids of a server's webhooks that send tags of versions, by their addresses.
+
+    Raises:
+        TrackingError: the server does not answer, or the account is no administrator's.
+    """
+    with _administrating(uri) as client:
+        found = client.list_webhooks(max_results=_MOST_WEBHOOKS)
+    return {webhook.url: webhook.webhook_id for webhook in found if _TAG_SET in map(str, webhook.events)}
+
+
+def add_webhook(uri: str, url: str, secret: str) -> None:
+    """Has a server send what is done to versions to an address, signed with a secret (HMAC-SHA256).
+
+    Raises:
+        TrackingError: the server does not answer, or refuses the address or the account.
+    """
+    with _administrating(uri) as client:
+        client.create_webhook("podium", url, [_TAG_SET], secret=secret)
+
+
+def try_webhook(uri: str, number: str) -> int:
+    """Has a server send an example, MLflow's own, and tells the status that came back.
+
+    Raises:
+        TrackingError: the server does not answer, or the receiver does not, or answers with an error.
+    """
+    with _administrating(uri) as client:
+        tried = client.test_webhook(number, _TAG_SET)
+    if not tried.success or tried.response_status is None:
+        why = tried.error_message or f"it answers {tried.response_status}"
+        raise TrackingError(f"the receiver did not take an example: {one_line(why)}; the webhook stays")
+    return tried.response_status
+
+
+def remove_webhook(uri: str, number: str) -> None:
+    """Takes a webhook away.
+
+    Raises:
+        TrackingError: the server does not answer, or the account is no administrator's.
+    """
+    with _administrating(uri) as client:
+        client.delete_webhook(number)
+
+
+@contextmanager
+def _administrating(uri: str) -> "Iterator[MlflowClient]":
+    """A client of a server for what administrators alone may do."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with store.translate_errors(uri):
+        try:
+            yield MlflowClient(uri, uri)
+        except MlflowException as error:
+            if error.get_http_status_code() != HTTPStatus.FORBIDDEN:
+                raise
+            raise TrackingError(
+                "webhooks are for administrators of the server: set MLFLOW_TRACKING_USERNAME"
+            ) from error

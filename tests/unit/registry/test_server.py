@@ -1,5 +1,7 @@
 """A team's server: PostgreSQL, S3, accounts; who may read, who may promote, who may nothing."""
 
+import base64
+import hmac
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 
 import mlflow
@@ -161,6 +164,83 @@ def test_doctor_names_a_server_that_is_gone_another_version_and_a_clock_that_is_
     gone = podium("doctor", "--json")
     assert [check["name"] for check in json.loads(gone.stdout) if not check["passed"]] == ["server"]
     as_user("admin")
+
+
+class Receiver:
+    """What webhooks are sent to: a server on loopback that is overloaded when the first promotion is told of."""
+
+    def __init__(self):
+        self.got, self.failed = Queue(), []
+
+    @contextmanager
+    def listening(self):
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                fails = not receiver.failed and '\\"promote\\"' in body
+                (receiver.failed.append if fails else receiver.got.put)((dict(self.headers), body))
+                self.send_response_only(503 if fails else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *said):
+                pass
+
+        with answering(Handler) as port:
+            yield f"http://127.0.0.1:{port}/podium"
+
+    def take(self):
+        return self.got.get(timeout=60)
+
+    def event(self):
+        told = json.loads(self.take()[1])
+        assert (told["entity"], told["action"], told["data"]["key"]) == ("model_version_tag", "set", "podium.event")
+        return {**json.loads(told["data"]["value"]), "model": told["data"]["name"], "version": told["data"]["version"]}
+
+
+def signature(secret, headers, body):
+    signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.{body}"
+    return "v1," + base64.b64encode(hmac.digest(secret.encode(), signed.encode(), "sha256")).decode()
+
+
+def test_every_move_and_refusal_is_told_to_a_webhook_once_signed_and_again_where_it_was_not_taken(project, as_user):
+    receiver = Receiver()
+    with receiver.listening() as url:
+        as_user("bob")
+        assert "webhooks are for administrators of the server" in podium("webhook", url).stderr
+        as_user("admin")
+        added = podium("webhook", url)
+        assert added.exit_code == 0, added.stderr
+        assert added.stdout.endswith("an example was sent there: answered 200\n")
+        (secret,) = re.findall(r"secret that signs: (\w{64})\n", added.stdout)
+        headers, body = receiver.take()
+        assert signature(secret, headers, body) == headers["X-MLflow-Signature"] != signature("x", headers, body)
+        assert podium("webhook").stdout == f"{url}\n"
+
+        refused = podium(*PROMOTE[:-1])
+        assert refused.exit_code == 1
+        event = receiver.event()
+        assert (event["action"], event["asked"], event["model"], event["version"]) == ("refuse", "promote", NAME, "1")
+        assert event["refused"] in refused.stderr and event["reason"] == "because"
+
+        entry = promote(project)
+        event = receiver.event()
+        assert (event["digest"], event["number"]) == (entry.digest, entry.number)
+        told = [event[key] for key in ("action", "model", "version", "alias", "from", "to", "who", "reason", "forced")]
+        assert told == ["promote", NAME, "1", "staging", None, "1", entry.who, "because", entry.forced]
+        assert len(receiver.failed) == 1  # it was told again
+        assert registry_of(project.layout).record().problems == ()
+
+        assert podium("rollback", "staging", "--reason", "worse").exit_code == 1
+        event = receiver.event()
+        assert (event["asked"], event["version"]) == ("rollback", "1") and "no earlier holder" in event["refused"]
+
+        assert podium("webhook", url).stdout == "an example was sent there: answered 200\n"
+        assert "example_key" in receiver.take()[1] and receiver.got.empty()
+        assert podium("webhook", url, "--remove").exit_code == 0
+        assert podium("webhook").stdout.startswith("no webhooks")
 
 
 def watch(database, ended):
