@@ -130,9 +130,7 @@ def approve(
         print_json(entry.model_dump(by_alias=True))
         return
     until = (entry.expires or "")[:16].replace("T", " ")
-    print(
-        f"{entry.who} approves version {entry.to_version} for {entry.alias} until {until}; audit entry {entry.number}"
-    )
+    print(f"{entry.by} approves version {entry.to_version} for {entry.alias} until {until}; audit entry {entry.number}")
     print(f'Next, by somebody else: podium promote {entry.to_version} --to {entry.alias} --reason "..."')
 
 
@@ -193,7 +191,7 @@ def history(as_json: AsJson = False) -> None:
             entry.alias,
             entry.from_version or "-",
             entry.to_version,
-            entry.who,
+            entry.by,
             entry.reason + past,
         )
     console().print(shown)

@@ -247,7 +247,7 @@ def _on_record(layout: Layout, params: Params, registered: "RegisteredModel | No
 
     record = read_record(layout, registered.name, registered.tags)
     last = {alias: record.last(alias) for alias in params.promote.moves}
-    held = "; ".join(f"{at}: version {e.to_version} since {e.when[:10]}, {e.who}" for at, e in last.items() if e)
+    held = "; ".join(f"{at}: version {e.to_version} since {e.when[:10]}, {e.by}" for at, e in last.items() if e)
     found = [*record.problems, *([] if record.behind else contradictions(record, registered, params))]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     told = [f"the store contradicts the audit record: {found[0]}{more}; see `podium audit`"] if found else []

@@ -46,7 +46,8 @@ class AuditEntry(ChainedRecord):
     """What somebody did to a version. `when` is UTC in ISO 8601; versions are MLflow's numbers as text.
 
     `store` is which store it happened in, `tools` are the versions of the libraries it was judged with, by name. A
-    promotion, rollback or registration moves `alias`; an approval is for a promotion to it, until `expires`.
+    promotion, rollback or registration moves `alias`; an approval is for a promotion to it, until `expires`. `who` is
+    what this person's git says, `account` what a server with accounts does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -64,8 +65,14 @@ class AuditEntry(ChainedRecord):
     gates: list[GateResult]
     version: VersionDigests
     tools: dict[str, str]
-    # left out where there is none: the digests of entries from before there were approvals are without it
+    # left out where there is none: the digests of entries from before there were any are without them
     expires: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    account: str | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def by(self) -> str:
+        """Who it was, with the account where a server knew one."""
+        return f"{self.who}, account {self.account}" if self.account else self.who
 
     @property
     def moves_alias(self) -> bool:
@@ -85,6 +92,7 @@ class Refusal(Record):
     asked: Literal["promote", "rollback"]
     when: str
     who: str
+    account: str | None
     alias: str
     to: str | None
     reason: str

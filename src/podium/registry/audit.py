@@ -326,7 +326,7 @@ def as_line(entry: AuditEntry) -> str:
     """The entry as people read it in MLflow; names of failed gates are in it, what the gates saw is not."""
     passed = f"{len(entry.gates) - len(entry.failed)} of {len(entry.gates)} gates"
     gates = f"{passed}, forced past {', '.join(entry.failed)}" if entry.failed else passed
-    who = entry.who.replace(_BETWEEN, " ")
+    who = entry.by.replace(_BETWEEN, " ")
     move = f"{entry.from_version or _NOBODY} -> {entry.to_version}"
     told = [entry.when, entry.action, entry.alias, move, who, gates, entry.reason, f"sha256:{entry.digest}"]
     return _BETWEEN.join(told)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from podium.config.params import Params
 from podium.console import dvc_files
@@ -20,9 +19,6 @@ from podium.core.errors import DataError, PodiumError, TrackingError
 from podium.core.layout import Layout
 from podium.registry import store
 from podium.registry.local_store import file_of
-
-if TYPE_CHECKING:
-    from requests import Response
 
 _LEAST_FREE = 2 * 1024**3  # bytes; the sample's images, results and store take a tenth of that
 _MOST_SKEW = 60.0  # seconds
@@ -129,27 +125,9 @@ def _server(uri: str, params: Params) -> Iterator[Check]:
     yield _ask("rights", lambda: _rights(uri, params.publish.registered_model))
 
 
-def _get(uri: str, path: str, **query: str) -> "Response":
-    """One answer of a server, to this account, within seconds.
-
-    Raises:
-        TrackingError: it does not answer, or does not know the account.
-    """
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
-
-    with store.translate_errors(uri):
-        found: Response = http_request(
-            get_default_host_creds(uri), path, "GET", max_retries=0, timeout=store.PROBE_SECONDS, params=query
-        )
-        if found.status_code in (401, 403):
-            found.raise_for_status()
-    return found
-
-
 def _reach(uri: str) -> str:
     started = time.perf_counter()
-    found = _get(uri, "/health")
+    found = store.ask(uri, "/health")
     if not found.ok:
         raise TrackingError(f"{store.public_uri(uri)} answers {found.status_code} to /health: is it MLflow?")
     return f"{store.public_uri(uri)} answers in {(time.perf_counter() - started) * 1000:.0f} ms"
@@ -158,7 +136,7 @@ def _reach(uri: str) -> str:
 def _versions(uri: str) -> str:
     from mlflow import __version__
 
-    served = _get(uri, "/version").text.strip()
+    served = store.ask(uri, "/version").text.strip()
     said = f"MLflow {__version__} here, {served} on the server"
     if served.split(".")[:2] != __version__.split(".")[:2]:
         raise TrackingError(f"{said}: install the server's (pip install mlflow=={served}), or upgrade the server")
@@ -167,7 +145,7 @@ def _versions(uri: str) -> str:
 
 def _clock(uri: str) -> str:
     """The server's clock against this one, as the header `Date` tells it to the second."""
-    found = _get(uri, "/health")
+    found = store.ask(uri, "/health")
     theirs = parsedate_to_datetime(found.headers["Date"])
     skew = (datetime.now(theirs.tzinfo) - theirs).total_seconds()
     if abs(skew) > _MOST_SKEW:
@@ -177,7 +155,7 @@ def _clock(uri: str) -> str:
 
 def _rights(uri: str, name: str) -> str:
     """What this account may do with the registered model; to be allowed to read alone is no failure."""
-    who = _get(uri, "/api/2.0/mlflow/users/current")
+    who = store.ask(uri, "/api/2.0/mlflow/users/current")
     if who.status_code == 404:
         return "the server has no accounts: whoever reaches it may do everything"
     account = who.json()["user"]
@@ -185,7 +163,7 @@ def _rights(uri: str, name: str) -> str:
     if account["is_admin"]:
         return f"{user} is an administrator"
     query = {"username": user, "resource_type": "registered_model", "resource_id": name}
-    held = _get(uri, "/api/3.0/mlflow/users/permissions/get", **query).json()["permission"]
+    held = store.ask(uri, "/api/3.0/mlflow/users/permissions/get", **query).json()["permission"]
     if held in ("EDIT", "MANAGE"):
         return f"{user} may register and promote versions of {name} ({held})"
     return f"{user} may read {name} ({held}); an administrator's `podium grant {user}` adds more"

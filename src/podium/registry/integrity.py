@@ -158,7 +158,15 @@ def _broken_rules(record: AuditRecord, registered: RegisteredModel, params: Para
         last = record.last(alias)
         if last is not None and last.action == "promote":
             asked = Asked(
-                last.to_version, alias, move, record, registered.tags, registered.aliases, last.who, last.when
+                last.to_version,
+                alias,
+                move,
+                record,
+                registered.tags,
+                registered.aliases,
+                last.who,
+                last.account,
+                last.when,
             )
             for rule in check_rules(asked):
                 if not rule.passed:

@@ -120,7 +120,7 @@ def trace(layout: Layout, registered: RegisteredModel, version: Version) -> Line
         traced = _Traced(layout, version.tags, entry, folder, card, by_package)
         steps = [_package(traced), _run(traced, client, found.run_id), _commit(traced), _pretrained(traced)]
         state: State = "checked" if not told else "told" if entry is None else "changed"
-        note = f"registered {entry.when[:16].replace('T', ' ')} by {entry.who}" if entry else "not on record"
+        note = f"registered {entry.when[:16].replace('T', ' ')} by {entry.by}" if entry else "not on record"
         facts = {name: traced.tag(name) for name in ("model", "accuracy", "fingerprint", "state")}
         facts["aliases"] = ", ".join(_aliases(registered, version))
         name = f"{registered.name} {version.version}"

@@ -37,7 +37,8 @@ class Asked:
         record: the audit record.
         tags: of the registered model.
         aliases: version by alias, as they are now.
-        who: asks.
+        who: asks, as git says.
+        account: that who asks has on the server, if it has accounts.
         when: UTC in ISO 8601.
     """
 
@@ -48,16 +49,19 @@ class Asked:
     tags: Mapping[str, str]
     aliases: Mapping[str, str]
     who: str
+    account: str | None
     when: str
 
 
-def ask_now(version: str, alias: str, move: Move, record: AuditRecord, model: "RegisteredModel") -> Asked:
+def ask_now(
+    version: str, alias: str, move: Move, record: AuditRecord, model: "RegisteredModel", *, account: str | None
+) -> Asked:
     """A move that somebody asks for now, of a registered model as MLflow knows it."""
     aliases = {name: str(number) for name, number in model.aliases.items()}
     now = max(
         [utc_now(), *(entry.when for entry in record.entries[-1:])]
     )  # a clock that was set back brings nothing back
-    return Asked(version, alias, move, record, model.tags, aliases, whoami(), now)
+    return Asked(version, alias, move, record, model.tags, aliases, whoami(), account, now)
 
 
 def check_rules(asked: Asked) -> list[GateResult]:
@@ -79,7 +83,7 @@ def check_not_archived(record: AuditRecord, version: str) -> None:
     if is_archived(record.entries, version):
         told = [e for e in record.entries if e.action == "archive" and e.to_version == version][-1]
         raise PromotionRefused(
-            f"version {version} was archived on {told.when[:10]} by {told.who} ({told.reason}): "
+            f"version {version} was archived on {told.when[:10]} by {told.by} ({told.reason}): "
             f'`podium archive {version} --undo --reason "..."` takes that back'
         )
 
@@ -119,14 +123,14 @@ def _approvals(asked: Asked) -> GateResult:
     if not wanted:
         return _rule("approvals", "none", "-")
     required = f"{wanted} by others"
-    counted: dict[str, AuditEntry] = {}
+    counted: list[AuditEntry] = []
     missed = []
     for entry in approvals_of(asked.record, version, alias):
         if why := _why_not(asked, entry):
-            missed.append(f"that of {entry.who} (entry {entry.number}) {why}")
+            missed.append(f"that of {entry.by} (entry {entry.number}) {why}")
         else:
-            counted[name_of(entry.who)] = entry
-    observed = ", ".join(f"{entry.who}, entry {entry.number}" for entry in counted.values()) or "none"
+            counted = [*(other for other in counted if not _same_person(other, entry)), entry]
+    observed = ", ".join(f"{entry.by}, entry {entry.number}" for entry in counted) or "none"
     if len(counted) >= wanted:
         return _rule("approvals", required, observed)
     told = f"; {'; '.join(missed)}" if missed else ""
@@ -150,16 +154,17 @@ def _why_not(asked: Asked, entry: AuditEntry) -> str:
     registered = asked.record.registration(asked.version)
     if registered is None or entry.version != registered.version:
         return "is for what the version was then, and its package or tags are others now"
-    if name_of(entry.who) == name_of(asked.who):
+    if _same_person(entry, asked):
         return "is by who asks"
     if datetime.fromisoformat(entry.expires or entry.when) < datetime.fromisoformat(asked.when):
         return f"expired on {(entry.expires or entry.when)[:16].replace('T', ' ')}"
     return ""
 
 
-def name_of(who: str) -> str:
-    """What tells a person from another: the name that git has, else the login."""
-    return who.partition(" (")[0].strip().casefold()
+def _same_person(one: AuditEntry, other: AuditEntry | Asked) -> bool:
+    """Whether two have one account, or one name: the one that git has, else the login."""
+    names = {who.partition(" (")[0].strip().casefold() for who in (one.who, other.who)}
+    return len(names) == 1 or (one.account is not None and one.account == other.account)
 
 
 def compare_limits(layout: Layout, alias: str, promote: Promote) -> GateResult:

@@ -122,14 +122,14 @@ def _judge(
     if not gone and (moved := record.moved_past(model.tags, alias, holder)):
         raise PromotionRefused(f"{moved}; see `podium audit`: its --repair takes it back")
     if number == holder:
-        how = f" ({brief(last)}, by {last.who})" if last else ""
+        how = f" ({brief(last)}, by {last.by})" if last else ""
         raise PromotionRefused(f"version {number} is already at {alias}{how}: nothing to do")
     with ExitStack() as stack:
         candidate = recorded_evidence(registry, record, version, stack)
         present = _holder_evidence(registry, record, holder, stack)
         asked = params.promote.moves[alias]
         gates = run_gates(candidate, present, asked, registry.layout, thorough=request.thorough)
-        rules = check_rules(ask_now(number, alias, asked, record, model))
+        rules = check_rules(ask_now(number, alias, asked, record, model, account=registry.account()))
         return number, holder, [*rules, compare_limits(registry.layout, alias, params.promote)], gates
 
 

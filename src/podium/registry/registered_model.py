@@ -72,6 +72,10 @@ class Registry:
             audit_file.write_file(self.layout, self.name, [*found.elsewhere, *found.entries])
         return found
 
+    def account(self) -> str | None:
+        """The account that the server knows this process by; None without accounts."""
+        return store.account_of(self.uri)
+
     @contextmanager
     def lock(self, *, waits: bool) -> Iterator[None]:
         """Lets one process at a time append to the record and move aliases; it does not outlive its process for long.
@@ -124,6 +128,7 @@ class Registry:
             gates=list(gates),
             version=version,
             tools=library_versions(),
+            account=self.account(),
             expires=None if days is None else (datetime.fromisoformat(now) + timedelta(days=days)).isoformat(),
         )
         return audit.append_entry(self.client, self.layout, record, entry, found.run_id if found else None)
@@ -158,6 +163,7 @@ class Registry:
                 asked=asked,
                 when=utc_now(),
                 who=whoami(),
+                account=self.account(),
                 alias=alias,
                 to=number if asked == "promote" else to,
                 reason=reason,

@@ -273,7 +273,7 @@ def try_webhook(uri: str, number: str) -> int:
     if not tried.success or tried.response_status is None:
         why = tried.error_message or f"it answers {tried.response_status}"
         raise TrackingError(f"the receiver did not take an example: {one_line(why)}; the webhook stays")
-    return tried.response_status
+    return int(tried.response_status)
 
 
 def remove_webhook(uri: str, number: str) -> None:

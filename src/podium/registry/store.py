@@ -23,6 +23,7 @@ from podium.registry.local_store import complete_store, file_of, mend_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from requests import Response
     from sqlalchemy import Engine
 
 _LOG = logging.getLogger(__name__)
@@ -194,6 +195,34 @@ def unreachable(uri: str) -> PodiumError:
         f"MLflow at {public_uri(uri)} cannot be reached{through_proxy(uri)}: start it (or unset "
         "MLFLOW_TRACKING_URI), then run `dvc repro publish`, which fills it in"
     )
+
+
+def ask(uri: str, path: str, **query: str) -> "Response":
+    """One answer of a server, to this account, within seconds.
+
+    Raises:
+        TrackingError: it does not answer, or does not know the account.
+    """
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    with translate_errors(uri):
+        found: Response = http_request(
+            get_default_host_creds(uri), path, "GET", max_retries=0, timeout=PROBE_SECONDS, params=query
+        )
+        if found.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            found.raise_for_status()
+    return found
+
+
+def account_of(uri: str) -> str | None:
+    """The account that a server knows this process by; None where the store has no accounts.
+
+    Raises:
+        TrackingError: it does not answer, or does not know the account.
+    """
+    found = ask(uri, "/api/2.0/mlflow/users/current") if is_server(uri) else None
+    return str(found.json()["user"]["username"]) if found is not None and found.ok else None
 
 
 def public_uri(uri: str) -> str:

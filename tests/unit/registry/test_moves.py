@@ -43,8 +43,9 @@ def world(experiment, evidence, monkeypatch):
     return made
 
 
-def be(name, world, monkeypatch, when=None):
-    """Who is at the keyboard, and when."""
+def be(name, world, monkeypatch, when=None, account=None):
+    """Who is at the keyboard, when, and by which account of a server."""
+    monkeypatch.setattr(registered_model.store, "account_of", lambda uri: account)
     for module in (registered_model, moves):
         monkeypatch.setattr(module, "whoami", lambda: f"{name} (root)")
         if when:
@@ -132,6 +133,18 @@ def test_an_approval_by_somebody_else_is_needed_and_each_that_does_not_count_say
     be("Ada", world, monkeypatch, when="2030-01-14T23:59:59+00:00")
     assert promote(world, "1", "production").to_version == "1"
     assert audited(world) == []
+
+
+def test_two_names_of_one_account_are_one_person(world, monkeypatch):
+    promote(world, "1")
+    be("Grace", world, monkeypatch, account="ada")
+    assert approve(world).by == "Grace (root), account ada"
+    be("Ada", world, monkeypatch, account="ada")
+    assert "that of Grace (root), account ada (entry 5) is by who asks" in refused(world, "1")
+    be("Ada", world, monkeypatch, account="other")
+    assert promote(world, "1", "production").account == "other"
+    assert audited(world) == []
+    assert "| Ada (root), account other |" in registry_of(world.layout).model().tags["podium.record.000006"]
 
 
 def test_a_clock_that_is_set_back_revives_no_approval(world, monkeypatch):

@@ -94,6 +94,7 @@ def test_one_may_promote_one_may_read_and_an_anonymous_may_nothing(project, as_u
     entry = promote(project)
     registry = registry_of(project.layout)
     assert (entry.action, registry.aliases()) == ("promote", {"candidate": "1", "staging": "1"})
+    assert [each.account for each in registry.record().entries] == ["trainer", "ada"]
     assert registry.record().problems == ()
     as_user("bob")
     assert "staging" in podium("history").stdout
@@ -228,8 +229,10 @@ def test_every_move_and_refusal_is_told_to_a_webhook_once_signed_and_again_where
         entry = promote(project)
         event = receiver.event()
         assert (event["digest"], event["number"]) == (entry.digest, entry.number)
-        told = [event[key] for key in ("action", "model", "version", "alias", "from", "to", "who", "reason", "forced")]
-        assert told == ["promote", NAME, "1", "staging", None, "1", entry.who, "because", entry.forced]
+        told = [
+            event[key] for key in ("action", "model", "version", "alias", "from", "to", "account", "reason", "forced")
+        ]
+        assert told == ["promote", NAME, "1", "staging", None, "1", "admin", "because", entry.forced]
         assert len(receiver.failed) == 1  # it was told again
         assert registry_of(project.layout).record().problems == ()
 
