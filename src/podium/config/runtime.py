@@ -20,7 +20,7 @@ class Runtime(Section):
 class Resources(Section):
     """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
 
-    `workers` decode images (0 decodes in the stage's own process), `trials_at_once` train side by side in a study,
+    `workers` decode images (0 or 1: the stage's own process does), `trials_at_once` train side by side in a study,
     `cache_gib` is the disk, per model, for the activations of frozen layers.
     """
 

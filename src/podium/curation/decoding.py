@@ -1,16 +1,11 @@
 """Decodes raw images in processes, at most a few of them in memory at a time; the same bytes for any number.
 
 What comes of an image goes to its row of the temporary arrays, so nothing large travels between processes. A photograph
-with several boxes is decoded once. Every process imports this module once, by way of a fork server.
+with several boxes is decoded once.
 """
 
-import multiprocessing
-import os
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -25,6 +20,7 @@ from PIL import Image
 
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
+from podium.core.executor import open_executor
 from podium.curation.measures import measure
 from podium.curation.near_duplicates.signature import signature
 from podium.curation.temporary_arrays import TemporaryArrays
@@ -196,27 +192,16 @@ def decode_all(job: DecodeJob, images: Sequence[RawImage], workers: int) -> Iter
         Readings in the order of `images`, some at a time.
 
     Raises:
-        DataError: a raw shard lacks an image, or a process was killed.
+        DataError: a raw shard lacks an image.
+        PodiumError: a process was ended from outside.
     """
-    batches = list(_batches(images))
-    if workers == 0 or len(images) < _WORTH_PROCESSES:
-        yield from map(Decoder(job), batches)
-        return
-    # forkserver: this process may hold threads and locks that a plain fork would copy
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch"])
-    pool = ProcessPoolExecutor(
-        max_workers=min(workers, len(batches)), mp_context=context, initializer=_start_worker, initargs=(job,)
-    )
-    try:
-        yield from pool.map(_decode_batch, batches)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that decodes images was killed, mostly for want of memory: "
-            "lower resources.workers or preprocess.max_pixels and run `dvc repro` again"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with open_executor(
+        Decoder(job),
+        0 if len(images) < _WORTH_PROCESSES else workers,
+        lower="resources.workers or preprocess.max_pixels",
+        prepare=_use_one_thread,
+    ) as executor:
+        yield from executor.map(_batches(images))
 
 
 def _batches(images: Sequence[RawImage]) -> Iterator[list[RawImage]]:
@@ -231,27 +216,9 @@ def _batches(images: Sequence[RawImage]) -> Iterator[list[RawImage]]:
         yield batch
 
 
-_decoder: list[Decoder] = []  # of a worker process
-
-
-def _start_worker(job: DecodeJob) -> None:
-    """Makes this process ready: one thread, one decoder, and an end when its parent ends."""
+def _use_one_thread() -> None:
+    """In a worker process: images are spread over processes."""
     import torch
 
-    torch.set_num_threads(1)  # images are spread over processes
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    _decoder[:] = [Decoder(job)]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without this, workers of a killed stage would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _decode_batch(batch: Sequence[RawImage]) -> list[Reading]:
-    """Readings of a batch, by this process' decoder."""
-    return _decoder[0](batch)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from podium.config.train import Tune
 from podium.console.process import Terminated, stoppable
-from podium.core.errors import ModelError
+from podium.core.errors import ModelError, PodiumError
 from podium.models.callbacks import Callback
 from podium.models.study import Study
 from podium.models.trials import run_trials
@@ -136,7 +136,7 @@ def test_trials_side_by_side_give_the_same_results_and_all_is_told(tmp_path_fact
     with pytest.raises(ModelError, match="the disk has gone"):
         run_trials(asked, folder, fragile, processes=3)
     assert {int(path.stem.removeprefix("trial-")) for path in folder.glob("*.json")} == {0, 1, 2, 3, 5}
-    with pytest.raises(ModelError, match=r"ended from outside.*resources\.trials_at_once"):
+    with pytest.raises(PodiumError, match=r"ended from outside.*resources\.trials_at_once"):
         run_trials(asked, folder, deadly, processes=2)
     listening = Listening()
     results = run_trials(asked, folder, objective, [listening], processes=3)
