@@ -8,9 +8,9 @@ from podium.config.base import Number, PositiveInt, Section, Whole
 
 
 class Runtime(Section):
-    """How numbers are computed; part of every fingerprint."""
+    """How numbers are computed; part of every fingerprint, `auto` as the device that it came to."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False

@@ -25,9 +25,26 @@ from podium.models import distributed
 _LOG = logging.getLogger(__name__)
 
 
+def choose_device(runtime: Runtime) -> str:
+    """The device that is computed on: `auto` is CUDA where torch finds it, else MPS, else the CPU.
+
+    Raises:
+        ModelError: `cuda` or `mps` is asked for where there is none.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if runtime.device == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[runtime.device]:
+        raise ModelError(
+            f"runtime.device is {runtime.device}, but torch finds no {runtime.device.upper()} device: "
+            "set runtime.device to cpu or auto, or install a build of torch for it"
+        )
+    return runtime.device
+
+
 @dataclass(frozen=True)
 class Compute:
-    """The resolved runtime."""
+    """The resolved runtime; its `device` is never `auto`."""
 
     runtime: Runtime
     device: torch.device
@@ -37,15 +54,11 @@ class Compute:
         """Sets torch's threads and resolves the section `runtime`.
 
         Raises:
-            ModelError: `cuda` is asked for where there is none.
+            ModelError: `cuda` or `mps` is asked for where there is none.
         """
         torch.set_num_threads(runtime.threads)
+        runtime = runtime.model_copy(update={"device": choose_device(runtime)})
         if runtime.device == "cuda":
-            if not torch.cuda.is_available():
-                raise ModelError(
-                    "runtime.device is cuda, but torch finds no CUDA device: set runtime.device to cpu, "
-                    "or install a CUDA build of torch"
-                )
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
             torch.use_deterministic_algorithms(True, warn_only=True)
         several = distributed.world_size() > 1
@@ -83,9 +96,13 @@ class Compute:
         """What `pin` gave, on the device; a copy from pinned memory goes on while Python does."""
         return pinned.to(self.device, non_blocking=True)
 
+    def free_bytes(self) -> int:
+        """Of the device's own memory; 0 where it is the machine's."""
+        return torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else 0
+
     def copy_to_host(self, numbers: torch.Tensor) -> Callable[[], list[float]]:
         """Starts a copy of a few numbers to Python; the result waits for them to arrive, if they have not."""
-        if self.device.type == "cpu":
+        if self.device.type != "cuda":
             return numbers.tolist
         copy = torch.empty_like(numbers, device="cpu", pin_memory=True).copy_(numbers, non_blocking=True)
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -107,7 +107,8 @@ def process_group(device: str) -> Iterator[None]:
     """Joins the processes that torchrun started; without it, or with one process, there is nothing to join.
 
     Only the first process can be heard on standard output. A group that was joined already is left as it is.
-    `device` is `runtime.device`. Raises a `ModelError` where more processes were started than CUDA devices are here.
+    `device` is that of `compute.choose_device`. Raises a `ModelError` where more processes were started than CUDA
+    devices are here.
     """
     if _started() == 1 or distributed.is_initialized():
         yield

@@ -185,6 +185,7 @@ class Activations:
         """
         self._job, self._frozen, self._views = job, frozen, job.recipe.views
         self._kept: dict[str, NDArray[np.uint16]] = {}
+        self._on_device: dict[str, torch.Tensor] = {}
         self._drawn: tuple[int, Augmentation] | None = None
         self._shape = tuple(self._compute(job.val, None, np.zeros(1, np.int64)).shape[1:])
         # whether values lie on disk as (N, H, W, C), which is how channels_last memory lies
@@ -232,11 +233,21 @@ class Activations:
         if self.entry is None:
             values = self._compute(split, view, rows)
         else:
-            values = torch.from_numpy(self._load_view(self.entry, split, view)[rows]).view(torch.bfloat16)
+            values = self._read(self._load_view(self.entry, split, view), _name(split, view), rows)
             values = values.permute(0, 3, 1, 2) if self._channels_last else values
         compute = self._job.compute
         values = values.to(compute.device, compute.dtype)
         return compute.place_batch(values) if values.dim() == 4 else values
+
+    def _read(self, kept: NDArray[np.uint16], name: str, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Some rows of a view, bfloat16; of a copy in the device's memory where half of what is free there holds it."""
+        if name not in self._on_device:
+            if 2 * kept.nbytes > self._job.compute.free_bytes():
+                return torch.from_numpy(kept[rows]).view(torch.bfloat16)
+            whole = torch.from_numpy(np.array(kept)).view(torch.bfloat16)
+            self._on_device[name] = self._job.compute.copy_to_device(whole)
+        there = self._on_device[name]
+        return there[torch.from_numpy(rows).to(there.device)]
 
     def _compute(self, split: PreparedSplit, view: int | None, rows: NDArray[np.int64]) -> torch.Tensor:
         """The frozen part's output of some images, bfloat16, on the device."""
@@ -258,7 +269,7 @@ class Activations:
 
     def _load_view(self, entry: Path, split: PreparedSplit, view: int | None) -> NDArray[np.uint16]:
         """The memory map of a view (None: the unchanged images), computed first where it is not kept yet."""
-        name = f"unchanged-{split.name}" if view is None else f"view-{view:03d}"
+        name = _name(split, view)
         if name not in self._kept:
             path = entry / f"{name}.bin"
             entry.parent.mkdir(parents=True, exist_ok=True)
@@ -321,6 +332,11 @@ class Activations:
                 **job.cache.identity,
             }
         )
+
+
+def _name(split: PreparedSplit, view: int | None) -> str:
+    """Of the file of a view; None: of the unchanged images."""
+    return f"unchanged-{split.name}" if view is None else f"view-{view:03d}"
 
 
 def remove_other_entries(folder: Path, entry: Path | None) -> None:

@@ -44,10 +44,11 @@ def repeat_training(
     home = layout.repeats(model)
     _remove_others(home, seeds)
     if seeds:
+        from podium.models.compute import choose_device
         from podium.models.distributed import process_group
         from podium.models.training import open_training
 
-        with process_group(runtime.device):
+        with process_group(choose_device(runtime)):
             for seed in seeds:
                 label, folder = f"repeat {model} seed {seed}", layout.repeat(model, seed)
                 training = open_training(

@@ -6,6 +6,7 @@ from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback
+from podium.models.compute import choose_device
 from podium.models.distributed import process_group
 from podium.models.training import open_training
 
@@ -25,6 +26,6 @@ def train_model(
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
-    with process_group(runtime.device):
+    with process_group(choose_device(runtime)):
         training = open_training(layout, "train", model, config=config, runtime=runtime, resources=resources, seed=seed)
         training.run(layout.model(model), callbacks)

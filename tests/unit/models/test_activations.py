@@ -119,6 +119,27 @@ def test_kept_and_computed_inputs_are_those_of_the_plain_loop_up_to_the_rounding
     torch.testing.assert_close(computed.val(rows), expected, rtol=ROUNDING, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_view_that_fits_into_the_device_s_memory_is_read_once_and_is_the_same(
+    prepared, tmp_path, channels_last, monkeypatch
+):
+    given = a_job(prepared, Runtime(threads=1, channels_last=channels_last))
+    frozen, rows = plan(compute=given.compute).frozen, np.array([30, 2, 17, 2, 36])
+    from_disk = features_of(given, frozen, tmp_path, 1.0)
+    expected = [*(from_disk.train(rows, epoch) for epoch in (0, 1)), from_disk.val(rows % VAL)]
+    largest = max(file.stat().st_size for file in from_disk.entry.glob("view-*.bin"))
+    features = features_of(given, frozen, tmp_path, 1.0)
+    monkeypatch.setattr(Compute, "free_bytes", lambda _: 2 * largest - 1)  # for validation alone
+    features.train(rows, 0)
+    features.val(rows % VAL)
+    assert list(features._on_device) == ["unchanged-val"]
+    monkeypatch.setattr(Compute, "free_bytes", lambda _: 2 * largest)
+    for _ in range(2):
+        found = [*(features.train(rows, epoch) for epoch in (0, 1)), features.val(rows % VAL)]
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        assert sorted(features._on_device) == ["unchanged-val", "view-000", "view-001"]
+
+
 def test_training_from_kept_inputs_equals_the_uncached_loop_with_the_same_views(prepared, tmp_path):
     """The tolerance that is promised: losses of 4 epochs within 1 %, whatever one rounding of the inputs does."""
     given = a_job(prepared)

@@ -13,7 +13,7 @@ from podium.config.runtime import Runtime
 from podium.core.errors import ModelError
 from podium.data import loader
 from podium.models.checkpoint import Checkpoint
-from podium.models.compute import Compute, MicroBatchLimit, keep_memory
+from podium.models.compute import Compute, MicroBatchLimit, choose_device, keep_memory
 from podium.models.engine import fit
 from tests.small_jobs import Interrupting, job
 from tests.small_splits import RECIPE, write_prepared
@@ -27,10 +27,29 @@ def test_compiling_is_a_choice_and_shares_the_weights():
     assert next(compiled.parameters()) is next(module.parameters())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_where_there_is_none_says_what_to_change():
-    with pytest.raises(ModelError, match=r"runtime\.device is cuda, but .* set runtime\.device to cpu"):
-        Compute.of(Runtime(device="cuda"))
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_says_what_to_change(device, monkeypatch):
+    has_devices(monkeypatch)
+    with pytest.raises(ModelError, match=rf"runtime\.device is {device}, but .* set runtime\.device to cpu or auto"):
+        Compute.of(Runtime(device=device))
+
+
+@pytest.mark.parametrize(("there", "chosen"), [((), "cpu"), (("mps",), "mps"), (("mps", "cuda"), "cuda")])
+def test_auto_is_the_best_device_that_is_there(there, chosen, monkeypatch):
+    has_devices(monkeypatch, *there)
+    assert choose_device(Runtime(device="auto")) == chosen
+    assert choose_device(Runtime(device="cpu")) == "cpu"
+
+
+def test_what_auto_came_to_is_part_of_the_identity(monkeypatch):
+    has_devices(monkeypatch)
+    auto, said = (Compute.of(Runtime(device=device, threads=1)).identity for device in ("auto", "cpu"))
+    assert auto == said and auto["device"] == "cpu"
+
+
+def has_devices(monkeypatch, *names):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
 
 
 def test_batches_and_weights_lie_in_the_layout_that_is_asked_for():
