@@ -42,3 +42,13 @@ def test_a_chain_of_kills_ends_as_a_run_that_nobody_stopped(start, whole, warm_p
     assert left.runs == expected.runs, told
     assert set(left.models) == {"LoggedModelStatus.READY"} or set(left.models) == set(expected.models), told
     shutil.rmtree(tmp_path / "project")
+
+
+def test_stages_side_by_side_end_as_stages_one_after_the_other(start, whole, warm_path, tmp_path):
+    shutil.copytree(start.root, tmp_path / "project", symlinks=True)
+    project = type(start)(tmp_path / "project")
+    done = project.run("podium", "repro", "--jobs", "2", timeout=900, PATH=warm_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "the stage goes on" not in done.stdout, "a live view gave up"
+    assert left_by(project) == whole[0]
+    shutil.rmtree(project.root)

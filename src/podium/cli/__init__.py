@@ -37,6 +37,7 @@ COMMANDS = {
     "status": _Command("status", "Where things stand, and what to do next.", "podium status --json"),
     "init": _Command("init", "Start an experiment on your own images.", "podium init ~/photos --licence CC-BY-4.0"),
     "use": _Command("experiment", "Put an experiment of experiments/ in force.", "podium use folder"),
+    "repro": _Command("repro", "Rebuild what changed, several stages at once.", "podium repro --jobs 2"),
     "doctor": _Command("experiment", "Is all fit to work: files, disk, store, account?", "podium doctor"),
     "models": _Command(
         "models", "Architectures, their cost and their weights.", "podium models --matched resnet50 convnext_tiny"

@@ -125,7 +125,11 @@ def read_seconds(layout: Layout) -> dict[str, float]:
 
 def keep_seconds(layout: Layout, name: str, seconds: float) -> None:
     """Keeps how long a stage took."""
-    write_json(layout.durations, {**read_seconds(layout), name: round(seconds, 1)})
+    from filelock import FileLock
+
+    layout.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(layout.locks / "durations.lock"):  # two stages may end at once
+        write_json(layout.durations, {**read_seconds(layout), name: round(seconds, 1)})
 
 
 def stage_name(stage: str, model: str | None) -> str:

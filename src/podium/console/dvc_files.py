@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def find_damage(layout: Layout) -> list[str]:
     """What a killed DVC left that stops the next one, a sentence each; waits for a DVC that is at work."""
     if not _looks_damaged(layout):
         return []
-    with _alone(layout):
+    with alone(layout):
         wrong = damage(layout.root / DVC_LOCK)
         found = [f"{DVC_LOCK} {wrong}, as a killed dvc leaves it"] if wrong else []
         return found + [f"{_rwlock(layout).relative_to(layout.root)} {problem}" for problem in _stale(layout)[0]]
@@ -124,7 +124,7 @@ def repair(layout: Layout) -> list[str]:
     """
     if not _looks_damaged(layout):
         return []
-    with _alone(layout):
+    with alone(layout):
         done = _repair_lock(layout)
         problems, kept = _stale(layout)
         if problems:
@@ -147,16 +147,46 @@ def forget_stages(layout: Layout) -> None:
     lock, known = layout.root / DVC_LOCK, {stage.name for stage in list_stages(layout)}
     if set(read_yaml(lock).get("stages", {})) <= known:
         return
-    with _alone(layout):
-        kept, name = [], ""
-        for line in lock.read_text(encoding="utf-8").splitlines(keepends=True):
-            if entry := _ENTRY.match(line):
-                name = str(yaml.load(entry[1], _LOADER))  # noqa: S506  # a safe loader
-            elif not line.startswith(" "):
-                name = ""
-            if not name or name in known:
-                kept.append(line)
-        write_text(lock, "".join(kept))
+    with alone(layout):
+        pieces = _split(lock.read_text(encoding="utf-8"))
+        write_text(lock, "".join(text for name, text in pieces if not name or name in known))
+
+
+def order_stages(layout: Layout, names: Sequence[str]) -> None:
+    """Puts the entries of `dvc.lock` into an order, since DVC appends a new one when its stage ends.
+
+    Args:
+        layout: the project's paths.
+        names: of stages; entries of others come last. A damaged file stays as it is.
+
+    Raises:
+        DataError: DVC is at work.
+    """
+    lock, place = layout.root / DVC_LOCK, {name: number for number, name in reversed(list(enumerate(names)))}
+    with alone(layout, patience=60.0):
+        if not lock.is_file() or damage(lock):
+            return
+        pieces = _split(lock.read_text(encoding="utf-8"))
+        entries = [piece for piece in pieces if piece[0]]
+        ordered = sorted(entries, key=lambda entry: place.get(entry[0], len(names)))
+        if ordered != entries:
+            following = iter(ordered)
+            write_text(lock, "".join(next(following)[1] if name else text for name, text in pieces))
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    """The lines of a `dvc.lock` in pieces: the entry of a stage with its name, what is no stage's with none."""
+    found, name = [("", "")], ""
+    for line in text.splitlines(keepends=True):
+        if entry := _ENTRY.match(line):
+            name = str(yaml.load(entry[1], _LOADER))  # noqa: S506  # a safe loader
+        elif not line.startswith(" "):
+            name = ""
+        if name == found[-1][0]:
+            found[-1] = (name, found[-1][1] + line)
+        else:
+            found.append((name, line))
+    return found
 
 
 def _repair_lock(layout: Layout) -> list[str]:
@@ -261,15 +291,22 @@ def _is_another(number: int) -> bool:
 
 
 @contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
+def alone(layout: Layout, patience: float = _WAIT_SECONDS) -> Iterator[None]:
     """Holds DVC's own lock, so that it writes nothing meanwhile.
+
+    Args:
+        layout: the project's paths.
+        patience: seconds to wait for a DVC that holds it.
 
     Raises:
         DataError: DVC holds it.
     """
+    if not (layout.root / ".dvc").is_dir():  # nobody uses DVC here
+        yield
+        return
     place = layout.root / ".dvc" / "tmp"
-    place.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + _WAIT_SECONDS
+    place.mkdir(exist_ok=True)
+    deadline = time.monotonic() + patience
     with (place / "lock").open("a") as stream:
         while True:
             try:

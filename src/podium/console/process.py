@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LEVEL = "PODIUM_LOG_LEVEL"
 """Environment variable with a level of `logging`; worker processes get it too."""
+STARTED_BY = "PODIUM_STARTED_BY"
+"""Environment variable with the number of the `podium repro` that a stage's `dvc` is a child of."""
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 60.0
 """How long a stage waits for another process of it: one whose `dvc` was killed is about to end."""
@@ -234,7 +236,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _watch_dvc() -> None:
-    """Ends this process when the `dvc` that started it is killed: the next one would start the stage a second time."""
+    """Ends this process when the `dvc` that started it is killed, or the `podium repro` that started that.
+
+    The next one would start the stage a second time.
+    """
     if "DVC_STAGE" not in os.environ:  # DVC sets it
         return
     import psutil
@@ -247,6 +252,10 @@ def _watch_dvc() -> None:
 
 def _wait_for(process: "psutil.Process") -> None:
     """Polls, since the process is no child of this one."""
-    while process.is_running() and runs_dvc(process):
-        time.sleep(_POLL_SECONDS)
+    import psutil
+
+    parent = os.environ.get(STARTED_BY)
+    with suppress(psutil.NoSuchProcess):
+        while process.is_running() and runs_dvc(process) and parent in (None, str(process.ppid())):
+            time.sleep(_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

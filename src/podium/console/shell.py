@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from podium.console.dag import (
     stage_name,
     value_at,
 )
-from podium.console.dvc_files import keep_lock
+from podium.console.dvc_files import alone, keep_lock
 from podium.console.process import (
     Terminated,
     no_more_signals,
@@ -41,6 +41,7 @@ from podium.core.identity import stage_code
 from podium.core.layout import DVC_LOCK, DVC_YAML, Layout
 
 _SHOWN = 4  # differences named; the rest is counted
+_PATIENCE = 600.0  # seconds in which DVC comes to the end of hashing and copying what another stage made
 
 Inputs = dict[str, dict[str, str]]
 """What a stage read, by kind (libraries, modules, params, files) and name."""
@@ -108,19 +109,15 @@ def _refuse_foreign_package(layout: Layout) -> None:
 @contextmanager
 def _run(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
     """What is done and said around a run of a stage."""
-    first, where = _first_process(layout, stage, model), say_where(layout, stage, model)
-    with first, where, say_why(layout, stage, model):
-        yield
-
-
-@contextmanager
-def _first_process(layout: Layout, stage: str, model: str | None) -> Iterator[None]:
-    """What the first of a stage's processes does before all else: it alone is at work, and `dvc.lock` is kept."""
     if not _is_first():
         yield
         return
-    with once(layout, f"{stage} {model}" if model else stage):
-        keep_lock(layout)
+    with ExitStack() as around:
+        around.enter_context(once(layout, f"{stage} {model}" if model else stage))
+        with alone(layout, _PATIENCE):  # the dvc of a stage that runs beside this one may be writing `dvc.lock`
+            keep_lock(layout)
+            around.enter_context(say_where(layout, stage, model))
+            around.enter_context(say_why(layout, stage, model))
         yield
 
 

@@ -53,7 +53,7 @@ class RunWriter:
 
     def __init__(self, client: "MlflowClient", layout: Layout, name: str) -> None:
         """Makes the experiment on first use, and restores it when somebody deleted it."""
-        self.client, self.name = client, name
+        self.client, self.name, self._locks = client, name, layout.locks
         self.workspace = workspace_of(layout)
         self.here = {
             _WORKSPACE: self.workspace,
@@ -122,12 +122,16 @@ class RunWriter:
         Returns:
             The run's id.
         """
-        found = self.find(kind="experiment", state=OPEN, workspace=self.workspace)
-        if found:
-            return str(found[0].info.run_id)
-        outer = outer_run()
-        tags = {"podium.kind": "experiment", "podium.state": OPEN}
-        return self.create(f"{self.name}: under way", {**tags, **({PARENT: outer} if outer else {})}, DVC_YAML)
+        from filelock import FileLock
+
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._locks / "experiment.lock"):  # two stages may begin at once
+            found = self.find(kind="experiment", state=OPEN, workspace=self.workspace)
+            if found:
+                return str(found[0].info.run_id)
+            outer = outer_run()
+            tags = {"podium.kind": "experiment", "podium.state": OPEN}
+            return self.create(f"{self.name}: under way", {**tags, **({PARENT: outer} if outer else {})}, DVC_YAML)
 
     def open_trial(self, parent: str, model: str, fingerprint: str, number: int) -> tuple[str, bool]:
         """The run of one trial, nested below its study's run; the one of a killed process is used again.

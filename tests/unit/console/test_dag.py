@@ -2,12 +2,20 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 
 from podium.console import dag
-from podium.console.dag import describe_position, describe_seconds, describe_stale, find_stale, keep_seconds
+from podium.console.dag import (
+    describe_position,
+    describe_seconds,
+    describe_stale,
+    find_stale,
+    keep_seconds,
+    read_seconds,
+)
 from podium.core.errors import DataError
 from podium.core.files import canonical_json
 from podium.core.identity import Code
@@ -106,6 +114,13 @@ def test_the_position_says_how_long_is_left_where_that_is_known(layout):
         keep_seconds(layout, name, seconds)
     assert describe_position(layout, "train@a") == "stage 3 of 6, about 4 minutes left"  # b as a: its kin
     assert describe_position(layout, "publish") == "stage 6 of 6, less than a minute left"
+
+
+def test_stages_that_end_at_once_all_leave_how_long_they_took(layout):
+    names = [f"train@{number}" for number in range(16)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: keep_seconds(layout, name, 1.0), names))
+    assert read_seconds(layout) == dict.fromkeys(names, 1.0)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"fetch": "long"}', '{"fetch": null}'])

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from podium.console import dvc_files
 from podium.core.errors import DataError
@@ -130,3 +131,24 @@ def test_a_list_that_dvc_cannot_read_is_emptied(layout, text):
     rwlock.write_text(text)
     assert dvc_files.repair(layout) == [".dvc/tmp/rwlock cannot be read, as a killed dvc leaves it: mended"]
     assert json.loads(rwlock.read_text()) == {}
+
+
+def test_entries_are_put_into_an_order_and_keep_their_bytes(layout):
+    lock = layout.root / "dvc.lock"
+    names = list(yaml.safe_load(WHOLE)["stages"])
+    dvc_files.order_stages(layout, names)
+    assert lock.read_text(encoding="utf-8") == WHOLE
+    dvc_files.order_stages(layout, [*reversed(names[2:]), names[-1], "of another dvc.yaml"])
+    assert list(yaml.safe_load(lock.read_text())["stages"]) == [*reversed(names[2:]), *names[:2]]
+    dvc_files.order_stages(layout, names)
+    assert lock.read_text(encoding="utf-8") == WHOLE
+
+
+def test_a_lock_that_is_damaged_or_not_there_is_not_put_into_order(layout):
+    lock = layout.root / "dvc.lock"
+    lock.write_text(WHOLE[:3000])
+    dvc_files.order_stages(layout, ["validate", "code"])
+    assert lock.read_text() == WHOLE[:3000]
+    lock.unlink()
+    dvc_files.order_stages(layout, ["validate", "code"])
+    assert not lock.exists()

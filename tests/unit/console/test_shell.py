@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from podium.config.params import Params
+from podium.console import shell
+from podium.console.dvc_files import alone
 from podium.console.shell import run_stage
 from podium.core.errors import DataError
 from podium.core.layout import Layout
@@ -86,6 +88,8 @@ def test_a_defect_of_ours_keeps_its_traceback():
 
 SAYS_A_NAME = """
 import logging, os, sys
+from podium.console import shell
+from podium.console.dvc_files import alone
 from podium.console.shell import run_stage
 
 def main(params, layout):
@@ -138,3 +142,22 @@ def test_without_the_environment_a_stage_names_it_in_one_line(request: pytest.Fi
     assert done.stderr.startswith("error: the libraries of Podium are not installed for ")
     assert "source .venv/bin/activate" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_stage_begins_once_no_dvc_writes(capsys, monkeypatch, tmp_path):
+    """That of a stage beside it may be writing `dvc.lock`, which this one reads."""
+    (tmp_path / "params.yaml").write_bytes(ROOT.params.read_bytes())
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "_PATIENCE", 0.1)
+
+    def main(params: Params, layout: Layout) -> None:
+        with alone(layout):  # it is free while the stage is at work
+            print("at work")
+
+    with alone(Layout(tmp_path)):
+        assert run_stage(main, []) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and "a dvc is at work in" in told.err
+    assert run_stage(main, []) == 0
+    assert "at work" in capsys.readouterr().out

@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from mlflow import MlflowClient
@@ -314,3 +316,17 @@ def test_a_project_whose_path_has_spaces_and_letters_of_any_script(tmp_path, emp
     (root / "note.txt").write_text("x")
     client.log_artifact(run_id, str(root / "note.txt"))
     assert (root / "mlruns" / "sample" / run_id / "artifacts" / "note.txt").is_file()
+
+
+def test_stages_that_begin_at_once_open_one_run_of_the_experiment(store):
+    client, together = stores.open_client(store), Barrier(4)
+    RunWriter(client, store, "sample")
+
+    def begin(number):
+        writer = RunWriter(client, store, "sample")
+        together.wait()
+        return writer.open_experiment()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(begin, range(4)))) == 1
+    assert len(runs_of(store, "experiment")[1]) == 1
