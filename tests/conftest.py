@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +12,17 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from podium.config.runtime import Runtime, use_instructions
 from podium.console.process import set_up_logging, silence_telemetry
-from podium.core import vision as _vision  # noqa: F401  # before a test imports torchvision or timm itself
-from tests.small_project import SmallProject, build
-from tests.warm_python import warm
+from podium.core.errors import ParamsError
+
+# before anything loads torch: the sample, which tests copy, asks for it
+with suppress(ParamsError):  # where there is no AVX2, what needs it fails and says so
+    use_instructions(Runtime(instructions="avx2"))
+
+from podium.core import vision as _vision  # noqa: E402, F401  # before a test imports torchvision or timm itself
+from tests.small_project import SmallProject, build  # noqa: E402
+from tests.warm_python import warm  # noqa: E402
 
 silence_telemetry()
 set_up_logging()

@@ -122,7 +122,8 @@ def test_a_version_is_bit_equal_to_what_its_commit_gives_and_the_project_stays_a
     assert (code, said["verdict"], said["told"]) == (0, "bit-equal", [])
     assert all(outcome["equal"] for outcome in said["outcomes"])
     assert {each["kind"]: (each["known"], each["differences"]) for each in said["inputs"]} == {
-        kind: (True, []) for kind in ("package", "CPU", "threads", "image", "pretrained weights", "param", "code")
+        kind: (True, [])
+        for kind in ("package", "CPU", "instruction set", "threads", "image", "pretrained weights", "param", "code")
     }
     assert (clone / "artifacts/models/tiny/weights.safetensors").is_file()
     assert not (clone / "artifacts/comparison").exists(), "only what the model needs is made again"
@@ -203,6 +204,23 @@ def test_without_further_seeds_noise_is_the_bootstrap_interval(made, recorded, c
     )
     found, accuracy = changed_clone(made, recorded, clone, tmp_path / "outside", outside)
     assert (found.verdict, accuracy.within) == ("different", False)
+
+
+def test_another_instruction_set_is_named_with_how_far_the_metrics_are_apart(made, recorded, clone, tmp_path):
+    card = clone / "artifacts/models/tiny/model.json"
+    text = card.read_text(encoding="utf-8")
+    now = json.loads(text)
+    was = now["runtime"]["instruction_set"]
+    now["runtime"]["instruction_set"] = "x86_64 OTHER"
+    card.write_text(json.dumps(now), encoding="utf-8")
+    near = recorded.evidence.metrics.accuracy.value - 0.001
+    try:
+        found, _ = changed_clone(made, recorded, clone, tmp_path / "elsewhere", near)
+    finally:
+        card.write_text(text, encoding="utf-8")
+    assert found.verdict == "within noise", found.said
+    assert "another CPU type: metrics within 0.0010 of the committed ones" in found.said
+    assert f"instruction set: {was} -> x86_64 OTHER" in found.said
 
 
 def test_with_further_seeds_noise_is_what_another_seed_makes(made, recorded, clone, tmp_path):

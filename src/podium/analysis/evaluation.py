@@ -280,6 +280,7 @@ def measure_with(
         **card.facts,
         **{name: _value(metric, answers) for name, metric in METRICS.items()},
         conditions=read_conditions(card),
+        instruction_set=str(card.runtime.get("instruction_set", "unknown")),
         majority=_majority(card, test),
         test_digest=test_digest,
         images=len(test.labels),

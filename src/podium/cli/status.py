@@ -1,6 +1,5 @@
 """`podium status`: the experiment in force, what is out of date, results, registered versions, and what to do next."""
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from rich.markup import escape
 from podium.cli import AsJson
 from podium.cli.experiment import experiment_in_force
 from podium.config.params import Params, load
+from podium.console.committed import differ_from_commit
 from podium.console.dag import describe_stale, find_stale, read_yaml, value_at
 from podium.console.dvc_files import mend
 from podium.console.openings import count_openings
 from podium.console.terminal import add_row, console, print_json, project, table
 from podium.core.errors import DataError, TrackingError
-from podium.core.layout import DECISION, DVC_LOCK, DVC_YAML, LEADERBOARD, Layout
+from podium.core.layout import DECISION, DVC_LOCK, LEADERBOARD, Layout
 from podium.records.evaluation import Decision, Leaderboard
 from podium.records.training import read_times
 
@@ -213,7 +213,7 @@ def _advise(
     steps = [("rebuild the results", "dvc repro")] if stale else []
     steps += [("open MLflow", "make ui"), ("all experiments", "podium status --all")] if registered else []
     steps += [("read the report", Layout(Path()).report.as_posix())] if layout.report.is_file() else []
-    warnings = known + ([] if stale else _tracked_files_differ(layout))
+    warnings = known + ([] if stale else differ_from_commit(layout))
     from podium.registry.evidence import CANDIDATE
 
     if registered is None or CANDIDATE not in registered.aliases:
@@ -252,30 +252,6 @@ def _on_record(layout: Layout, params: Params, registered: "RegisteredModel | No
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     told = [f"the store contradicts the audit record: {found[0]}{more}; see `podium audit`"] if found else []
     return held, told
-
-
-def _tracked_files_differ(layout: Layout) -> list[str]:
-    """A sentence where results in git differ from those made here though nothing was edited: another CPU rounds so."""
-
-    def changed(*paths: str) -> list[str] | None:
-        """Which of these differ from the last commit; None without git."""
-        command = ["git", "diff", "--name-only", "HEAD", "--", *paths]
-        try:
-            said = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
-        except OSError:
-            return None
-        return said.stdout.splitlines() if said.returncode == 0 else None
-
-    ledger = layout.test_openings.relative_to(layout.main_root)  # history: it grows, and no checkout is to cut it
-    results = changed(DVC_LOCK, "reports", f":(exclude){ledger}")
-    if not results or changed(layout.params.name, "data.dvc", "src", "stages", DVC_YAML) != []:
-        return []
-    return [
-        f"{len(results)} tracked files of results ({results[0]}, ...) differ from the last commit, though params, data "
-        "and code do not: another type of CPU, number of threads or version of a library rounds otherwise. "
-        "`git diff --stat` shows them; commit yours, or bring the committed ones back with "
-        f"`git checkout {DVC_LOCK} reports ':!{ledger}'`"
-    ]
 
 
 def _registered(layout: Layout, params: Params) -> "RegisteredModel | None":

@@ -1,20 +1,31 @@
 """Params sections `runtime`, how numbers are computed, and `resources`, what may be used for it."""
 
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from podium.config.base import Number, PositiveInt, Section, Whole
+from podium.core.errors import ParamsError
 
 
 class Runtime(Section):
-    """How numbers are computed; part of every fingerprint, `auto` as the device that it came to."""
+    """How numbers are computed; part of every fingerprint, `auto` as the device that it came to.
+
+    `instructions: avx2` lets a CPU use no newer instructions than AVX2, so that x86-64 CPUs of several types give the
+    same bytes; `native` takes the fastest ones. It says nothing about other devices.
+    """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False
     threads: PositiveInt = 2
+    instructions: Literal["native", "avx2"] = "native"
 
 
 class Resources(Section):
@@ -27,3 +38,56 @@ class Resources(Section):
     workers: Annotated[Whole, Field(ge=0)] = 2
     trials_at_once: PositiveInt = 1
     cache_gib: Annotated[Number, Field(ge=0)] = 8.0
+
+
+_AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
+    "MKL_CBWR": "AVX2",  # its matrix products
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # exp and log of NumPy; X86_V3 is AVX2 with FMA
+    "OPENBLAS_CORETYPE": "Haswell",  # matrix products of NumPy and SciPy
+    "OPENBLAS_NUM_THREADS": "1",  # as many as there are cores otherwise
+    "OPENCV_IPP": "avx2",
+}
+_READERS = ("cv2", "numpy", "torch")  # read them once, when they are imported or first compute
+
+
+def use_instructions(runtime: Runtime) -> None:
+    """Lets this process and those that it starts compute with `runtime.instructions`; nothing to do for `native`.
+
+    It is called before NumPy, OpenCV or torch is imported, and again wherever something is computed, to be sure of it.
+
+    Raises:
+        ParamsError: the CPU is to compute and has no AVX2, or one of these libraries was imported with other settings.
+    """
+    if runtime.instructions == "avx2" and runtime.device == "cpu" and "avx2" not in _cpu_flags():
+        raise ParamsError(
+            f"runtime.instructions is avx2, which this CPU ({platform.machine()}) does not have: set it to native"
+        )
+    wanted = instruction_settings(runtime)
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        if loaded := [name for name in _READERS if name in sys.modules]:
+            raise ParamsError(
+                f"runtime.instructions is avx2, but {loaded[-1]} was imported before that could be set: call "
+                "podium.config.runtime.use_instructions first, or set runtime.instructions to native"
+            )
+        os.environ.update(wanted)
+
+
+def instruction_settings(runtime: Runtime) -> dict[str, str]:
+    """The environment variables of `runtime.instructions`, for a process that is about to start on this machine."""
+    flags = _cpu_flags()
+    if runtime.instructions == "native" or runtime.device not in ("auto", "cpu") or "avx2" not in flags:
+        return {}
+    # OpenCV complains where the instructions it is not to use are not there
+    return _AVX2 | ({"OPENCV_CPU_DISABLE": "AVX512-SKX"} if "avx512f" in flags else {})
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    """What this CPU can do, as Linux names it; elsewhere an x86-64 CPU is taken for one with AVX2."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset({"avx2"} if platform.machine() in ("x86_64", "AMD64") else ())
+    return frozenset(word for line in lines if line.startswith("flags") for word in line.split())

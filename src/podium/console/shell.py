@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import podium
 from podium.config.params import load
+from podium.config.runtime import use_instructions
 from podium.console.dag import (
     changed_values,
     describe_position,
@@ -75,6 +76,7 @@ def run_stage(main: Callable[..., None], arguments: Sequence[str] | None = None)
     try:
         _refuse_foreign_package(layout)
         params = load(layout.params)
+        use_instructions(params.runtime)
         if per_model:
             params.model(given["model"])
         stage, model = Path(inspect.getfile(main)).stem, given.get("model")

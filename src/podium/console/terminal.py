@@ -2,13 +2,17 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from podium.core.errors import DataError
+from podium.config.runtime import Runtime, use_instructions
+from podium.console.dag import read_yaml, value_at
+from podium.core.errors import DataError, ParamsError
 from podium.core.layout import Layout, find_root
 
 _QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
@@ -24,7 +28,9 @@ def console() -> Console:
 
 
 def project() -> Layout:
-    """The project around the working directory: the nearest folder with `params.yaml` and `dvc.yaml`. Quiets MLflow.
+    """The project around the working directory: the nearest folder with `params.yaml` and `dvc.yaml`.
+
+    Quiets MLflow, and lets the process compute with the params' `runtime.instructions`.
 
     Raises:
         DataError: there is none.
@@ -36,7 +42,10 @@ def project() -> Layout:
         raise DataError(
             f"{Path.cwd()} is in no project: change into a folder with params.yaml and dvc.yaml, or below one"
         )
-    return Layout(root)
+    layout = Layout(root)
+    with suppress(DataError, ParamsError, ValidationError):  # told by the commands that read all params, or compute
+        use_instructions(Runtime.model_validate(value_at(read_yaml(layout.params), "runtime") or {}))
+    return layout
 
 
 def table(*columns: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:

@@ -1,12 +1,14 @@
 """Where and how numbers are computed: threads, device, dtype, memory layout, and what to do when memory is not enough.
 
-On one CPU type the same threads, dtype and layout give the same bytes (torch's CPU kernels used here are
-deterministic without being asked); on CUDA deterministic kernels are asked for.
+On one CPU type the same threads, dtype and layout give the same bytes (torch's CPU kernels used here are deterministic
+without being asked), with `instructions: avx2` on x86-64 CPUs of several types; on CUDA deterministic kernels are asked
+for.
 """
 
 import ctypes
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.config.runtime import Runtime
+from podium.config.runtime import Runtime, use_instructions
 from podium.core.errors import ModelError
 from podium.models import distributed
 
@@ -54,10 +56,12 @@ class Compute:
         """Sets torch's threads and resolves the section `runtime`.
 
         Raises:
-            ModelError: `cuda` or `mps` is asked for where there is none.
+            ModelError: `cuda` or `mps` is asked for where there is none, or torch was loaded with other instructions.
+            ParamsError: the CPU lacks the instructions, or they were not set before torch was imported.
         """
         torch.set_num_threads(runtime.threads)
         runtime = runtime.model_copy(update={"device": choose_device(runtime)})
+        _require_instructions(runtime)
         if runtime.device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -130,6 +134,26 @@ class Compute:
     def autocast(self) -> torch.autocast:
         """A context of mixed precision where `runtime.dtype` is bfloat16; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+
+
+def instruction_set() -> str:
+    """What torch computes with on this CPU: `x86_64 AVX2`, `x86_64 AVX512`, `aarch64 DEFAULT`."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _require_instructions(runtime: Runtime) -> None:
+    """What torch itself says it computes with must be what is wanted.
+
+    Raises:
+        ModelError: it is something else.
+        ParamsError: the CPU lacks the instructions, or they were not set before torch was imported.
+    """
+    use_instructions(runtime)
+    if runtime.device == "cpu" and runtime.instructions == "avx2" and not instruction_set().endswith(" AVX2"):
+        raise ModelError(
+            f"runtime.instructions is avx2, but torch computes with {instruction_set()}: it was loaded before that "
+            "could be set; start a new process, or set runtime.instructions to native"
+        )
 
 
 _OF_A_CPU = ("DefaultCPUAllocator", "not enough memory")  # a CPU's comes as a plain RuntimeError

@@ -22,6 +22,7 @@ from podium.data.tensors import digest_like, save_weights, sha256_tensors
 from podium.models import zoo
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, FitResult, lock_folder
+from podium.models.compute import instruction_set
 from podium.models.distributed import is_main_process
 from podium.models.engine import fit
 from podium.models.freezing import remove_other_entries
@@ -191,7 +192,7 @@ def _write(
         cached_prefix=fitted.activations is not None,
         stopped_early=epochs < job.recipe.epochs,
         seed=job.seed,
-        runtime=job.compute.identity,
+        runtime={**job.compute.identity, "instruction_set": instruction_set()},
         versions=identity.library_versions(),
         data_digests={"train": job.train.digest, "val": job.val.digest},
         fingerprint=fingerprint,

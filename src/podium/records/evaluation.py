@@ -192,14 +192,15 @@ class Metrics(ModelResult):
     """`artifacts/evaluation/<model>/metrics.json`: the test split, once. Of a version, `registry.evidence` reads it.
 
     Confidences are calibrated: at `temperature`, which was chosen on the validation split. `groups` is None where there
-    are no coarse classes to tell apart. A metric that is no field here (see
-    `analysis.metrics`) stands beside the others under its own name.
+    are no coarse classes to tell apart. `instruction_set` is what the CPU trained with. A metric that is no field here
+    (see `analysis.metrics`) stands beside the others under its own name.
     """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
 
     conditions: Conditions
+    instruction_set: str = "unknown"
     test_digest: str
     majority: Majority | None = None
     macro_precision: float

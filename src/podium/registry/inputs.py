@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _STAGES = ("fetch", "preprocess", "validate", "tune", "train", "repeat", "evaluate")
-_THREADS = "runtime.threads"
-OF_THE_MACHINE = ("package", "CPU", "threads")
+_THREADS, _INSTRUCTION_SET = "runtime.threads", "runtime.instruction_set"
+OF_THE_MACHINE = ("package", "CPU", "instruction set", "threads")
 """Kinds of input that the machine gives; all others git and DVC hold, so they must be the same."""
 _CARD = {"seed", "recipe", "preprocessing", "runtime", "architecture", "attention", "head", "trainable", "distil"}
 
@@ -114,12 +114,23 @@ def list_inputs(layout: Layout, recorded: Recorded, clone: Layout) -> Iterator[I
     here = processor_name()
     known = recorded.cpu != "unknown"
     yield Input("CPU", known, [f"{recorded.cpu} -> {here}"] if known and recorded.cpu != here else [])
-    changed = list(_changed_params(recorded, clone))
+    yield _instruction_set(recorded, clone)
+    changed = [text for text in _changed_params(recorded, clone) if not text.startswith(_INSTRUCTION_SET)]
     yield Input("threads", True, [text for text in changed if text.startswith(_THREADS)])
     yield _images(layout, recorded, clone)
     yield _pretrained(recorded, clone)
     yield Input("param", True, [text for text in changed if not text.startswith(_THREADS)])
     yield _code(layout, recorded, clone)
+
+
+def _instruction_set(recorded: Recorded, clone: Layout) -> Input:
+    """What both CPUs computed with, by the models' cards."""
+    try:
+        cards = [recorded.evidence.card, ModelCard.read(clone.model(recorded.model) / MODEL_CARD)]
+    except DataError:
+        return Input("instruction set", False, [])
+    old, new = (card.runtime.get("instruction_set") for card in cards)
+    return Input("instruction set", old is not None, [f"{old} -> {new}"] if old and old != new else [])
 
 
 def _tags_of(client: "MlflowClient", run_id: str | None) -> Mapping[str, str]:

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from podium.analysis.calibration import at_temperature
 from podium.analysis.paired import holm, mcnemar
-from podium.config.runtime import Runtime
-from podium.core.errors import DataError, ModelError
+from podium.config.runtime import Runtime, use_instructions
+from podium.core.errors import DataError, ModelError, ParamsError
 from podium.core.layout import MANIFEST, MODEL_CARD, Layout
 from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import crop_file, read_image, region_of
@@ -88,6 +88,8 @@ def as_table(classes: list[str], probabilities: NDArray[np.float64]) -> pd.DataF
 def serving_runtime(folder: Path) -> Runtime:
     """How a package computes where it is served: as it was trained, on the CPU where there is no CUDA device.
 
+    With the instructions this process has: others change a probability less than its golden batch allows.
+
     Raises:
         DataError: the model's card is damaged, or names no such runtime.
     """
@@ -100,7 +102,11 @@ def serving_runtime(folder: Path) -> Runtime:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise DataError(f"{folder / MODEL_CARD}: runtime.{key} cannot be {written[key]!r}: publish it anew") from error
     if runtime.device == "cuda" and not torch.cuda.is_available():
-        return runtime.model_copy(update={"device": "cpu"})
+        runtime = runtime.model_copy(update={"device": "cpu"})
+    try:
+        use_instructions(runtime)
+    except ParamsError:
+        return runtime.model_copy(update={"instructions": "native"})
     return runtime
 
 

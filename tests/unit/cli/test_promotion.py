@@ -131,7 +131,17 @@ def test_status_says_that_tracked_results_differ_though_nothing_was_edited(proje
     assert "1 tracked files of results (reports/comparison/decision.json, ...)" in " ".join(
         podium("status").stdout.split()
     )
+    metrics = project.evaluation_report("tiny_resnet") / "metrics.json"
+    made_here = json.loads((project.evaluation("tiny_resnet") / "metrics.json").read_text())
+    elsewhere = {**made_here, "accuracy": {**made_here["accuracy"], "value": made_here["accuracy"]["value"] - 0.002}}
+    write_text(metrics, json.dumps({**elsewhere, "instruction_set": "x86_64 AVX512"}))
+    for step in (["add", "reports"], ["commit", "-q", "-m", "theirs"]):
+        subprocess.run([*git, *step], cwd=project.root, check=True)
+    write_text(metrics, json.dumps({**made_here, "instruction_set": "x86_64 AVX2"}))
+    said = " ".join(podium("status").stdout.split())
+    assert "another CPU type (x86_64 AVX512 -> x86_64 AVX2): metrics within 0.0020 of the committed ones" in said
     change_gates(project.root, minimum_accuracy=0.1)
+    assert "another CPU type" not in " ".join(podium("status").stdout.split())
     assert "another type of CPU" not in " ".join(podium("status").stdout.split())
 
 
