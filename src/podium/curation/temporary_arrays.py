@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 32  # images
 _THREADS = 2  # copying and writing let go of the interpreter
 
-Number = TypeVar("Number", np.uint8, np.float32)
+Number = TypeVar("Number", np.uint8, np.uint32, np.float32)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
 from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
 from podium.curation.measures import NAMES
+from podium.curation.near_duplicates.approximate import require_index
 from podium.curation.near_duplicates.grouping import group_duplicates
 from podium.curation.splits import Assignment, assign_splits, join_split_groups, propose_seed
 from podium.curation.temporary_arrays import TemporaryArrays, write_shards
@@ -53,11 +54,12 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
 
     Raises:
         DataError: the raw manifest is missing or empty, a raw shard is damaged, no image of a class is left, a class
-            has too few images for three splits, or the disk is full.
+            has too few images for three splits, faiss is missing for as many images, or the disk is full.
     """
     raw = read_manifest(layout.raw / MANIFEST, RAW_COLUMNS)
     if raw.empty:
         raise DataError("artifacts/raw holds no images: check dataset.location and run `dvc repro -f fetch`")
+    require_index(len(raw))  # before an hour of decoding
     skipped = Sources.read(layout.raw / SOURCES).skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
@@ -158,7 +160,8 @@ def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.D
 
 def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
     """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
-    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), images["row"].to_numpy(np.int64))
+    rows = images["row"].to_numpy(np.int64)
+    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), rows, folder=arrays.folder)
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
     return grouped.assign(split_group=join_split_groups(grouped))

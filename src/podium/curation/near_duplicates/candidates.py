@@ -1,18 +1,21 @@
 """Which pictures are worth comparing: those whose vectors are alike, and those that share keypoints.
 
 Nothing depends on the order of the rows or on threads: vectors hold whole numbers and products stay below 2^24, so
-float32 sums are exact. The search by vectors looks at every pair. That by keypoints does not: descriptors whose random
-projections have the same signs (Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002) fall
-into one bucket, and pictures that meet in several buckets are a pair.
+float32 sums are exact. The search by vectors looks at every pair (`approximate` does not). That by keypoints does not:
+descriptors whose random projections have the same signs (Charikar, "Similarity estimation techniques from rounding
+algorithms", STOC 2002) fall into one bucket, and pictures that meet in several buckets are a pair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from podium.curation.near_duplicates import keypoints
+from podium.curation.temporary_arrays import ArrayFile, release_pages
 
 _ROWS = 512  # queries at a time
 _BIN = 64  # neighbours of which first only the greatest product is looked at
@@ -26,6 +29,9 @@ _BUCKET = 6  # members of a bucket that are paired with one
 _LEAST_MEETINGS = 3
 _MOST_MET = 5  # pictures per picture
 _NO_BUCKET = np.uint32(0xFFFFFFFF)
+_KEYS_AT_ONCE = 2**25  # that are sorted in memory
+_PICTURES_AT_ONCE = 2**16  # whose keys are read
+_FIRSTS_AT_ONCE = 2**15  # pictures whose meetings are counted in memory
 
 
 @dataclass(frozen=True)
@@ -52,65 +58,136 @@ class Pairs:
 
 
 class KeypointHashes:
-    """The buckets of the strongest keypoints of `count` pictures, as they are and mirrored."""
+    """The buckets of the strongest keypoints of `count` pictures, as they are and mirrored, in files below `folder`.
 
-    def __init__(self, count: int) -> None:
-        self._keys = np.full((_TABLES, 2, count, _HASHED), _NO_BUCKET)
+    The files take 5 kB a picture and as much again while pairs are sought; memory does not grow with them.
+    """
+
+    def __init__(self, count: int, folder: Path) -> None:
+        self._count, self._folder, self._hashed = count, folder, 0
+        self._tables = [
+            ArrayFile(folder / f"keys-{table}.bin", np.uint32, (count, 2 * _HASHED)) for table in range(_TABLES)
+        ]
+        for file in self._tables:
+            file.allocate()
         rng = np.random.default_rng(0)
         half = np.repeat(np.array([1, -1], np.float32), keypoints.LENGTH // 2)
-        self._planes = np.stack([rng.permutation(half) for _ in range(_TABLES * _BITS)], axis=1)
+        planes = np.stack([rng.permutation(half) for _ in range(_TABLES * _BITS)], axis=1)
+        self._planes = planes, planes[np.argsort(keypoints.MIRRORED)]
         self._middle: NDArray[np.float32] | None = None
 
     def add(self, start: int, records: NDArray[np.void]) -> None:
         """Hashes the keypoints of pictures `start`, ...; those given first tell where the middle of a plane is."""
         present = np.arange(_HASHED) < records["count"][:, None]
         numbers = keypoints.unpack(records["descriptors"][:, :_HASHED][present])
-        if not len(numbers):
-            return
-        if self._middle is None:
-            self._middle = np.median(numbers[:: -(-len(numbers) // 20_000)] @ self._planes, axis=0)
-        powers = 1 << np.arange(_BITS, dtype=np.uint32)
-        for mirrored in (0, 1):
-            seen = numbers[:, keypoints.MIRRORED] if mirrored else numbers
-            for table in range(_TABLES):
-                bits = slice(table * _BITS, (table + 1) * _BITS)
-                above = seen @ self._planes[:, bits] > self._middle[bits]
-                self._keys[table, mirrored, start : start + len(records)][present] = above @ powers
+        self._hashed += 2 * len(numbers)
+        if self._middle is None and len(numbers):
+            self._middle = np.median(numbers[:: -(-len(numbers) // 20_000)] @ self._planes[0], axis=0)
+        for table, file in enumerate(self._tables):
+            keys = np.full((len(records), 2, _HASHED), _NO_BUCKET)
+            bits = slice(table * _BITS, (table + 1) * _BITS)
+            if self._middle is not None:
+                for mirrored, planes in enumerate(self._planes):
+                    above = numbers @ np.ascontiguousarray(planes[:, bits]) > self._middle[bits]
+                    packed = np.packbits(above, axis=1, bitorder="little")
+                    keys[:, mirrored][present] = packed.view("<u4")[:, 0]
+            file.write(start, keys)
 
     def pairs(self) -> Pairs:
         """Pictures that meet in at least three buckets: of each the five met most, the most first."""
-        size = self._keys.shape[2]
-        count = int((self._keys[0] != _NO_BUCKET).sum())
-        bits = min(_BITS, max(count, 1).bit_length() + _SPARE_BITS)
-        codes = [np.empty(0, np.int64)]
-        for table in self._keys:
-            codes.append(_meetings(table, bits, size))
-        code, met = np.unique(np.concatenate(codes), return_counts=True)
-        code, met = code[met >= _LEAST_MEETINGS], met[met >= _LEAST_MEETINGS]
+        size = self._count
+        found = [self._often(file) for file in self._write_meetings()]
+        code, met = (np.concatenate(of) for of in zip(*found, strict=True))
         first, second, mirrored = code // 2 // max(size, 1), code // 2 % max(size, 1), code % 2
         both = np.concatenate([first, second]), np.concatenate([second, first]), np.tile(met, 2)
         kept = np.unique(_nearest_per_query(*both, _MOST_MET) % max(len(code), 1))
         kept = kept[np.lexsort((code[kept], -met[kept]))]
         return Pairs(first[kept], second[kept], mirrored[kept], met[kept].astype(np.int64))
 
+    def _write_meetings(self) -> list[Path]:
+        """Writes every meeting of two pictures, as `_meetings` gives them, to the file of a range of first pictures."""
+        bits = min(_BITS, max(self._hashed, 1).bit_length() + _SPARE_BITS)
+        starts = range(0, max(self._count, 1), _FIRSTS_AT_ONCE)
+        files = [self._folder / f"meetings-{start}.bin" for start in starts]
+        with ExitStack() as stack:
+            streams = [stack.enter_context(file.open("wb")) for file in files]
+            for table in self._tables:
+                for codes in _meetings(table.read(), bits, self._hashed) if self._hashed else ():
+                    codes.sort()
+                    ends = np.searchsorted(codes, np.array(starts[1:], np.int64) * self._count * 2)
+                    for stream, some in zip(streams, np.split(codes, ends), strict=True):
+                        stream.write(some.data)
+        return files
 
-def _meetings(keys: NDArray[np.uint32], bits: int, size: int) -> NDArray[np.int64]:
+    @staticmethod
+    def _often(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Codes of pairs that meet often enough, ascending, and how often."""
+        code, met = np.unique(np.fromfile(file, np.int64), return_counts=True)
+        often = met >= _LEAST_MEETINGS
+        return code[often], met[often]
+
+
+def _meetings(keys: NDArray[np.uint32], bits: int, count: int) -> Iterator[NDArray[np.int64]]:
     """Pairs that meet in a bucket of one table, once per bucket, as (first * size + second) * 2 + mirrored.
 
-    `keys` has the shape (2, size, keypoints). In a bucket of many, a member is paired with the next few.
+    `keys` has the shape (size, 2 * keypoints), those of the mirror images last; `count` of them are buckets, and some
+    of these are looked at at a time. In a bucket of many, a member is paired with the next few.
     """
-    mirrored, row, _ = np.nonzero(keys != _NO_BUCKET)
-    bucket = keys[keys != _NO_BUCKET].astype(np.uint64) & np.uint64((1 << bits) - 1)
-    entries = np.unique(bucket << np.uint64(33) | row.astype(np.uint64) << np.uint64(1) | mirrored.astype(np.uint64))
-    found = [np.empty(0, np.int64)]
-    for ahead in range(1, _BUCKET + 1):
-        one, other = entries[:-ahead], entries[ahead:]
-        met = (one >> np.uint64(33) == other >> np.uint64(33)) & (one & other & np.uint64(1) == 0)
-        one, other = one[met].astype(np.int64) & (1 << 33) - 1, other[met].astype(np.int64) & (1 << 33) - 1
-        a, b, flipped = one >> 1, other >> 1, (one ^ other) & 1
-        apart = a != b
-        found.append(((np.minimum(a, b) * size + np.maximum(a, b)) * 2 + flipped)[apart])
-    return np.concatenate(found)
+    size, parts = len(keys), 1
+    while count > parts * _KEYS_AT_ONCE:
+        parts *= 2
+    for part in range(parts):
+        entries = np.concatenate(list(_entries(keys, bits, parts, part)))
+        entries.sort()  # `np.unique` would hash, which takes ten times as long where hardly any repeat
+        entries = np.delete(entries, np.flatnonzero(entries[1:] == entries[:-1]))
+        bucket = entries >> np.uint64(33)
+        at = np.arange(len(entries))
+        for ahead in range(1, _BUCKET + 1):
+            at = at[at + ahead < len(entries)]
+            at = at[bucket[at] == bucket[at + ahead]]
+            one, other = entries[at], entries[at + ahead]
+            met = one & other & np.uint64(1) == 0
+            one, other = one[met].astype(np.int64) & (1 << 33) - 1, other[met].astype(np.int64) & (1 << 33) - 1
+            a, b, flipped = one >> 1, other >> 1, (one ^ other) & 1
+            apart = a != b
+            yield ((np.minimum(a, b) * size + np.maximum(a, b)) * 2 + flipped)[apart]
+
+
+def _entries(keys: NDArray[np.uint32], bits: int, parts: int, part: int) -> Iterator[NDArray[np.uint64]]:
+    """What lies in each `parts`-th bucket: number of the bucket, row and whether mirrored, in one number."""
+    for start in range(0, len(keys), _PICTURES_AT_ONCE):
+        some = keys[start : start + _PICTURES_AT_ONCE]
+        place = np.flatnonzero((some != _NO_BUCKET) & (some & np.uint32(parts - 1) == part))
+        row, column = np.divmod(place, 2 * _HASHED)
+        bucket = some.ravel()[place].astype(np.uint64) & np.uint64((1 << bits) - 1)
+        picture = (row + start).astype(np.uint64)
+        mirrored = (column >= _HASHED).astype(np.uint64)
+        yield np.bitwise_or(bucket << np.uint64(33) | picture << np.uint64(1), mirrored)
+        release_pages(keys)
+
+
+class FoundNeighbours:
+    """What a search by vectors found among `size` pictures under `symmetries`, a block at a time."""
+
+    def __init__(self, size: int, symmetries: int) -> None:
+        self._size, self._symmetries = size, symmetries
+        self._keys, self._products = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+
+    def add(self, row: NDArray[np.int64], column: NDArray[np.int64], product: NDArray[np.int64], symmetry: int) -> None:
+        """Adds neighbours `column` of pictures `row` that were sought turned, and their products; shape (P,) each."""
+        of_second = np.where(row < column, inverse(symmetry), symmetry)
+        pair = np.minimum(row, column) * self._size + np.maximum(row, column)
+        self._keys.append(pair * self._symmetries + of_second)
+        self._products.append(product)
+
+    def pairs(self) -> Pairs:
+        """All of them, the most alike first; of equal products the lower rows."""
+        key, at = np.unique(np.concatenate(self._keys), return_index=True)
+        product = np.concatenate(self._products)[at]
+        order = np.lexsort((key, -product))
+        key, product = key[order], product[order]
+        pair = key // self._symmetries
+        return Pairs(pair // max(self._size, 1), pair % max(self._size, 1), key % self._symmetries, product)
 
 
 def nearest_neighbours(
@@ -135,7 +212,7 @@ def nearest_neighbours(
     size = len(vectors)
     padded = np.zeros((-(-max(size, 1) // _BIN) * _BIN, vectors.shape[1]), np.float32)
     padded[:size] = vectors
-    keys, products = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    found = FoundNeighbours(size, len(turns))
     columns = np.ascontiguousarray(padded.T)
     for start in range(0, size, _ROWS):
         block = np.arange(start, min(start + _ROWS, size))
@@ -145,16 +222,8 @@ def nearest_neighbours(
                 continue
             queried = padded[rows][:, order] * sign
             best = _greatest_per_bin(queried, columns, rows)
-            row, column, product = _nearest_in_bins(queried, padded, best, rows, (count, least))
-            of_second = np.where(row < column, inverse(symmetry), symmetry)
-            keys.append((np.minimum(row, column) * size + np.maximum(row, column)) * len(turns) + of_second)
-            products.append(product)
-    key, at = np.unique(np.concatenate(keys), return_index=True)
-    product = np.concatenate(products)[at]
-    order = np.lexsort((key, -product))
-    key, product = key[order], product[order]
-    pair = key // len(turns)
-    return Pairs(pair // max(size, 1), pair % max(size, 1), key % len(turns), product)
+            found.add(*_nearest_in_bins(queried, padded, best, rows, (count, least)), symmetry)
+    return found.pairs()
 
 
 def inverse(symmetry: int) -> int:

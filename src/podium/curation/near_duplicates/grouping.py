@@ -2,13 +2,17 @@
 
 Exact: the same decoded pixels. Near: among the pictures that resemble it most or share keypoints with it, upright,
 turned or mirrored (`candidates`), those that `keypoints` and `signature` say are the same. A group is what verified
-pairs connect. Nothing depends on the order of the rows or on threads. Signatures are read a few thousand at a time;
-time grows with the square of the number of pictures (see `benchmarks/duplicate_groups.py`).
+pairs connect. Nothing depends on the order of the rows or on threads. Signatures are read a few thousand at a time. All
+pairs of up to `EXACT_UP_TO` pictures are compared by their vectors, of more those within cells of an index (see
+`benchmarks/duplicate_groups.py` and `benchmarks/approximate_duplicates.py`).
 """
 
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from podium.curation.near_duplicates import keypoints
+from podium.curation.near_duplicates.approximate import EXACT_UP_TO, approximate_neighbours
 from podium.curation.near_duplicates.candidates import KeypointHashes, Pairs, nearest_neighbours
 from podium.curation.near_duplicates.signature import (
     RECORD,
@@ -37,7 +42,7 @@ NEIGHBOURS = 5  # looked at per picture and orientation
 # Scalar product of two vectors of length 2040 each: a cosine of 0.75. Of 300 photographs under six changes, the copy
 # least like its original (cropped by 5 % a side) had 0.79.
 LEAST_PRODUCT = 3_120_000
-_VERIFIED_AT_ONCE = 4096  # pairs
+_VERIFIED_AT_ONCE, _PARTS = 4096, 64  # pairs, and how many parts of them threads take in turns
 _READ_AT_ONCE = 4096  # signatures
 _ENOUGH_KEYPOINTS = 80  # of both pictures, from which on a "no" counts
 # Below, a picture is sought by its vector in all eight orientations, else upright and mirrored: of 300 pictures of 32
@@ -65,7 +70,11 @@ class Duplicates:
 
 
 def group_duplicates(
-    sha256: Sequence[str], signatures: NDArray[np.uint8], rows: NDArray[np.int64] | None = None, threads: int = 2
+    sha256: Sequence[str],
+    signatures: NDArray[np.uint8],
+    rows: NDArray[np.int64] | None = None,
+    threads: int = 2,
+    folder: Path | None = None,
 ) -> Duplicates:
     """Groups images that show the same picture.
 
@@ -74,12 +83,16 @@ def group_duplicates(
         signatures: uint8, shape (M, SIGNATURE_BYTES), may be a memory map.
         rows: where the signature of each image is, shape (N,); by default M is N and they are in order.
         threads: that verify pairs; they change nothing but the time.
+        folder: for temporary files of some 5 kB an image; by default the system's.
 
     Returns:
         Groups; duplicates of duplicates belong together.
+
+    Raises:
+        DataError: there are more pictures than can all be compared, and faiss is not installed.
     """
     _, distinct, same = np.unique(np.asarray(sha256, dtype=np.str_), return_index=True, return_inverse=True)
-    found, group = _verify_pairs(signatures, distinct if rows is None else rows[distinct], threads)
+    found, group = _verify_pairs(signatures, distinct if rows is None else rows[distinct], threads, folder)
     numbers = np.arange(len(same))
     leader = np.full(len(distinct), len(same), dtype=np.int64)
     np.minimum.at(leader, group[same], numbers)
@@ -90,14 +103,16 @@ def group_duplicates(
 
 
 def _verify_pairs(
-    signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int
+    signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int, folder: Path | None
 ) -> tuple[Pairs, NDArray[np.int64]]:
     """Verified pairs of pictures, and per picture the lowest number of its group.
 
     `places` are rows of distinct pictures in the order of their sha256; the result is a function of this order.
     """
     records = signatures.view(RECORD)[:, 0]
-    pairs = _candidates(records, signatures, places)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        shared = _share_keypoints(records, signatures, places, Path(scratch))
+    pairs = shared.then(_alike(records, signatures, places, threads))
     group = np.arange(len(places))
     verified = [np.empty(0, np.int64)]
     before = cv2.getNumThreads()
@@ -109,7 +124,8 @@ def _verify_pairs(
                 some = some[group[pairs.first[some]] != group[pairs.second[some]]]
                 looked_at = pairs.select(some)
                 of_rows = replace(looked_at, first=places[looked_at.first], second=places[looked_at.second])
-                true = some[_show_the_same(records, of_rows, pool)]
+                parts = (of_rows.select(part) for part in np.array_split(np.arange(len(some)), _PARTS))
+                true = some[np.concatenate(list(pool.map(_show_the_same, repeat(records), parts)))]
                 release_pages(signatures)
                 group = _merge_groups(group, pairs.first[true], pairs.second[true])
                 verified.append(true)
@@ -118,20 +134,29 @@ def _verify_pairs(
     return pairs.select(np.concatenate(verified)), group
 
 
-def _candidates(records: NDArray[np.void], signatures: NDArray[np.uint8], places: NDArray[np.int64]) -> Pairs:
-    """Pairs worth verifying: those that share keypoints, then those whose vectors are alike."""
+def _share_keypoints(
+    records: NDArray[np.void], signatures: NDArray[np.uint8], places: NDArray[np.int64], folder: Path
+) -> Pairs:
+    """Pairs that share keypoints."""
+    hashes = KeypointHashes(len(places), folder)
+    for start in range(0, len(places), _READ_AT_ONCE):
+        hashes.add(start, records[places[start : start + _READ_AT_ONCE]]["keypoints"])
+        release_pages(signatures)
+    return hashes.pairs()
+
+
+def _alike(records: NDArray[np.void], signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int) -> Pairs:
+    """Pairs whose vectors are alike."""
     count = len(places)
     vectors, few = np.empty((count, *RECORD["vector"].shape), np.int16), np.empty(count, np.bool_)
-    hashes = KeypointHashes(count)
     for start in range(0, count, _READ_AT_ONCE):
         some = slice(start, start + _READ_AT_ONCE)
-        read = records[places[some]]
-        vectors[some], few[some] = read["vector"], read["keypoints"]["count"] < _FEW_KEYPOINTS
-        hashes.add(start, read["keypoints"])
+        of = places[some]
+        vectors[some], few[some] = records["vector"][of], records["keypoints"]["count"][of] < _FEW_KEYPOINTS
         release_pages(signatures)
-    shared = hashes.pairs()
-    del hashes
-    return shared.then(nearest_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT))
+    if count > EXACT_UP_TO:
+        return approximate_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT, threads=threads)
+    return nearest_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT)
 
 
 def _match(first: NDArray[np.void], second: NDArray[np.void], symmetry: int) -> bool | None:
@@ -147,7 +172,7 @@ def _match(first: NDArray[np.void], second: NDArray[np.void], symmetry: int) -> 
     return False if min(here["count"], there["count"]) >= _ENOUGH_KEYPOINTS else None
 
 
-def _show_the_same(records: NDArray[np.void], pairs: Pairs, pool: ThreadPoolExecutor) -> NDArray[np.bool_]:
+def _show_the_same(records: NDArray[np.void], pairs: Pairs) -> NDArray[np.bool_]:
     """Which of some pairs show the same picture: keypoints first, thumbnails where those cannot tell.
 
     Pairs that resemble each other by their vectors alone are first asked whether the thumbnails do: of small pictures,
@@ -156,14 +181,11 @@ def _show_the_same(records: NDArray[np.void], pairs: Pairs, pool: ThreadPoolExec
     same = np.zeros(len(pairs.first), np.bool_)
     here, there = _thumbnails(records, pairs)
     start = initial_warps(here, there)
-    looked_at = np.flatnonzero((pairs.likeness < LEAST_PRODUCT) | (start != InitialWarp.NONE))
-    rows = zip(pairs.first[looked_at], pairs.second[looked_at], pairs.symmetry[looked_at].tolist(), strict=True)
-    verdicts = list(pool.map(lambda row: _match(records[row[0]], records[row[1]], row[2]), rows))
-    same[looked_at] = [verdict is True for verdict in verdicts]
-    unsure = np.array([verdict is None for verdict in verdicts], np.bool_)
-    left = looked_at[unsure & (start[looked_at] != InitialWarp.NONE)]
-    found = pool.map(align, here[left], there[left], start[left].tolist())
-    same[left] = [one.same_picture for one in found]
+    for at in np.flatnonzero((pairs.likeness < LEAST_PRODUCT) | (start != InitialWarp.NONE)):
+        verdict = _match(records[pairs.first[at]], records[pairs.second[at]], int(pairs.symmetry[at]))
+        if verdict is None and start[at] != InitialWarp.NONE:
+            verdict = align(here[at], there[at], int(start[at])).same_picture
+        same[at] = verdict is True
     return same
 
 

@@ -180,11 +180,19 @@ def share_alike(first: Thumbnail, second: Thumbnail, by: Picture) -> float:
 
 def in_common_colours(first: Thumbnail, second: Thumbnail) -> tuple[Thumbnail, Thumbnail]:
     """Pairs of thumbnails, uint8, shape (P, S, S, 3), both without colour where one has none."""
-    spread = [np.ptp(one, axis=-1).mean((1, 2)) if len(one) else np.zeros(0) for one in (first, second)]
-    grey = (np.minimum(*spread) < _GREY)[:, None, None, None]
+    grey = np.minimum(*(_colourfulness(one) for one in (first, second))) < _GREY
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    of_first, of_second = (np.round(one @ weights).astype(np.uint8)[..., None] for one in (first, second))
-    return np.where(grey, of_first, first), np.where(grey, of_second, second)
+    first, second = first.copy(), second.copy()
+    for one in (first, second):
+        one[grey] = np.round(one[grey] @ weights).astype(np.uint8)[..., None]
+    return first, second
+
+
+def _colourfulness(thumbnails: Thumbnail) -> NDArray[np.float64]:
+    """Levels between the channels of each, on average, shape (P,)."""
+    red, green, blue = np.moveaxis(thumbnails, -1, 0)
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return np.asarray(spread.mean((1, 2)))
 
 
 @dataclass(frozen=True)

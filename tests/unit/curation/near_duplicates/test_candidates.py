@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.curation.near_duplicates import keypoints
+from podium.curation.near_duplicates import candidates, keypoints
 from podium.curation.near_duplicates.candidates import KeypointHashes, inverse, nearest_neighbours
 from podium.curation.near_duplicates.signature import SYMMETRIES, turned
 
@@ -82,8 +84,15 @@ def keypoint_records(count: int) -> np.ndarray:
     return records
 
 
-def test_pictures_that_share_keypoints_are_pairs_and_others_are_not() -> None:
-    hashes, records = KeypointHashes(40), keypoint_records(40)
+@pytest.mark.parametrize("at_once", [None, 3])
+def test_pictures_that_share_keypoints_are_pairs_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int | None
+) -> None:
+    if at_once is not None:  # as of sets that do not fit into memory
+        monkeypatch.setattr(candidates, "_KEYS_AT_ONCE", 500)
+        monkeypatch.setattr(candidates, "_PICTURES_AT_ONCE", at_once)
+        monkeypatch.setattr(candidates, "_FIRSTS_AT_ONCE", at_once)
+    hashes, records = KeypointHashes(40, tmp_path), keypoint_records(40)
     for start in (0, 16, 32):
         hashes.add(start, records[start : start + 16])
 
@@ -91,10 +100,11 @@ def test_pictures_that_share_keypoints_are_pairs_and_others_are_not() -> None:
 
     pairs = zip(found.first.tolist(), found.second.tolist(), found.symmetry.tolist(), strict=True)
     assert set(pairs) == {(0, 1, 0), (2, 3, 1)}
+    assert (found.likeness >= 3).all()
 
 
-def test_pictures_without_keypoints_share_none() -> None:
-    hashes = KeypointHashes(3)
+def test_pictures_without_keypoints_share_none(tmp_path: Path) -> None:
+    hashes = KeypointHashes(3, tmp_path)
     hashes.add(0, np.zeros(3, keypoints.RECORD))
 
     assert len(hashes.pairs().first) == 0
