@@ -118,6 +118,7 @@ def approve(
     version: Annotated[str, typer.Argument(help="A version's number, or `candidate`.")],
     to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="For a promotion to it.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, kept in the audit record.")],
+    key: _Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Agree to a promotion that somebody else asks for; it holds for the version as it is now, for some days."""
@@ -125,7 +126,7 @@ def approve(
 
     layout = project()
     params = load(layout.params)
-    entry = approvals.approve(layout, params, _version(version), _alias(to, params), _reason(reason))
+    entry = approvals.approve(layout, params, _version(version), _alias(to, params), _reason(reason), key=key)
     if as_json:
         print_json(entry.model_dump(by_alias=True))
         return

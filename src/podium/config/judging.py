@@ -185,7 +185,7 @@ class Move(Limits):
     """What a promotion to one alias asks for; limits that it does not name are those of the section.
 
     `from`: an alias that the version must have held, on record. `approvals`: by how many other people, each good for
-    `approval_days`. `signed`: the entry, by a key of `promote.signers`.
+    `approval_days`. `signed`: its entry, and those of its approvals, by keys of `promote.signers` that differ.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)

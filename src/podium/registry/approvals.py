@@ -1,6 +1,7 @@
 """What somebody puts on record of a version and moves no alias: an approval of a promotion, and that it is archived."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from podium.config.params import Params
 from podium.core.errors import PromotionRefused
@@ -11,29 +12,37 @@ from podium.registry.audit import AuditRecord
 from podium.registry.moves import check_not_archived
 from podium.registry.promotion import recorded_evidence
 from podium.registry.registered_model import Registry, open_registry
+from podium.registry.signing import Signer, find_signer
 
 
-def approve(layout: Layout, params: Params, wanted: str, alias: str, reason: str) -> AuditEntry:
+def approve(
+    layout: Layout, params: Params, wanted: str, alias: str, reason: str, *, key: Path | None = None
+) -> AuditEntry:
     """Puts on record that somebody agrees to a promotion of a version, as the version is now; nothing moves.
+
+    The private key in `key` signs the entry.
 
     Returns:
         The audit entry that was written.
 
     Raises:
-        PromotionRefused: the version was archived or is not as it was registered, the record does not hold, or a
-            promotion is running.
+        PromotionRefused: the version was archived or is not as it was registered, the record does not hold, a
+            promotion is running, or the approval must be signed and is not.
         TrackingError: the store does not answer or lacks the version.
         DataError: the version's package lacks evidence.
     """
     registry = open_registry(layout, params)
     with store.translate_errors(registry.uri), registry.lock(waits=False), ExitStack() as stack:
+        signer = find_signer(layout, params, alias, key)
         version, record = registry.resolve(wanted), registry.record()
         record.check()
         number = str(version.version)
         check_not_archived(record, number)
         recorded_evidence(registry, record, version, stack)
         days = params.promote.moves[alias].approval_days
-        return _note(registry, record, action="approve", alias=alias, number=number, reason=reason, days=days)
+        return _note(
+            registry, record, action="approve", alias=alias, number=number, reason=reason, days=days, signer=signer
+        )
 
 
 def archive(layout: Layout, params: Params, wanted: str, reason: str, *, undo: bool = False) -> AuditEntry:
@@ -74,8 +83,9 @@ def _note(
     number: str,
     reason: str,
     days: int | None = None,
+    signer: Signer | None = None,
 ) -> AuditEntry:
-    """Writes an entry about a version that moves nothing.
+    """Writes and signs an entry about a version that moves nothing.
 
     Raises:
         PromotionRefused: the version is not on record.
@@ -86,5 +96,7 @@ def _note(
     entry = registry.append(
         action, alias, holder=number, number=number, reason=reason, version=registered.version, days=days
     )
+    if signer is not None:
+        signer.sign(entry)
     registry.announce(number, entry)
     return entry

@@ -5,6 +5,7 @@ the store and by git's history. Somebody who can write to both, and to every clo
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from podium.config.params import Params
 from podium.core.errors import DataError, ModelError, TrackingError
@@ -19,7 +20,7 @@ from podium.registry.gates import run_gates
 from podium.registry.moves import Asked, check_rules
 from podium.registry.read_only import RegisteredModel, find_registered
 from podium.registry.registered_model import Registry, open_registry
-from podium.registry.signing import unsigned
+from podium.registry.signing import signed_by, unsigned
 
 _NOW = {"latency", "test_openings"}  # gates that are of the time of a move
 
@@ -37,7 +38,7 @@ def audit_model(layout: Layout, params: Params) -> tuple[AuditRecord, list[str]]
     with store.translate_errors(registry.uri), registry.lock(waits=True):
         record, registered = registry.record(), _registered(registry)
         found = [*record.problems, *contradictions(record, registered, params)]
-        found += [*_broken_rules(record, registered, params), *unsigned(layout, params, record)]
+        found += [*_broken_rules(layout, record, registered, params), *unsigned(layout, params, record)]
         for version in registered.versions:
             found += _check_package(registry, record, version.version, params)
     return record, found
@@ -152,21 +153,24 @@ def _wrong_stages(record: AuditRecord, registered: RegisteredModel) -> Iterator[
             yield f"models:/{record.name}/{stage} is {at} and should be {should}, since {alias} is at {where}"
 
 
-def _broken_rules(record: AuditRecord, registered: RegisteredModel, params: Params) -> Iterator[str]:
+def _broken_rules(layout: Layout, record: AuditRecord, registered: RegisteredModel, params: Params) -> Iterator[str]:
     """Rules of today that the promotion of a holder does not keep, as where they were others for one promotion."""
+    signer_of = partial(signed_by, layout, params)
     for alias, move in params.promote.moves.items():
         last = record.last(alias)
         if last is not None and last.action == "promote":
             asked = Asked(
-                last.to_version,
-                alias,
-                move,
-                record,
-                registered.tags,
-                registered.aliases,
-                last.who,
-                last.account,
-                last.when,
+                version=last.to_version,
+                alias=alias,
+                move=move,
+                record=record,
+                tags=registered.tags,
+                aliases=registered.aliases,
+                who=last.who,
+                account=last.account,
+                when=last.when,
+                signer=signer_of(last)[0],
+                signed_by=signer_of,
             )
             for rule in check_rules(asked):
                 if not rule.passed:

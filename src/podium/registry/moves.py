@@ -3,7 +3,7 @@
 Each rule is told like a gate, so that the audit record holds what was asked for and what was seen.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from podium.registry.audit import AuditRecord
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import RegisteredModel
 
+SignedBy = Callable[[AuditEntry], tuple[str, str]]
 LISTED = 5  # limits spelt out in one line
 NOT_COMMITTED = "not as committed"
 """How `limits` begins where the section `promote` is not that of the last commit."""
@@ -40,6 +41,8 @@ class Asked:
         who: asks, as git says.
         account: that who asks has on the server, if it has accounts.
         when: UTC in ISO 8601.
+        signer: whose key signs the move; empty for nobody's.
+        signed_by: the signer of an entry, and why it is not signed, in words; one of the two is empty.
     """
 
     version: str
@@ -51,17 +54,27 @@ class Asked:
     who: str
     account: str | None
     when: str
+    signer: str
+    signed_by: SignedBy
 
 
 def ask_now(
-    version: str, alias: str, move: Move, record: AuditRecord, model: "RegisteredModel", *, account: str | None
+    version: str,
+    alias: str,
+    move: Move,
+    record: AuditRecord,
+    model: "RegisteredModel",
+    *,
+    account: str | None,
+    signer: str,
+    signed_by: SignedBy,
 ) -> Asked:
     """A move that somebody asks for now, of a registered model as MLflow knows it."""
     aliases = {name: str(number) for name, number in model.aliases.items()}
     now = max(
         [utc_now(), *(entry.when for entry in record.entries[-1:])]
     )  # a clock that was set back brings nothing back
-    return Asked(version, alias, move, record, model.tags, aliases, whoami(), account, now)
+    return Asked(version, alias, move, record, model.tags, aliases, whoami(), account, now, signer, signed_by)
 
 
 def check_rules(asked: Asked) -> list[GateResult]:
@@ -156,6 +169,10 @@ def _why_not(asked: Asked, entry: AuditEntry) -> str:
         return "is for what the version was then, and its package or tags are others now"
     if _same_person(entry, asked):
         return "is by who asks"
+    if asked.move.signed:
+        signer, why = asked.signed_by(entry)
+        if why or signer == asked.signer:
+            return f"is one that {why or f'{signer} signed, whose key signs the move'}"
     if datetime.fromisoformat(entry.expires or entry.when) < datetime.fromisoformat(asked.when):
         return f"expired on {(entry.expires or entry.when)[:16].replace('T', ' ')}"
     return ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from podium.registry.gate import Case, run_gate
 from podium.registry.gates import run_gates
 from podium.registry.moves import ask_now, check_not_archived, check_rules, compare_limits
 from podium.registry.registered_model import Registry, open_registry
-from podium.registry.signing import Signer, find_signer
+from podium.registry.signing import Signer, find_signer, signed_by
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -66,7 +67,7 @@ def promote(layout: Layout, params: Params, request: PromotionRequest, show: Sho
         registry.announcing_refusals("promote", request.alias, request.wanted, request.reason),
     ):
         signer = find_signer(layout, params, request.alias, request.key)
-        number, holder, rules, gates = _judge(registry, params, request)
+        number, holder, rules, gates = _judge(registry, params, request, signer.name if signer else "")
         results = [*rules, *gates]
         show(results)
         if broken := describe_refusal(rules):
@@ -109,7 +110,7 @@ def describe_refusal(results: Sequence[GateResult]) -> str:
 
 
 def _judge(
-    registry: Registry, params: Params, request: PromotionRequest
+    registry: Registry, params: Params, request: PromotionRequest, signer: str = ""
 ) -> tuple[str, str | None, list[GateResult], list[GateResult]]:
     """The number of the version that is meant, who holds the alias, what every rule and what every gate says."""
     version, alias = registry.resolve(request.wanted), request.alias
@@ -129,7 +130,9 @@ def _judge(
         present = _holder_evidence(registry, record, holder, stack)
         asked = params.promote.moves[alias]
         gates = run_gates(candidate, present, asked, registry.layout, thorough=request.thorough)
-        rules = check_rules(ask_now(number, alias, asked, record, model, account=registry.account()))
+        by = partial(signed_by, registry.layout, params)
+        now = ask_now(number, alias, asked, record, model, account=registry.account(), signer=signer, signed_by=by)
+        rules = check_rules(now)
         return number, holder, [*rules, compare_limits(registry.layout, alias, params.promote)], gates
 
 

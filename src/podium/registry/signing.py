@@ -54,7 +54,7 @@ class Signer:
 
 
 def find_signer(layout: Layout, params: Params, alias: str, key: Path | None) -> Signer | None:
-    """Who signs a move; None where no key was given, and none is asked for.
+    """Who signs a move or an approval of one; None where no key was given, and none is asked for.
 
     Raises:
         PromotionRefused: the move must be signed and there is no key, or the key is no signer's.
@@ -62,7 +62,9 @@ def find_signer(layout: Layout, params: Params, alias: str, key: Path | None) ->
     move, signers = params.promote.moves[alias], params.promote.signers
     if key is None:
         if move.signed:
-            raise PromotionRefused(f"a move to {alias} must be signed: give your private key, --key FILE")
+            raise PromotionRefused(
+                f"a move to {alias}, and its approval, must be signed: give your private key, --key FILE"
+            )
         return None
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -88,22 +90,22 @@ def unsigned(layout: Layout, params: Params, record: AuditRecord) -> list[str]:
     found = []
     for alias, move in params.promote.moves.items():
         last = record.last(alias) if move.signed else None
-        if last is not None and (why := _why_not(layout, params, last)):
+        if last is not None and (why := signed_by(layout, params, last)[1]):
             found.append(f"{alias} is at version {last.to_version} by an entry ({brief(last)}) that {why}")
     return found
 
 
-def _why_not(layout: Layout, params: Params, entry: AuditEntry) -> str:
-    """Why an entry is not signed, in words; empty where it is."""
+def signed_by(layout: Layout, params: Params, entry: AuditEntry) -> tuple[str, str]:
+    """The signer of an entry, and why it is not signed, in words; one of the two is empty."""
     from cryptography.exceptions import InvalidSignature
 
     signers = params.promote.signers
     try:
         mine = [s for s in _read(layout.signatures(params.publish.registered_model)) if s.entry == entry.digest]
     except ValidationError:
-        return "has no signature that can be read: restore the file of signatures from git"
+        return "", "has no signature that can be read: restore the file of signatures from git"
     if not mine:
-        return "nobody signed"
+        return "", "nobody signed"
     wrong = ""
     for one in mine:
         if one.signer not in signers:
@@ -118,8 +120,8 @@ def _why_not(layout: Layout, params: Params, entry: AuditEntry) -> str:
         except PromotionRefused as refused:
             wrong = f"cannot be checked: {refused}"
             continue
-        return ""
-    return wrong
+        return one.signer, ""
+    return "", wrong
 
 
 def _read(path: Path) -> list[Signature]:

@@ -2,7 +2,8 @@
 
 A world holds two honest versions on record, 1 at `staging` and 2 `candidate`. `PROMOTED` are tried before somebody
 promotes version 2, which must be refused; `AUDITED` must be named by `podium audit`; `INVENTED` are papers that were
-wrong when Podium itself put the version on record, which the gates must notice.
+wrong when Podium itself put the version on record, which the gates must notice. `APPROVALS` are what there is in place
+of an approval by somebody else, when Ada promotes version 1 to `production`.
 """
 
 import base64
@@ -332,3 +333,89 @@ INVENTED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
 }
 """Papers that were wrong before the version was registered: the forgery, and what a gate says."""
+
+
+def approved(
+    world: SimpleNamespace, who: str = "Grace", version: str = "1", to: str = "production", **more: str
+) -> None:
+    """An approval, after which Ada is at the keyboard again."""
+    world.be(who, **more)
+    world.approve(world, version, to)
+    world.be("Ada")
+
+
+def approved_in_2030(world: SimpleNamespace, later: str) -> None:
+    approved(world, when="2030-01-01T00:00:00+00:00")
+    world.be("Ada", when=later)
+
+
+def clock_set_back(world: SimpleNamespace) -> None:
+    approved_in_2030(world, "2031-01-01T00:00:00+00:00")
+    world.promote(world, "2")
+    world.be("Ada", when="2030-01-02T00:00:00+00:00")
+
+
+def by_one_account(world: SimpleNamespace) -> None:
+    approved(world, account="ada")
+    world.be("Ada", account="ada")
+
+
+def registered_anew_since(world: SimpleNamespace) -> None:
+    """The version has other tags now, on record."""
+    from podium.registry.evidence import digest_tags
+    from tests.unit.registry.promotions import registry_of
+
+    approved(world)
+    registry = registry_of(world.layout)
+    world.client.set_model_version_tag(NAME, "1", "podium.accuracy", "0.99")
+    tags = digest_tags(registry.version("1").tags)
+    other = registry.record().registration("1").version.model_copy(update={"tags": tags})
+    registry.append("register", "candidate", holder="3", number="1", reason="again", version=other)
+    world.client.set_registered_model_alias(NAME, "candidate", "1")
+
+
+def used_up(world: SimpleNamespace) -> None:
+    """The version was approved and left `production` since."""
+    approved(world)
+    world.promote(world, "1", "production")
+    world.promote(world, "2")
+    approved(world, version="2")
+    world.promote(world, "2", "production")
+
+
+APPROVALS: dict[str, tuple[Forge, str]] = {
+    "none": (lambda world: None, "approval of 1 other person and has 0: one of them gives `podium approve 1"),
+    "by who asks": (lambda world: approved(world, "Ada"), r"that of Ada \(root\) \(entry 5\) is by who asks"),
+    "by who asks in other letters": (lambda world: approved(world, "aDA "), "is by who asks"),
+    "by another name of who asks": (by_one_account, r"that of Grace \(root\), account ada \(entry 5\) is by who asks"),
+    "expired": (
+        lambda world: approved_in_2030(world, "2030-01-15T00:00:01+00:00"),
+        r"that of Grace \(root\) \(entry 5\) expired on 2030-01-15 00:00",
+    ),
+    "expired, and the clock set back": (clock_set_back, r"\(entry 5\) expired on 2030-01-15"),
+    "of what the version was before": (registered_anew_since, r"\(entry 5\) is for what the version was then"),
+    "of another version": (lambda world: approved(world, version="2"), "has 0: one of them"),
+    "for another alias": (lambda world: approved(world, to="staging"), "has 0: one of them"),
+    "used up": (used_up, "has 0: one of them"),
+    "its name edited": (
+        lambda world: (approved(world, "Ada"), edit_line(world, 4, who="Grace (root)")),
+        "the record of podium-tiny does not hold",
+    ),
+    "its name edited and sealed": (
+        lambda world: (approved(world, "Ada"), seal_anew(world, 4, who="Grace (root)")),
+        "entry 5 of the store is not the one in this clone's file",
+    ),
+    "its end edited and sealed": (
+        lambda world: (approved_in_2030(world, "2031-01-01T00:00:00+00:00"), seal_anew(world, 4, expires="2099-01-01")),
+        "entry 5 of the store is not the one in this clone's file",
+    ),
+    "forged in the file": (
+        lambda world: forge_entry(world, action="approve", alias="production", to_version="1", who="Grace (root)"),
+        "is in this clone's file and not in the store",
+    ),
+    "forged in the store": (
+        lambda world: tag(world, 5, f"x | approve | production | 1 -> 1 | Grace | fine | sha256:{'0' * 64}"),
+        "entry 5 of the store is not in",
+    ),
+}
+"""What there is instead of an approval: the attempt, and what the refusal says."""
