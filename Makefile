@@ -12,10 +12,10 @@ export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint coverage ui clean
+.PHONY: help install repro test test-scale lint coverage ui clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 install: $(VENV)/.installed  ## create .venv and install Podium into it
 
@@ -46,6 +46,9 @@ lint: $(VENV)/.installed-dev  ## style, types and import rules
 
 test: lint  ## lint, then the whole test suite
 	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-scale: $(VENV)/.installed-dev  ## the tests on a Ray cluster, which takes several processes
+	$(RUN) python -m pytest -m slow tests/scale
 
 coverage: $(VENV)/.installed-dev  ## the tests once more, counting the lines they reach; a report, no gate
 	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term

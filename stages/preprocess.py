@@ -11,7 +11,8 @@ def main(params: Params, layout: Layout) -> None:
     """Prepares the three splits."""
     from podium.pipeline.preprocess import preprocess_dataset
 
-    preprocess_dataset(layout, params.preprocess, params.seed, workers=params.resources.workers)
+    resources = params.resources
+    preprocess_dataset(layout, params.preprocess, params.seed, resources.workers, resources.cluster(layout.root))
 
 
 if __name__ == "__main__":

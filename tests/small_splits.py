@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from podium.config.base import Split
 from podium.config.models import Head, ModelConfig
 from podium.config.preprocess import Preprocessing
 from podium.config.runtime import Resources, Runtime
@@ -23,7 +24,7 @@ TUNE = Tune(trials=3, epochs=2, startup_trials=1, search={})
 SEARCH: dict[str, Span] = {"train.learning_rate": Range(low=1e-4, high=1e-2, log=True)}
 
 
-def write_split(folder: Path, name: str, count: int, seed: int, per_shard: int = 1000) -> None:
+def write_split(folder: Path, name: Split, count: int, seed: int, per_shard: int = 1000) -> None:
     """Writes noise images whose mean colour tells the class, most of the time."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)

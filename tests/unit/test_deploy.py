@@ -1,5 +1,6 @@
 """What `deploy/` holds is well-formed, and a backup brings back what it took."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -27,6 +29,59 @@ def test_the_compose_file_names_what_it_defines_and_has_no_secret_of_its_own() -
     assert services["server"]["ports"] == ["127.0.0.1:5000:5000"]
     secrets = re.findall(r"^ +\w*(?:PASSWORD|SECRET\w*|KEY\w*): (.*)$", text, re.MULTILINE)
     assert len(secrets) == 6 and all(value.startswith("${") for value in secrets)
+
+
+RAY = DEPLOY / "ray"
+RAY_VERSION = next(
+    line.removeprefix("ray==")
+    for line in (DEPLOY / "../constraints.txt").read_text().split()
+    if line.startswith("ray==")
+)
+
+
+def test_the_cluster_file_is_what_ray_takes_and_its_machines_are_of_one_type() -> None:
+    import ray.autoscaler
+
+    config = yaml.safe_load((RAY / "cluster.yaml").read_text())
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(config, schema)
+    types = config["available_node_types"]
+    assert config["head_node_type"] in types
+    assert len({of["node_config"]["InstanceType"] for of in types.values()}) == 1
+    assert sum(of.get("max_workers", 0) for of in types.values()) == config["max_workers"]
+    commands = [command for name, given in config.items() if name.endswith("commands") for command in given]
+    assert all(subprocess.run(["bash", "-n", "-c", each], check=False).returncode == 0 for each in commands)
+
+
+def test_kubernetes_pods_share_the_projects_folder_and_the_pinned_ray() -> None:
+    cluster, claim = yaml.safe_load_all((RAY / "kuberay.yaml").read_text())
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    assert cluster["spec"]["rayVersion"] == RAY_VERSION
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    images, paths = set(), set()
+    for pod in (group["template"]["spec"] for group in groups):
+        (volume,), (container,) = pod["volumes"], pod["containers"]
+        images.add(container["image"])
+        paths.update(mount["mountPath"] for mount in container["volumeMounts"])
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert [mount["name"] for mount in container["volumeMounts"]] == [volume["name"]]
+        assert container["resources"]["limits"] == container["resources"]["requests"]
+    assert len(images) == len(paths) == 1
+    assert all(group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in groups[1:])
+
+
+def test_the_compose_file_of_a_cluster_has_a_head_and_two_workers_with_one_folder_and_a_token() -> None:
+    services = yaml.safe_load((RAY / "compose.yaml").read_text())["services"]
+    head, worker = services["head"], services["worker"]
+    assert worker["depends_on"] == ["head"] and worker["deploy"]["replicas"] == 2
+    assert "--address head:6379" in worker["command"] and "--head --port 6379" in head["command"]
+    assert head["volumes"] == worker["volumes"] and "ports" not in head
+    assert head["environment"]["RAY_AUTH_MODE"] == "token" and head["environment"]["RAY_AUTH_TOKEN"].startswith("${")
+    assert (RAY / head["build"]["context"] / head["build"]["dockerfile"]).is_file()
+    known = subprocess.run(["ray", "start", "--help"], capture_output=True, text=True, check=True).stdout
+    options = re.findall(r"--[a-z-]+", f"{head['command']} {worker['command']}")
+    assert [option for option in options if option not in known] == []
 
 
 @pytest.mark.parametrize("unit", ["podium-server.service", "podium-backup.service", "podium-backup.timer"])

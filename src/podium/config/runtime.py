@@ -11,6 +11,7 @@ from pydantic import Field
 
 from podium.config.base import Number, PositiveInt, Section, Whole
 from podium.core.errors import ParamsError
+from podium.core.jobs import Cluster
 
 
 class Runtime(Section):
@@ -32,12 +33,25 @@ class Resources(Section):
     """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
 
     `workers` decode images (0 or 1: the stage's own process does), `trials_at_once` train side by side in a study,
-    `cache_gib` is the disk, per model, for the activations of frozen layers.
+    `cache_gib` is the disk, per model, for the activations of frozen layers. With `executor: ray` the cluster at
+    `address` decodes images and runs trials instead, as many at once as fit there.
     """
 
+    executor: Literal["local", "ray"] = "local"
+    address: Annotated[str, Field(pattern=r"^(auto|(ray://)?[^\s:/]+:\d{1,5})$")] = "auto"
     workers: Annotated[Whole, Field(ge=0)] = 2
     trials_at_once: PositiveInt = 1
     cache_gib: Annotated[Number, Field(ge=0)] = 8.0
+
+    def cluster(self, root: Path, cpus: int = 1, gpus: int = 0) -> Cluster | None:
+        """The cluster that jobs run on, each with so many processors and GPUs; None where this machine runs them.
+
+        Args:
+            root: the project's folder.
+            cpus: of a job.
+            gpus: of a job.
+        """
+        return Cluster(self.address, root, cpus, gpus) if self.executor == "ray" else None
 
 
 _AVX2 = {

@@ -6,7 +6,6 @@ A stage is stopped by Ctrl-C, by SIGTERM, or as the `dvc` that started it is gon
 import getpass
 import logging
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -190,17 +189,6 @@ def once(layout: Layout, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def processor_name() -> str:
-    """The type of this machine's processor, which decides some last bits of what torch computes."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
-    kind = "".join(f", {key} {said[key]}" for key in ("cpu family", "model") if key in said)
-    return f"{said.get('model name') or platform.machine()}{kind}"
 
 
 def utc_now() -> str:

@@ -21,6 +21,7 @@ from PIL import Image
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.executor import open_executor
+from podium.core.jobs import Cluster
 from podium.curation.measures import measure
 from podium.curation.near_duplicates.signature import signature
 from podium.curation.temporary_arrays import TemporaryArrays
@@ -180,24 +181,29 @@ def perceptual_hash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(bits.ravel()).tobytes(), "big")
 
 
-def decode_all(job: DecodeJob, images: Sequence[RawImage], workers: int) -> Iterator[list[Reading]]:
+def decode_all(
+    job: DecodeJob, images: Sequence[RawImage], workers: int, cluster: Cluster | None = None
+) -> Iterator[list[Reading]]:
     """Decodes all images.
 
     Args:
         job: what to do, into arrays that are allocated.
         images: what to read; those of one photograph come one after the other.
         workers: processes; 0 works in this one, and so do few images.
+        cluster: where batches are decoded instead.
 
     Yields:
         Readings in the order of `images`, some at a time.
 
     Raises:
         DataError: a raw shard lacks an image.
-        PodiumError: a process was ended from outside.
+        PodiumError: a process was ended from outside, or the cluster cannot be used.
     """
+    few = len(images) < _WORTH_PROCESSES
     with open_executor(
         Decoder(job),
-        0 if len(images) < _WORTH_PROCESSES else workers,
+        0 if few else workers,
+        cluster=None if few else cluster,
         lower="resources.workers or preprocess.max_pixels",
         prepare=_use_one_thread,
     ) as executor:

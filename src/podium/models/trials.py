@@ -15,7 +15,8 @@ from optuna import TrialPruned
 from podium.config.train import Value
 from podium.console.process import set_up_logging
 from podium.core.errors import Diverged
-from podium.core.executor import open_executor, tell
+from podium.core.executor import open_executor
+from podium.core.jobs import Cluster, tell
 from podium.models.callbacks import Callback
 from podium.models.study import Study, Trial
 from podium.records.training import EpochResult, State, TrialResult
@@ -35,7 +36,13 @@ def winner(results: Iterable[TrialResult]) -> tuple[TrialResult, EpochResult] | 
 
 
 def run_trials(
-    study: Study, folder: Path, objective: Objective, callbacks: Sequence[Callback] = (), processes: int = 1
+    study: Study,
+    folder: Path,
+    objective: Objective,
+    callbacks: Sequence[Callback] = (),
+    *,
+    processes: int = 1,
+    cluster: Cluster | None = None,
 ) -> list[TrialResult]:
     """Runs the trials of a study that are still missing.
 
@@ -45,13 +52,14 @@ def run_trials(
         objective: runs one trial.
         callbacks: told of each trial that is run now.
         processes: no more are used than a batch has trials. 1 = all in this process.
+        cluster: where trials run instead.
 
     Returns:
         All trials, by number.
 
     Raises:
-        PodiumError: a worker process was ended from outside, or whatever a trial raised; those beside it came to their
-            end and are kept.
+        PodiumError: a worker process was ended from outside, the cluster cannot be used, or whatever a trial raised;
+            those beside it came to their end and are kept.
     """
     done = {result.number: result for result in map(TrialResult.read, sorted(folder.glob("trial-*.json")))}
     results: list[TrialResult] = []
@@ -68,6 +76,7 @@ def run_trials(
         _RunTrial(study, objective),
         min(processes, study.tune.together),
         lower="resources.trials_at_once",
+        cluster=cluster,
         prepare=set_up_logging,
         on_event=on_event,
     ) as executor:

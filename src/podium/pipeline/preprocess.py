@@ -18,6 +18,7 @@ from podium.config.preprocess import Preprocess, Preprocessing
 from podium.console.progress import show_progress
 from podium.core.errors import DataError, first_few
 from podium.core.files import raise_if_full, replacing, replacing_folder
+from podium.core.jobs import Cluster
 from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
 from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
@@ -43,7 +44,9 @@ _NAMED = 8  # classes in a message
 _INDEX_COLUMNS = ("image_id", "photo_sha256", "path", "label", "group")
 
 
-def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, workers: int) -> None:
+def preprocess_dataset(
+    layout: Layout, preprocess: Preprocess, seed: int, workers: int, cluster: Cluster | None = None
+) -> None:
     """Prepares the three splits from `artifacts/raw`.
 
     Args:
@@ -51,6 +54,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
         preprocess: size, padding, steps, shares and seed of the splits.
         seed: of random positions.
         workers: processes that decode; 0 decodes in this one. It changes no byte.
+        cluster: decodes instead.
 
     Raises:
         DataError: the raw manifest is missing or empty, a raw shard is damaged, no image of a class is left, a class
@@ -64,7 +68,7 @@ def preprocess_dataset(layout: Layout, preprocess: Preprocess, seed: int, worker
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
     with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
         smallest = (preprocess.minimum_box_side, preprocess.minimum_box_area, preprocess.minimum_side)
-        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), raw, workers)
+        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), raw, workers, cluster)
         images, rejected = _keep(raw, found), _reject(raw, found, skipped)
         _require_every_class(raw, images, rejected)
         images = _add_groups(images, arrays)
@@ -108,7 +112,7 @@ def _temporary_arrays(folder: Path, count: int, image_size: int) -> Iterator[Tem
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int) -> pd.DataFrame:
+def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int, cluster: Cluster | None) -> pd.DataFrame:
     """Reads every image, in the order in which they lie in the shards; a `Reading` a row, in the order of `raw`."""
     columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
     ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
@@ -118,7 +122,7 @@ def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int) -> pd.DataFrame:
     ]
     readings: list[Reading] = []
     with show_progress("preprocess", len(wanted)) as advance:
-        for batch in decode_all(job, wanted, workers):
+        for batch in decode_all(job, wanted, workers, cluster):
             readings += batch
             advance(len(batch))
     return pd.DataFrame(readings).sort_values("row", ignore_index=True)

@@ -39,17 +39,20 @@ def tune_model(
     """
     objective = _Objective(layout, model, study, runtime, resources)
     fingerprint = _fingerprint(layout, objective.job, study)
-    if resources.trials_at_once > study.tune.together:
+    gpus = int(objective.job.compute.device.type == "cuda")
+    cluster = resources.cluster(layout.root, cpus=runtime.threads, gpus=gpus)
+    asked = f"resources.trials_at_once is {resources.trials_at_once}" if cluster is None else "there is a cluster"
+    if study.tune.together < (resources.trials_at_once if cluster is None else 2):
         print(
-            f"tune {model}: resources.trials_at_once is {resources.trials_at_once}, but tune.together asks for only "
-            f"{study.tune.together} at once, so no more run side by side",
+            f"tune {model}: {asked}, but tune.together asks for only {study.tune.together} at once, so no more run "
+            "side by side",
             flush=True,
         )
     folder = layout.study(fingerprint)
     callbacks = [*callbacks, _PrintTrials(model, study.tune.epochs)]
     begun = time.time()
     with reporting(callbacks, "tune", model, fingerprint), lock_folder(folder):
-        results = run_trials(study, folder, objective, callbacks, resources.trials_at_once)
+        results = run_trials(study, folder, objective, callbacks, processes=resources.trials_at_once, cluster=cluster)
         with replacing_folder(layout.tuning(model)) as out:
             _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
         add_times(layout, fingerprint, {"started": begun, "ended": time.time()})

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from podium.console.dag import changed_values, leaves, read_yaml, value_at
 from podium.console.dvc_files import damage_in, digest_lock, find_tracked, parse_lock, read_lock
-from podium.console.process import processor_name
 from podium.console.shell import differences
 from podium.core.errors import DataError
 from podium.core.files import sha256_file
 from podium.core.layout import DVC_LOCK, MODEL_CARD, PARAMS, WEIGHTS_CARD, Layout
+from podium.core.machine import processor_name
 from podium.data.data_diff import compare_manifests
 from podium.records.fetch import WeightsRecord
 from podium.records.training import ModelCard

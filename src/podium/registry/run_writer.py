@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from podium.console.process import processor_name
 from podium.core.files import sha256_text
 from podium.core.layout import DVC_YAML, Layout
+from podium.core.machine import processor_name
 from podium.records.training import EpochResult
 from podium.registry.store import is_server, tracking_uri
 

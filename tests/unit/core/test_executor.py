@@ -5,11 +5,14 @@ import time
 import pytest
 
 from podium.core.errors import DataError
-from podium.core.executor import open_executor, tell
+from podium.core.executor import open_executor
+from podium.core.jobs import tell
 
 
 def slow_first(number: int) -> int:
     """The first job ends last."""
+    if number < 0:
+        raise DataError("it is below zero")
     tell(("began", number))
     if number == 0:
         time.sleep(1.0)

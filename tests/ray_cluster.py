@@ -1,0 +1,32 @@
+"""A Ray cluster on this machine: a head that runs no job, and nodes of one processor each."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_MEMORY = 80 * 2**20  # bytes of a node's object store, the least Ray takes
+
+
+def add_node(cluster: Any) -> Any:
+    """One more node."""
+    return cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
+
+
+@contextmanager
+def ray_cluster(count: int) -> Iterator[Any]:
+    """`ray.cluster_utils.Cluster` with so many nodes beside the head; its processes import what this one does."""
+    root = Path(__file__).parents[1]
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("PYTHONPATH", os.pathsep.join((str(root / "src"), str(root))))
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _MEMORY}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(count):
+            add_node(cluster)
+        yield cluster
+    finally:
+        cluster.shutdown()

@@ -1,0 +1,186 @@
+"""On a cluster of two nodes an experiment gives the bytes it gives on one machine, also when a node is lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import podium
+from podium.config.preprocess import Preprocess
+from podium.config.runtime import Resources
+from podium.console.process import Terminated, stoppable
+from podium.core.errors import DataError, PodiumError
+from podium.core.executor import open_executor
+from podium.core.files import sha256_tree
+from podium.core.jobs import Cluster
+from podium.core.layout import Layout
+from podium.core.machine import Machine
+from podium.models.callbacks import Callback
+from podium.models.study import Study
+from podium.models.trials import run_trials
+from podium.pipeline.preprocess import preprocess_dataset
+from podium.pipeline.tune import tune_model
+from tests.raw_images import files, write_raw
+from tests.ray_cluster import add_node, ray_cluster
+from tests.servers import free_port
+from tests.small_splits import RUNTIME, SEARCH, TUNE, a_config, write_project
+from tests.unit.core.test_executor import slow_first
+from tests.unit.models.toy_study import endless
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed")]
+
+STUDY = Study(a_config(), SEARCH, TUNE.model_copy(update={"trials": 4, "together": 2}), 0)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ray_cluster(2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return write_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def studied(project):
+    """What the study finds on this machine."""
+    return study(project, Resources())
+
+
+def on(cluster) -> Resources:
+    return Resources(executor="ray", address=cluster.address)
+
+
+def study(layout: Layout, resources: Resources, *callbacks: Callback) -> str:
+    tune_model(layout, "small", STUDY, runtime=RUNTIME, resources=resources, callbacks=callbacks)
+    return sha256_tree([layout.tuning("small")], layout.root)
+
+
+def test_jobs_on_the_cluster_come_back_in_order_tell_all_and_fail_as_here(cluster, tmp_path):
+    told, ended, where = [], [], Cluster(cluster.address, tmp_path)
+    with open_executor(slow_first, 1, lower="nothing", cluster=where, on_event=told.append) as executor:
+        assert list(executor.map(range(6), ended.append)) == [0, 1, 4, 9, 16, 25]
+        with pytest.raises(DataError, match="^it is below zero$"):
+            list(executor.map([1, -1]))
+    assert sorted(ended) == [0, 1, 4, 9, 16, 25]
+    assert sorted(told) == sorted((what, number) for what in ("began", "ends") for number in (*range(6), 1))
+
+
+def test_a_job_that_fits_no_node_is_refused(cluster, tmp_path):
+    with (
+        pytest.raises(PodiumError, match="no node of the Ray cluster has 2 processors"),
+        open_executor(slow_first, 1, lower="nothing", cluster=Cluster(cluster.address, tmp_path, cpus=2)),
+    ):
+        pass
+
+
+def test_preprocess_writes_the_same_shards(cluster, tmp_path):
+    digests = set()
+    for name, workers, resources in [("one", 0, Resources()), ("two", 2, Resources()), ("ray", 0, on(cluster))]:
+        layout = Layout(tmp_path / name)
+        write_raw(layout, files(["lemon", "orange"], 70))
+        preprocess_dataset(layout, Preprocess(image_size=16), 0, workers, resources.cluster(layout.root))
+        digests.add(sha256_tree([layout.prepared], layout.root))
+    assert len(digests) == 1
+
+
+def test_a_study_finds_the_same(cluster, project, studied):
+    assert study(project, Resources(trials_at_once=2)) == studied
+    assert study(project, on(cluster)) == studied
+
+
+def test_a_study_that_loses_a_node_finds_the_same(cluster, project, studied):
+    class Losing(Callback):
+        begun: list[int] = []
+        lost = False
+
+        def on_trial_begin(self, number, parameters) -> None:
+            self.begun.append(number)
+
+        def on_epoch_end(self, row, seconds, trial=None) -> None:
+            if not self.lost:
+                self.lost = True
+                cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+
+    assert study(project, on(cluster), losing := Losing()) == studied
+    assert len(losing.begun) > len(set(losing.begun))  # one was begun again on the other node
+    add_node(cluster)
+
+
+def test_a_stopped_study_ends_what_runs_on_the_cluster(cluster, tmp_path):
+    class Stopping(Callback):
+        def on_epoch_end(self, row, seconds, trial=None) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Terminated), stoppable():
+        run_trials(STUDY, tmp_path, endless, [Stopping()], cluster=Cluster(cluster.address, tmp_path))
+    deadline = time.monotonic() + 60
+    with open_executor(slow_first, 1, lower="nothing", cluster=Cluster(cluster.address, tmp_path)) as executor:
+        assert list(executor.map(range(2))) == [0, 1]  # the processors are free again
+    assert time.monotonic() < deadline
+
+
+def test_nodes_with_another_version_are_refused_by_name(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(podium, "__version__", "0.0.1")
+    Machine.here.cache_clear()
+    with (
+        pytest.raises(
+            PodiumError, match=r"node \S+ \(\w{8}\) of the Ray cluster differs.*Podium is .* instead of 0\.0\.1"
+        ),
+        open_executor(slow_first, 1, lower="nothing", cluster=Cluster(cluster.address, tmp_path)),
+    ):
+        pass
+    Machine.here.cache_clear()
+
+
+def test_a_head_that_cannot_be_reached_is_one_line(tmp_path, request):
+    root = request.config.rootpath
+    write_raw(Layout(tmp_path), files(["lemon", "orange"], 70))
+    shutil.copytree(root / "stages", tmp_path / "stages")
+    shutil.copy(root / "dvc.yaml", tmp_path)
+    text = (root / "params.yaml").read_text().replace("executor: local ", "executor: ray ")
+    (tmp_path / "params.yaml").write_text(text.replace("address: auto ", f"address: 127.0.0.1:{free_port()} "))
+    command = [sys.executable, "-m", "stages.preprocess"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: no Ray cluster at resources.address 127.0.0.1:")
+
+
+# Runs a study that does not end, and says when trials run.
+ENDLESS = """
+import sys
+from pathlib import Path
+from podium.core.errors import DataError, PodiumError
+from podium.core.jobs import Cluster
+from podium.models.callbacks import Callback
+from podium.models.trials import run_trials
+from tests.scale.test_ray import STUDY
+from tests.unit.models.toy_study import endless
+
+class Telling(Callback):
+    def on_epoch_end(self, row, seconds, trial=None):
+        print("running", flush=True)
+
+address, folder = sys.argv[1:]
+try:
+    run_trials(STUDY, Path(folder), endless, [Telling()], cluster=Cluster(address, Path(folder)))
+except PodiumError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def test_a_lost_head_is_one_line(cluster, tmp_path):
+    """The last one here: the cluster is gone after it."""
+    command = [sys.executable, "-c", ENDLESS, cluster.address, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None and "running\n" in iter(driver.stdout.readline, "")
+        cluster.remove_node(cluster.head_node, allow_graceful=False)
+        _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 1
+    assert said.startswith("error: the Ray cluster at ") and said.count("\n") == 1, said
