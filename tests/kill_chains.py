@@ -26,6 +26,7 @@ from tests.small_project import GATES, SPLIT_SEED, draw_images
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("stage", "dvc", "group")
+EXPORTS = ["onnx", "torch_export"] if os.environ.get("PODIUM_LONG") else []  # else `test_own_images.py` has them
 _PATIENCE = 600.0
 
 
@@ -43,7 +44,7 @@ def build(root: Path) -> Scratch:
         train={"epochs": 4, "batch_size": 8},
         evaluate={"bootstrap_samples": 50},
         explain={"checks": {"images": 6, "deletion": 3, "randomised": 2}},
-        publish={"registered_model": "killed"},
+        publish={"registered_model": "killed", "export": EXPORTS},
         **GATES,
     )
     commit(project)

@@ -58,7 +58,7 @@ def _shrink(params: dict[str, Any]) -> None:
     params["tune"].update(trials=1, epochs=1)
     params["train"].update(epochs=1)
     params["publish"]["export"] = []  # half a minute for a large winner; `benchmarks/export_parity` holds them all
-    params["evaluate"].update(perturbations={"images": 2, "severities": [3]})
+    params["evaluate"].update(bootstrap_samples=100, perturbations={"images": 2, "severities": [3]})
     params["explain"].update(checks={"images": 4, "deletion": 2, "randomised": 1}, interventions={"images": 2})
     for model in params["models"].values():
         if "epochs" in model.get("train", {}):

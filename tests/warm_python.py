@@ -18,7 +18,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-IMPORTED = ("mlflow", "optuna", "podium.core.vision", "sklearn.metrics", "matplotlib.pyplot", "scipy.stats")
+IMPORTED = (
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "optuna.storages",
+    "podium.core.vision",
+    "great_expectations.checkpoint",
+    "sklearn.metrics",
+    "skimage.feature",
+    "scipy.stats",
+    "pyarrow.parquet",
+    "matplotlib.pyplot",
+    "rich.table",
+    "imagehash",
+    "cv2",
+)
 _CLIENT = """#!{python} -IS
 import json, os, select, signal, socket, sys
 parent = os.getppid()
