@@ -48,11 +48,11 @@ def main() -> int:
     if not data:
         print("skipped: PODIUM_REAL_DATA does not name a folder with the archives", file=sys.stderr)
         return 0
-    return _compare(Path(data) / "cifar10-jpeg.zip")
+    return _compare(_vectors(Path(data) / "cifar10-jpeg.zip"))
 
 
-def _compare(archive: Path) -> int:
-    """Searches the same vectors both ways."""
+def _vectors(archive: Path) -> NDArray[np.int16]:
+    """Those of all pictures and of the copies."""
     _, images = pictures(archive)
     rng, changes = np.random.default_rng(1), list({**CHANGES, **LARGE_CHANGES}.values())
     originals = rng.choice(len(images), COPIES, replace=False)
@@ -60,6 +60,11 @@ def _compare(archive: Path) -> int:
     vectors = np.empty((len(images) + COPIES, *RECORD["vector"].shape), np.int16)
     for row, image in enumerate((*images, *copies)):
         vectors[row] = signature(image).view(RECORD)[0]["vector"]
+    return vectors
+
+
+def _compare(vectors: NDArray[np.int16]) -> int:
+    """Searches the same vectors both ways."""
     few = np.zeros(len(vectors), np.bool_)
     limits = (few, grouping.NEIGHBOURS, grouping.LEAST_PRODUCT)
     began = time.process_time()
