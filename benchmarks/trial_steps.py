@@ -96,7 +96,7 @@ def measure(job: Job, seconds: float) -> Speed:
     memory = _Memory(job.compute.device)
     images, steps = 0, 0
     with torch.random.fork_rng(devices=job.compute.generator_devices):
-        run = _steps(job, module)
+        run = training_steps(job, module)
         for _ in range(WARM_UP):
             next(run)
         _finish(job.compute.device)
@@ -133,7 +133,7 @@ def random_images(count: int, image_size: int) -> PreparedSplit:
     )
 
 
-def _steps(job: Job, module: nn.Module) -> Generator[int]:
+def training_steps(job: Job, module: nn.Module) -> Generator[int]:
     """Trains without end; yields the number of images of each step."""
     learner, feed = Learner(job, module), BatchLoader(job, None)
     for epoch in itertools.count():
