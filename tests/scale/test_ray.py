@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import podium
+from podium.config.params import load
 from podium.config.preprocess import Preprocess
 from podium.config.runtime import Resources
 from podium.console.process import Terminated, stoppable
@@ -24,6 +26,7 @@ from podium.models.study import Study
 from podium.models.trials import run_trials
 from podium.pipeline.preprocess import preprocess_dataset
 from podium.pipeline.tune import tune_model
+from podium.registry.checkup import examine_cluster
 from tests.raw_images import files, write_raw
 from tests.ray_cluster import add_node, ray_cluster
 from tests.servers import free_port
@@ -33,6 +36,7 @@ from tests.unit.models.toy_study import endless
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed")]
 
+ROOT = Path(__file__).parents[2]
 STUDY = Study(a_config(), SEARCH, TUNE.model_copy(update={"trials": 4, "together": 2}), 0)
 
 
@@ -139,12 +143,28 @@ def test_nodes_with_another_version_are_refused_by_name(cluster, tmp_path, monke
     Machine.here.cache_clear()
 
 
-def test_a_head_that_cannot_be_reached_is_one_line(tmp_path, request):
-    root = request.config.rootpath
+def test_doctor_asks_every_node_and_names_what_is_wrong_there(cluster, tmp_path, monkeypatch):
+    for command in ("init --no-scm", f"remote add --default store {tmp_path / 'remote'}"):
+        subprocess.run(["dvc", "--quiet", *command.split()], cwd=tmp_path, check=True)
+    (tmp_path / "remote").mkdir()
+    params = load(ROOT / "params.yaml").model_copy(update={"resources": on(cluster)})
+    well = examine_cluster(Layout(tmp_path), params)
+    assert sorted(check.said.partition("; ")[2] for check in well) == [
+        *["takes jobs on 1 processors"] * 2,
+        "takes no jobs",
+    ]
+    (tmp_path / "remote").rmdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    ill = examine_cluster(Layout(tmp_path), params)
+    assert [check.passed for check in (*well, *ill)] == [True] * 3 + [False] * 3
+    assert all("store: " in check.said and "remote: there is nothing at " in check.said for check in ill)
+
+
+def test_a_head_that_cannot_be_reached_is_one_line(tmp_path):
     write_raw(Layout(tmp_path), files(["lemon", "orange"], 70))
-    shutil.copytree(root / "stages", tmp_path / "stages")
-    shutil.copy(root / "dvc.yaml", tmp_path)
-    text = (root / "params.yaml").read_text().replace("executor: local ", "executor: ray ")
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    text = (ROOT / "params.yaml").read_text().replace("executor: local ", "executor: ray ")
     (tmp_path / "params.yaml").write_text(text.replace("address: auto ", f"address: 127.0.0.1:{free_port()} "))
     command = [sys.executable, "-m", "stages.preprocess"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -113,17 +113,20 @@ def with_offline_weights(layout: Layout, text: str, name: str) -> str:
 def doctor(
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Bring back what can be brought back.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Ask every node of the Ray cluster instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check DVC's files, the ledger of the test split, disk, rights, telemetry, the store and this account of it."""
+    if repair and cluster:
+        raise UsageError("--repair mends this machine's files: give it without --cluster")
     layout = project()
     if repair:
         dvc_files.mend(layout)
         keep_openings(layout)  # raises where a line was edited, which people alone mend
         return
-    from podium.registry.checkup import examine
+    from podium.registry.checkup import examine, examine_cluster
 
-    found = examine(layout, load(layout.params))
+    found = (examine_cluster if cluster else examine)(layout, load(layout.params))
     if as_json:
         print_json([asdict(check) for check in found])
     else:

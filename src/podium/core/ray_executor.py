@@ -155,6 +155,15 @@ def _answer(ref: "ObjectRef[Any]") -> Any:
         return error
 
 
+@contextmanager
+def shared_file(root: Path) -> Iterator[Path]:
+    """A file in the project's folder, by which nodes tell whether they see that very folder."""
+    work = Layout(root).work
+    work.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=work, prefix="shared-") as shared:
+        yield Path(shared.name)
+
+
 def find_differences(expected: Machine, shared: Path) -> list[str]:
     """Asked of a node: what keeps it from doing the same as the machine that gives out jobs."""
     missing = [] if shared.is_file() else [f"it does not see {shared.parent}, a folder that all nodes must share"]
@@ -193,15 +202,13 @@ def open_ray(
     Raises:
         PodiumError: no cluster answers, it was lost, a node differs from this machine, or none has so many processors.
     """
-    work = Layout(cluster.root).work
-    work.mkdir(parents=True, exist_ok=True)
-    with connected(cluster), NamedTemporaryFile(dir=work, prefix="shared-") as shared:
+    with connected(cluster), shared_file(cluster.root) as shared:
         import ray
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         wide = [node for node in nodes() if node.cpus >= cluster.cpus]
-        able = ask(wide, find_differences, Machine.here(), Path(shared.name))
+        able = ask(wide, find_differences, Machine.here(), shared)
         if not able:
             raise PodiumError(
                 f"no node of the Ray cluster has {cluster.cpus} processors, as many as a job takes (runtime.threads): "
@@ -215,7 +222,7 @@ def open_ray(
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         task = ray.remote(_run).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=_RETRIES)
-        worker = _Worker(ray.put((function, prepare)), Machine.here(), Path(shared.name), told)
+        worker = _Worker(ray.put((function, prepare)), Machine.here(), shared, told)
         head = cluster.address if "://" in cluster.address else ray.get_runtime_context().gcs_address
         try:
             yield RayExecutor(max(_LEAST_SUBMITTED, 2 * slots), task, ray.put(worker), on_event, told, head)

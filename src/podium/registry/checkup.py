@@ -15,13 +15,16 @@ from pathlib import Path
 from podium.config.params import Params
 from podium.console import dvc_files
 from podium.console.openings import read_openings
-from podium.core.errors import DataError, PodiumError, TrackingError
+from podium.core.errors import DataError, PodiumError, TrackingError, one_line
+from podium.core.jobs import Cluster
 from podium.core.layout import Layout
+from podium.core.machine import Machine
 from podium.registry import store
 from podium.registry.local_store import file_of
 
 _LEAST_FREE = 2 * 1024**3  # bytes; the sample's images, results and store take a tenth of that
 _MOST_SKEW = 60.0  # seconds
+_LONGEST = 300  # characters of what went wrong on a node
 _SECRETS = (".dvc/config.local", "~/.mlflow/credentials", "~/.config/kaggle/kaggle.json", "~/.kaggle/kaggle.json")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -47,6 +50,65 @@ def examine(layout: Layout, params: Params) -> list[Check]:
     found = [_ask(name, question) for name, question in asked]
     uri = store.tracking_uri(layout)
     return found + list(_server(uri, params) if store.is_server(uri) else _database(layout, uri))
+
+
+def examine_cluster(layout: Layout, params: Params) -> list[Check]:
+    """Asks every node of the Ray cluster at `resources.address`, whatever `resources.executor` is; a check a node.
+
+    Raises:
+        PodiumError: Ray is not installed, or no cluster answers.
+    """
+    from podium.core import ray_executor
+
+    cluster = Cluster(params.resources.address, layout.root)
+    with ray_executor.connected(cluster), ray_executor.shared_file(layout.root) as shared:
+        uri = store.tracking_uri(layout)
+        nodes = ray_executor.nodes()
+        found = ray_executor.ask(nodes, _examine_node, layout.root, Machine.here(), shared, uri)
+    gone = "it did not answer: is Podium installed there, the same version?"
+    return [_node_check(node.name, node.cpus, found.get(node, DataError(gone))) for node in nodes]
+
+
+def _node_check(name: str, cpus: int, found: list[str] | BaseException) -> Check:
+    if isinstance(found, BaseException):
+        return Check(name, False, " ".join(str(found).split())[:_LONGEST])
+    takes = f"takes jobs on {cpus} processors" if cpus else "takes no jobs"
+    return Check(name, not found, "; ".join(found) or f"like this machine; {takes}")
+
+
+def _examine_node(root: Path, expected: Machine, shared: Path, uri: str) -> list[str]:
+    """Asked of a node: what is wrong with it."""
+    from podium.core.ray_executor import find_differences
+
+    if problems := find_differences(expected, shared):
+        return problems
+    layout = Layout(root)
+    asked = [("disk", lambda: _disk(layout)), ("store", lambda: _see_store(uri)), ("remote", lambda: _see_remote(root))]
+    checks = [_ask(name, question) for name, question in asked]
+    return [f"{check.name}: {check.said}" for check in checks if not check.passed]
+
+
+def _see_store(uri: str) -> str:
+    """Whether MLflow's server answers here. Other stores are written to by the machine that runs the stages alone."""
+    return _reach(uri) if store.is_server(uri) else ""
+
+
+def _see_remote(root: Path) -> str:
+    """Whether DVC's default remote, if there is one, can be listed."""
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            remote = repo.cloud.get_remote()
+            if not remote.fs.exists(remote.path):
+                raise DataError(f"there is nothing at {remote.path}: mount it, or run `dvc push` where it is there")
+    except NoRemoteError:
+        return "DVC has no remote"
+    except (DvcException, OSError) as error:
+        raise DataError(f"DVC's remote cannot be reached ({one_line(error)}): set its address and its keys") from error
+    return f"{remote.path} can be read"
 
 
 def _ask(name: str, question: Callable[[], str]) -> Check:
