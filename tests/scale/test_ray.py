@@ -25,6 +25,7 @@ from podium.models.callbacks import Callback
 from podium.models.study import Study
 from podium.models.trials import run_trials
 from podium.pipeline.preprocess import preprocess_dataset
+from podium.pipeline.repeat import repeat_training
 from podium.pipeline.tune import tune_model
 from podium.registry.checkup import examine_cluster
 from tests.raw_images import files, write_raw
@@ -97,6 +98,16 @@ def test_preprocess_writes_the_same_shards(cluster, tmp_path):
 def test_a_study_finds_the_same(cluster, project, studied):
     assert study(project, Resources(trials_at_once=2)) == studied
     assert study(project, on(cluster)) == studied
+
+
+def test_further_seeds_train_to_the_same_weights(cluster, project):
+    given = {"config": a_config(), "runtime": RUNTIME}
+    digests = set()
+    for resources in (Resources(), on(cluster)):
+        shutil.rmtree(project.repeats("small"), ignore_errors=True)
+        repeat_training(project, "small", [1, 2], **given, resources=resources)
+        digests.add(sha256_tree([project.repeats("small")], project.root))
+    assert len(digests) == 1
 
 
 def test_a_study_that_loses_a_node_finds_the_same(cluster, project, studied):

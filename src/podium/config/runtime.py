@@ -34,7 +34,7 @@ class Resources(Section):
 
     `workers` decode images (0 or 1: the stage's own process does), `trials_at_once` train side by side in a study,
     `cache_gib` is the disk, per model, for the activations of frozen layers. With `executor: ray` the cluster at
-    `address` decodes images and runs trials instead, as many at once as fit there.
+    `address` decodes images, runs trials and trains with further seeds instead, as many at once as fit there.
     """
 
     executor: Literal["local", "ray"] = "local"

@@ -1,20 +1,26 @@
 """Stage repeat@m: the same training with each further seed of `seeds`; what was trained before stays.
 
-DVC leaves the folder as it is (`persist`), so that one more seed costs one training, and a kill at most one.
+DVC leaves the folder as it is (`persist`), so that one more seed costs one training, and a kill at most one. On a
+cluster the seeds are trained side by side.
 """
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
+from podium.core.executor import open_executor
 from podium.core.files import write_json
+from podium.core.jobs import tell
 from podium.core.layout import SEEDS, Layout
+from podium.models.callbacks import Callback, Ending
+from podium.records.training import EpochResult
 
 if TYPE_CHECKING:
-    from podium.models.callbacks import Callback
+    from podium.models.training import Training
 
 
 def repeat_training(
@@ -25,7 +31,7 @@ def repeat_training(
     config: ModelConfig,
     runtime: Runtime,
     resources: Resources,
-    callbacks: Callable[[], "Sequence[Callback]"] = tuple,
+    callbacks: Callable[[], Sequence[Callback]] = tuple,
 ) -> None:
     """Trains a model with every seed and removes what is there of others; what is there already is not trained again.
 
@@ -46,25 +52,23 @@ def repeat_training(
     if seeds:
         from podium.models.compute import choose_device
         from podium.models.distributed import process_group
-        from podium.models.training import open_training
 
-        with process_group(choose_device(runtime)):
-            for seed in seeds:
-                label, folder = f"repeat {model} seed {seed}", layout.repeat(model, seed)
-                training = open_training(
-                    layout,
-                    "repeat",
-                    model,
-                    config=config,
-                    runtime=runtime,
-                    resources=resources,
-                    seed=seed,
-                    label=label,
-                )
-                if training.is_done(folder):
-                    print(f"{label}: kept", flush=True)
-                else:
-                    training.run(folder, callbacks())
+        train, device = _TrainSeed(layout, model, config, runtime, resources), choose_device(runtime)
+        cluster = resources.cluster(layout.root, cpus=runtime.threads, gpus=int(device == "cuda"))
+        told: dict[int, Sequence[Callback]] = {}
+
+        def on_event(event: tuple[int, str, tuple[object, ...]]) -> None:
+            seed, name, arguments = event
+            if name == "on_train_begin":  # once more where a node was lost
+                told[seed] = callbacks()
+            for callback in told[seed]:
+                getattr(callback, name)(*arguments)
+
+        with process_group(device):
+            if missing := [seed for seed in seeds if not train.is_kept(seed)]:
+                lower = "train.micro_batch_size"
+                with open_executor(train, 1, lower=lower, cluster=cluster, on_event=on_event) as executor:
+                    list(executor.map(missing))
     write_json(home / SEEDS, list(seeds))
 
 
@@ -74,3 +78,57 @@ def _remove_others(home: Path, seeds: Sequence[int]) -> None:
     for entry in home.iterdir():
         if entry.is_dir() and entry.name not in map(str, seeds):
             shutil.rmtree(entry, ignore_errors=True)  # another process that trains with this one may be faster
+
+
+@dataclass(frozen=True)
+class _TrainSeed:
+    """Trains a model with one seed, here or on a node."""
+
+    layout: Layout
+    model: str
+    config: ModelConfig
+    runtime: Runtime
+    resources: Resources
+
+    def is_kept(self, seed: int) -> bool:
+        """Whether it was trained before, and says so."""
+        training = self._open(seed)
+        if kept := training.is_done(self.layout.repeat(self.model, seed)):
+            print(f"{training.job.label}: kept", flush=True)
+        return kept
+
+    def __call__(self, seed: int) -> None:
+        self._open(seed).run(self.layout.repeat(self.model, seed), [_Tell(seed)])
+
+    def _open(self, seed: int) -> "Training":
+        from podium.models.training import open_training
+
+        return open_training(
+            self.layout,
+            "repeat",
+            self.model,
+            config=self.config,
+            runtime=self.runtime,
+            resources=self.resources,
+            seed=seed,
+            label=f"repeat {self.model} seed {seed}",
+        )
+
+
+@dataclass(frozen=True)
+class _Tell(Callback):
+    """Tells the stage what happens in the training with a seed."""
+
+    seed: int
+
+    def on_train_begin(self, kind: str, model: str, fingerprint: str) -> None:
+        """It begins."""
+        tell((self.seed, "on_train_begin", (kind, model, fingerprint)))
+
+    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
+        """An epoch is done."""
+        tell((self.seed, "on_epoch_end", (row, seconds, trial)))
+
+    def on_train_end(self, ending: Ending) -> None:
+        """It is over."""
+        tell((self.seed, "on_train_end", (ending,)))
