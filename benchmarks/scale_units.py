@@ -315,7 +315,7 @@ def _ask() -> AskCosts:
 def _mlflow(folder: Path) -> MlflowCosts:
     from mlflow import MlflowClient
 
-    from podium.registry.run_writer import RunWriter
+    from podium.tracking.run_writer import RunWriter
 
     folder.mkdir()
     database = folder / "mlflow.db"

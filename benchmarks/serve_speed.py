@@ -42,7 +42,7 @@ from podium.data.augment.batch import normalise
 from podium.data.manifest import PREPARED_COLUMNS, RAW_COLUMNS, RawImages, read_manifest
 from podium.data.preprocess import read_image
 from podium.registry.loading import LoadedModel
-from podium.registry.store import tracking_uri
+from podium.tracking.store import tracking_uri
 
 MODEL = "staging"
 IMAGES, ROUNDS, CALLS, SECONDS, FILES = 64, 5, 60, 5.0, 300

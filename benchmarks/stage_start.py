@@ -33,7 +33,7 @@ FIRST_WORK = {
     "train": ("podium.models.engine", "_Run._epoch", "the first epoch"),
     "evaluate": ("podium.models.inference", "Classifier.logits", "the first images are classified"),
     "compare": ("podium.pipeline.compare", "rank", "the models are ranked"),
-    "publish": ("podium.registry.runs", "find_experiment_run", "MLflow has answered and is asked for the run"),
+    "publish": ("podium.tracking.runs", "find_experiment_run", "MLflow has answered and is asked for the run"),
 }
 """Where a stage's work begins: module, function, in words."""
 

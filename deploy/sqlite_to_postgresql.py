@@ -19,7 +19,7 @@ from mlflow.store.db.utils import _verify_schema
 from sqlalchemy import Connection, NullPool, create_engine, delete, func, select, text
 
 from podium.core.errors import DataError, PodiumError
-from podium.registry.server import prepare_database
+from podium.tracking.server import prepare_database
 
 _PLACES = {"artifact_location", "artifact_uri", "source", "storage_location"}
 _AT_ONCE = 1000  # rows of one statement

@@ -10,7 +10,7 @@ from podium.core.layout import Layout
 def main(params: Params, layout: Layout, model: str) -> None:
     """Trains one model with the further seeds."""
     from podium.pipeline.repeat import repeat_training
-    from podium.registry.live import LiveView
+    from podium.tracking.live import LiveView
 
     repeat_training(
         layout,

@@ -10,7 +10,7 @@ from podium.core.layout import Layout
 def main(params: Params, layout: Layout, model: str) -> None:
     """Trains one model."""
     from podium.pipeline import train
-    from podium.registry.live import LiveView
+    from podium.tracking.live import LiveView
 
     train.train_model(
         layout,

@@ -12,7 +12,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     from podium.models.distributed import refuse_several_processes
     from podium.models.study import Study
     from podium.pipeline import tune
-    from podium.registry.live import LiveView
+    from podium.tracking.live import LiveView
 
     refuse_several_processes("tune", "resources.trials_at_once runs trials side by side")
     tune.tune_model(

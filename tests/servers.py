@@ -67,6 +67,7 @@ def serving(
                 server.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 server.kill()
+                server.wait()
 
 
 @contextmanager

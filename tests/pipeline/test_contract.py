@@ -214,7 +214,7 @@ FROM_THE_START = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_imports_nothing_heavy_that_it_does_not_begin_with(stage):
     """The figures are in `benchmarks/stage_start.py`; this keeps the imports as they were measured."""
-    watcher = ", podium.registry.live" if stage in {"tune", "train", "repeat"} else ""
+    watcher = ", podium.tracking.live" if stage in {"tune", "train", "repeat"} else ""
     code = f"import sys, stages.{stage}, podium.pipeline.{stage}{watcher}; print(*sys.modules.keys() & set({HEAVY}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= FROM_THE_START.get(stage, set())

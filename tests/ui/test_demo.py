@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.image_files import jpeg
 from tests.unit.conftest import CLASSES, empty_store, finished_project  # noqa: F401
-from tests.unit.registry.test_serving import picture, project, server  # noqa: F401
+from tests.unit.serving.test_service import picture, project, server  # noqa: F401
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import mlflow
 import pytest
 
-from podium.registry import run_writer
+from podium.tracking import run_writer
 from tests.servers import serving
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from podium.config.params import Params, load
 from podium.core.layout import Layout
-from podium.registry import store as registry_store
+from podium.tracking import store as registry_store
 from tests.cards import a_card, a_tuning_result
 from tests.raw_images import RawFile, write_raw
 from tests.site import Site, open_site

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from podium.registry import server
+from podium.tracking import server
 from tests.servers import postgresql, s3
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

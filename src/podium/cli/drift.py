@@ -48,9 +48,9 @@ def drift(
     Limits are those of validate.split_drift in params.yaml. Writes a page, a plot and the numbers.
     """
     from podium.curation.expectations.pixels import split_drift
-    from podium.registry.prediction_log import read_log
     from podium.registry.reference import compare_with_reference, logged, read_reference
     from podium.report.drift import draw_drift, render_drift
+    from podium.serving.prediction_log import read_log
 
     layout = project()
     params = load(layout.params)
@@ -84,7 +84,7 @@ def _choose(
     Raises:
         DataError: there are too few.
     """
-    from podium.registry.prediction_log import short
+    from podium.serving.prediction_log import short
 
     card = loaded.classifier.card
     start = None if since is None else since.replace(tzinfo=UTC)

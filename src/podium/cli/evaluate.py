@@ -24,7 +24,7 @@ from podium.core.layout import LEFT_OUT, METRICS, MISTAKES, PAGE, Layout
 if TYPE_CHECKING:
     from podium.records.evaluation import Metrics
     from podium.registry.loading import LoadedModel
-    from podium.registry.new_images import Answered, Measured
+    from podium.serving.new_images import Answered, Measured
     from podium.sources.source import Part
 
 
@@ -81,8 +81,8 @@ def evaluate(
 
     Images that it was trained, chosen or tested on are counted and left out. The test split stays closed.
     """
-    from podium.registry.new_images import answer, measure_new, read_known, stored_metrics
     from podium.report.new_images import describe_known
+    from podium.serving.new_images import answer, measure_new, read_known, stored_metrics
     from podium.sources.labelled import open_labelled, require_labels
 
     layout = project()
@@ -147,8 +147,8 @@ def _write(folder: Path, found: _Found, settings: Evaluate, known: str) -> None:
     from podium.analysis.calibration import calibrate
     from podium.analysis.mistakes import find_mistakes, read_mistakes, write_mistakes
     from podium.pipeline.evaluate import as_picture, write_answers, write_plots
-    from podium.registry.new_images import find_pixels
     from podium.report.new_images import NewImages, render_page
+    from podium.serving.new_images import find_pixels
 
     answers, metrics, groups = found.answered.predictions, found.measured.metrics, found.loaded.classifier.card.groups
     mistakes = find_mistakes(calibrate(answers, metrics.temperature), groups, found.measured.slices)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from podium.config.preprocess import Preprocessing
     from podium.data.preprocess import ReadImage
     from podium.registry.loading import LoadedModel
-    from podium.registry.prediction_log import LoggedImage, PredictionLog
+    from podium.serving.prediction_log import LoggedImage, PredictionLog
 
 _BATCH_SIZE = 64  # images that are in memory at once, and at most lost by a kill
 _DIGITS = 6
@@ -162,7 +162,7 @@ def _open_log(folder: Path | None, loaded: "LoadedModel") -> "PredictionLog | No
     """The log of predictions, where one is asked for."""
     if folder is None:
         return None
-    from podium.registry.prediction_log import PredictionLog
+    from podium.serving.prediction_log import PredictionLog
 
     return PredictionLog(folder, loaded)
 
@@ -215,7 +215,7 @@ def _answer_batches(
 
 def _logged(images: "list[ReadImage | str]", table: "pa.Table") -> "Iterator[tuple[LoggedImage, str, float, bool]]":
     """What the log is to say of the rows of a batch."""
-    from podium.registry.prediction_log import LoggedImage
+    from podium.serving.prediction_log import LoggedImage
 
     for image, row in zip(images, table.to_pylist(), strict=True):
         if isinstance(image, LoggedImage):

@@ -15,7 +15,7 @@ from podium.core.errors import UsageError, one_line
 if TYPE_CHECKING:
     from podium.registry.loading import LoadedModel, RuntimeName
     from podium.registry.read_only import RegisteredModel, Version
-    from podium.registry.serving import Limits, Threads
+    from podium.serving.service import Limits, Threads
 
 _MIB = 2**20
 _GRACE = 10  # seconds that requests have to be answered when the server is stopped
@@ -56,7 +56,7 @@ def serve(
     docs/runbook.md, Serve a version, shows requests.
     """
     listening = _listen(host, port)
-    from podium.registry.serving import Limits, Threads
+    from podium.serving.service import Limits, Threads
 
     limits = Limits(
         request_bytes=max_request_mib * _MIB,
@@ -84,8 +84,8 @@ def _run(
     import uvicorn
 
     from podium.registry.loading import load_version
-    from podium.registry.serving import Service
-    from podium.registry.serving_app import make_app
+    from podium.serving.app import make_app
+    from podium.serving.service import Service
 
     layout = project()
     params = load(layout.params)

@@ -32,7 +32,7 @@ def server(
     Secrets come from the environment: MLFLOW_AUTH_ADMIN_PASSWORD (of the first start), MLFLOW_FLASK_SERVER_SECRET_KEY,
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. An address with a password belongs there, too: `ps` shows options.
     """
-    from podium.registry.server import ServerSettings, serve
+    from podium.tracking.server import ServerSettings, serve
 
     raise typer.Exit(serve(ServerSettings(backend_store_uri, artifacts_destination, s3_endpoint, host, port, workers)))
 
@@ -46,7 +46,7 @@ def grant(
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the right back.")] = False,
 ) -> None:
     """Let an account register and promote versions of a model on the team's server; for its administrators."""
-    from podium.registry import server
+    from podium.tracking import server
 
     layout = project()
     params, uri = load(layout.params), _server(layout, "it has no accounts")
@@ -66,7 +66,7 @@ def webhook(
 
     A new webhook's secret is PODIUM_WEBHOOK_SECRET or made, and printed once. One that is there already is tried again.
     """
-    from podium.registry import server
+    from podium.tracking import server
 
     if remove and url is None:
         raise UsageError("--remove asks for an address: `podium webhook` lists them")
@@ -95,7 +95,7 @@ def _server(layout: Layout, why: str) -> str:
     Raises:
         UsageError: the store is none.
     """
-    from podium.registry import store
+    from podium.tracking import store
 
     uri = store.tracking_uri(layout)
     if not store.is_server(uri):

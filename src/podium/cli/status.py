@@ -141,7 +141,7 @@ def _print_told(told: list[tuple[str, str]], steps: list[tuple[str, str]]) -> No
 def _print_all(layout: Layout, as_json: bool) -> None:
     """The models of all experiments in MLflow: a leaderboard for each set of test images, the newest set first."""
     from podium.analysis.statistics import percent
-    from podium.registry.trained import TrainedModel, find_trained
+    from podium.tracking.trained import TrainedModel, find_trained
 
     trained, unknown = find_trained(layout)
     sets: dict[str, list[TrainedModel]] = {}

@@ -25,7 +25,7 @@ CHANGES_NO_RESULT = (
     "podium.console",  # what people see while a stage runs
     "podium.core.errors",  # what they are told when it stops
     "podium.config.params",  # hands each stage its sections; what is in them is in the modules of the sections
-    "podium.registry.live",  # shows a run in MLflow while it goes on, and is given nothing it could change
+    "podium.tracking.live",  # shows a run in MLflow while it goes on, and is given nothing it could change
 )
 """Modules and rooms that no result depends on. Everything else that a stage imports is part of its code."""
 

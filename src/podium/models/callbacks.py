@@ -1,6 +1,6 @@
 """Who is told what happens in a study or a training run. A callback cannot change a byte, only end a run by raising.
 
-MLflow's live view is one (`registry/live.py`) and never raises; the pruner of a study is one, and ends trials.
+MLflow's live view is one (`tracking/live.py`) and never raises; the pruner of a study is one, and ends trials.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -19,10 +19,11 @@ from podium.core.files import write_text
 from podium.core.layout import DECISION, LEADERBOARD, METRICS, MODEL_CARD, REPEATS, Layout
 from podium.records.evaluation import Decision
 from podium.records.training import LearningCurve, ModelCard, add_times, read_times
-from podium.registry import holder, locks, package, read_only, runs, store, study_runs, versions
-from podium.registry.run_writer import RunWriter, page
+from podium.registry import holder, package, read_only, versions
 from podium.report import html
 from podium.report.results import Results, read_results
+from podium.tracking import locks, runs, store, study_runs
+from podium.tracking.run_writer import RunWriter, page
 
 _NAMED = 3  # killed runs
 

@@ -7,12 +7,12 @@ from podium.config.params import Params
 from podium.core.errors import PromotionRefused
 from podium.core.layout import Layout
 from podium.records.audit import Action, AuditEntry, is_archived
-from podium.registry import store
 from podium.registry.audit import AuditRecord
 from podium.registry.moves import check_not_archived
 from podium.registry.promotion import recorded_evidence
 from podium.registry.registered_model import Registry, open_registry
 from podium.registry.signing import Signer, find_signer
+from podium.tracking import store
 
 
 def approve(

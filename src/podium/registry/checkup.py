@@ -19,8 +19,8 @@ from podium.core.errors import DataError, PodiumError, TrackingError, one_line
 from podium.core.jobs import Cluster
 from podium.core.layout import Layout
 from podium.core.machine import Machine
-from podium.registry import store
-from podium.registry.local_store import file_of
+from podium.tracking import store
+from podium.tracking.local_store import file_of
 
 _LEAST_FREE = 2 * 1024**3  # bytes; the sample's images, results and store take a tenth of that
 _MOST_SKEW = 60.0  # seconds

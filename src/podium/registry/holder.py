@@ -17,9 +17,9 @@ from podium.core.files import canonical_json, sha256_file, sha256_text
 from podium.core.layout import PREDICTIONS, Layout
 from podium.records.base import Record
 from podium.records.evaluation import Comparison, Leaderboard
-from podium.registry import store
 from podium.registry.evidence import ARTIFACTS, CANDIDATE, rate_in
 from podium.registry.read_only import RegisteredModel, Version, package_of
+from podium.tracking import store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,11 +23,11 @@ from podium.core.machine import processor_name
 from podium.data.data_diff import compare_manifests
 from podium.records.fetch import WeightsRecord
 from podium.records.training import ModelCard
-from podium.registry import store
 from podium.registry.audit import fetcher, read_record
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
 from podium.registry.read_only import RegisteredModel, Version
-from podium.registry.run_writer import CPU, PARENT
+from podium.tracking import store
+from podium.tracking.run_writer import CPU, PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,7 +11,7 @@ from podium.config.params import Params
 from podium.core.errors import DataError, ModelError, TrackingError
 from podium.core.layout import Layout
 from podium.records.audit import AuditEntry
-from podium.registry import audit, store
+from podium.registry import audit
 from podium.registry.audit import STAGES, STORE, TAG, AuditRecord
 from podium.registry.audit_file import brief, committed, sound_lines, write_file
 from podium.registry.evidence import CANDIDATE, changed_since, open_package, read_evidence
@@ -21,6 +21,7 @@ from podium.registry.moves import Asked, check_rules
 from podium.registry.read_only import RegisteredModel, find_registered
 from podium.registry.registered_model import Registry, open_registry
 from podium.registry.signing import signed_by, unsigned
+from podium.tracking import store
 
 _NOW = {"latency", "test_openings"}  # gates that are of the time of a move
 

@@ -21,13 +21,13 @@ from podium.core.layout import DVC_LOCK, LICENCES, MODEL_CARD, PARAMS, PREDICTIO
 from podium.records.audit import AuditEntry
 from podium.records.fetch import Sources
 from podium.records.training import ModelCard
-from podium.registry import store
 from podium.registry.audit import fetcher, read_record
 from podium.registry.evidence import ARTIFACTS, changed_since, digest_package, open_package
 from podium.registry.holder import artifact_of
 from podium.registry.licences import ImageLicence, Licences
 from podium.registry.read_only import RegisteredModel, Version
 from podium.report.results import JUDGED, evidence_digest
+from podium.tracking import store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,11 +19,12 @@ from podium.config.runtime import Runtime
 from podium.core.errors import DataError, ModelError, PromotionRefused
 from podium.core.layout import GOLDEN, METRICS, ONNX, Layout
 from podium.models.inference import Classifier, load_classifier
-from podium.registry import audit, store
+from podium.registry import audit
 from podium.registry.evidence import ARTIFACTS, VersionMetrics, changed_since
 from podium.registry.golden import GoldenBatch
 from podium.registry.holder import fetch_package
 from podium.registry.read_only import RegisteredModel, Version
+from podium.tracking import store
 
 RuntimeName = Literal["torch", "onnx"]
 

@@ -16,7 +16,6 @@ from podium.config.params import Params
 from podium.core.errors import DataError, PromotionRefused, TrackingError
 from podium.core.layout import Layout
 from podium.records.audit import Action, AuditEntry, GateResult, holding, list_holders
-from podium.registry import store
 from podium.registry.audit import AuditRecord
 from podium.registry.audit_file import brief
 from podium.registry.evidence import Evidence, changed_since, open_package, read_evidence
@@ -25,6 +24,7 @@ from podium.registry.gates import run_gates
 from podium.registry.moves import ask_now, check_not_archived, check_rules, compare_limits
 from podium.registry.registered_model import Registry, open_registry
 from podium.registry.signing import Signer, find_signer, signed_by
+from podium.tracking import store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from podium.core.layout import Layout
-from podium.registry import store
 from podium.registry.audit import read_record
 from podium.registry.evidence import CANDIDATE, digest_tags
-from podium.registry.run_writer import was_killed, workspace_of
 from podium.report.results import ModelResults, Results, git_commit
+from podium.tracking import store
+from podium.tracking.run_writer import was_killed, workspace_of
 
 _BUSY_SECONDS = 20.0  # as long as MLflow waits for another writer
 _WORKSPACE = "default"

@@ -25,9 +25,10 @@ from podium.records.audit import (
     VersionDigests,
     next_number,
 )
-from podium.registry import audit, audit_file, locks, store
+from podium.registry import audit, audit_file
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE
+from podium.tracking import locks, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

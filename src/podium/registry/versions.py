@@ -15,13 +15,14 @@ from podium.analysis.conditions import describe_differences
 from podium.analysis.decision import verdict
 from podium.core.layout import EXPORTS, LICENCES_TEXT
 from podium.records.audit import AuditEntry
-from podium.registry import audit, store
+from podium.registry import audit
 from podium.registry.audit import AuditRecord
 from podium.registry.evidence import CANDIDATE, digest_tags, digests_of
 from podium.registry.moves import check_not_archived
 from podium.registry.package import identity_tags, is_whole, same_tags, send_package
 from podium.registry.registered_model import Registry
 from podium.report.results import Results, commit_tags
+from podium.tracking import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

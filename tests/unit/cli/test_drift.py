@@ -11,7 +11,7 @@ from podium.config.preprocess import Preprocessing
 from podium.core.layout import TRAIN_MEASURES
 from podium.curation.reading import read_measured
 from podium.data.manifest import PREPARED_COLUMNS, read_manifest, write_manifest
-from podium.registry.prediction_log import read_log
+from podium.serving.prediction_log import read_log
 from tests.unit.cli.calls import one_line, podium
 from tests.unit.conftest import SIZE, _picture
 from tests.unit.registry.promotions import hold_staging

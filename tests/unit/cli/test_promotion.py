@@ -11,7 +11,7 @@ from podium.config.judging import Compare
 from podium.core.files import write_text
 from podium.pipeline import compare
 from podium.pipeline.publish import publish_experiment
-from podium.registry.run_writer import search_runs
+from podium.tracking.run_writer import search_runs
 from tests.unit.cli.calls import change_gates, one_line, podium
 from tests.unit.registry.promotions import NAME, client_of, register_anew
 

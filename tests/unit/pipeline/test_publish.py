@@ -27,11 +27,11 @@ from podium.pipeline import compare, evaluate, publish
 from podium.records.evaluation import Decision, Metrics
 from podium.records.training import EpochResult, LearningCurve, LearningPoint, ModelCard, TrialResult, add_times
 from podium.registry import audit, integrity, package, promotion
-from podium.registry import store as stores
-from podium.registry.live import LiveView
 from podium.registry.promotion import PromotionRequest
-from podium.registry.run_writer import NOTE, RunWriter, run_tags
 from podium.report.results import evidence_digest, read_results
+from podium.tracking import store as stores
+from podium.tracking.live import LiveView
+from podium.tracking.run_writer import NOTE, RunWriter, run_tags
 from tests.servers import postgresql
 from tests.unit.conftest import CLASSES, Experiment
 from tests.unit.registry.promotions import ignore, lenient

@@ -10,8 +10,9 @@ def main() -> None:
     from podium.config.params import load
     from podium.core.errors import PromotionRefused
     from podium.core.layout import Layout
-    from podium.registry import locks, promotion
+    from podium.registry import promotion
     from podium.registry.promotion import PromotionRequest
+    from podium.tracking import locks
     from tests.unit.registry.promotions import ignore, lenient
 
     for line in sys.stdin:

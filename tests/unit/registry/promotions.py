@@ -11,10 +11,11 @@ from podium.config.judging import Promote
 from podium.config.params import Params
 from podium.core.layout import Layout
 from podium.records.training import ModelCard
-from podium.registry import audit, package, store
+from podium.registry import audit, package
 from podium.registry.evidence import Evidence, digest_package, digests_of, read_evidence
 from podium.registry.promotion import move
 from podium.registry.registered_model import Registry
+from podium.tracking import store
 
 NAME = "podium-tiny"
 

@@ -245,7 +245,8 @@ for uri in ("models:/podium-tiny@staging", "models:/podium-tiny/Staging"):
 def test_both_uris_of_a_promoted_model_load_and_predict(experiment, tmp_path):
     from mlflow.models import Model
 
-    from podium.registry import package, store
+    from podium.registry import package
+    from podium.tracking import store
     from tests.unit.registry.promotions import tags_of
 
     params, layout, client = lenient(experiment.params), experiment.layout, client_of(experiment.layout)

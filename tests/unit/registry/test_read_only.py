@@ -5,9 +5,10 @@ import sqlite3
 import pytest
 
 from podium.pipeline.publish import publish_experiment
-from podium.registry import read_only, store
+from podium.registry import read_only
 from podium.registry.read_only import find_registered, is_published
 from podium.report.results import read_results
+from podium.tracking import store
 from tests.unit.registry.promotions import NAME
 
 CHANGES = {

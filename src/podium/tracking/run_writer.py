@@ -18,7 +18,7 @@ from podium.core.files import sha256_text
 from podium.core.layout import DVC_YAML, Layout
 from podium.core.machine import processor_name
 from podium.records.training import EpochResult
-from podium.registry.store import is_server, tracking_uri
+from podium.tracking.store import is_server, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,8 +15,8 @@ from podium.core.errors import TrackingError
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback, Ending
 from podium.records.training import EpochResult, State, TrialResult
-from podium.registry import store
-from podium.registry.run_writer import PARENT, RunWriter, run_name, run_tags
+from podium.tracking import store
+from podium.tracking.run_writer import PARENT, RunWriter, run_name, run_tags
 
 if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.scratch import Scratch
-from podium.registry import locks, store
+from podium.tracking import locks, store
 from tests.servers import postgresql, serving
 
 NAME = "podium-lock-sample"
@@ -67,7 +67,7 @@ class Work:
 def hold_in_another_process(uri):
     """A process that holds the lock until it is killed."""
     code = f"""
-from podium.registry import locks
+from podium.tracking import locks
 from mlflow import MlflowClient
 import time
 locks.BEAT_SECONDS = 0.2

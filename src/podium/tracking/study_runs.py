@@ -5,10 +5,10 @@ from pathlib import Path
 
 from podium.core.layout import HISTORY, TRIALS
 from podium.records.training import TuningResult
-from podium.registry.run_links import COMPLETE, delete_doubles, link_below, log_table, milliseconds
-from podium.registry.run_writer import PARENT, RunWriter, run_name, run_tags
 from podium.report.results import ModelResults, Results, read_table
 from podium.report.studies import draw_study, read_study
+from podium.tracking.run_links import COMPLETE, delete_doubles, link_below, log_table, milliseconds
+from podium.tracking.run_writer import PARENT, RunWriter, run_name, run_tags
 
 
 def write_study_run(writer: RunWriter, results: Results, model: ModelResults, parent: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.registry import store as stores
-from podium.registry.local_store import file_of
-from podium.registry.run_writer import RunWriter
+from podium.tracking import store as stores
+from podium.tracking.local_store import file_of
+from podium.tracking.run_writer import RunWriter
 
 
 class Answer(BaseHTTPRequestHandler):

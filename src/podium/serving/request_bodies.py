@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from podium.core.errors import PodiumError, told
-from podium.registry.serving import Limits
+from podium.serving.service import Limits
 
 JSON, FORM = "application/json", "multipart/form-data"
 _LARGE = 2**18  # bytes of JSON from which it is read in a thread of its own

@@ -29,9 +29,10 @@ from sqlalchemy import NullPool, create_engine, inspect
 
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.registry import locks, promotion, server, store
+from podium.registry import promotion
 from podium.registry.promotion import PromotionRequest
-from podium.registry.server import ServerSettings
+from podium.tracking import locks, server, store
+from podium.tracking.server import ServerSettings
 from tests.servers import PASSWORDS, answering, postgresql, team_server
 from tests.unit.cli.calls import one_line, podium
 from tests.unit.registry.promotions import NAME, gathered, ignore, lenient, register, registry_of

@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from podium.core.files import sha256_file
-from podium.registry.new_images import read_known
 from podium.registry.read_only import Version
+from podium.serving.new_images import read_known
 
 
 def run(root, *command):

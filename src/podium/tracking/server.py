@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from podium.console.process import stoppable
 from podium.core.errors import TrackingError, UsageError, one_line
-from podium.registry import locks, store
+from podium.tracking import locks, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

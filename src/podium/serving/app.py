@@ -26,9 +26,9 @@ from starlette.routing import Route
 
 from podium.core.errors import ModelError, told
 from podium.registry.predictor import COLUMN, as_table, not_an_image
-from podium.registry.serving import Served, Service
-from podium.registry.serving_requests import JSON, RequestRefused, media_type, read_body, read_images, read_json
 from podium.report.pages import inlined, rendered
+from podium.serving.request_bodies import JSON, RequestRefused, media_type, read_body, read_images, read_json
+from podium.serving.service import Served, Service
 
 _LOG = logging.getLogger(__name__)
 _TOP_K = 5
@@ -165,7 +165,7 @@ class _App:
         """A page to try it in a browser; needs no other file and asks nothing but this server."""
         served = self._service.served
         said = {**self._by(served), "classes": served.loaded.classifier.card.classes, "address": request.base_url}
-        page = rendered("podium.registry", "demo", "index.html.j2", {}, said)
+        page = rendered("podium.serving", "demo", "index.html.j2", {}, said)
         return HTMLResponse(page, headers={"Content-Security-Policy": _ONLY_HERE})
 
     async def ping(self, _: Request) -> Response:

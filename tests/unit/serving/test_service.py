@@ -22,11 +22,11 @@ from podium.config.params import load
 from podium.core.errors import ModelError, TrackingError
 from podium.core.layout import Layout
 from podium.registry.loading import load_version
-from podium.registry.prediction_log import read_log
 from podium.registry.predictor import ImageClassifier
 from podium.registry.read_only import find_registered
-from podium.registry.serving import Limits, Service, Threads
-from podium.registry.serving_app import make_app
+from podium.serving.app import make_app
+from podium.serving.prediction_log import read_log
+from podium.serving.service import Limits, Service, Threads
 from tests.data import hard_images
 from tests.unit.conftest import CLASSES, MLFLOW_SETTINGS
 from tests.unit.registry.promotions import NAME, gathered, hold_staging, register

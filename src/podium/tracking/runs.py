@@ -15,7 +15,8 @@ from podium.analysis.leaderboard import describe_majority
 from podium.console.origins import find_origins
 from podium.core.layout import DVC_LOCK, DVC_YAML, HISTORY
 from podium.records.evaluation import Interval
-from podium.registry.run_links import (
+from podium.report.results import ModelResults, Results, TrainedResults, commit_tags, read_table
+from podium.tracking.run_links import (
     COMPLETE,
     delete_doubles,
     full_run,
@@ -25,9 +26,8 @@ from podium.registry.run_links import (
     log_table,
     milliseconds,
 )
-from podium.registry.run_tables import write_mistakes, write_tables
-from podium.registry.run_writer import CPU, NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
-from podium.report.results import ModelResults, Results, TrainedResults, commit_tags, read_table
+from podium.tracking.run_tables import write_mistakes, write_tables
+from podium.tracking.run_writer import CPU, NOTE, OPEN, PARENT, Measured, RunWriter, outer_run, run_name, run_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from podium.core.layout import Layout
 from podium.records.base import Record
 from podium.records.evaluation import Interval
-from podium.registry import store
-from podium.registry.local_store import file_of
-from podium.registry.run_writer import search_runs
+from podium.tracking import store
+from podium.tracking.local_store import file_of
+from podium.tracking.run_writer import search_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

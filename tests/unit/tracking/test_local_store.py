@@ -19,9 +19,9 @@ from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
 from podium.core.errors import TrackingError
 from podium.core.layout import Layout
-from podium.registry import local_store
-from podium.registry import store as stores
-from podium.registry.run_writer import RunWriter
+from podium.tracking import local_store
+from podium.tracking import store as stores
+from podium.tracking.run_writer import RunWriter
 
 KILLED = """
 import os, signal, sys
@@ -29,7 +29,7 @@ from pathlib import Path
 from alembic.runtime.migration import HeadMaintainer
 HeadMaintainer.update_to_step = lambda self, step: os.kill(os.getpid(), signal.SIGKILL)
 from podium.core.layout import Layout
-from podium.registry import store
+from podium.tracking import store
 store.open_client(Layout(Path(sys.argv[1])))
 """
 

@@ -21,9 +21,9 @@ from podium.core.errors import DataError, ModelError, PodiumError, told
 from podium.data.preprocess import ReadImage, read_image
 from podium.models.explanations import explain
 from podium.registry.loading import LoadedModel
-from podium.registry.prediction_log import LoggedImage, PredictionLog
 from podium.registry.predictor import image_bytes
 from podium.report.plots import overlay
+from podium.serving.prediction_log import LoggedImage, PredictionLog
 
 _LOG = logging.getLogger(__name__)
 _TOGETHER = 16  # images a pass: more of them gain nothing on a CPU, and let the next one wait longer

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from podium.console.process import refuse_pickle, silence_telemetry
 from podium.core.errors import PodiumError, TrackingError, one_line, through_proxy
 from podium.core.layout import MLFLOW_DB, Layout
-from podium.registry.local_store import complete_store, file_of, mend_places
+from podium.tracking.local_store import complete_store, file_of, mend_places
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from podium.core.layout import MISTAKES, PREDICTIONS
 from podium.records.evaluation import Interval
-from podium.registry.run_writer import RunWriter
 from podium.report.results import ModelResults
+from podium.tracking.run_writer import RunWriter
 
 _TABLES = "tables"
 _ON_THE_SHEET = 12

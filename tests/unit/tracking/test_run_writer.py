@@ -2,8 +2,8 @@
 
 from PIL import Image
 
-from podium.registry import store as stores
-from podium.registry.run_writer import RunWriter
+from podium.tracking import store as stores
+from podium.tracking.run_writer import RunWriter
 
 
 def test_pictures_are_logged_once_a_step_and_what_a_kill_left_out_is_added(store):

@@ -14,15 +14,15 @@ import pytest
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.curation.measures import CHEAP
-from podium.registry import prediction_log
-from podium.registry.prediction_log import KEY_VARIABLE, PredictionLog, read_log
+from podium.serving import prediction_log
+from podium.serving.prediction_log import KEY_VARIABLE, PredictionLog, read_log
 from tests.raw_images import picture, png
 
 PHOTO = png(picture("lemon", 1, (48, 40)))
 WRITER = """
 import sys
 from pathlib import Path
-from tests.unit.registry.test_prediction_log import write
+from tests.unit.serving.test_prediction_log import write
 folder = Path(sys.argv[1])
 while not (folder / "stop").exists():
     write(folder, "pear", 10)

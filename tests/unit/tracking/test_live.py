@@ -19,10 +19,10 @@ from podium.core.layout import Layout
 from podium.models.callbacks import reporting
 from podium.pipeline import publish
 from podium.records.training import EpochResult, TrialResult
-from podium.registry import live
-from podium.registry import store as stores
-from podium.registry.live import LiveView
-from podium.registry.run_writer import RunWriter
+from podium.tracking import live
+from podium.tracking import store as stores
+from podium.tracking.live import LiveView
+from podium.tracking.run_writer import RunWriter
 from tests.servers import serving
 
 PARENT = "mlflow.parentRunId"
@@ -285,7 +285,7 @@ import sys, time
 from pathlib import Path
 from podium.core.files import sha256_text
 from podium.core.layout import Layout
-from podium.registry.live import LiveView
+from podium.tracking.live import LiveView
 begun = time.monotonic()
 LiveView(Layout(Path({str(tmp_path)!r})), "sample").on_train_begin("train", "m", "k" * 64)
 assert "mlflow" not in sys.modules and "torch" not in sys.modules

@@ -20,8 +20,8 @@ from filelock import FileLock
 from podium.core.errors import TrackingError
 from podium.core.files import sha256_text
 from podium.core.layout import WORK
-from podium.registry import store
-from podium.registry.local_store import file_of
+from podium.tracking import store
+from podium.tracking.local_store import file_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from podium.core.errors import DataError, one_line
 from podium.core.layout import HISTORY
 from podium.records.training import EpochResult
-from podium.registry.run_writer import NOTE, PARENT, RunWriter, page, run_name, run_tags
+from podium.tracking.run_writer import NOTE, PARENT, RunWriter, page, run_name, run_tags
 
 if TYPE_CHECKING:
     import pandas as pd
