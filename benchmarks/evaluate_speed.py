@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.scratch import restart_with
 from podium.analysis.calibration import calibrate
 from podium.analysis.evaluation import measure
 from podium.analysis.mistakes import find_mistakes, write_mistakes
@@ -30,6 +31,7 @@ def main() -> int:
     """Prints seconds by part, and one JSON line."""
     layout = Layout(Path.cwd())
     params = load(layout.params)
+    restart_with(params.runtime)
     settings = params.evaluate
     classifier = load_classifier(layout.model(MODEL), params.runtime)
     validation = stage._describe(layout, open_for_fitting(layout.prepared, "val"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.scratch import restart_with
 from benchmarks.trial_steps import WARM_UP, Speed, measure, quicker, random_images, trial_job
 from podium.config.models import ModelConfig
 from podium.config.params import Params, load
@@ -164,6 +165,7 @@ def main() -> int:
     options = parser.parse_args()
     layout = Layout(options.project.resolve())
     params = load(layout.params)
+    restart_with(params.runtime)
     images, real = images_of(layout, params)
     what = "prepared training images" if real else "random images (nothing is prepared in this size)"
     size, runtime = images.preprocessing.image_size, params.runtime

@@ -10,9 +10,18 @@ from typing import Any
 
 import yaml
 
+from podium.config.runtime import Runtime, instruction_settings
+
 ROOT = Path(__file__).parents[1]
 _LEFT_OUT = ("dvc.lock", "reports/", "docs/", "tests/", "benchmarks/")
 _SAMPLE = ("data.dvc", "dvcstore/")
+
+
+def restart_with(runtime: Runtime) -> None:
+    """Starts this benchmark anew where torch, which is loaded, has other settings than a project's runtime asks for."""
+    settings = instruction_settings(runtime)
+    if any(os.environ.get(name) != value for name, value in settings.items()):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **settings})  # noqa: S606  # itself
 
 
 @dataclass(frozen=True)

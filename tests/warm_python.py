@@ -132,8 +132,12 @@ def _become(files: list[int], arguments: list[str], folder: str, environment: di
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.chdir(folder)
+    from podium.config.runtime import Runtime, instruction_settings
+
+    # torch is loaded, so what it was loaded with stays
+    kept = {name: os.environ[name] for name in instruction_settings(Runtime(instructions="avx2")) if name in os.environ}
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(environment | kept)
     sys.path[0] = folder
     for name in [name for name in sys.modules if name.partition(".")[0] == "podium"]:
         if name != "podium.core.vision":  # what it tells torch cannot be told twice

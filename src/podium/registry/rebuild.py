@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from podium.config.runtime import Runtime, instruction_settings
 from podium.console.dag import read_yaml
 from podium.console.openings import keep_openings, read_openings
 from podium.console.process import git_said, run_dvc
@@ -73,7 +74,10 @@ def rebuild(
         place = keep or Path(stack.enter_context(TemporaryDirectory(prefix="podium-verify-"))) / "project"
         clone = Layout(_clone(layout, commit, place))
         _share(layout, clone)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
+        own = instruction_settings(
+            Runtime(instructions="avx2")
+        )  # of this command: the commit's params may ask otherwise
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT) and own.get(k) != v}
         if install:
             environment = _install(clone.root, environment)
         target = f"evaluate@{model}"
