@@ -2,8 +2,8 @@
 
 Each is trained in processes of its own, in turn: a few of the engine's training steps of each network, with loading,
 augmentation, loss and optimiser, on random images. Time is that of the CPU, importing left out. The last line is JSON:
-sha256 of the weights under `avx2`, and of what NumPy, SciPy and OpenCV compute. On another machine with the same
-versions of the libraries, `--steps` and `--side` it must be the same line.
+sha256 of the weights under `avx2`, and of what NumPy, SciPy and OpenCV compute. Another machine with the same versions
+of the libraries, `--steps` and `--side` agrees where it prints the same line.
 """
 
 import argparse

@@ -17,8 +17,8 @@ from podium.core.jobs import Cluster
 class Runtime(Section):
     """How numbers are computed; part of every fingerprint, `auto` as the device that it came to.
 
-    `instructions: avx2` lets a CPU use no newer instructions than AVX2, so that x86-64 CPUs of several types give the
-    same bytes; `native` takes the fastest ones. It says nothing about other devices.
+    `instructions: avx2` lets a CPU use no newer instructions than AVX2, so that one with and one without newer ones can
+    give the same bytes; `native` takes the fastest ones. It says nothing about other devices.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"

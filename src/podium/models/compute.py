@@ -1,7 +1,7 @@
 """Where and how numbers are computed: threads, device, dtype, memory layout, and what to do when memory is not enough.
 
 On one CPU type the same threads, dtype and layout give the same bytes (torch's CPU kernels used here are deterministic
-without being asked), with `instructions: avx2` on x86-64 CPUs of several types; on CUDA deterministic kernels are asked
+without being asked), with `instructions: avx2` also with and without AVX-512; on CUDA deterministic kernels are asked
 for.
 """
 
