@@ -7,6 +7,7 @@ epoch to the end of the study; what comes before (connecting, importing torch on
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ class Clock(Callback):
 def measured(root: Path, study: Study, images: int, nodes: int) -> tuple[float, float, str]:
     """Seconds before the first trial and from there on, and the digest of what was found."""
     layout: Layout = write_project(root)
+    shutil.rmtree(layout.prepared)  # the few images of the project
     write_prepared(layout.prepared, train=images, val=images // 4)
     clock = Clock()
     with ray_cluster(nodes) as cluster:

@@ -19,6 +19,7 @@ def ray_cluster(count: int) -> Iterator[Any]:
     """`ray.cluster_utils.Cluster` with so many nodes beside the head; its processes import what this one does."""
     root = Path(__file__).parents[1]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update({"RAY_worker_niceness": "0"})  # Ray's 15 leaves it nothing on a machine that does something else
     os.environ.setdefault("PYTHONPATH", os.pathsep.join((str(root / "src"), str(root))))
     from ray.cluster_utils import Cluster
 
