@@ -65,7 +65,7 @@ def repro(
         raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
     if failed:
         waiting = f"; not run, since they need what failed: {', '.join(left)}" if left else ""
-        raise PodiumError(f"failed: {', '.join(failed)}{waiting}")
+        raise PodiumError(f"failed: {', '.join(sorted(failed))}{waiting}")
 
 
 def _become_dvc(targets: Sequence[str]) -> NoReturn:

@@ -477,7 +477,7 @@ def test_a_run_of_another_workspace_is_ended_when_nobody_can_go_on_with_it(exper
     run_id = writer.create("gone: study", {**study, PARENT: parent}, "stages/tune.py")
     trial, _ = writer.open_trial(run_id, "gone", "f" * 64, 0)
     if what in ("folder gone", "another host"):
-        other.root.rmdir()
+        shutil.rmtree(other.root)
     publish.publish_experiment(layout, params)
     assert {client.get_run(run).info.status for run in (run_id, trial)} == {status}
     under_way = "KILLED" if what == "folder gone" else "RUNNING"  # of the experiment, other stages may follow
