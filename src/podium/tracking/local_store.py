@@ -151,8 +151,13 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def _was_left(path: Path) -> bool:
-    """Whether nobody works on a file: waits until it changes, or has not changed for `QUIET_SECONDS`."""
+    """Whether nobody works on a file: waits until it changes, or has not changed for `QUIET_SECONDS`.
+
+    A store that is complete was not left: it may have become so since it was last looked at, and changes no more.
+    """
     before = path.stat()
+    if _is_complete(path):
+        return False
     while (age := time.time() - before.st_mtime) < QUIET_SECONDS:
         time.sleep(min(_POLL_SECONDS, max(QUIET_SECONDS - age, 0.01)))
         now = path.stat()

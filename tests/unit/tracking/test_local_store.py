@@ -180,6 +180,20 @@ def test_one_that_mlflow_is_making_now_is_waited_for(tmp_path, monkeypatch, capl
     assert said(caplog) == []
 
 
+def test_one_that_was_finished_between_two_looks_is_kept(tmp_path, empty_store, monkeypatch, caplog):
+    """It holds nothing yet and does not change any more, as one that was left half-made."""
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(empty_store, path)
+    age(path)
+    looks = iter([False])  # at the first look, MLflow's last step was not done
+    look = local_store._is_complete
+    monkeypatch.setattr(local_store, "_is_complete", lambda path: next(looks, None) is None and look(path))
+    place = path.stat().st_ino
+    with local_store.complete_store(path):
+        assert path.stat().st_ino == place
+    assert said(caplog) == []
+
+
 def test_two_that_make_it_at_once_make_it_once(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(db_utils, "_initialize_tables", lambda engine: made.append(_initialize_tables(engine)))
