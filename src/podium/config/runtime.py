@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,13 +11,14 @@ from pydantic import Field
 from podium.config.base import Number, PositiveInt, Section, Whole
 from podium.core.errors import ParamsError
 from podium.core.jobs import Cluster
+from podium.core.machine import AVX2, NO_AVX512, cpu_flags, on_x86
 
 
 class Runtime(Section):
     """How numbers are computed; part of every fingerprint, `auto` as the device that it came to.
 
-    `instructions: avx2` lets a CPU use no newer instructions than AVX2, so that one with and one without newer ones can
-    give the same bytes; `native` takes the fastest ones. It says nothing about other devices.
+    `instructions: avx2` lets an x86-64 CPU use no newer instructions than AVX2, so that one with and one without newer
+    ones can give the same bytes; `native` takes the fastest ones. It says nothing about other devices and other CPUs.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
@@ -54,15 +54,6 @@ class Resources(Section):
         return Cluster(self.address, root, cpus, gpus) if self.executor == "ray" else None
 
 
-_AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
-    "MKL_CBWR": "AVX2",  # its matrix products
-    "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # exp and log of NumPy; X86_V3 is AVX2 with FMA
-    "OPENBLAS_CORETYPE": "Haswell",  # matrix products of NumPy and SciPy
-    "OPENBLAS_NUM_THREADS": "1",  # as many as there are cores otherwise
-    "OPENCV_IPP": "avx2",
-}
 _READERS = ("cv2", "numpy", "torch")  # read them once, when they are imported or first compute
 
 
@@ -72,9 +63,9 @@ def use_instructions(runtime: Runtime) -> None:
     It is called before NumPy, OpenCV or torch is imported, and again wherever something is computed, to be sure of it.
 
     Raises:
-        ParamsError: the CPU is to compute and has no AVX2, or one of these libraries was imported with other settings.
+        ParamsError: an x86-64 CPU that is to compute has no AVX2, or one of these libraries was imported otherwise set.
     """
-    if runtime.instructions == "avx2" and runtime.device == "cpu" and "avx2" not in _cpu_flags():
+    if runtime.instructions == "avx2" and runtime.device == "cpu" and on_x86() and "avx2" not in cpu_flags():
         raise ParamsError(
             f"runtime.instructions is avx2, which this CPU ({platform.machine()}) does not have: set it to native"
         )
@@ -90,18 +81,7 @@ def use_instructions(runtime: Runtime) -> None:
 
 def instruction_settings(runtime: Runtime) -> dict[str, str]:
     """The environment variables of `runtime.instructions`, for a process that is about to start on this machine."""
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if runtime.instructions == "native" or runtime.device not in ("auto", "cpu") or "avx2" not in flags:
         return {}
-    # OpenCV complains where the instructions it is not to use are not there
-    return _AVX2 | ({"OPENCV_CPU_DISABLE": "AVX512-SKX"} if "avx512f" in flags else {})
-
-
-@cache
-def _cpu_flags() -> frozenset[str]:
-    """What this CPU can do, as Linux names it; elsewhere an x86-64 CPU is taken for one with AVX2."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset({"avx2"} if platform.machine() in ("x86_64", "AMD64") else ())
-    return frozenset(word for line in lines if line.startswith("flags") for word in line.split())
+    return AVX2 | (NO_AVX512 if "avx512f" in flags else {})

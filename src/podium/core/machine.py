@@ -13,16 +13,18 @@ from podium.core.files import sha256_tree
 from podium.core.identity import LIBRARIES, version
 
 PACKAGE = Path(podium.__file__).parent
-INSTRUCTIONS = (
-    "ATEN_CPU_CAPABILITY",
-    "MKL_CBWR",
-    "NPY_ENABLE_CPU_FEATURES",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "OPENCV_IPP",
-)
-"""Environment variables of `runtime.instructions: avx2`, with which processors of several types compute the same."""
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions
+    "MKL_CBWR": "AVX2",  # its matrix products
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # exp and log of NumPy; X86_V3 is AVX2 with FMA
+    "OPENBLAS_CORETYPE": "Haswell",  # matrix products of NumPy and SciPy
+    "OPENBLAS_NUM_THREADS": "1",  # as many as there are cores otherwise
+    "OPENCV_IPP": "avx2",
+}
+"""Environment variables with which x86-64 processors of several types compute the same, with their values."""
+NO_AVX512 = {"OPENCV_CPU_DISABLE": "AVX512-SKX"}
+"""One more, for processors with AVX-512: on others, OpenCV complains."""
 _COMPUTING = ("amx", "avx", "fma")
 
 
@@ -48,8 +50,8 @@ class Machine:
     @cache
     def here(cls) -> Self:
         """This one."""
-        held = [f"{name}={os.environ[name]}" for name in INSTRUCTIONS if name in os.environ]
-        flags = [flag for flag in _processor().get("flags", "").split() if flag.startswith(_COMPUTING)]
+        held = [f"{name}={os.environ[name]}" for name in sorted(AVX2) if name in os.environ]
+        flags = [flag for flag in cpu_flags() if flag.startswith(_COMPUTING)]
         return cls(
             podium=f"{podium.__version__} ({sha256_tree([PACKAGE], PACKAGE)[:12]})",
             python=platform.python_version(),
@@ -85,6 +87,18 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
     kind = "".join(f", {key} {said[key]}" for key in ("cpu family", "model") if key in said)
     return f"{said.get('model name') or platform.machine()}{kind}"
+
+
+def cpu_flags() -> frozenset[str]:
+    """What this processor can do, as Linux names it; elsewhere one of type x86-64 is taken for one with AVX2."""
+    if said := _processor():
+        return frozenset(said.get("flags", "").split())
+    return frozenset({"avx2"} if on_x86() else ())
+
+
+def on_x86() -> bool:
+    """Whether this processor is of type x86-64."""
+    return platform.machine() in ("x86_64", "AMD64")
 
 
 @cache

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from podium.core.errors import PodiumError, first_few
 from podium.core.jobs import POLL_SECONDS, Cluster, Failure, Job, Remote, Result, Tell, ignore, run_job
 from podium.core.layout import Layout
-from podium.core.machine import INSTRUCTIONS, PACKAGE, Machine
+from podium.core.machine import AVX2, NO_AVX512, PACKAGE, Machine
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -33,7 +33,7 @@ _RETRIES = 10  # of a job whose node was lost
 _LEAST_SUBMITTED = 16  # so that a cluster that grows sees that there is work
 _LONGEST = 300  # characters of a message of Ray's
 _SHOWN = 3  # differences named
-_PASSED_ON = (*INSTRUCTIONS, "PODIUM_LOG_LEVEL", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_PASSED_ON = (*AVX2, "PODIUM_LOG_LEVEL", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     _require_head(cluster.address)
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    if "OPENCV_IPP" in variables:  # of runtime.instructions; OpenCV needs it on nodes with AVX-512 alone
-        variables["OPENCV_CPU_DISABLE"] = "AVX512-SKX"
+    if variables.items() >= AVX2.items():  # a node may have AVX-512 though this machine has not
+        variables |= NO_AVX512
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

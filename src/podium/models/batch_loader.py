@@ -17,7 +17,7 @@ from podium.data.augment.batch import apply
 from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.models import distributed
-from podium.models.freezing import Activations
+from podium.models.activations import Activations
 from podium.models.job import Job
 
 _LEAST = 2  # batch normalisation has no variance of a single value

@@ -22,6 +22,7 @@ from torch import nn
 
 from podium.config.runtime import Runtime, use_instructions
 from podium.core.errors import ModelError
+from podium.core.machine import on_x86
 from podium.models import distributed
 
 _LOG = logging.getLogger(__name__)
@@ -149,7 +150,8 @@ def _require_instructions(runtime: Runtime) -> None:
         ParamsError: the CPU lacks the instructions, or they were not set before torch was imported.
     """
     use_instructions(runtime)
-    if runtime.device == "cpu" and runtime.instructions == "avx2" and not instruction_set().endswith(" AVX2"):
+    held = runtime.device == "cpu" and runtime.instructions == "avx2" and on_x86()
+    if held and not instruction_set().endswith(" AVX2"):
         raise ModelError(
             f"runtime.instructions is avx2, but torch computes with {instruction_set()}: it was loaded before that "
             "could be set; start a new process, or set runtime.instructions to native"

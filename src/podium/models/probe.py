@@ -1,6 +1,6 @@
 """A probe: a head that is computed from what the frozen network gives, instead of trained by gradient descent.
 
-Every image passes the network once, unchanged; trials and training share what it gives (`freezing.Activations`). What
+Every image passes the network once, unchanged; trials and training share what it gives (`models.activations`). What
 comes out is a network like any other, with the same files: a logistic regression fills its last layer, the scaling of
 the features folded in; nearest neighbours stand in that layer's place. Nothing here is drawn by chance, so the seed
 changes nothing, and there is nothing to resume: a probe that was killed begins anew.
@@ -22,9 +22,9 @@ from podium.core.errors import ModelError, first_few
 from podium.data import loader
 from podium.data.tensors import standalone
 from podium.models import zoo
+from podium.models.activations import BATCH, Activations
 from podium.models.callbacks import Callback
 from podium.models.checkpoint import FitResult, Progress
-from podium.models.freezing import BATCH, Activations
 from podium.models.job import Job
 from podium.records.training import EpochResult
 

@@ -20,12 +20,12 @@ from podium.core.files import replacing_folder
 from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
 from podium.data.tensors import digest_like, save_weights, sha256_tensors
 from podium.models import zoo
+from podium.models.activations import remove_other_entries
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, FitResult, lock_folder
 from podium.models.compute import instruction_set
 from podium.models.distributed import is_main_process
 from podium.models.engine import fit
-from podium.models.freezing import remove_other_entries
 from podium.models.job import Job, apply_values, open_job
 from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
 from podium.records.training import EpochResult, ModelCard, TuningResult, add_times, epoch_columns, write_table

@@ -64,11 +64,22 @@ def test_native_and_cuda_set_nothing():
     assert instruction_settings(Runtime()) == instruction_settings(Runtime(device="cuda", instructions="avx2")) == {}
 
 
-def test_a_cpu_without_avx2_is_refused_in_one_line(monkeypatch):
-    monkeypatch.setattr(config, "_cpu_flags", lambda: frozenset({"sse4_2", "avx"}))
+@ON_X86
+def test_an_x86_cpu_without_avx2_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(config, "cpu_flags", lambda: frozenset({"sse4_2", "avx"}))
     with pytest.raises(ParamsError, match=r"this CPU \(.+\) does not have: set it to native$"):
         use_instructions(AVX2)
     use_instructions(Runtime())
+
+
+def test_a_cpu_of_another_kind_computes_as_it_does(monkeypatch):
+    """The first command on Apple silicon or ARM is not an error: such a CPU has no instructions to leave out."""
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(config, "cpu_flags", frozenset)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    use_instructions(AVX2)
+    assert instruction_settings(AVX2) == {}
+    assert Compute.of(AVX2).identity["instructions"] == "avx2"
 
 
 @ON_X86
@@ -88,7 +99,7 @@ def test_torch_that_says_it_computes_otherwise_is_refused_whatever_was_set(monke
 
 
 def test_opencv_is_told_of_newer_instructions_only_where_they_are(monkeypatch):
-    monkeypatch.setattr(config, "_cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(config, "cpu_flags", lambda: frozenset({"avx2"}))
     older = instruction_settings(AVX2)
-    monkeypatch.setattr(config, "_cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    monkeypatch.setattr(config, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
     assert instruction_settings(AVX2) == {**older, "OPENCV_CPU_DISABLE": "AVX512-SKX"}

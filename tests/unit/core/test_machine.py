@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from podium.core.machine import INSTRUCTIONS, Machine
+from podium.core.machine import AVX2, Machine
 from podium.core.ray_executor import find_differences
 
 
 @pytest.fixture
 def here(monkeypatch):
     """This machine with all its instructions."""
-    for name in INSTRUCTIONS:
+    for name in AVX2:
         monkeypatch.delenv(name, raising=False)
     Machine.here.cache_clear()
     yield Machine.here()
@@ -30,7 +30,7 @@ def test_a_machine_is_like_itself_and_all_that_differs_is_named(here):
 
 
 def test_processors_may_differ_where_torch_is_held_to_what_all_of_them_can(monkeypatch, here):
-    for name in INSTRUCTIONS:
+    for name in AVX2:
         monkeypatch.setenv(name, "AVX2")
     Machine.here.cache_clear()
     held = Machine.here()

@@ -22,8 +22,9 @@ from podium.data.augment.parameters import draw
 from podium.data.randomness import generator
 from podium.data.shards import open_for_fitting
 from podium.models import zoo
+from podium.models.activations import Activations, remove_other_entries
 from podium.models.compute import Compute
-from podium.models.freezing import Activations, Plan, remove_other_entries
+from podium.models.freezing import Plan
 from podium.models.job import ActivationCache, Job
 from podium.models.optimisers import create_optimizer
 from tests.small_jobs import NOTHING_KEPT

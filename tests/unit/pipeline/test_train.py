@@ -24,8 +24,8 @@ from podium.core.layout import Layout
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights, sha256_tensors
 from podium.models import checkpoint, training, zoo
+from podium.models.activations import Activations
 from podium.models.callbacks import Callback
-from podium.models.freezing import Activations
 from podium.models.inference import load_classifier
 from podium.models.learner import Learner
 from podium.models.optimisers import Average
