@@ -12,7 +12,14 @@ def main(params: Params, layout: Layout) -> None:
     from podium.pipeline.preprocess import preprocess_dataset
 
     resources = params.resources
-    preprocess_dataset(layout, params.preprocess, params.seed, resources.workers, resources.cluster(layout.root))
+    preprocess_dataset(
+        layout,
+        params.preprocess,
+        params.seed,
+        resources.workers,
+        resources.cluster(layout.root),
+        decoded_gib=resources.decoded_gib,
+    )
 
 
 if __name__ == "__main__":

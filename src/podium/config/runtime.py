@@ -33,7 +33,8 @@ class Resources(Section):
     """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
 
     `workers` decode images (0 or 1: the stage's own process does), `trials_at_once` train side by side in a study,
-    `cache_gib` is the disk, per model, for the activations of frozen layers. With `executor: ray` the cluster at
+    `cache_gib` is the disk, per model, for the activations of frozen layers, `decoded_gib` the disk for what decoding
+    made of images, from one `preprocess` to the next. With `executor: ray` the cluster at
     `address` decodes images, runs trials and trains with further seeds instead, as many at once as fit there.
     """
 
@@ -42,6 +43,7 @@ class Resources(Section):
     workers: Annotated[Whole, Field(ge=0)] = 2
     trials_at_once: PositiveInt = 1
     cache_gib: Annotated[Number, Field(ge=0)] = 8.0
+    decoded_gib: Annotated[Number, Field(ge=0)] = 8.0
 
     def cluster(self, root: Path, cpus: int = 1, gpus: int = 0) -> Cluster | None:
         """The cluster that jobs run on, each with so many processors and GPUs; None where this machine runs them.

@@ -91,7 +91,15 @@ def stage_code(root: Path, stage: str) -> Code:
     Raises:
         DataError: there is no such script.
     """
-    modules = _modules(root, stage)
+    return _code(_modules(root, stage))
+
+
+def module_code(root: Path, name: str) -> Code:
+    """The same of one module of this package, such as `podium.data.decode`; `root` is where readings are kept."""
+    return _code(_follow(root, list(_own_modules((name,)))))
+
+
+def _code(modules: dict[str, "_Module"]) -> Code:
     tops = {name.partition(".")[0] for module in modules.values() for name in module.imports}
     return Code(
         modules={name: module.digest for name, module in sorted(modules.items()) if not module.empty},
@@ -104,8 +112,12 @@ def _modules(root: Path, stage: str) -> dict[str, "_Module"]:
     script = root / "stages" / f"{stage}.py"
     if not script.is_file():
         raise DataError(f"{script} does not exist: restore it with git checkout")
+    return _follow(root, [(f"stages.{stage}", script)])
+
+
+def _follow(root: Path, pending: list[tuple[str, Path]]) -> dict[str, "_Module"]:
+    """Some files, given with their names, and every module of this project that they import."""
     found: dict[str, _Module] = {}
-    pending = [(f"stages.{stage}", script)]
     while pending:
         name, file = pending.pop()
         if name not in found:

@@ -21,6 +21,7 @@ WEIGHTS = "weights.safetensors"  # train writes one, too
 # preprocess
 SPLIT = "split.json"
 SPLIT_INDEX = "index.parquet"
+READINGS = "readings.jsonl"  # what decoding found in each image that is kept in `.podium/`
 # validate
 VALIDATION = "validation.json"
 PASSED = "passed.json"
@@ -134,6 +135,8 @@ class Layout:
         self.downloads = self.work / "downloads"
         # Archives that fetch unpacked, a folder each under its digest, which is checked before it is used again.
         self.unpacked = self.work / "unpacked"
+        # What `preprocess` made of each image, for its next run: pixels, signatures, measures, and what was read.
+        self.decoded = self.work / "decoded"
         # Great Expectations' own pages of the dataset.
         self.data_docs = self.work / "data-docs"
 

@@ -4,6 +4,7 @@ What comes of an image goes to its row of the temporary arrays, so nothing large
 with several boxes is decoded once.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Reading(NamedTuple):
 
     `rejection` and `reason` are empty for an image that is kept, and the rest is empty for others. `width` and `height`
     are of the original (of the box, for a crop), `content_width` and `content_height` of what is in
-    the temporary arrays.
+    the temporary arrays, and `content_sha256` is the digest of that (empty without `features`).
     """
 
     row: int
@@ -81,6 +82,7 @@ class Reading(NamedTuple):
     content_height: int = 0
     fill: tuple[int, ...] = (0, 0, 0)
     note: str = ""
+    content_sha256: str = ""
 
 
 def _shared_decoding(image: RawImage) -> tuple[str, str, bool]:
@@ -155,13 +157,15 @@ class Decoder:
         arrays = self._job.arrays
         made = resize(pixels, self._job.preprocessing, decoded.profile)
         arrays.pixels.write(row, made.pixels)
-        sha256 = phash = ""
+        sha256 = phash = stored = ""
         if self._job.features:
             sha256 = pixels_sha256(pixels, decoded.profile)
             image = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
             phash = f"{perceptual_hash(image):016x}"
-            arrays.signatures.write(row, signature(image))
-            arrays.measures.write(row, measure(made.pixels))
+            features = signature(image), measure(made.pixels)
+            arrays.signatures.write(row, features[0])
+            arrays.measures.write(row, features[1])
+            stored = content_sha256(made.pixels, *features)
         return Reading(
             row=row,
             sha256=sha256,
@@ -172,7 +176,16 @@ class Decoder:
             content_height=made.pixels.shape[0],
             fill=tuple(made.fill.tolist()),
             note=decoded.note,
+            content_sha256=stored,
         )
+
+
+def content_sha256(*parts: NDArray[np.uint8] | NDArray[np.float32]) -> str:
+    """sha256 (64 hex digits) of what lies in one row of the arrays: contiguous pixels, signature, measures."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.data)
+    return digest.hexdigest()
 
 
 def perceptual_hash(image: Image.Image) -> int:

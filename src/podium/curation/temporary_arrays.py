@@ -1,4 +1,4 @@
-"""Arrays on disk with a row an image of the raw manifest, filled by several processes, and the shards made of them.
+"""Arrays on disk with a row an image, filled by several processes, and the shards made of them.
 
 A row's pixels lie packed at its start (h x w x 3 bytes, top left first), because where they go in their square is known
 only once the splits are: in the middle; for training it may be anywhere they fit, drawn from (seed, image_id) alone.
@@ -7,7 +7,6 @@ kills the process.
 """
 
 import hashlib
-import math
 import mmap
 import os
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -44,10 +43,15 @@ class ArrayFile(Generic[Number]):
     dtype: type[Number]
     shape: tuple[int, int]
 
+    @property
+    def row_bytes(self) -> int:
+        """Of the file."""
+        return self.shape[1] * np.dtype(self.dtype).itemsize
+
     def allocate(self) -> None:
-        """Makes the file at its full length, without content."""
-        with self.path.open("wb") as stream:
-            stream.truncate(math.prod(self.shape) * np.dtype(self.dtype).itemsize)
+        """Makes the file at its full length, without content; of one that is there, rows within that length stay."""
+        with self.path.open("ab") as stream:
+            stream.truncate(self.shape[0] * self.row_bytes)
 
     def read(self) -> NDArray[Number]:
         """A memory map of it."""
@@ -85,11 +89,27 @@ class TemporaryArrays:
         """Measures of each image, in the order of `NAMES`."""
         return ArrayFile(self.folder / "measures.bin", np.float32, (self.count, len(NAMES)))
 
+    @property
+    def _files(self) -> tuple[ArrayFile[Any], ...]:
+        return self.pixels, self.signatures, self.measures
+
+    @property
+    def row_bytes(self) -> int:
+        """The most that one image takes on the disk; small pixels leave gaps, which take none."""
+        return sum(file.row_bytes for file in self._files)
+
+    @classmethod
+    def found(cls, folder: Path, image_size: int) -> Self:
+        """As many rows as the files in a folder hold; none where one is missing."""
+        empty = cls(folder, 0, image_size)
+        whole = all(file.path.is_file() for file in empty._files)
+        rows = [file.path.stat().st_size // file.row_bytes for file in empty._files] if whole else [0]
+        return cls(folder, min(rows), image_size)
+
     def allocate(self) -> None:
-        """Makes the files."""
-        self.pixels.allocate()
-        self.signatures.allocate()
-        self.measures.allocate()
+        """Makes the files; of those that are there, rows below `count` stay."""
+        for file in self._files:
+            file.allocate()
 
 
 def release_pages(array: NDArray[Any]) -> None:

@@ -86,8 +86,8 @@ PREPARED_COLUMNS: dict[str, str] = {
     "their photographs, also of copies of the same file, and what keep_together joins",
     "note": "what was done to read it (`first of 12 frames`, `alpha on white`, ...); empty for a plain image",
 }
-WORKING_COLUMNS = ("row", "content_width", "content_height", "fill")
-"""What `preprocess` knows of an image while it works: the row, size and fill of its pixels in the temporary arrays."""
+WORKING_COLUMNS = ("row", "content_width", "content_height", "fill", "content_sha256")
+"""What `preprocess` knows of an image while it works: row, size, fill and digest of what is in the temporary arrays."""
 REJECTED_COLUMNS = ("path", "label", "reason", "kind", "image_id")
 """Of `rejected.csv`. `kind` is `unreadable`, `too_small` (a box below the least size: a choice), `duplicate` (of a
 held-out image, `preprocess.duplicates`) or `skipped` (a file of the source that is no image). What the source itself

@@ -21,7 +21,8 @@ from podium.core.files import raise_if_full, replacing, replacing_folder
 from podium.core.jobs import Cluster
 from podium.core.layout import MANIFEST, SOURCES, Layout
 from podium.curation.dataset_profile import describe
-from podium.curation.decoding import DecodeJob, RawImage, Reading, decode_all
+from podium.curation.decode_cache import DecodeCache, image_keys
+from podium.curation.decoding import DecodeJob, RawImage, decode_all
 from podium.curation.measures import NAMES
 from podium.curation.near_duplicates.approximate import require_index
 from podium.curation.near_duplicates.grouping import group_duplicates
@@ -45,7 +46,13 @@ _INDEX_COLUMNS = ("image_id", "photo_sha256", "path", "label", "group")
 
 
 def preprocess_dataset(
-    layout: Layout, preprocess: Preprocess, seed: int, workers: int, cluster: Cluster | None = None
+    layout: Layout,
+    preprocess: Preprocess,
+    seed: int,
+    workers: int,
+    cluster: Cluster | None = None,
+    *,
+    decoded_gib: float = 0.0,
 ) -> None:
     """Prepares the three splits from `artifacts/raw`.
 
@@ -55,6 +62,8 @@ def preprocess_dataset(
         seed: of random positions.
         workers: processes that decode; 0 decodes in this one. It changes no byte.
         cluster: decodes instead.
+        decoded_gib: disk for what decoding makes of images, so that the next run decodes new ones alone. It changes no
+            byte.
 
     Raises:
         DataError: the raw manifest is missing or empty, a raw shard is damaged, no image of a class is left, a class
@@ -66,12 +75,13 @@ def preprocess_dataset(
     require_index(len(raw))  # before an hour of decoding
     skipped = Sources.read(layout.raw / SOURCES).skipped
     preprocessing = Preprocessing(**preprocess.model_dump(include=set(Preprocessing.model_fields)))
-    with _temporary_arrays(layout.work / "preprocess", len(raw), preprocess.image_size) as arrays:
+    with _scratch(layout.work / "preprocess") as scratch, _decode_cache(layout, preprocess, raw, decoded_gib) as cache:
         smallest = (preprocess.minimum_box_side, preprocess.minimum_box_area, preprocess.minimum_side)
-        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), raw, workers, cluster)
+        arrays = cache.arrays
+        found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), cache, raw, workers, cluster)
         images, rejected = _keep(raw, found), _reject(raw, found, skipped)
         _require_every_class(raw, images, rejected)
-        images = _add_groups(images, arrays)
+        images = _add_groups(images, arrays, scratch)
         assigned = assign_splits(images, preprocess)
         _print_assignment(images, assigned, preprocess)
         images["split"] = assigned.split
@@ -97,14 +107,12 @@ def preprocess_dataset(
 
 
 @contextmanager
-def _temporary_arrays(folder: Path, count: int, image_size: int) -> Iterator[TemporaryArrays]:
-    """Files that vanish at the end; what a killed run left goes first."""
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder that vanishes at the end; what a killed run left goes first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    arrays = TemporaryArrays(folder, count, image_size)
     try:
-        arrays.allocate()
-        yield arrays
+        yield folder
     except OSError as error:
         raise_if_full(error, folder)
         raise
@@ -112,20 +120,39 @@ def _temporary_arrays(folder: Path, count: int, image_size: int) -> Iterator[Tem
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decode(job: DecodeJob, raw: pd.DataFrame, workers: int, cluster: Cluster | None) -> pd.DataFrame:
-    """Reads every image, in the order in which they lie in the shards; a `Reading` a row, in the order of `raw`."""
+@contextmanager
+def _decode_cache(layout: Layout, preprocess: Preprocess, raw: pd.DataFrame, gib: float) -> Iterator[DecodeCache]:
+    """What was decoded before, and room for the rest; of a full disk everything goes, so that there is room again."""
+    cache = DecodeCache(layout.decoded, layout.root, preprocess, image_keys(raw))
+    try:
+        yield cache
+    except OSError:
+        gib = 0
+        raise
+    finally:
+        cache.limit(gib)
+
+
+def _decode(
+    job: DecodeJob, cache: DecodeCache, raw: pd.DataFrame, workers: int, cluster: Cluster | None
+) -> pd.DataFrame:
+    """Reads images that are not known yet, as they lie in the shards; a `Reading` a row, in the order of `raw`."""
     columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
     ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
-    wanted = [
-        RawImage(row, shard, photo_id, (left, top, right, bottom))
-        for row, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None)
-    ]
-    readings: list[Reading] = []
+    numbers, wanted = list[int](), list[RawImage]()
+    for number, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None):
+        if cache.readings[number] is None:
+            numbers.append(number)
+            wanted.append(RawImage(cache.rows[number], shard, photo_id, (left, top, right, bottom)))
+    if len(wanted) < len(raw):
+        print(f"preprocess: {len(raw) - len(wanted)} of {len(raw)} images were decoded before", flush=True)
+    done = 0
     with show_progress("preprocess", len(wanted)) as advance:
         for batch in decode_all(job, wanted, workers, cluster):
-            readings += batch
+            cache.add(numbers[done : done + len(batch)], batch)
+            done += len(batch)
             advance(len(batch))
-    return pd.DataFrame(readings).sort_values("row", ignore_index=True)
+    return cache.finish()
 
 
 def _keep(raw: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
@@ -162,10 +189,10 @@ def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.D
     raise DataError(f"no image of {several} can be used (first: {path!r}: {reason}): {todo}")
 
 
-def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays) -> pd.DataFrame:
+def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays, scratch: Path) -> pd.DataFrame:
     """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
     rows = images["row"].to_numpy(np.int64)
-    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), rows, folder=arrays.folder)
+    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), rows, folder=scratch)
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
     return grouped.assign(split_group=join_split_groups(grouped))
