@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from podium.config.runtime import Runtime, use_instructions
@@ -26,6 +27,13 @@ from tests.warm_python import warm  # noqa: E402
 
 silence_telemetry()
 set_up_logging()
+# No test fails because the machine is busy.
+settings.register_profile(
+    "podium",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("podium")
 
 EXPERIMENTS = "tests/pipeline/test_experiments.py"
 OF_FINISHED = (

@@ -64,7 +64,7 @@ def serving(
         finally:
             server.terminate()
             try:
-                server.wait(timeout=30)
+                server.wait(timeout=300)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
@@ -104,7 +104,7 @@ def postgresql() -> Iterator[str]:
             yield address
         finally:
             server.send_signal(signal.SIGQUIT)  # at once, whoever is connected
-            server.wait(timeout=30)
+            server.wait(timeout=300)
 
 
 PASSWORDS = {user: f"a-password-of-{user}" for user in ("admin", "trainer", "ada", "bob")}
@@ -160,7 +160,7 @@ def team_server(folder: Path, database: str) -> Iterator[str]:
                     f"{address}/api/2.0/mlflow/users/create",
                     json={"username": user, "password": PASSWORDS[user]},
                     auth=("admin", PASSWORDS["admin"]),
-                    timeout=30,
+                    timeout=300,
                 )
                 assert made.ok, made.text
             yield address

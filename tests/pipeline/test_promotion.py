@@ -77,13 +77,13 @@ def test_the_staging_model_answers_over_http(finished, promoted, tmp_path):
     with serving(finished, command, "/ping", tmp_path / "log", **extra) as address:
         encoded = base64.b64encode(image).decode()
         two = {"dataframe_split": {"columns": ["image"], "data": [[encoded], [encoded]]}}
-        answer = requests.post(f"{address}/invocations", json=two, timeout=60)
+        answer = requests.post(f"{address}/invocations", json=two, timeout=300)
         assert answer.status_code == 200, answer.text
         first, second = answer.json()["predictions"]
         assert first["label"] in {"사과", "lemon", "melon 🍈"}
         assert first == second
         bad = {"dataframe_split": {"columns": ["image"], "data": [[encoded], ["bm90IGFuIGltYWdl"]]}}
-        refused = requests.post(f"{address}/invocations", json=bad, timeout=60)
+        refused = requests.post(f"{address}/invocations", json=bad, timeout=300)
         assert refused.status_code == 400
         assert "row 1" in refused.json()["message"]
         assert "Traceback" not in refused.text

@@ -260,7 +260,7 @@ def test_each_state_of_a_walk_is_one_run(cold, warm_path, tmp_path, seed):
         walk.check(step(walk))
     shown = psutil.process_iter(["cmdline", "cwd"])  # DVC's worker ends when it has had nothing to do for a while
     left = [each for each in shown if str(root) in f"{each.info['cmdline']} {each.info['cwd']}"]
-    assert psutil.wait_procs(left, timeout=120)[1] == []
+    assert psutil.wait_procs(left, timeout=600)[1] == []
     shutil.rmtree(root)
 
 

@@ -141,4 +141,4 @@ def test_a_queued_experiment_runs_its_own_code_and_leaves_runs_but_no_version_an
     assert [file.name for file in (project.root / "reports").rglob("*")] == ["test_openings.jsonl"], "it looked, too"
     shown = psutil.process_iter(["cmdline", "cwd"])  # DVC's worker ends when it has had nothing to do for a while
     left = [each for each in shown if str(project.root) in f"{each.info['cmdline']} {each.info['cwd']}"]
-    assert psutil.wait_procs(left, timeout=120)[1] == []
+    assert psutil.wait_procs(left, timeout=600)[1] == []

@@ -23,7 +23,7 @@ localStorage.setItem('_mlflow_model_registry_promo_modal_dismissed_v1', 'true');
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
 """
-PATIENCE = 60_000  # milliseconds
+PATIENCE = 300_000  # milliseconds; a page is there in seconds, unless the machine is busy
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ DVC knows more, but takes over a second to import, and learns of edited code onl
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,15 @@ def find_stale(layout: Layout) -> dict[str, str]:
     """
     stages, params = list_stages(layout), read_yaml(layout.params)
     lock = read_yaml(layout.root / DVC_LOCK).get("stages", {})
+    written = {out["path"]: out.get("md5") for entry in lock.values() for out in entry.get("outs", [])}
+    code = cache(partial(_code_digest, layout))  # the same for every model
     stale: dict[str, str] = {}
     for each in stages:
         if each.always:
             continue
         above = [s.name for s in stages if s.name in stale and _feeds(s, each)]
-        why = _own_reason(layout, each, lock.get(each.name), lock, params) or (_ABOVE + above[0] if above else None)
+        why = _own_reason(layout, each, lock.get(each.name), params, written=written, code_digest=code)
+        why = why or (_ABOVE + above[0] if above else None)
         if why:
             stale[each.name] = why
     return stale
@@ -198,7 +202,13 @@ def _feeds(one: DagStage, other: DagStage) -> bool:
 
 
 def _own_reason(
-    layout: Layout, stage: DagStage, entry: Mapping[str, Any] | None, lock: Mapping[str, Any], params: Any
+    layout: Layout,
+    stage: DagStage,
+    entry: Mapping[str, Any] | None,
+    params: Any,
+    *,
+    written: Mapping[str, str | None],
+    code_digest: Callable[[str], str],
 ) -> str | None:
     """Why a stage would run, whatever the stages before it do; None where nothing asks for it."""
     if entry is None:
@@ -211,10 +221,10 @@ def _own_reason(
         return first_few(changed, 1)
     read = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
     code = Layout(Path()).code(stage.stage).as_posix()
-    if code in stage.deps and read.get(code) != _code_digest(layout, stage.stage):
+    if code in stage.deps and read.get(code) != code_digest(stage.stage):
         return "its code changed"
-    written = {out["path"]: out.get("md5") for other in lock.values() for out in other.get("outs", [])}
-    written |= {pin["path"]: pin.get("md5") for dep in stage.deps for pin in _pinned(layout, dep)}
+    pinned = {pin["path"]: pin.get("md5") for dep in stage.deps for pin in _pinned(layout, dep)}
+    written = {**written, **pinned}
     for dep in stage.deps:
         if dep != code and (dep not in read or (dep in written and written[dep] != read[dep])):
             return f"{dep} changed"

@@ -189,7 +189,7 @@ def judged(right, costs):
 
 
 @given(contenders())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_more_contender_never_changes_the_order_of_the_others(drawn_models):
     right, costs = drawn_models
     order, decision = judged(right, costs)

@@ -78,7 +78,7 @@ def test_the_interval_holds_the_truth():
     assert width < 0.08  # it says something
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80), st.integers(0, 5))
 def test_a_draw_keeps_groups_whole_and_every_class_and_grows_with_the_share(images, draw):
     group = np.array([f"{label} {number}" for label, number in images], dtype=object)

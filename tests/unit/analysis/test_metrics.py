@@ -243,7 +243,7 @@ def test_a_class_that_never_occurs_is_zero_but_does_not_pull_the_macro_mean():
     assert mean_scores(truth, predicted, "macro").precision == pytest.approx(macro[0]) == pytest.approx(0.75)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.permutations(range(40)))
 def test_order_of_the_images_changes_nothing(seed, order):
     labels, probabilities = random_predictions(seed)

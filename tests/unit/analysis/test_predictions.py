@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.analysis.evaluation import confused_pairs, group_metrics
@@ -150,7 +150,6 @@ def test_groups_that_tell_nothing_new_are_not_measured(groups):
     assert predict_groups(over_classes([0], [[0.2, 0.5, 0.3]]), groups) is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), min_size=5, max_size=5), st.integers(0, 2**32 - 1))
 def test_a_group_is_right_whenever_its_class_is_certain_and_sums_stay_one(of_class, seed):
     classes = tuple("vwxyz")

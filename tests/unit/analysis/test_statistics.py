@@ -33,7 +33,7 @@ def test_macro_f1_is_sklearns(answers):
     assert ours == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS, st.integers(0, 2**31 - 1))
 def test_intervals_hold_the_value_and_ignore_the_order_of_images(answers, seed):
     classes, truth, predicted = answers

@@ -57,10 +57,10 @@ def serving(*arguments):
         reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout])
         reader.start()
         try:
-            yield lambda: lines.get(timeout=60)
+            yield lambda: lines.get(timeout=300)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == -signal.SIGTERM
+            assert process.wait(timeout=300) == -signal.SIGTERM
             reader.join()
 
 
@@ -75,8 +75,8 @@ def test_it_follows_the_alias_only_as_far_as_the_record_does(project, versions):
         client_of(project).set_registered_model_alias(NAME, "staging", "1")
         said = line()
         assert said.startswith("warning: version 2 goes on answering: staging is at version 1, but the record ends")
-        health = requests.get(f"{address}/health", timeout=60).json()
+        health = requests.get(f"{address}/health", timeout=300).json()
         assert (health["status"], health["version"]) == ("behind", "2")
         client_of(project).set_registered_model_alias(NAME, "staging", "2")
-        while requests.get(f"{address}/health", timeout=60).json()["status"] != "ok":
+        while requests.get(f"{address}/health", timeout=300).json()["status"] != "ok":
             pass

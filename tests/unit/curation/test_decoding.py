@@ -94,7 +94,7 @@ def test_processes_end_when_the_stage_is_killed(tmp_path: Path) -> None:
         assert stage.stdout.readline() == "started\n"
         stage.kill()
         try:
-            stage.communicate(timeout=60)  # the pipe closes once every process that inherited it has ended
+            stage.communicate(timeout=600)  # the pipe closes once every process that inherited it has ended
         except subprocess.TimeoutExpired:
             os.killpg(stage.pid, signal.SIGKILL)
             pytest.fail("processes of a killed stage go on")

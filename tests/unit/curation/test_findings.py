@@ -194,7 +194,7 @@ def test_the_border_is_at_most_half_the_image(tmp_path: Path, pictures: tuple[np
     assert draw_images(shapes.splits, shapes.manifest, shapes.measures, border=500).border == 24
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
 def test_balanced_accuracy_is_the_mean_recall_within_its_interval(pairs: list[tuple[int, int]]) -> None:
     pairs = [*pairs, *((code, 0) for code in range(4))]

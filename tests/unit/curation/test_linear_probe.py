@@ -113,7 +113,7 @@ def test_a_copy_in_the_same_group_is_no_help() -> None:
     assert accuracy(together) < 0.65 < accuracy(apart)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 4))
 def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
     random = np.random.default_rng(0)

@@ -23,7 +23,7 @@ def plain(red: int, green: int, blue: int, height: int = 32, width: int = 32) ->
     return np.full((height, width, 3), (red, green, blue), dtype=np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(
         lambda size: arrays(np.uint8, (*size, 3), elements=st.integers(0, 255), fill=st.just(7))

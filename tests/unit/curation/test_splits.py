@@ -128,7 +128,7 @@ class Folder:
 PROTECTION = {"train": 0, "val": 1, "test": 2}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(("new", "copy", "near", "rename", "move", "remove")), st.integers(0, 10**6)),
@@ -355,7 +355,7 @@ def grouped_images(draw: st.DrawFn) -> pd.DataFrame:
     return frame.assign(source="s", source_split=chosen, keep_together="", photo_sha256=digests)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(frame=grouped_images(), seed=st.integers(0, 5), duplicates=st.sampled_from(("keep", "drop_from_train")))
 def test_a_group_is_never_on_two_sides(frame: pd.DataFrame, seed: int, duplicates: str) -> None:
     try:
@@ -396,7 +396,7 @@ def test_what_is_kept_together_joins_within_its_source() -> None:
     assert splits.join_split_groups(frame).tolist() == ["1", "2", "1", "4", "5", "6"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(*[st.integers(0, 12)] * 3), min_size=1, max_size=40),
     order=st.randoms(use_true_random=False),

@@ -54,7 +54,7 @@ def only(name: str) -> Augment:
 
 
 @given(st.integers(0, 2**31 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_draw_is_a_pure_function_of_the_generator(seed):
     mixing = ALL.model_copy(update={"mixup": 0.4, "cutmix": 1.0})
     assert same(drawn(mixing, seed), drawn(mixing, seed))
@@ -62,7 +62,7 @@ def test_a_draw_is_a_pure_function_of_the_generator(seed):
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 40), st.sampled_from([16, 33, 224]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_drawn_keeps_its_bounds(seed, count, side):
     change = drawn(ALL.model_copy(update={"randaugment": None}), seed, count, side)
     assert np.abs(change.shift).max() <= round(0.1 * side)
@@ -157,7 +157,7 @@ def test_an_image_does_not_depend_on_its_batch(name):
 
 
 @given(st.integers(0, 2**31 - 1), st.permutations(range(6)), st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_taking_rows_first_or_last_is_the_same(seed, places, count):
     rows, pixels, change = np.array(places[:count]), images(), drawn(ALL, seed)
     taken = change.take(rows)

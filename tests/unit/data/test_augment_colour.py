@@ -54,7 +54,7 @@ def turned(rgb, turns):
 
 
 @given(st.floats(-0.5, 0.5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_hue_turns_the_colour_plane_of_video(turns):
     pixels = images(1, 6, 6)
     ours = changed(pixels, hue=turns)[0].flatten(1).T
@@ -63,7 +63,7 @@ def test_hue_turns_the_colour_plane_of_video(turns):
 
 
 @given(st.floats(-0.5, 0.5), st.floats(0, 2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_hue_and_saturation_keep_luma_and_grey(hue, saturation):
     pixels = images(2, 6, 6)
     ours, plain = changed(pixels, hue=hue, saturation=saturation), planes(pixels)
@@ -160,7 +160,7 @@ def test_noise_has_its_deviation_and_is_independent():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_hashed_numbers_are_normal_and_uniform(seed):
     seeds = np.array([seed, (seed + 1) % 2**32])
     for numbers, law in [

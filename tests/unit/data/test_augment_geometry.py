@@ -35,7 +35,7 @@ def middle(planes: torch.Tensor) -> torch.Tensor:
 
 
 @given(st.booleans(), st.booleans(), st.integers(-60, 60), st.integers(-60, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_flips_and_shift_are_exact_and_mirror_at_the_edge(flip, upside_down, down, right):
     pixels = images(2, 8, 11)
     source = pixels.numpy()[:, :, ::-1] if flip else pixels.numpy()
@@ -120,7 +120,7 @@ def test_elastic_bends_along_cubic_splines():
 
 
 @given(st.integers(0, 2**31 - 1), st.sampled_from([(24, 24), (30, 20)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_changes_follow_one_another_in_the_documented_order(seed, shape):
     augment = Augment(crop_area=0.3, zoom=0.3, rotation=180, perspective=0.2, shift=0.4)
     change = draw(augment, np.random.default_rng(seed), 3, 24)

@@ -22,7 +22,7 @@ def drawn(seed: int = 0, count: int = 6, side: int = 24, **mixing: float) -> Aug
 
 
 @given(st.integers(0, 2**31 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_mixup_blends_two_images_in_their_share(seed):
     pixels, change = images(6), drawn(seed, mixup=0.8)
     assert sorted(change.partner) == list(range(6))
@@ -34,7 +34,7 @@ def test_mixup_blends_two_images_in_their_share(seed):
 
 
 @given(st.integers(0, 2**31 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_cutmix_pastes_a_box_and_its_share_is_that_of_the_pixels(seed):
     pixels, change = images(6), drawn(seed, cutmix=1.0)
     plain = apply(pixels, unchanged(6), ZERO, ONE)

@@ -316,13 +316,13 @@ def read_or_refused(data: bytes) -> None:
         assert pixels.shape == (12, 12, 3) and pixels.dtype == np.uint8
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(SIGNATURES)), st.binary(max_size=400))
 def test_random_bytes_behind_any_signature_are_refused(signature: bytes, rest: bytes) -> None:
     read_or_refused(signature + rest)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(damaged(FILES))
 def test_a_damaged_image_is_read_or_refused(data: bytes) -> None:
     read_or_refused(data)

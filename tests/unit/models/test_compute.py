@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -141,7 +141,6 @@ def test_a_limit_holds_for_the_image_that_joins_the_last_batch_and_no_limit_leav
 
 
 @given(st.integers(1, 64), st.integers(0, 1), st.integers(1, 64), st.integers(1, 2))
-@settings(deadline=None)
 def test_halving_ends_with_what_fits_or_with_the_least(batch_size, joined, fits, least):
     count = max(least, batch_size + joined)
     room = MicroBatchLimit("x", max(least, batch_size), batch_size, least=least)

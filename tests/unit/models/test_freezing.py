@@ -159,7 +159,7 @@ def test_depth_counts_stages_from_the_head():
     assert plan.depth["aux1.fc2.weight"] == 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.sampled_from(["conv1.0", "layer1", "layer2.0", "layer3", "layer4.0", "fc"]), st.integers(1, 3))
 def test_wherever_it_is_cut_every_tensor_is_in_one_half_and_depth_never_falls_towards_the_input(start, every):
     module, plan = planned(a_config(trainable=From(**{"from": start}), unfreeze_every=every))

@@ -78,7 +78,7 @@ def test_focal_of_two_classes_is_torchvision_s_sigmoid_focal_loss():
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["none", "balanced"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_focal_with_gamma_0_and_alpha_1_is_cross_entropy_exactly_in_value_and_slope(seed, class_weights):
     logits, labels = batch(seed)
     focal = of(kind="focal", gamma=0.0, alpha=1.0, class_weights=class_weights)(logits, labels)

@@ -60,7 +60,7 @@ def whole(tmp_path_factory) -> dict[int, list[TrialResult]]:
     kills=st.lists(st.tuples(st.integers(0, 9), st.integers(0, EPOCHS)), min_size=1, max_size=4),
     together=st.sampled_from([1, 3]),
 )
-@settings(max_examples=10, deadline=None, derandomize=True, phases=GENERATED)
+@settings(max_examples=10, derandomize=True, phases=GENERATED)
 def test_killed_anywhere_a_study_ends_the_same_and_repeats_no_finished_trial(tmp_path_factory, whole, kills, together):
     folder, listening = tmp_path_factory.mktemp("killed"), Listening()
     for number, epoch in kills:
@@ -84,7 +84,7 @@ def test_killed_anywhere_a_study_ends_the_same_and_repeats_no_finished_trial(tmp
 
 
 @given(lost=st.sets(st.integers(0, 9)), together=st.sampled_from([1, 3]))
-@settings(max_examples=10, deadline=None, derandomize=True, phases=GENERATED)
+@settings(max_examples=10, derandomize=True, phases=GENERATED)
 def test_trials_that_are_not_in_the_journal_are_run_again_and_no_others(tmp_path_factory, whole, lost, together):
     """Of a batch whose trials ran side by side any may have ended when the process was killed."""
     folder = tmp_path_factory.mktemp("lost")

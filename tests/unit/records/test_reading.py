@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.config.params import load
@@ -46,7 +46,7 @@ BROKEN = {
     "no UTF-8": b'{"a": "\xff"}',
     "zeros": b"\0" * 4096,
 }
-FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=40)
 
 
 def read_or_refused(record: type[Record], path: Path) -> bool:

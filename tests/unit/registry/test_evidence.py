@@ -5,7 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.config.params import load
@@ -17,7 +17,7 @@ from tests.damage import changed_json, damaged, no_longer_than
 from tests.unit.registry.promotions import gathered
 
 DOCUMENTS = ("model.json", "metrics.json", "validation.json", "golden.json")
-FUZZ = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=25)
 
 
 @pytest.fixture(scope="module")

@@ -371,7 +371,7 @@ class PromotionMachine(RuleBasedStateMachine):
 
 
 TestPromotionMachine = PromotionMachine.TestCase
-TestPromotionMachine.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+TestPromotionMachine.settings = settings(max_examples=20, stateful_step_count=15)
 
 
 def test_an_alias_that_was_moved_past_podium_is_not_promoted_over(world):

@@ -100,7 +100,7 @@ def test_labels_that_would_look_the_same_are_numbered(bare):
     assert len(set(make_labels(["a" * 50 + str(i) + "a" * 50 for i in range(4)]).shown)) == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5, unique=True))
 def test_any_names_give_distinct_labels_that_can_be_drawn(names):
     with warnings.catch_warnings():

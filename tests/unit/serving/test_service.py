@@ -56,10 +56,10 @@ class Server:
     next: list
 
     def post(self, path, **named):
-        return requests.post(f"{self.address}{path}", timeout=60, **named)
+        return requests.post(f"{self.address}{path}", timeout=300, **named)
 
     def get(self, path):
-        return requests.get(f"{self.address}{path}", timeout=60)
+        return requests.get(f"{self.address}{path}", timeout=300)
 
     def metrics(self):
         families = text_string_to_metric_families(self.get("/metrics").text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch
@@ -63,7 +63,7 @@ def test_a_damaged_earlier_download_is_not_reused(file_server: FileServer, tmp_p
     assert get(file_server.url, SHA256, tmp_path, PATIENT).read_bytes() == DATA
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(cuts=st.lists(st.integers(0, len(DATA)), min_size=1, max_size=3))
 def test_wherever_connections_break_the_bytes_are_the_same(
     cuts: list[int], file_server: FileServer, tmp_path_factory: pytest.TempPathFactory
@@ -248,7 +248,7 @@ def get_unpinned(server: FileServer, folder: Path, fetch: Fetch = PATIENT) -> by
     return target.read_bytes()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, len(DATA)), min_size=1, max_size=3))
 def test_without_a_digest_a_cut_file_is_never_taken_for_whole(
     cuts: list[int], file_server: FileServer, tmp_path_factory: pytest.TempPathFactory

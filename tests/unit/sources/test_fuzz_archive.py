@@ -8,7 +8,7 @@ from pathlib import Path
 
 import py7zr
 from backports.zstd import compress
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch
@@ -19,7 +19,7 @@ from tests.unit.sources.archives import read_archive
 
 LIMITS = Fetch(max_files=100, max_bytes=10_000_000)
 SMALL = {"a/1.jpg": b"one" * 50, "a/2.png": b"", "b/é 🍐.webp": b"\0two" * 200}
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=200)
 
 
 def packed_zip(method: int) -> bytes:

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from podium.config.dataset import Fetch, SnapshotDataset
@@ -16,7 +16,7 @@ from tests.damage import damaged, no_longer_than
 from tests.raw_images import files, write_raw
 
 SECTION = SnapshotDataset(location="data/s.zip")
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150)
 
 
 @pytest.fixture(scope="module")

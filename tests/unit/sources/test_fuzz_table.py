@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,7 +22,7 @@ TABLE = (
     "é 🍐.jpg,y,val,,,,\n"
     "gone.jpg,y,,,,,\n"
 ).encode()
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=200)
 
 
 def open_and_read(data: bytes, root: Path, units: str, encoding: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.config.dataset import OpenImagesDataset
@@ -81,7 +81,7 @@ def test_a_damaged_table_of_photographs_is_one_line(site: Site, tmp_path: Path) 
     assert "train-images-boxable-with-rotation.csv has no column 'License'" in refusal(site, tmp_path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     subject=st.sampled_from(["labels/detections.csv", "metadata/classes.csv", "metadata/image_ids.csv"]),
     at=st.floats(0, 1, exclude_max=True),

@@ -194,7 +194,7 @@ class Receiver:
             yield f"http://127.0.0.1:{port}/podium"
 
     def take(self):
-        return self.got.get(timeout=60)
+        return self.got.get(timeout=600)
 
     def event(self):
         told = json.loads(self.take()[1])
@@ -343,14 +343,14 @@ def test_artifacts_go_through_the_server_and_what_others_made_is_not_written_to(
 
     assert "weights_sha256" in load_text(f"{run.artifact_uri}/package/artifacts/model.json")
     address = f"{team.address}/api/2.0/mlflow-artifacts/artifacts/{run.experiment_id}/{run.run_id}/artifacts/forged"
-    assert requests.put(address, data=b"x", auth=("bob", PASSWORDS["bob"]), timeout=30).status_code == 403
-    assert requests.put(address, data=b"x", timeout=30).status_code == 401
+    assert requests.put(address, data=b"x", auth=("bob", PASSWORDS["bob"]), timeout=300).status_code == 403
+    assert requests.put(address, data=b"x", timeout=300).status_code == 401
 
 
 def test_no_default_password_opens_it_and_no_secret_is_on_a_command_line(team):
     asked = f"{team.address}/api/2.0/mlflow/users/list"
-    assert requests.get(asked, auth=("admin", "password1234"), timeout=30).status_code == 401
-    assert requests.get(asked, auth=("admin", PASSWORDS["admin"]), timeout=30).status_code == 200
+    assert requests.get(asked, auth=("admin", "password1234"), timeout=300).status_code == 401
+    assert requests.get(asked, auth=("admin", PASSWORDS["admin"]), timeout=300).status_code == 200
     port = int(team.address.rpartition(":")[2])
     found = [p for p in psutil.Process().children(recursive=True) if f"{port}" in " ".join(p.cmdline())]
     lines = [" ".join(p.cmdline()) for p in found]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torchvision import models
@@ -235,7 +235,7 @@ def test_no_length_of_a_header_makes_safetensors_look_like_a_pickle(length: int,
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(at=st.integers(0, 10**6), to=st.integers(0, 255), length=st.integers(0, 10**6), zipped=st.booleans())
 def test_a_damaged_file_is_read_or_refused_in_one_line(
     at: int, to: int, length: int, zipped: bool, tmp_path: Path

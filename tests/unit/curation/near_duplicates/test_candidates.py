@@ -32,7 +32,7 @@ def by_hand(vectors: np.ndarray, every_way: np.ndarray, count: int, least: int) 
     return pairs
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(0, 200), st.integers(1, 6), st.sampled_from([1, 1_000_000, 3_000_000]))
 def test_the_pairs_are_those_of_a_full_comparison(seed: int, size: int, count: int, least: int) -> None:
     rng = np.random.default_rng(seed)

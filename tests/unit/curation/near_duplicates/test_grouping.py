@@ -181,7 +181,7 @@ MIXED_SIGNATURES = np.stack([signature(image) for image in MIXED])
 MIXED_GROUPS = [*range(12), 0, 1, 2, 6, 7, 8, 5, 11]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(len(MIXED))), st.integers(1, 3))
 def test_neither_the_order_of_rows_nor_threads_change_the_groups(order: list[int], threads: int) -> None:
     found = grouping.group_duplicates([MIXED_SHA256[at] for at in order], MIXED_SIGNATURES[order], threads=threads)
