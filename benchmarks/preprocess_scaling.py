@@ -3,8 +3,8 @@
 Command: python -m benchmarks.preprocess_scaling [--photographs 2000]
 
 The photographs are drawn at 640 x 480 pixels and kept as JPEG; everything that `preprocess` computes of an image is
-computed. The nodes are processes of this machine, which needs two free processors. The clock runs over the last four
-fifths of the images: until then all processes have started.
+computed. The nodes are processes of this machine, each on a processor of its own; it needs two free ones. The clock
+runs over the last four fifths of the images: until then all processes have started.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def measured(root: Path, raw: list[RawFile], nodes: int) -> tuple[float, float, 
                 begun, counted = time.perf_counter(), done
         speed = (done - counted) / (time.perf_counter() - begun)
 
-    with ray_cluster(nodes) as cluster, mock.patch.object(preprocess, "decode_all", timed):
+    with ray_cluster(nodes, bound=True) as cluster, mock.patch.object(preprocess, "decode_all", timed):
         begun = time.perf_counter()
         where = Cluster(cluster.address, layout.root)
         preprocess.preprocess_dataset(layout, Preprocess(image_size=SIDE), 0, 0, where)

@@ -2,8 +2,10 @@
 
 Command: python -m benchmarks.study_scaling [--trials 8] [--images 1500] [--epochs 6]
 
-The nodes are processes of this machine, which needs two free processors. The clock runs from the first trial's first
-epoch to the end of the study; what comes before (connecting, importing torch on each node) is printed beside it.
+The nodes are processes of this machine, each on a processor of its own; it needs two free ones. All trials run all
+epochs, and are asked for four at a time: where some end early, a node waits for the last one of its batch. The clock
+runs from the first trial's first epoch to the end of the study; what comes before (connecting, importing torch on each
+node) is printed beside it.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from podium.models.callbacks import Callback, Ending
 from podium.models.study import Study
 from podium.pipeline.tune import tune_model
 from tests.ray_cluster import ray_cluster
-from tests.small_splits import RUNTIME, SEARCH, TUNE, a_config, write_prepared, write_project
+from tests.small_splits import RECIPE, RUNTIME, SEARCH, TUNE, a_config, write_prepared, write_project
 
 
 class Clock(Callback):
@@ -46,7 +48,7 @@ def measured(root: Path, study: Study, images: int, nodes: int) -> tuple[float, 
     shutil.rmtree(layout.prepared)  # the few images of the project
     write_prepared(layout.prepared, train=images, val=images // 4)
     clock = Clock()
-    with ray_cluster(nodes) as cluster:
+    with ray_cluster(nodes, bound=True) as cluster:
         begun = time.perf_counter()
         resources = Resources(executor="ray", address=cluster.address)
         tune_model(layout, "small", study, runtime=RUNTIME, resources=resources, callbacks=[clock])
@@ -60,8 +62,10 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=6)
     given = parser.parse_args()
-    settings = TUNE.model_copy(update={"trials": given.trials, "epochs": given.epochs, "together": 2, "pruner": "none"})
-    study = Study(a_config(), SEARCH, settings, 0)
+    settings = TUNE.model_copy(
+        update={"trials": given.trials - 1, "epochs": given.epochs, "together": 4, "pruner": "none"}
+    )  # and one with the values of params.yaml
+    study = Study(a_config(recipe=RECIPE.model_copy(update={"early_stopping": None})), SEARCH, settings, 0)
     found = {}
     with TemporaryDirectory() as folder:
         for nodes in (1, 2):

@@ -15,8 +15,11 @@ def add_node(cluster: Any) -> Any:
 
 
 @contextmanager
-def ray_cluster(count: int) -> Iterator[Any]:
-    """`ray.cluster_utils.Cluster` with so many nodes beside the head; its processes import what this one does."""
+def ray_cluster(count: int, *, bound: bool = False) -> Iterator[Any]:
+    """`ray.cluster_utils.Cluster` with so many nodes beside the head; its processes import what this one does.
+
+    With `bound`, a node computes on one processor of this machine alone, as one of that size would.
+    """
     root = Path(__file__).parents[1]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.update({"RAY_worker_niceness": "0"})  # Ray's 15 leaves it nothing on a machine that does something else
@@ -26,8 +29,11 @@ def ray_cluster(count: int) -> Iterator[Any]:
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _MEMORY}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        for _ in range(count):
+        own = os.sched_getaffinity(0)
+        for processor in sorted(own)[:count] if bound else [None] * count:
+            os.sched_setaffinity(0, own if processor is None else {processor})  # what it starts inherits it
             add_node(cluster)
+            os.sched_setaffinity(0, own)
         yield cluster
     finally:
         cluster.shutdown()
