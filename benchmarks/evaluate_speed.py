@@ -21,7 +21,7 @@ from podium.analysis.slices import resolve, slice_masks
 from podium.config.params import load
 from podium.core.layout import MISTAKES, Layout
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
-from podium.models.inference import load_classifier
+from podium.models.inference import open_models
 from podium.pipeline import evaluate as stage
 
 IMAGES, MODEL, TARGET = 10_000, "resnet18", 1.3
@@ -33,16 +33,17 @@ def main() -> int:
     params = load(layout.params)
     restart_with(params.runtime)
     settings = params.evaluate
-    classifier = load_classifier(layout.model(MODEL), params.runtime)
     validation = stage._describe(layout, open_for_fitting(layout.prepared, "val"))
     test = _repeat(stage._describe(layout, open_for_testing(layout.prepared)), IMAGES)
-    known, distances = stage._predict(classifier, validation, settings.batch_size)
     seconds = {}
+    with open_models(layout.root, params.runtime) as models:
+        model = models(layout.model(MODEL))
+        known, distances = stage._predict(model, validation, settings.batch_size)
+        begun = time.perf_counter()
+        answers, _ = stage._predict(model, test, settings.batch_size)
+        seconds["forward passes"] = time.perf_counter() - begun
     begun = time.perf_counter()
-    answers, _ = stage._predict(classifier, test, settings.batch_size)
-    seconds["forward passes"] = time.perf_counter() - begun
-    begun = time.perf_counter()
-    card, digest = classifier.card, test.digest
+    card, digest = model.card, test.digest
     metrics = measure(
         card,
         test=answers,

@@ -8,6 +8,7 @@ processor an image, with one thread. Methods that ask a network many times an im
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from podium.analysis.explanation_checks import Checked, ask, boxes_in_square, check_method, evenly, points_better
@@ -19,7 +20,7 @@ from podium.core.errors import ModelError
 from podium.core.layout import Layout
 from podium.data.shards import PreparedSplit, open_for_testing
 from podium.models.explanations import METHODS, explain
-from podium.models.inference import Classifier, load_classifier
+from podium.models.inference import AskedModel, open_models
 from podium.records.base import read_parquet
 from podium.records.explanation import MethodChecks, OrderCheck
 
@@ -29,18 +30,19 @@ TIMED = 4
 """Images whose maps are timed, after one that does not count."""
 
 
-def measure(classifier: Classifier, test: PreparedSplit, layout: Layout, name: str, few: int) -> str:
+def measure(model: AskedModel, test: PreparedSplit, layout: Layout, name: str, few: int) -> str:
     """A row of the table; `few` is on how many images the slow methods are checked."""
     known = describe_images(test.index, read_parquet(layout.manifest), read_parquet(layout.measures))
     rows = evenly(len(test), len(test) if name in QUICK else few)
     boxes = boxes_in_square(known, test.preprocessing)
     checked = Checked(test.images(rows), test.labels[rows], boxes[rows])
     counts = ExplainChecks(images=len(rows), deletion=few, randomised=max(2, few // 16))
-    found = check_method(ask(classifier, checked.images, name, seed=0, batch_size=BATCH_SIZE), checked, name, counts)
-    explain(classifier, checked.images[:1], name)
-    start = time.process_time()
-    explain(classifier, checked.images[:TIMED], name)
-    return _row(classifier.card.model, name, found, (time.process_time() - start) / TIMED)
+    asked = ask(model, checked.images, name, seed=0, batch_size=BATCH_SIZE)
+    found = check_method(model, asked, checked, name, counts)
+    for images in (checked.images[:1], checked.images[:TIMED]):
+        start = time.process_time()
+        list(model.map([partial(explain, images=images, name=name)]))
+    return _row(model.card.model, name, found, (time.process_time() - start) / TIMED)
 
 
 def _row(model: str, name: str, found: MethodChecks, seconds: float) -> str:
@@ -71,13 +73,13 @@ def main() -> None:
         "| model | method | images | points at the object / chance | better | deletion | insertion | alike | seconds |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for folder in sorted(path for path in layout.model("any").parent.iterdir() if path.is_dir()):
-        classifier = load_classifier(folder, Runtime(threads=1))
-        for name in given.methods:
-            try:
-                print(measure(classifier, test, layout, name, given.images), flush=True)
-            except ModelError as error:
-                print(f"| {folder.name} | {name} | {error} |", flush=True)
+    with open_models(layout.root, Runtime(threads=1)) as models:
+        for folder in sorted(path for path in layout.model("any").parent.iterdir() if path.is_dir()):
+            for name in given.methods:
+                try:
+                    print(measure(models(folder), test, layout, name, given.images), flush=True)
+                except ModelError as error:
+                    print(f"| {folder.name} | {name} | {error} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,16 @@ def main(params: Params, layout: Layout, model: str, on: str = "test") -> None:
     if on == "val":
         measure_on_validation(layout, model, params.evaluate, params.runtime, params.seed)
     else:
-        seeds, name = params.further_seeds, params.experiment
-        evaluate_model(layout, model, params.evaluate, params.runtime, params.seed, seeds=seeds, experiment=name)
+        evaluate_model(
+            layout,
+            model,
+            params.evaluate,
+            params.runtime,
+            params.seed,
+            seeds=params.further_seeds,
+            experiment=params.experiment,
+            resources=params.resources,
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ def main(params: Params, layout: Layout, model: str) -> None:
     """Explains one model."""
     from podium.pipeline.explain import explain_model
 
-    explain_model(layout, model, params.explain, params.runtime, params.seed)
+    explain_model(layout, model, params.explain, params.runtime, params.seed, resources=params.resources)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import podium
@@ -21,6 +22,7 @@ from podium.core.files import sha256_tree
 from podium.core.jobs import Cluster
 from podium.core.layout import Layout
 from podium.core.machine import Machine
+from podium.curation.near_duplicates import grouping
 from podium.models.callbacks import Callback
 from podium.models.study import Study
 from podium.models.trials import run_trials
@@ -28,11 +30,13 @@ from podium.pipeline.preprocess import preprocess_dataset
 from podium.pipeline.repeat import repeat_training
 from podium.pipeline.tune import tune_model
 from podium.registry.checkup import examine_cluster
+from tests.judged_model import judge, trained_project
 from tests.raw_images import files, write_raw
 from tests.ray_cluster import add_node, ray_cluster
 from tests.servers import free_port
 from tests.small_splits import RUNTIME, SEARCH, TUNE, a_config, write_project
 from tests.unit.core.test_executor import slow_first
+from tests.unit.curation.near_duplicates.test_grouping import MIXED_GROUPS, MIXED_SHA256, MIXED_SIGNATURES
 from tests.unit.models.toy_study import endless
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed")]
@@ -95,6 +99,16 @@ def test_preprocess_writes_the_same_shards(cluster, tmp_path):
     assert len(digests) == 1
 
 
+def test_near_duplicates_are_grouped_the_same(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(grouping, "_WORTH_CLUSTER", 1)
+    MIXED_SIGNATURES.tofile(tmp_path / "signatures.bin")
+    signatures = np.memmap(tmp_path / "signatures.bin", np.uint8, "r", shape=MIXED_SIGNATURES.shape)
+    where = Cluster(cluster.address, tmp_path)
+    found, here = (grouping.group_duplicates(MIXED_SHA256, signatures, cluster=each) for each in (where, None))
+    assert (found.first.tolist(), found.kind) == (MIXED_GROUPS, here.kind)
+    assert all((a == b).all() for a, b in zip(vars(found.links).values(), vars(here.links).values(), strict=True))
+
+
 def test_a_study_finds_the_same(cluster, project, studied):
     assert study(project, Resources(trials_at_once=2)) == studied
     assert study(project, on(cluster)) == studied
@@ -108,6 +122,11 @@ def test_further_seeds_train_to_the_same_weights(cluster, project):
         repeat_training(project, "small", [1, 2], **given, resources=resources)
         digests.add(sha256_tree([project.repeats("small")], project.root))
     assert len(digests) == 1
+
+
+def test_a_model_is_judged_the_same(cluster, tmp_path):
+    layout = trained_project(tmp_path)
+    assert judge(layout, on(cluster)) == judge(layout, Resources())
 
 
 def test_a_study_that_loses_a_node_finds_the_same(cluster, project, studied):

@@ -7,8 +7,10 @@ the model names.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from podium.models.inference import Classifier
+    from podium.models.inference import AskedModel, Classifier
+    from podium.records.training import ModelCard
 
 STEPS = 8
 """In which all tiles go or come."""
@@ -113,7 +116,7 @@ class Asked:
     """Images with the classes the model names and their maps, and how more are made.
 
     Attributes:
-        classifier: a trained model.
+        card: of the model.
         images: uint8, shape (N, S, S, 3).
         targets: the classes that it names, shape (N,).
         maps: of these, shape (N, S, S).
@@ -121,7 +124,7 @@ class Asked:
         batch_size: images the network is given at once.
     """
 
-    classifier: "Classifier"
+    card: "ModelCard"
     images: NDArray[np.uint8]
     targets: NDArray[np.int64]
     maps: NDArray[np.float32]
@@ -129,7 +132,7 @@ class Asked:
     batch_size: int
 
 
-def ask(classifier: "Classifier", images: NDArray[np.uint8], name: str, *, seed: int, batch_size: int) -> Asked:
+def ask(model: "AskedModel", images: NDArray[np.uint8], name: str, *, seed: int, batch_size: int) -> Asked:
     """Asks a model which classes it names, and a method for the maps of these.
 
     Raises:
@@ -137,15 +140,17 @@ def ask(classifier: "Classifier", images: NDArray[np.uint8], name: str, *, seed:
     """
     from podium.models.explanations import explain
 
-    predicted = classifier.logits(images, batch_size).argmax(axis=1)
-    maps = explain(classifier, images, name, predicted, seed=seed, batch_size=batch_size)
-    return Asked(classifier, images, predicted, maps, seed, batch_size)
+    predicted = model.logits(images, batch_size).argmax(axis=1)
+    explained = partial(explain, name=name, seed=seed, batch_size=batch_size)
+    maps = model.in_batches(explained, batch_size, images=images, targets=predicted)
+    return Asked(model.card, images, predicted, maps, seed, batch_size)
 
 
-def check_method(asked: Asked, checked: Checked, name: str, counts: ExplainChecks) -> MethodChecks:
+def check_method(model: "AskedModel", asked: Asked, checked: Checked, name: str, counts: ExplainChecks) -> MethodChecks:
     """Checks maps.
 
     Args:
+        model: whose maps they are.
         asked: the same images as those of `checked`, with their maps.
         checked: at least one image.
         name: of the method.
@@ -154,13 +159,17 @@ def check_method(asked: Asked, checked: Checked, name: str, counts: ExplainCheck
     Raises:
         ModelError: a network with random weights has not what the method needs.
     """
-    deletion, insertion = _orders(_spread(asked, counts.deletion)) if counts.deletion else (None, None)
+    orders, random = (_spread(asked, count) for count in (counts.deletion, counts.randomised))
+    asks: list[Callable[[Classifier], Any]] = [partial(_orders, asked=orders)] if counts.deletion else []
+    asks += [partial(_randomise, asked=random, name=name)] if counts.randomised else []
+    found = list(model.map(asks))
+    deletion, insertion = found[0] if counts.deletion else (None, None)
     return MethodChecks(
         images=len(asked.maps),
         deletion=deletion,
         insertion=insertion,
-        boxes=_boxes(asked.maps, checked, asked.classifier.card.classes),
-        randomised=_randomise(_spread(asked, counts.randomised), name) if counts.randomised else [],
+        boxes=_boxes(asked.maps, checked, asked.card.classes),
+        randomised=found[-1] if counts.randomised else [],
     )
 
 
@@ -235,7 +244,7 @@ def _spread(asked: Asked, count: int) -> Asked:
     return replace(asked, images=asked.images[rows], targets=asked.targets[rows], maps=asked.maps[rows])
 
 
-def _orders(asked: Asked) -> tuple[OrderCheck, OrderCheck]:
+def _orders(classifier: "Classifier", asked: Asked) -> tuple[OrderCheck, OrderCheck]:
     """Deletion and insertion."""
     from scipy.ndimage import gaussian_filter
 
@@ -250,12 +259,12 @@ def _orders(asked: Asked) -> tuple[OrderCheck, OrderCheck]:
         generator_of(asked.seed, "order of tiles").random((len(images), TILES**2)),
     )
     ranks = [np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1)[:, tiles] for values in orders]
-    grey = np.broadcast_to(np.round(255 * np.array(asked.classifier.card.mean)).astype(np.uint8), images.shape)
+    grey = np.broadcast_to(np.round(255 * np.array(asked.card.mean)).astype(np.uint8), images.shape)
     blurred = gaussian_filter(images, (0, side / _BLUR, side / _BLUR, 0))
 
     def probability(shown: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Of each image's class, shape (N,)."""
-        found = asked.classifier.probabilities(shown, asked.batch_size)
+        found = classifier.probabilities(shown, asked.batch_size)
         return found[np.arange(len(found)), asked.targets].astype(np.float64)
 
     def check(start: NDArray[np.uint8], end: NDArray[np.uint8], sign: int) -> OrderCheck:
@@ -308,20 +317,20 @@ def _boxes(maps: NDArray[np.float32], checked: Checked, classes: list[str]) -> B
     )
 
 
-def _randomise(asked: Asked, name: str) -> list[float]:
+def _randomise(classifier: "Classifier", asked: Asked, name: str) -> list[float]:
     """How much maps are still alike as stages get a fresh network's weights, the head first; see `MethodChecks`."""
     from podium.models import zoo
     from podium.models.blocks import find_blocks
     from podium.models.explanations import explain
 
-    card, side = asked.classifier.card, asked.images.shape[1]
+    card, side = asked.card, asked.images.shape[1]
     made = zoo.create(card.network, len(card.classes), -1 - card.seed, side)  # a seed that no params can name
-    fresh = asked.classifier.compute.place(made).eval()
-    module = copy.deepcopy(asked.classifier.module)
+    fresh = classifier.compute.place(made).eval()
+    module = copy.deepcopy(classifier.module)
 
     def alike(changed: "nn.Module") -> float:
         """To the maps of the trained network."""
-        random = replace(asked.classifier, module=changed)
+        random = replace(classifier, module=changed)
         return rank_correlation(
             asked.maps, explain(random, asked.images, name, asked.targets, seed=asked.seed, batch_size=asked.batch_size)
         )

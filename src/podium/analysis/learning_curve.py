@@ -7,8 +7,9 @@ the Bootstrap", 1993, section 6.5): draws of the same number of images differ by
 """
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from podium.analysis.statistics import LEVEL, generator_of
 from podium.config.params import Params
+from podium.console.process import set_up_logging
 from podium.core.errors import DataError
+from podium.core.executor import open_executor
 from podium.core.files import write_text
 from podium.core.layout import MODEL_CARD, Layout
 from podium.records.base import read_parquet
@@ -40,10 +43,12 @@ def measure_learning_curve(
 ) -> LearningCurve:
     """Trains on every share of the training images, some draws each, and writes `reports/learning_curve.json`.
 
-    What an earlier call has trained is not trained again; `quiet` prints nothing.
+    What an earlier call has trained is not trained again. The others are trained one by one, several at once
+    (`resources.trials_at_once`) or on the cluster. `quiet` prints nothing.
 
     Raises:
         DataError: a file of an earlier stage is missing or damaged.
+        PodiumError: a process was ended from outside, or the cluster cannot be used or was lost.
     """
     from podium.models.training import open_training
 
@@ -65,14 +70,23 @@ def measure_learning_curve(
     if groups.isna().any():
         raise DataError(f"{layout.manifest} does not hold all training images: run `dvc repro preprocess`")
     names = groups.astype(str).to_numpy(dtype=object)
+    train = _TrainPart(layout, job)
+    parts = [
+        train.plan(draw_rows(job.train.labels, names, share, params.seed, draw), share, draw)
+        for draw in range(draws)
+        for share in SHARES
+    ]
+    # by name: of few groups, two shares can be the same images
+    missing = {part.name: part for part in parts if not layout.learning_point(part.name).is_file()}
     points = []
-    for draw in range(draws):
-        for share in SHARES:
-            rows = draw_rows(job.train.labels, names, share, params.seed, draw)
-            point = _train(layout, job, rows, share, draw)
-            points.append(point)
+    with closing(_train_all(train, list(missing.values()), params)) as trained:
+        for part in parts:
+            if missing.pop(part.name, None) is not None:
+                next(trained)
+            point = LearningPoint.read(layout.learning_point(part.name))
+            points.append(point.model_copy(update={"share": part.share, "draw": part.draw}))
             if not quiet:
-                said = f"{share:.1%} of the images ({point.images:,}), draw {draw + 1} of {draws}"
+                said = f"{part.share:.1%} of the images ({point.images:,}), draw {part.draw + 1} of {draws}"
                 print(f"{label}: {said}, val accuracy {point.accuracy:.3f}", flush=True)
     card = ModelCard.read(layout.model(model) / MODEL_CARD)
     size, val_images = len(job.train), len(job.val)
@@ -226,21 +240,51 @@ def _gain(law: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(law[:, 0] * (1 - 2 ** -law[:, 1]), np.float64)
 
 
-def _train(layout: Layout, whole: "Job", rows: NDArray[np.int64], share: float, draw: int) -> LearningPoint:
-    """One training, on some images and with the draw's own seed, or what an earlier call found."""
-    from podium.core.identity import fingerprint
-    from podium.models.checkpoint import Checkpoint, lock_folder
-    from podium.models.engine import fit
+def _train_all(train: "_TrainPart", parts: Sequence["_Part"], params: Params) -> Generator[None]:
+    """Trains on all parts, here or on the cluster; goes on to the next when the one before is done."""
+    from podium.models.compute import find_cluster
 
-    part = replace(whole, train=whole.train.subset(rows), seed=whole.seed + draw)
-    name = fingerprint(part.identity(layout, "train"))
-    kept, folder = layout.learning_point(name), layout.checkpoint(name)
-    if kept.is_file():
-        # of few groups, two shares can be the same images
-        return LearningPoint.read(kept).model_copy(update={"share": share, "draw": draw})
-    with lock_folder(folder):
-        best = fit(part, part.build(), checkpoint=Checkpoint(folder)).progress.best
-        point = LearningPoint(share=share, draw=draw, images=len(rows), accuracy=best.val_accuracy)
-        point.write(kept)
-        shutil.rmtree(folder, ignore_errors=True)
-    return point
+    cluster, lower = find_cluster(train.layout.root, params.runtime, params.resources), "resources.trials_at_once"
+    processes = params.resources.trials_at_once
+    with open_executor(train, processes, lower=lower, cluster=cluster, prepare=set_up_logging) as executor:
+        yield from executor.map(parts)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of the training images, int64: a share of them in a draw; `name` is the fingerprint of the training."""
+
+    share: float
+    draw: int
+    rows: NDArray[np.int64]
+    name: str
+
+
+@dataclass(frozen=True)
+class _TrainPart:
+    """Trains on some of the images of a job, and keeps what came of it; each draw has a seed of its own."""
+
+    layout: Layout
+    whole: "Job"
+
+    def plan(self, rows: NDArray[np.int64], share: float, draw: int) -> _Part:
+        """A training that is to be done."""
+        from podium.core.identity import fingerprint
+
+        return _Part(share, draw, rows, fingerprint(self._job(rows, draw).identity(self.layout, "train")))
+
+    def __call__(self, part: _Part) -> None:
+        from podium.models.checkpoint import Checkpoint, lock_folder
+        from podium.models.compute import Compute
+        from podium.models.engine import fit
+
+        Compute.of(self.whole.compute.runtime)  # this may be a process of its own
+        job, folder = self._job(part.rows, part.draw), self.layout.checkpoint(part.name)
+        with lock_folder(folder):
+            best = fit(job, job.build(), checkpoint=Checkpoint(folder)).progress.best
+            point = LearningPoint(share=part.share, draw=part.draw, images=len(part.rows), accuracy=best.val_accuracy)
+            point.write(self.layout.learning_point(part.name))
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _job(self, rows: NDArray[np.int64], draw: int) -> "Job":
+        return replace(self.whole, train=self.whole.train.subset(rows), seed=self.whole.seed + draw)

@@ -4,7 +4,9 @@ Mean corruption accuracy is 1 - mCE without the division by another network's er
 2019 (arXiv 1903.12261), section 4.2; agreement is theirs of perturbation sequences, section 4.3, for single steps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,41 +23,51 @@ def choose_images(images: int, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(generator_of(seed, "perturbations").permutation(images)[:most]).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Perturbed:
+    """One perturbation at a severity from 1 to 5; `seed` is of what is drawn: every model meets the same images."""
+
+    name: str
+    severity: int
+    seed: int
+
+    def parts(self, images: Images) -> Iterator[Images]:
+        """The images, uint8 of shape (N, S, S, 3), perturbed, some at a time."""
+        random = generator_of(self.seed, f"{self.name} {self.severity}")
+        for start in range(0, len(images), _AT_ONCE):
+            yield PERTURBATIONS[self.name].apply(images[start : start + _AT_ONCE], self.severity, random)
+
+
+def perturb_every_way(severities: Sequence[int], seed: int) -> list[Perturbed]:
+    """Every perturbation at each of these severities."""
+    return [Perturbed(name, severity, seed) for name in PERTURBATIONS for severity in severities]
+
+
 def measure_robustness(
-    classify: Callable[[Images], NDArray[np.int64]],
-    images: Images,
+    clean: NDArray[np.int64],
+    perturbed: Iterable[tuple[Perturbed, NDArray[np.int64]]],
     labels: NDArray[np.int64],
-    severities: Sequence[int],
-    seed: int,
     *,
     model: str,
     fingerprint: str,
 ) -> Robustness:
-    """Asks a model about images clean and perturbed.
+    """Accuracy of a model's answers to images clean and perturbed.
 
     Args:
-        classify: gives class numbers, shape (B,), of uint8 images of shape (B, S, S, 3).
-        images: uint8, shape (N, S, S, 3), N at least 1.
+        clean: class numbers that it gives N images, shape (N,), N at least 1.
+        perturbed: those it gives them as `perturb_every_way` changes them, in that order.
         labels: true class numbers, shape (N,).
-        severities: from 1 to 5, at least one.
-        seed: of what is drawn; every model meets the same perturbed images.
         model: whose answers they are.
         fingerprint: of that model.
     """
-    clean = classify(images)
     results = []
-    for name, perturbation in PERTURBATIONS.items():
-        at = []
-        for severity in severities:
-            random = generator_of(seed, f"{name} {severity}")
-            parts = range(0, len(images), _AT_ONCE)
-            answers = np.concatenate(
-                [classify(perturbation.apply(images[s : s + _AT_ONCE], severity, random)) for s in parts]
-            )
+    for name, some in groupby(perturbed, key=lambda pair: pair[0].name):
+        perturbation, at = PERTURBATIONS[name], []
+        for asked, answers in some:
             accuracy = wilson(int((answers == labels).sum()), len(labels))
             same = float((answers == clean).mean())
-            sentence = perturbation.sentence(severity)
-            at.append(PerturbedAccuracy(severity=severity, sentence=sentence, accuracy=accuracy, same=same))
+            sentence = perturbation.sentence(asked.severity)
+            at.append(PerturbedAccuracy(severity=asked.severity, sentence=sentence, accuracy=accuracy, same=same))
         results.append(PerturbationResult(name=name, kind=perturbation.kind, at=tuple(at)))
     corrupted = [each.accuracy.value for result in results if result.kind == "corruption" for each in result.at]
     return Robustness(

@@ -32,10 +32,12 @@ class Runtime(Section):
 class Resources(Section):
     """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
 
-    `workers` decode images (0 or 1: the stage's own process does), `trials_at_once` train side by side in a study,
-    `cache_gib` is the disk, per model, for the activations of frozen layers, `decoded_gib` the disk for what decoding
-    made of images, from one `preprocess` to the next. With `executor: ray` the cluster at
-    `address` decodes images, runs trials and trains with further seeds instead, as many at once as fit there.
+    `workers` decode images (0 or 1: the stage's own process does). `trials_at_once` is how many jobs of torch run side
+    by side, each with `runtime.threads`: trials of a study, trainings of a learning curve, questions to a model in
+    evaluate and explain (1: the stage's own process does). `cache_gib` is the disk, per model, for the activations of
+    frozen layers, `decoded_gib` the disk for what decoding made of images, from one `preprocess` to the next. With
+    `executor: ray` the cluster at `address` runs all these jobs, compares near duplicates and trains with further seeds
+    instead, as many at once as fit there.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -55,6 +57,9 @@ class Resources(Section):
         """
         return Cluster(self.address, root, cpus, gpus) if self.executor == "ray" else None
 
+
+LOCAL = Resources()
+"""Jobs run on this machine, those of torch one after the other in the process that asks for them."""
 
 _READERS = ("cv2", "numpy", "torch")  # read them once, when they are imported or first compute
 

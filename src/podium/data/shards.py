@@ -6,7 +6,7 @@ the arrays) and `split.json` (classes, counts, digest). Opening one reads no pix
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,15 @@ class PreparedSplit:
     labels: NDArray[np.int64]
     shards: tuple[NDArray[np.uint8], ...]
     places: NDArray[np.int64] | None = None  # where image i lies in the shards, shape (N,); None: at i
+
+    def __getstate__(self) -> dict[str, object]:
+        """Shards travel by name: another process maps their files itself."""
+        return {**vars(self), "shards": [getattr(shard, "filename", shard) for shard in self.shards]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What `__getstate__` gave."""
+        shards = (_mapped(shard) if isinstance(shard, Path) else shard for shard in state["shards"])
+        vars(self).update(state, shards=tuple(shards))
 
     def __len__(self) -> int:
         """Number of images."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -20,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from podium.config.runtime import Runtime, use_instructions
+from podium.config.runtime import Resources, Runtime, use_instructions
 from podium.core.errors import ModelError
+from podium.core.jobs import Cluster
 from podium.core.machine import on_x86
 from podium.models import distributed
 
@@ -43,6 +45,17 @@ def choose_device(runtime: Runtime) -> str:
             "set runtime.device to cpu or auto, or install a build of torch for it"
         )
     return runtime.device
+
+
+def find_cluster(root: Path, runtime: Runtime, resources: Resources) -> Cluster | None:
+    """The cluster that jobs of torch run on, each with `runtime.threads` processors, and a GPU where CUDA computes.
+
+    None where this machine runs them. `root` is the project's folder.
+
+    Raises:
+        ModelError: `cuda` or `mps` is asked for where there is none.
+    """
+    return resources.cluster(root, cpus=runtime.threads, gpus=int(choose_device(runtime) == "cuda"))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,12 @@
 Evaluation, serving and the promotion gates all predict through this module, so they cannot differ in preprocessing.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,14 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from podium.config.runtime import Runtime
+from podium.config.runtime import LOCAL, Resources, Runtime
 from podium.core.errors import ModelError, one_line
+from podium.core.executor import open_executor
+from podium.core.jobs import Executor
 from podium.core.layout import MODEL_CARD, WEIGHTS
 from podium.data.augment.batch import normalise
 from podium.data.tensors import digest_like
 from podium.models import zoo
-from podium.models.compute import Compute, memory_named_in_errors
+from podium.models.compute import Compute, find_cluster, memory_named_in_errors
 from podium.records.training import ModelCard
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -113,3 +121,66 @@ def load_classifier(folder: Path, runtime: Runtime) -> Classifier:
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"{path} does not fit {card.architecture} ({one_line(error)}): run `dvc repro`") from error
     return Classifier(card, compute.place(module).eval(), compute)
+
+
+@dataclass(frozen=True)
+class AskedModel:
+    """A trained model that is asked wherever jobs run: a job is a function of the classifier, and is pickled there."""
+
+    folder: Path
+    card: ModelCard
+    executor: Executor[tuple[Path, Callable[[Classifier], Any]], Any]
+
+    def map(self, asks: Iterable[Callable[[Classifier], Answer]]) -> Iterator[Answer]:
+        """What functions of the classifier return, in their order."""
+        return self.executor.map((self.folder, ask) for ask in asks)
+
+    def logits(self, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+        """As `Classifier.logits`, of at least one image."""
+        return self.in_batches(partial(Classifier.logits, batch_size=batch_size), batch_size, images=images)
+
+    def in_batches(self, ask: Callable[..., NDArray[Any]], batch_size: int, **arrays: NDArray[Any]) -> NDArray[Any]:
+        """Calls `ask(classifier, **arrays)` with `batch_size` rows at a time, at least 1 in all; joins the answers."""
+        starts = range(0, len(next(iter(arrays.values()))), batch_size)
+        parts = ({name: rows[start : start + batch_size] for name, rows in arrays.items()} for start in starts)
+        return np.concatenate(list(self.map(partial(ask, **part) for part in parts)))
+
+
+@contextmanager
+def open_models(root: Path, runtime: Runtime, resources: Resources = LOCAL) -> Iterator[Callable[[Path], AskedModel]]:
+    """Gives what makes a model that is asked of its folder, as `load_classifier` reads it and with its errors.
+
+    Args:
+        root: the project's folder.
+        runtime: how numbers are computed.
+        resources: models are asked in `trials_at_once` processes of this machine, or on the cluster.
+
+    Raises:
+        PodiumError: a process was ended from outside, or the cluster cannot be used or was lost.
+    """
+    loader, cluster, processes = _Loader(runtime), find_cluster(root, runtime, resources), resources.trials_at_once
+    with open_executor(loader, processes, lower="resources.trials_at_once", cluster=cluster) as executor:
+        yield lambda folder: AskedModel(folder, loader.load(folder).card, executor)
+
+
+class _Loader:
+    """Runs jobs in one process, which reads a model once and keeps it until another is asked."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._last: tuple[Path, Classifier] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the model itself."""
+        return _Loader, (self._runtime,)
+
+    def __call__(self, job: tuple[Path, Callable[[Classifier], Any]]) -> Any:
+        folder, ask = job
+        return ask(self.load(folder))
+
+    def load(self, folder: Path) -> Classifier:
+        """As `load_classifier`."""
+        if self._last is None or self._last[0] != folder:
+            self._last = None  # one at a time in memory
+            self._last = folder, load_classifier(folder, self._runtime)
+        return self._last[1]

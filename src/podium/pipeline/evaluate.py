@@ -7,6 +7,7 @@ import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ from podium.analysis.calibration import calibrate
 from podium.analysis.evaluation import ClassMoments, measure
 from podium.analysis.mistakes import find_mistakes, find_typical, write_mistakes
 from podium.analysis.predictions import Predictions, sort_predictions, write_predictions
-from podium.analysis.robustness import choose_images, measure_robustness
+from podium.analysis.robustness import Perturbed, choose_images, measure_robustness, perturb_every_way
 from podium.analysis.slices import describe_images, resolve, slice_masks
 from podium.config.judging import Evaluate
-from podium.config.runtime import Runtime
+from podium.config.runtime import LOCAL, Resources, Runtime
 from podium.console.openings import Opening, keep_openings
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder, sha256_text
@@ -46,10 +47,11 @@ from podium.core.layout import (
 from podium.data.shards import PreparedSplit, open_for_fitting, open_for_testing
 from podium.records.base import read_parquet, round_floats
 from podium.records.evaluation import Metrics
+from podium.records.robustness import Robustness
 from podium.records.training import EPOCH_COLUMNS, ModelCard
 
 if TYPE_CHECKING:
-    from podium.models.inference import Classifier
+    from podium.models.inference import AskedModel, Classifier
 
 _BATCHES_AT_ONCE = 16  # copied out of the memory maps together
 _TYPICAL = 3  # images of each class that is taken for another one
@@ -65,6 +67,7 @@ def evaluate_model(
     *,
     seeds: Sequence[int] = (),
     experiment: str = "",
+    resources: Resources = LOCAL,
 ) -> None:
     """Writes `reports/evaluation/<m>/` and `artifacts/evaluation/<m>/`, and notes the openings.
 
@@ -76,30 +79,34 @@ def evaluate_model(
         seed: of the bootstrap.
         seeds: that the model was trained with besides; of these metrics and predictions are kept.
         experiment: goes into the ledger of openings.
+        resources: where the models are asked.
 
     Raises:
         DataError: a split, the model's folder or the ledger is missing or damaged, or it was trained on other data.
         ModelError: the weights are not those of the model's card, or its answers are not numbers.
+        PodiumError: the cluster cannot be used, or was lost.
     """
-    from podium.models.inference import load_classifier
+    from podium.models.inference import open_models
 
     validation = _describe(layout, open_for_fitting(layout.prepared, "val"))
     slices = resolve(evaluate.slices, validation.index)  # a mistake in params is told before anything is computed
-    classifier = load_classifier(layout.model(model), runtime)
-    test = _describe(layout, open_for_testing(layout.prepared))
-    splits, of = (validation, test), f" of {experiment}" if experiment else ""
-    predictions, metrics = _test(layout, classifier, splits, evaluate, seed=seed, name=model, of=of)
-    repeats = {}
-    for other in seeds:
-        repeated, name = load_classifier(layout.repeat(model, other), runtime), f"{model} seed {other}"
-        repeats[other] = _test(layout, repeated, splits, evaluate, seed=seed, name=name, of=of)
+    with open_models(layout.root, runtime, resources) as models:
+        own, repeats = models(layout.model(model)), {}
+        test = _describe(layout, open_for_testing(layout.prepared))
+        splits, of = (validation, test), f" of {experiment}" if experiment else ""
+        predictions, metrics = _test(layout, own, splits, evaluate, seed=seed, name=model, of=of)
+        robustness = _perturb(own, test, evaluate, seed)
+        for other in seeds:
+            repeated, name = models(layout.repeat(model, other)), f"{model} seed {other}"
+            repeats[other] = _test(layout, repeated, splits, evaluate, seed=seed, name=name, of=of)
     calibrated, masks = calibrate(predictions, metrics.temperature), slice_masks(slices, predictions.index)
-    mistakes, history = find_mistakes(calibrated, classifier.card.groups, masks), layout.model(model) / HISTORY
+    mistakes, history = find_mistakes(calibrated, own.card.groups, masks), layout.model(model) / HISTORY
     with replacing_folder(layout.evaluation(model)) as folder:
         write_answers(folder, predictions, metrics)
-        _write_learning_curves(folder / LEARNING_CURVES, history, classifier.card)
+        _write_learning_curves(folder / LEARNING_CURVES, history, own.card)
         write_plots(folder, metrics, predictions, evaluate.calibration_bins)
-        _perturb(folder / ROBUSTNESS, classifier, test, evaluate, seed)
+        if robustness is not None:
+            robustness.write(folder / ROBUSTNESS)
         write_mistakes(folder / MISTAKES, mistakes, evaluate.mistakes, _picture_of(test))
         _write_typical(folder / TYPICAL, calibrated, metrics, test, evaluate.mistakes > 0)
         for other, (answers, measured) in repeats.items():
@@ -116,14 +123,15 @@ def measure_on_validation(layout: Layout, model: str, evaluate: Evaluate, runtim
         DataError: the split or the model's folder is missing, or the model was trained on other data.
         ModelError: the weights are not those of the model's card, or its answers are not numbers.
     """
-    from podium.models.inference import load_classifier
+    from podium.models.inference import open_models
 
     split = _describe(layout, open_for_fitting(layout.prepared, "val"))
-    classifier = load_classifier(layout.model(model), runtime)
-    _check_data(classifier, split)
-    answers, distances = _predict(classifier, split, evaluate.batch_size)
+    with open_models(layout.root, runtime) as models:
+        own = models(layout.model(model))
+        _check_data(own.card, split)
+        answers, distances = _predict(own, split, evaluate.batch_size)
     measured = measure(
-        classifier.card,
+        own.card,
         test=answers,
         validation=answers,
         test_digest=split.digest,
@@ -151,7 +159,7 @@ def classification_report(predictions: Predictions) -> str:
 
 def _test(
     layout: Layout,
-    classifier: "Classifier",
+    model: "AskedModel",
     splits: tuple[PreparedSplit, PreparedSplit],
     settings: Evaluate,
     *,
@@ -160,15 +168,15 @@ def _test(
     of: str,
 ) -> tuple[Predictions, Metrics]:
     """Opens val and test for a model, which the ledger tells: its answers on test, and their measures."""
-    validation, test = splits
-    _check_data(classifier, validation)
-    known, distances = _predict(classifier, validation, settings.batch_size)
-    _check_data(classifier, test)
-    card, digest = classifier.card, test.digest
+    (validation, test), card = splits, model.card
+    _check_data(card, validation)
+    known, distances = _predict(model, validation, settings.batch_size)
+    _check_data(card, test)
+    digest = test.digest
     images = sha256_text("\n".join(sorted(test.index["image_id"])))
     purpose = f"evaluate {name}{of}"
     keep_openings(layout, Opening(purpose=purpose, fingerprint=card.fingerprint, test_digest=digest, images=images))
-    predictions, _ = _predict(classifier, test, settings.batch_size)
+    predictions, _ = _predict(model, test, settings.batch_size)
     found = measure(
         card,
         test=predictions,
@@ -183,9 +191,8 @@ def _test(
     return predictions, metrics
 
 
-def _check_data(classifier: "Classifier", split: PreparedSplit) -> None:
+def _check_data(card: ModelCard, split: PreparedSplit) -> None:
     """Refuses a split of other classes, other preprocessing or another digest than the model was trained with."""
-    card = classifier.card
     if tuple(card.classes) != split.classes or card.preprocessing != split.preprocessing:
         raise DataError(
             f"{card.model} was trained with other classes or another image size than the {split.name} split has: "
@@ -204,19 +211,25 @@ def _describe(layout: Layout, split: PreparedSplit) -> PreparedSplit:
     return replace(split, index=describe_images(split.index, manifest, measures))
 
 
-def _predict(
-    classifier: "Classifier", split: PreparedSplit, batch_size: int
-) -> tuple[Predictions, NDArray[np.float64]]:
+def _predict(model: "AskedModel", split: PreparedSplit, batch_size: int) -> tuple[Predictions, NDArray[np.float64]]:
     """Predictions on a whole split, and the distances of its classes in the network's features."""
     step = batch_size * _BATCHES_AT_ONCE
+    starts = range(0, len(split), step)
+    rows = [np.arange(start, min(start + step, len(split)), dtype=np.int64) for start in starts]
+    asks = (partial(_answer, split=split.subset(some), batch_size=batch_size) for some in rows)
     parts, moments = [np.empty((0, len(split.classes)), np.float32)], ClassMoments(len(split.classes))
-    for start in range(0, len(split), step):
-        rows = np.arange(start, min(start + step, len(split)), dtype=np.int64)
-        probabilities, features = classifier.answers(split.images(rows), batch_size)
-        moments.add(features, split.labels[rows])
+    for some, (probabilities, features) in zip(rows, model.map(asks), strict=True):
+        moments.add(features, split.labels[some])
         parts.append(probabilities)
     predictions = sort_predictions(split.classes, split.index, split.labels, np.concatenate(parts))
     return predictions, moments.distances()
+
+
+def _answer(
+    classifier: "Classifier", split: PreparedSplit, batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities and features of all images of a part of a split."""
+    return classifier.answers(split.images(np.arange(len(split))), batch_size)
 
 
 def write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> None:
@@ -226,23 +239,27 @@ def write_answers(folder: Path, predictions: Predictions, metrics: Metrics) -> N
     metrics.write(folder / METRICS)
 
 
-def _perturb(path: Path, classifier: "Classifier", test: PreparedSplit, settings: Evaluate, seed: int) -> None:
-    """Writes what the model answers when something happened to the photographs, unless none is to be asked about."""
+def _perturb(model: "AskedModel", test: PreparedSplit, settings: Evaluate, seed: int) -> Robustness | None:
+    """What the model answers when something happened to the photographs; None where none is to be asked about."""
     if not settings.perturbations.images:
-        return
-    rows = choose_images(len(test), settings.perturbations.images, seed)
+        return None
+    some = test.subset(choose_images(len(test), settings.perturbations.images, seed))
+    every_way = perturb_every_way(settings.perturbations.severities, seed)
+    classify = partial(_classify, split=some, batch_size=settings.batch_size)
+    clean, *perturbed = model.map(partial(classify, perturbed=one) for one in (None, *every_way))
+    answered = zip(every_way, perturbed, strict=True)
+    card = model.card
+    found = measure_robustness(clean, answered, some.labels, model=card.model, fingerprint=card.fingerprint)
+    return round_floats(found)
 
-    def classify(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The most probable class of each image."""
-        answers: NDArray[np.int64] = classifier.probabilities(images, settings.batch_size).argmax(axis=1)
-        return answers
 
-    card = classifier.card
-    severities = settings.perturbations.severities
-    found = measure_robustness(
-        classify, test.images(rows), test.labels[rows], severities, seed, model=card.model, fingerprint=card.fingerprint
-    )
-    round_floats(found).write(path)
+def _classify(
+    classifier: "Classifier", split: PreparedSplit, batch_size: int, perturbed: Perturbed | None
+) -> NDArray[np.int64]:
+    """The most probable class of each image of a part of a split, as it is or perturbed."""
+    images = split.images(np.arange(len(split)))
+    parts = [images] if perturbed is None else perturbed.parts(images)
+    return np.concatenate([classifier.probabilities(part, batch_size).argmax(axis=1) for part in parts])
 
 
 def _write_typical(path: Path, calibrated: Predictions, metrics: Metrics, test: PreparedSplit, pictured: bool) -> None:

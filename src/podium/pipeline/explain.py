@@ -4,6 +4,7 @@ Reads the test split after `evaluate` opened it for the same model, so no openin
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +29,7 @@ from podium.analysis.statistics import generator_of
 from podium.config import judging
 from podium.config.judging import Explain
 from podium.config.problems import nearest
-from podium.config.runtime import Runtime
+from podium.config.runtime import LOCAL, Resources, Runtime
 from podium.console.openings import Opening, keep_openings
 from podium.console.progress import show_progress
 from podium.core.errors import DataError, ModelError, ParamsError
@@ -43,7 +44,7 @@ from podium.records.explanation import ExplainedImage, Explanation, Intervention
 from podium.records.training import ModelCard
 
 if TYPE_CHECKING:
-    from podium.models.inference import Classifier
+    from podium.models.inference import AskedModel
 
 
 UNET_IMAGES = 300
@@ -62,26 +63,35 @@ class _Chosen:
     confidence: float
 
 
-def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime, seed: int) -> None:
-    """Writes `artifacts/explanation/<m>/`.
+def explain_model(
+    layout: Layout, model: str, explain: Explain, runtime: Runtime, seed: int, *, resources: Resources = LOCAL
+) -> None:
+    """Writes `artifacts/explanation/<m>/`; the model is asked where `resources` say.
 
     Raises:
         ParamsError: `explain.methods` names one that there is not, or a U-Net has no boxes to learn from or cannot be
             built on the model.
         DataError: the split, the model or its evaluation is missing, or they do not belong together.
         ModelError: the weights are not those of the model's card.
+        PodiumError: the cluster cannot be used, or was lost.
     """
-    from podium.models.inference import load_classifier
-    from podium.report import plots
+    from podium.models.inference import open_models
 
     _check_names(explain)
-    classifier = load_classifier(layout.model(model), runtime)
+    with open_models(layout.root, runtime, resources) as models:
+        _explain(layout, models(layout.model(model)), model, explain, seed)
+
+
+def _explain(layout: Layout, own: "AskedModel", model: str, explain: Explain, seed: int) -> None:
+    """The same, with a model that can be asked."""
+    from podium.report import plots
+
     metrics = Metrics.read(layout.evaluation(model) / METRICS)
-    test, card = open_for_testing(layout.prepared), classifier.card
+    test, card = open_for_testing(layout.prepared), own.card
     if (metrics.fingerprint, metrics.test_digest) != (card.fingerprint, test.digest):
         raise DataError(f"artifacts/evaluation/{model} is of another model or other images: run `dvc repro`")
     checked, pictures = _checked(layout, test, explain.checks.images)
-    objects = _objects(layout, classifier, checked, explain.interventions, seed) if explain.methods else None
+    objects = _objects(layout, card, checked, explain.interventions, seed) if explain.methods else None
     checks: dict[str, MethodChecks] = {}
     refused: dict[str, str] = {}
     changed: Interventions | None = None
@@ -89,11 +99,13 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
         keep_openings(layout, _opening(card, test))
     for name in explain.methods:
         try:
-            asked = ask(classifier, checked.images, name, seed=seed, batch_size=explain.batch_size)
-            checks[name] = check_method(asked, checked, name, explain.checks)
+            asked = ask(own, checked.images, name, seed=seed, batch_size=explain.batch_size)
+            checks[name] = check_method(own, asked, checked, name, explain.checks)
             if changed is None and objects is not None:
                 changed = round_floats(
-                    _intervene(asked, checked, objects, pictures, explain.interventions, method=name)
+                    _intervene(
+                        own, asked, checked, objects, pictures=pictures, wanted=explain.interventions, method=name
+                    )
                 )
         except ModelError as error:
             refused[name] = str(error)
@@ -106,7 +118,7 @@ def explain_model(layout: Layout, model: str, explain: Explain, runtime: Runtime
     able = explain.model_copy(update={"methods": tuple(checks)})
     said = {"model": model, "fingerprint": card.fingerprint, "test_digest": test.digest}
     with replacing_folder(layout.explanation(model)) as folder:
-        drawn = _draw(folder, classifier, test, chosen, able, seed=seed) if checks and chosen else []
+        drawn = _draw(folder, own, test, chosen, able, seed=seed) if checks and chosen else []
         record = Explanation(**said, methods=checks, refused=refused, pictures=drawn, interventions=changed)
         if changed is not None:
             plots.interventions(folder / INTERVENTIONS, changed, model)
@@ -132,7 +144,7 @@ def _checked(layout: Layout, test: PreparedSplit, count: int) -> tuple[Checked, 
 
 
 def _objects(
-    layout: Layout, classifier: "Classifier", checked: Checked, wanted: judging.Interventions, seed: int
+    layout: Layout, card: ModelCard, checked: Checked, wanted: judging.Interventions, seed: int
 ) -> NDArray[np.bool_] | None:
     """Where the object is in the images that are to be changed; None where none are.
 
@@ -155,7 +167,6 @@ def _objects(
             "explain.interventions.foreground: unet learns from boxes, and no training image has one: choose grabcut, "
             "which then takes what the model's own map marks"
         )
-    card = classifier.card
     try:
         unet = UNet(card.architecture, images.shape[1], seed, layout.model(card.model) / WEIGHTS)
     except ModelError as error:
@@ -169,12 +180,13 @@ def _objects(
 
 
 def _intervene(
+    model: "AskedModel",
     asked: Asked,
     checked: Checked,
     objects: NDArray[np.bool_],
+    *,
     pictures: NDArray[np.float64],
     wanted: judging.Interventions,
-    *,
     method: str,
 ) -> Interventions:
     """The model's answers to some of the images, changed."""
@@ -189,10 +201,10 @@ def _intervene(
 
     def classify(changed: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The class that the model names for each image."""
-        found: NDArray[np.int64] = asked.classifier.logits(changed, asked.batch_size).argmax(axis=1)
+        found: NDArray[np.int64] = model.logits(changed, asked.batch_size).argmax(axis=1)
         return found
 
-    with show_progress(f"{asked.classifier.card.model}: changed pictures", None, transient=True) as advance:
+    with show_progress(f"{model.card.model}: changed pictures", None, transient=True) as advance:
         return measure_interventions(classify, scenes, answers, wanted, asked.seed, method=method, advance=advance)
 
 
@@ -221,7 +233,7 @@ def _choose(answers: pd.DataFrame, test: PreparedSplit, temperature: float, coun
 
 
 def _draw(
-    folder: Path, classifier: "Classifier", test: PreparedSplit, chosen: list[_Chosen], explain: Explain, *, seed: int
+    folder: Path, model: "AskedModel", test: PreparedSplit, chosen: list[_Chosen], explain: Explain, *, seed: int
 ) -> list[ExplainedImage]:
     """A picture of each image beside its overlay by each of `explain.methods`, at the size the model sees."""
     from PIL import Image
@@ -231,8 +243,9 @@ def _draw(
 
     images = test.images(np.array([one.row for one in chosen], dtype=np.int64))
     targets = np.array([one.predicted for one in chosen], dtype=np.int64)
+    size, explained = explain.batch_size, partial(explain_images, seed=seed, batch_size=explain.batch_size)
     maps = [
-        explain_images(classifier, images, name, targets, seed=seed, batch_size=explain.batch_size)
+        model.in_batches(partial(explained, name=name), size, images=images, targets=targets)
         for name in explain.methods
     ]
     pictures = []

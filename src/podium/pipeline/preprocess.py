@@ -81,7 +81,7 @@ def preprocess_dataset(
         found = _decode(DecodeJob(layout.raw, arrays, preprocessing, *smallest), cache, raw, workers, cluster)
         images, rejected = _keep(raw, found), _reject(raw, found, skipped)
         _require_every_class(raw, images, rejected)
-        images = _add_groups(images, arrays, scratch)
+        images = _add_groups(images, arrays, scratch, cluster)
         assigned = assign_splits(images, preprocess)
         _print_assignment(images, assigned, preprocess)
         images["split"] = assigned.split
@@ -189,10 +189,10 @@ def _require_every_class(raw: pd.DataFrame, images: pd.DataFrame, rejected: pd.D
     raise DataError(f"no image of {several} can be used (first: {path!r}: {reason}): {todo}")
 
 
-def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays, scratch: Path) -> pd.DataFrame:
+def _add_groups(images: pd.DataFrame, arrays: TemporaryArrays, scratch: Path, cluster: Cluster | None) -> pd.DataFrame:
     """Adds `duplicate_group`, `duplicate_kind` and `split_group`; images come sorted by `image_id`."""
-    rows = images["row"].to_numpy(np.int64)
-    found = group_duplicates(images["sha256"].tolist(), arrays.signatures.read(), rows, folder=scratch)
+    rows, signatures = images["row"].to_numpy(np.int64), arrays.signatures.read()
+    found = group_duplicates(images["sha256"].tolist(), signatures, rows, folder=scratch, cluster=cluster)
     ids = images["image_id"].to_numpy()
     grouped = images.assign(duplicate_group=ids[found.first], duplicate_kind=found.kind)
     return grouped.assign(split_group=join_split_groups(grouped))

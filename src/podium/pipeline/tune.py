@@ -16,6 +16,7 @@ from podium.core.files import replacing_folder
 from podium.core.layout import BEST, HISTORY, TRIALS, Layout
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import lock_folder
+from podium.models.compute import find_cluster
 from podium.models.engine import fit
 from podium.models.job import Job, apply_values, open_job, rescale_schedule
 from podium.models.study import Study
@@ -39,8 +40,7 @@ def tune_model(
     """
     objective = _Objective(layout, model, study, runtime, resources)
     fingerprint = _fingerprint(layout, objective.job, study)
-    gpus = int(objective.job.compute.device.type == "cuda")
-    cluster = resources.cluster(layout.root, cpus=runtime.threads, gpus=gpus)
+    cluster = find_cluster(layout.root, runtime, resources)
     asked = f"resources.trials_at_once is {resources.trials_at_once}" if cluster is None else "there is a cluster"
     if study.tune.together < (resources.trials_at_once if cluster is None else 2):
         print(

@@ -1,6 +1,7 @@
 """Whether maps are any good: planted squares, a network that is known, and random weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,11 @@ from podium.config.judging import ExplainChecks
 from podium.config.models import Network
 from podium.config.preprocess import BoxCrop, CentreCrop, Preprocessing
 from podium.config.runtime import Runtime
+from podium.core.executor import open_executor
 from podium.models import zoo
 from podium.models.compute import Compute
 from podium.models.explanations import METHODS
-from podium.models.inference import Classifier
+from podium.models.inference import AskedModel, Classifier
 from tests.cards import a_card
 
 SIDE, SQUARE = 32, 12
@@ -55,8 +57,10 @@ def planted(count=24, seed=0):
 
 
 def check(classifier, checked, name, **changes):
-    asked = ask(classifier, checked.images, name, seed=0, batch_size=32)
-    return check_method(asked, checked, name, COUNTS.model_copy(update=changes))
+    with open_executor(lambda job: job[1](classifier), 1, lower="nothing") as executor:
+        model = AskedModel(Path(), classifier.card, executor)
+        asked = ask(model, checked.images, name, seed=0, batch_size=32)
+        return check_method(model, asked, checked, name, COUNTS.model_copy(update=changes))
 
 
 class Reddest(nn.Module):

@@ -7,6 +7,7 @@ from podium.analysis.robustness import (
     choose_images,
     describe_robustness,
     measure_robustness,
+    perturb_every_way,
     perturbed_at,
     worst_corruptions_first,
 )
@@ -25,7 +26,11 @@ def found():
     images = random.integers(0, 40, (40, 16, 16, 3), dtype=np.uint8)
     images[20:] += 130
     labels = np.repeat([0, 1], 20)
-    return measure_robustness(by_brightness, images, labels, (1, 5), 0, model="m", fingerprint="f" * 64)
+    perturbed = [
+        (one, np.concatenate([by_brightness(part) for part in one.parts(images)]))
+        for one in perturb_every_way((1, 5), 0)
+    ]
+    return measure_robustness(by_brightness(images), perturbed, labels, model="m", fingerprint="f" * 64)
 
 
 def test_a_model_of_brightness_minds_light_and_nothing_else(found):

@@ -16,7 +16,6 @@ from podium.config.models import NO_TRAINING, ModelConfig, ModelSection
 from podium.config.train import Tune
 from podium.core.files import sha256_file
 from podium.core.layout import EXPLANATION, METRICS, PREDICTIONS, WEIGHTS, Layout
-from podium.curation.measures import CHEAP
 from podium.data.manifest import RAW_COLUMNS, RawWriter, write_manifest
 from podium.data.shards import open_for_testing
 from podium.data.tensors import save_weights
@@ -33,6 +32,7 @@ from podium.registry.evidence import GoldenBatch, read_evidence
 from podium.registry.gates import run_gates
 from podium.registry.package import build_package
 from podium.registry.predictor import ImageClassifier
+from tests.judged_model import write_known
 from tests.raw_images import png, raw_row
 from tests.small_splits import ARCHITECTURE, RESOURCES, RUNTIME, a_config, write_project
 from tests.unit.registry.promotions import tags_of
@@ -120,11 +120,7 @@ def test_probes_of_one_network_compute_its_features_once_whatever_their_seed(tmp
 
 
 def _evaluated(layout: Layout) -> Metrics:
-    parts = [pd.read_parquet(layout.prepared / split / "index.parquet") for split in ("train", "val", "test")]
-    images = pd.concat(part.assign(split=name) for part, name in zip(parts, ("train", "val", "test"), strict=True))
-    images = images[["image_id", "label", "split"]]
-    images.assign(**{name: range(len(images)) for name in CHEAP}).to_parquet(layout.measures, index=False)
-    images.assign(width=32, height=32, duplicate_kind="", source="a").to_parquet(layout.manifest, index=False)
+    write_known(layout)
     evaluate.evaluate_model(layout, "small", SETTINGS, RUNTIME, 0)
     return Metrics.read(layout.evaluation("small") / METRICS)
 

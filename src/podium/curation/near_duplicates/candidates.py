@@ -9,15 +9,18 @@ algorithms", STOC 2002) fall into one bucket, and pictures that meet in several 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from podium.core.executor import open_executor
+from podium.core.jobs import Cluster
 from podium.curation.near_duplicates import keypoints
 from podium.curation.temporary_arrays import ArrayFile, release_pages
 
-_ROWS = 512  # queries at a time
+_ROWS, _BLOCKS = 512, 4  # queries at a time, and how often one job does that
 _BIN = 64  # neighbours of which first only the greatest product is looked at
 _COLUMNS = 64 * _BIN  # vectors at a time, so that their products stay in the processor's cache
 _UNLIKE = -1  # below any least product
@@ -196,6 +199,8 @@ def nearest_neighbours(
     every_way: NDArray[np.bool_],
     count: int,
     least: int,
+    *,
+    cluster: Cluster | None = None,
 ) -> Pairs:
     """Pairs in which one is among the `count` nearest of the other under a symmetry: an exact search by block.
 
@@ -205,25 +210,56 @@ def nearest_neighbours(
         every_way: which are sought under every symmetry, shape (N,); the others upright and mirrored only.
         count: neighbours per picture and symmetry.
         least: scalar product below which two do not resemble each other, above 0.
+        cluster: where blocks are searched instead of in this process.
 
     Returns:
         Pairs, the most alike first; of equal products the lower row counts as nearer.
+
+    Raises:
+        PodiumError: the cluster cannot be used, or was lost.
     """
-    size = len(vectors)
-    padded = np.zeros((-(-max(size, 1) // _BIN) * _BIN, vectors.shape[1]), np.float32)
-    padded[:size] = vectors
+    search, size = _Search(vectors, turns, every_way, (count, least)), len(vectors)
     found = FoundNeighbours(size, len(turns))
-    columns = np.ascontiguousarray(padded.T)
-    for start in range(0, size, _ROWS):
-        block = np.arange(start, min(start + _ROWS, size))
-        for symmetry, (order, sign) in enumerate(turns):
-            rows = block if symmetry < 2 else block[every_way[block]]
-            if not len(rows):
-                continue
-            queried = padded[rows][:, order] * sign
-            best = _greatest_per_bin(queried, columns, rows)
-            found.add(*_nearest_in_bins(queried, padded, best, rows, (count, least)), symmetry)
+    with open_executor(search, 1, lower="nothing", cluster=cluster) as executor:
+        for neighbours in executor.map(range(0, size, _ROWS * _BLOCKS)):
+            for some in neighbours:
+                found.add(*some)
     return found.pairs()
+
+
+_Neighbours = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds what some blocks of pictures resemble among all; see `nearest_neighbours`."""
+
+    vectors: NDArray[np.int16]
+    turns: Sequence[tuple[NDArray[np.int64], NDArray[np.int16]]]
+    every_way: NDArray[np.bool_]
+    limits: tuple[int, int]
+
+    @cached_property
+    def padded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All vectors, to a whole number of bins, and the same by column."""
+        size = len(self.vectors)
+        rows = np.zeros((-(-max(size, 1) // _BIN) * _BIN, self.vectors.shape[1]), np.float32)
+        rows[:size] = self.vectors
+        return rows, np.ascontiguousarray(rows.T)
+
+    def __call__(self, first: int) -> list[_Neighbours]:
+        """Rows, columns, products and symmetry, as `FoundNeighbours` takes them."""
+        padded, columns = self.padded
+        size, found = len(self.vectors), list[_Neighbours]()
+        for start in range(first, min(first + _ROWS * _BLOCKS, size), _ROWS):
+            block = np.arange(start, min(start + _ROWS, size))
+            for symmetry, (order, sign) in enumerate(self.turns):
+                rows = block if symmetry < 2 else block[self.every_way[block]]
+                if len(rows):
+                    queried = padded[rows][:, order] * sign
+                    best = _greatest_per_bin(queried, columns, rows)
+                    found.append((*_nearest_in_bins(queried, padded, best, rows, self.limits), symmetry))
+        return found
 
 
 def inverse(symmetry: int) -> int:

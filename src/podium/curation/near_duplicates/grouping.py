@@ -8,11 +8,13 @@ pairs of up to `EXACT_UP_TO` pictures are compared by their vectors, of more tho
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import repeat
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from podium.core.executor import open_executor
+from podium.core.jobs import Cluster
 from podium.curation.near_duplicates import keypoints
 from podium.curation.near_duplicates.approximate import EXACT_UP_TO, approximate_neighbours
 from podium.curation.near_duplicates.candidates import KeypointHashes, Pairs, nearest_neighbours
@@ -44,6 +48,7 @@ NEIGHBOURS = 5  # looked at per picture and orientation
 LEAST_PRODUCT = 3_120_000
 _VERIFIED_AT_ONCE, _PARTS = 4096, 64  # pairs, and how many parts of them threads take in turns
 _READ_AT_ONCE = 4096  # signatures
+_WORTH_CLUSTER = 20_000  # pictures; fewer are compared sooner than nodes are ready
 _ENOUGH_KEYPOINTS = 80  # of both pictures, from which on a "no" counts
 # Below, a picture is sought by its vector in all eight orientations, else upright and mirrored: of 300 pictures of 32
 # pixels with 20 keypoints or more, all turned copies share buckets of keypoints with their originals.
@@ -75,6 +80,8 @@ def group_duplicates(
     rows: NDArray[np.int64] | None = None,
     threads: int = 2,
     folder: Path | None = None,
+    *,
+    cluster: Cluster | None = None,
 ) -> Duplicates:
     """Groups images that show the same picture.
 
@@ -84,15 +91,20 @@ def group_duplicates(
         rows: where the signature of each image is, shape (N,); by default M is N and they are in order.
         threads: that verify pairs; they change nothing but the time.
         folder: for temporary files of some 5 kB an image; by default the system's.
+        cluster: where more than a few pictures are compared instead; signatures are then a memory map of a file that
+            nodes see.
 
     Returns:
         Groups; duplicates of duplicates belong together.
 
     Raises:
         DataError: there are more pictures than can all be compared, and faiss is not installed.
+        PodiumError: the cluster cannot be used, or was lost.
     """
     _, distinct, same = np.unique(np.asarray(sha256, dtype=np.str_), return_index=True, return_inverse=True)
-    found, group = _verify_pairs(signatures, distinct if rows is None else rows[distinct], threads, folder)
+    places = distinct if rows is None else rows[distinct]
+    jobs_on = cluster if len(places) >= _WORTH_CLUSTER else None
+    found, group = _verify_pairs(signatures, places, threads, folder, jobs_on)
     numbers = np.arange(len(same))
     leader = np.full(len(distinct), len(same), dtype=np.int64)
     np.minimum.at(leader, group[same], numbers)
@@ -103,7 +115,11 @@ def group_duplicates(
 
 
 def _verify_pairs(
-    signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int, folder: Path | None
+    signatures: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    threads: int,
+    folder: Path | None,
+    cluster: Cluster | None,
 ) -> tuple[Pairs, NDArray[np.int64]]:
     """Verified pairs of pictures, and per picture the lowest number of its group.
 
@@ -112,26 +128,65 @@ def _verify_pairs(
     records = signatures.view(RECORD)[:, 0]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         shared = _share_keypoints(records, signatures, places, Path(scratch))
-    pairs = shared.then(_alike(records, signatures, places, threads))
+    pairs = shared.then(_alike(records, signatures, places, threads, cluster))
     group = np.arange(len(places))
     verified = [np.empty(0, np.int64)]
+    with _open_verifier(signatures, threads, cluster) as verify:
+        for start in range(0, len(pairs.first), _VERIFIED_AT_ONCE):
+            some = np.arange(start, min(start + _VERIFIED_AT_ONCE, len(pairs.first)))
+            some = some[group[pairs.first[some]] != group[pairs.second[some]]]
+            looked_at = pairs.select(some)
+            of_rows = replace(looked_at, first=places[looked_at.first], second=places[looked_at.second])
+            parts = (of_rows.select(part) for part in np.array_split(np.arange(len(some)), _PARTS))
+            true = some[np.concatenate(list(verify(parts)))]
+            release_pages(signatures)
+            group = _merge_groups(group, pairs.first[true], pairs.second[true])
+            verified.append(true)
+    return pairs.select(np.concatenate(verified)), group
+
+
+@contextmanager
+def _open_verifier(
+    signatures: NDArray[np.uint8], threads: int, cluster: Cluster | None
+) -> Iterator[Callable[[Iterable[Pairs]], Iterable[NDArray[np.bool_]]]]:
+    """What says of some pairs after the other which show the same picture, by threads or on the cluster."""
+    if cluster is not None:
+        with open_executor(
+            _Verifier(signatures), 1, lower="nothing", cluster=cluster, prepare=_use_one_thread
+        ) as executor:
+            yield executor.map
+        return
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # a picture is too small to be shared among threads
+    _use_one_thread()
     try:
         with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(pairs.first), _VERIFIED_AT_ONCE):
-                some = np.arange(start, min(start + _VERIFIED_AT_ONCE, len(pairs.first)))
-                some = some[group[pairs.first[some]] != group[pairs.second[some]]]
-                looked_at = pairs.select(some)
-                of_rows = replace(looked_at, first=places[looked_at.first], second=places[looked_at.second])
-                parts = (of_rows.select(part) for part in np.array_split(np.arange(len(some)), _PARTS))
-                true = some[np.concatenate(list(pool.map(_show_the_same, repeat(records), parts)))]
-                release_pages(signatures)
-                group = _merge_groups(group, pairs.first[true], pairs.second[true])
-                verified.append(true)
+            yield partial(pool.map, _Verifier(signatures))
     finally:
         cv2.setNumThreads(before)
-    return pairs.select(np.concatenate(verified)), group
+
+
+def _use_one_thread() -> None:
+    """A picture is too small to be shared among threads."""
+    cv2.setNumThreads(1)
+
+
+class _Verifier:
+    """Says which of some pairs of rows show the same picture."""
+
+    def __init__(self, signatures: NDArray[np.uint8]) -> None:
+        self._signatures, self._records = signatures, signatures.view(RECORD)[:, 0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process maps the file itself."""
+        file: Any = self._signatures
+        return _verifier_of_file, (file.filename, file.shape)
+
+    def __call__(self, pairs: Pairs) -> NDArray[np.bool_]:
+        return _show_the_same(self._records, pairs)
+
+
+def _verifier_of_file(path: Path, shape: tuple[int, int]) -> _Verifier:
+    return _Verifier(np.memmap(path, np.uint8, "r", shape=shape))
 
 
 def _share_keypoints(
@@ -145,7 +200,13 @@ def _share_keypoints(
     return hashes.pairs()
 
 
-def _alike(records: NDArray[np.void], signatures: NDArray[np.uint8], places: NDArray[np.int64], threads: int) -> Pairs:
+def _alike(
+    records: NDArray[np.void],
+    signatures: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    threads: int,
+    cluster: Cluster | None,
+) -> Pairs:
     """Pairs whose vectors are alike."""
     count = len(places)
     vectors, few = np.empty((count, *RECORD["vector"].shape), np.int16), np.empty(count, np.bool_)
@@ -156,7 +217,7 @@ def _alike(records: NDArray[np.void], signatures: NDArray[np.uint8], places: NDA
         release_pages(signatures)
     if count > EXACT_UP_TO:
         return approximate_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT, threads=threads)
-    return nearest_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT)
+    return nearest_neighbours(vectors, VECTOR_TURNS, few, NEIGHBOURS, LEAST_PRODUCT, cluster=cluster)
 
 
 def _match(first: NDArray[np.void], second: NDArray[np.void], symmetry: int) -> bool | None:
