@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ from podium.registry.checkup import examine_cluster
 from tests.judged_model import judge, trained_project
 from tests.raw_images import files, write_raw
 from tests.ray_cluster import add_node, ray_cluster
-from tests.servers import free_port
+from tests.servers import free_port, s3
 from tests.small_splits import RUNTIME, SEARCH, TUNE, a_config, write_project
 from tests.unit.core.test_executor import slow_first
 from tests.unit.curation.near_duplicates.test_grouping import MIXED_GROUPS, MIXED_SHA256, MIXED_SIGNATURES
@@ -46,7 +48,17 @@ STUDY = Study(a_config(), SEARCH, TUNE.model_copy(update={"trials": 4, "together
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def bucket(tmp_path_factory):
+    """A bucket that the nodes reach, since they start after it."""
+    with s3("nodes") as variables, pytest.MonkeyPatch.context() as patch:
+        variables |= {"AWS_ENDPOINT_URL": variables["MLFLOW_S3_ENDPOINT_URL"]}
+        for name, value in {**variables, "PODIUM_CACHE": str(tmp_path_factory.mktemp("cache"))}.items():
+            patch.setenv(name, value)
+        yield "s3://nodes/podium"
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket):
     with ray_cluster(2) as running:
         yield running
 
@@ -62,8 +74,18 @@ def studied(project):
     return study(project, Resources())
 
 
-def on(cluster) -> Resources:
-    return Resources(executor="ray", address=cluster.address)
+def on(cluster, storage: str | None = None) -> Resources:
+    return Resources(executor="ray", address=cluster.address, storage=storage)
+
+
+@contextmanager
+def seen_here_alone(root: Path) -> Iterator[Layout]:
+    """A project at a path that leads there in this process alone: no other can read or write anything of it."""
+    opened = os.open(root, os.O_PATH)
+    try:
+        yield Layout(Path(f"/proc/self/fd/{opened}"))
+    finally:
+        os.close(opened)
 
 
 def study(layout: Layout, resources: Resources, *callbacks: Callback) -> str:
@@ -129,6 +151,35 @@ def test_a_model_is_judged_the_same(cluster, tmp_path):
     assert judge(layout, on(cluster)) == judge(layout, Resources())
 
 
+def test_nodes_that_do_not_see_the_project_find_the_same(cluster, bucket, project, studied):
+    with seen_here_alone(project.root) as layout:
+        assert study(layout, on(cluster, bucket)) == studied
+
+
+def test_nodes_that_do_not_see_the_project_train_to_the_same_weights(cluster, bucket, project):
+    results = []
+    with seen_here_alone(project.root) as layout:
+        for resources in (Resources(), on(cluster, bucket)):
+            for folder in (project.repeats("small"), project.work / "times"):
+                shutil.rmtree(folder, ignore_errors=True)
+            repeat_training(layout, "small", [1, 2], config=a_config(), runtime=RUNTIME, resources=resources)
+            times = sorted(path.name for path in (project.work / "times").iterdir())
+            results.append((sha256_tree([project.repeats("small")], project.root), times))
+    assert results[0] == results[1] and len(results[0][1]) == 2
+
+
+def test_nodes_that_do_not_see_the_project_decode_the_same(cluster, bucket, tmp_path):
+    digests = set()
+    write_raw(Layout(tmp_path), files(["lemon", "orange"], 70))
+    with seen_here_alone(tmp_path) as layout:
+        for resources in (Resources(), on(cluster, bucket)):
+            preprocess_dataset(layout, Preprocess(image_size=16), 0, 0, resources.cluster(layout.root))
+            digests.add(sha256_tree([layout.prepared], layout.root))
+            shutil.rmtree(layout.prepared)
+            shutil.rmtree(layout.decoded, ignore_errors=True)  # or no image would be decoded again
+    assert len(digests) == 1
+
+
 def test_a_study_that_loses_a_node_finds_the_same(cluster, project, studied):
     class Losing(Callback):
         begun: list[int] = []
@@ -188,6 +239,17 @@ def test_doctor_asks_every_node_and_names_what_is_wrong_there(cluster, tmp_path,
     ill = examine_cluster(Layout(tmp_path), params)
     assert [check.passed for check in (*well, *ill)] == [True] * 3 + [False] * 3
     assert all("store: " in check.said and "remote: there is nothing at " in check.said for check in ill)
+
+
+def test_doctor_exchanges_a_file_with_every_node_by_the_storage(cluster, bucket, tmp_path):
+    params = load(ROOT / "params.yaml")
+    well = examine_cluster(Layout(tmp_path), params.model_copy(update={"resources": on(cluster, bucket)}))
+    assert [check.passed for check in well] == [True] * 3
+    with seen_here_alone(tmp_path) as alone:
+        only_here = params.model_copy(update={"resources": on(cluster, f"file://{alone.root}/shared")})
+        ill = examine_cluster(Layout(tmp_path), only_here)
+    assert [check.passed for check in ill] == [False] * 3
+    assert all("storage: on " in check.said and "FileNotFoundError" in check.said for check in ill)
 
 
 def test_a_head_that_cannot_be_reached_is_one_line(tmp_path):

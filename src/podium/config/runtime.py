@@ -12,6 +12,7 @@ from podium.config.base import Number, PositiveInt, Section, Whole
 from podium.core.errors import ParamsError
 from podium.core.jobs import Cluster
 from podium.core.machine import AVX2, NO_AVX512, cpu_flags, on_x86
+from podium.core.storage import Storage
 
 
 class Runtime(Section):
@@ -37,7 +38,9 @@ class Resources(Section):
     evaluate and explain (1: the stage's own process does). `cache_gib` is the disk, per model, for the activations of
     frozen layers, `decoded_gib` the disk for what decoding made of images, from one `preprocess` to the next. With
     `executor: ray` the cluster at `address` runs all these jobs, compares near duplicates and trains with further seeds
-    instead, as many at once as fit there.
+    instead, as many at once as fit there. Its nodes see the project's folder, or
+    download what they need from `storage`, any address that fsspec knows, and keep `storage_cache_gib` of that; jobs
+    that cannot do so stay on this machine then.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -46,6 +49,8 @@ class Resources(Section):
     trials_at_once: PositiveInt = 1
     cache_gib: Annotated[Number, Field(ge=0)] = 8.0
     decoded_gib: Annotated[Number, Field(ge=0)] = 8.0
+    storage: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://([^\s/:@]+@)?[^\s@]+$")] | None = None  # no password
+    storage_cache_gib: Annotated[Number, Field(gt=0)] = 50.0
 
     def cluster(self, root: Path, cpus: int = 1, gpus: int = 0) -> Cluster | None:
         """The cluster that jobs run on, each with so many processors and GPUs; None where this machine runs them.
@@ -55,7 +60,12 @@ class Resources(Section):
             cpus: of a job.
             gpus: of a job.
         """
-        return Cluster(self.address, root, cpus, gpus) if self.executor == "ray" else None
+        return Cluster(self.address, root, cpus, gpus, self.exchange) if self.executor == "ray" else None
+
+    @property
+    def exchange(self) -> Storage | None:
+        """By what nodes get files; None where they see the project's folder."""
+        return None if self.storage is None else Storage(self.storage, self.storage_cache_gib)
 
 
 LOCAL = Resources()

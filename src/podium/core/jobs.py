@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from podium.core.storage import Storage
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Handle = TypeVar("Handle")
@@ -45,12 +47,14 @@ class Cluster:
         root: the project's folder.
         cpus: of a job.
         gpus: of a job.
+        storage: by which nodes get files; None where they all see the project's folder.
     """
 
     address: str
     root: Path
     cpus: int = 1
     gpus: int = 0
+    storage: Storage | None = None
 
 
 class Executor(ABC, Generic[Job, Result]):

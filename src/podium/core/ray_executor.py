@@ -1,7 +1,8 @@
 """Runs jobs on a Ray cluster whose nodes give the same bytes as this machine. Ray places, repeats and cancels them.
 
-A node must have the project's folder at the same path, this very version of Podium, the same libraries and the same
-type of processor; whichever differs is refused by name, when it is there at first and when it joins later.
+A node must have this very version of Podium, the same libraries and the same type of processor, and, where there is no
+storage, the project's folder at the same path; whichever differs is refused by name, when it is there at first and when
+it joins later.
 """
 
 import logging
@@ -156,17 +157,22 @@ def _answer(ref: "ObjectRef[Any]") -> Any:
 
 
 @contextmanager
-def shared_file(root: Path) -> Iterator[Path]:
-    """A file in the project's folder, by which nodes tell whether they see that very folder."""
-    work = Layout(root).work
+def shared_file(cluster: Cluster) -> Iterator[Path | None]:
+    """A file in the project's folder, by which nodes tell whether they see that very folder; None: they need not."""
+    if cluster.storage is not None:
+        yield None
+        return
+    work = Layout(cluster.root).work
     work.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=work, prefix="shared-") as shared:
         yield Path(shared.name)
 
 
-def find_differences(expected: Machine, shared: Path) -> list[str]:
+def find_differences(expected: Machine, shared: Path | None) -> list[str]:
     """Asked of a node: what keeps it from doing the same as the machine that gives out jobs."""
-    missing = [] if shared.is_file() else [f"it does not see {shared.parent}, a folder that all nodes must share"]
+    missing = []
+    if shared is not None and not shared.is_file():
+        missing = [f"it does not see {shared.parent}, a folder that all nodes must share without resources.storage"]
     return missing + expected.differences(Machine.here())
 
 
@@ -202,7 +208,7 @@ def open_ray(
     Raises:
         PodiumError: no cluster answers, it was lost, a node differs from this machine, or none has so many processors.
     """
-    with connected(cluster), shared_file(cluster.root) as shared:
+    with connected(cluster), shared_file(cluster) as shared:
         import ray
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -294,7 +300,7 @@ class _Worker:
 
     function: "ObjectRef[tuple[Callable[[Any], Any], Callable[[], None] | None]]"
     expected: Machine
-    shared: Path
+    shared: Path | None
     told: Any
 
 

@@ -1,12 +1,14 @@
 """Decodes raw images in processes, at most a few of them in memory at a time; the same bytes for any number.
 
-What comes of an image goes to its row of the temporary arrays, so nothing large travels between processes. A photograph
-with several boxes is decoded once.
+What comes of an image goes to its row of the temporary arrays, so nothing large travels between processes, except from
+nodes that do not see the project's folder. A photograph with several boxes is decoded once.
 """
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -23,9 +25,10 @@ from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.executor import open_executor
 from podium.core.jobs import Cluster
+from podium.core.storage import Storage, StoredFile
 from podium.curation.measures import measure
 from podium.curation.near_duplicates.signature import signature
-from podium.curation.temporary_arrays import TemporaryArrays
+from podium.curation.temporary_arrays import ImageArrays, TemporaryArrays
 from podium.data.colour import to_srgb
 from podium.data.decode import DecodedImage, decode, pixels_sha256
 from podium.data.manifest import RawImages
@@ -37,12 +40,16 @@ _WORTH_PROCESSES = 128  # fewer images are read sooner than processes start
 
 @dataclass(frozen=True)
 class RawImage:
-    """Where one image's bytes are, which part of the photograph it is, and its row in the files decoding fills."""
+    """Where one image's bytes are, which part of the photograph it is, and its row in the files decoding fills.
+
+    `photo_sha256`, of the photograph's bytes, is needed where they come from a storage.
+    """
 
     row: int
     shard: str
     photo_id: str
     region: Region = WHOLE
+    photo_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,32 @@ def _shared_decoding(image: RawImage) -> tuple[str, str, bool]:
     return image.shard, image.photo_id, image.region == WHOLE
 
 
+class _Photographs:
+    """Gives the bytes of photographs."""
+
+    def __init__(self, raw: Path) -> None:
+        self._raw = raw
+        self._shard = ""
+
+    def __call__(self, image: RawImage) -> bytes:
+        if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
+            self._shard, self._images = image.shard, RawImages(self._raw)
+        return self._images.read(image.shard, image.photo_id)
+
+
 class Decoder:
     """Reads batches of raw images in one process."""
 
-    def __init__(self, job: DecodeJob) -> None:
+    def __init__(
+        self,
+        job: DecodeJob,
+        read: Callable[[RawImage], bytes] | None = None,
+        write: Callable[[ImageArrays], None] | None = None,
+    ) -> None:
+        """For a job; `read` gives photographs instead of its raw shards, `write` is given what goes to its arrays."""
         self._job = job
-        self._shard = ""
-        self._images = RawImages(job.raw)
+        self._read = read or _Photographs(job.raw)
+        self._write = write or job.arrays.write
 
     def __call__(self, batch: Sequence[RawImage]) -> list[Reading]:
         """Decodes images, those of one photograph one after the other, and stores what comes of them.
@@ -114,7 +140,7 @@ class Decoder:
     def _read_photograph(self, images: list[RawImage]) -> Iterator[Reading]:
         """Reads one photograph whole, for which it may be decoded at a reduced size, or crops of it."""
         whole = images[0].region == WHOLE
-        data = self._read_bytes(images[0])
+        data = self._read(images[0])
         how = self._job.preprocessing
         try:
             decoded = decode(data, how.max_pixels, least_side(how) if whole else None)
@@ -130,12 +156,6 @@ class Decoder:
                 yield Reading(image.row, "too_small", reason)
             else:
                 yield self._store(image.row, part, decoded, size)
-
-    def _read_bytes(self, image: RawImage) -> bytes:
-        """The file of a photograph."""
-        if image.shard != self._shard:  # images come shard by shard; the list of a shard's members is not kept longer
-            self._shard, self._images = image.shard, RawImages(self._job.raw)
-        return self._images.read(image.shard, image.photo_id)
 
     def _too_small(self, region: Region, width: int, height: int) -> str:
         """Why an image is left out; empty where it is large enough."""
@@ -154,18 +174,17 @@ class Decoder:
 
     def _store(self, row: int, pixels: NDArray[np.uint8], decoded: DecodedImage, size: tuple[int, int]) -> Reading:
         """Puts what is made of the pixels of one box into its row; `size` is width and height at full size."""
-        arrays = self._job.arrays
         made = resize(pixels, self._job.preprocessing, decoded.profile)
-        arrays.pixels.write(row, made.pixels)
+        arrays = ImageArrays(row, made.pixels)
         sha256 = phash = stored = ""
         if self._job.features:
             sha256 = pixels_sha256(pixels, decoded.profile)
             image = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), decoded.profile)
             phash = f"{perceptual_hash(image):016x}"
             features = signature(image), measure(made.pixels)
-            arrays.signatures.write(row, features[0])
-            arrays.measures.write(row, features[1])
+            arrays = ImageArrays(row, made.pixels, *features)
             stored = content_sha256(made.pixels, *features)
+        self._write(arrays)
         return Reading(
             row=row,
             sha256=sha256,
@@ -186,6 +205,50 @@ def content_sha256(*parts: NDArray[np.uint8] | NDArray[np.float32]) -> str:
     for part in parts:
         digest.update(part.data)
     return digest.hexdigest()
+
+
+class _StoredPhotographs:
+    """Gives the bytes of photographs out of shards in a storage, of which no more is read than what is asked for."""
+
+    def __init__(self, storage: Storage, shards: Mapping[str, StoredFile]) -> None:
+        self._storage, self._shards = storage, shards
+        self._shard = ""
+
+    def __call__(self, image: RawImage) -> bytes:
+        file, data = self._shards[image.shard], b""
+        with self._storage.translate_errors("read"), suppress(KeyError, zipfile.BadZipFile):  # not there, or damaged
+            if image.shard != self._shard:
+                self._zip, self._shard = zipfile.ZipFile(self._storage.open(file)), image.shard
+            data = self._zip.read(image.photo_id)
+        if hashlib.sha256(data).hexdigest() != image.photo_sha256:
+            raise DataError(
+                f"{self._storage.url}/{file.key} does not hold photograph {image.photo_id} with its digest: delete it "
+                "there and run the stage again"
+            )
+        return data
+
+
+class _Decoded(NamedTuple):
+    """What came of a batch, where it cannot be written to the arrays at once."""
+
+    readings: list[Reading]
+    arrays: list[ImageArrays]
+
+
+class _StorageDecoder:
+    """Decodes where neither the raw shards nor the arrays are."""
+
+    def __init__(self, job: DecodeJob, storage: Storage, shards: Mapping[str, StoredFile]) -> None:
+        self._made: list[ImageArrays] = []
+        self._decoder = Decoder(job, _StoredPhotographs(storage, shards), self._keep)
+
+    def __call__(self, batch: Sequence[RawImage]) -> _Decoded:
+        self._made.clear()
+        readings = self._decoder(batch)
+        return _Decoded(readings, list(self._made))
+
+    def _keep(self, arrays: ImageArrays) -> None:
+        self._made.append(arrays)
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -212,15 +275,35 @@ def decode_all(
         DataError: a raw shard lacks an image.
         PodiumError: a process was ended from outside, or the cluster cannot be used.
     """
-    few = len(images) < _WORTH_PROCESSES
+    if len(images) < _WORTH_PROCESSES:
+        workers, cluster = 0, None
+    if cluster is not None and cluster.storage is not None:
+        yield from _decode_by_storage(job, images, cluster, cluster.storage)
+        return
     with open_executor(
         Decoder(job),
-        0 if few else workers,
-        cluster=None if few else cluster,
+        workers,
+        cluster=cluster,
         lower="resources.workers or preprocess.max_pixels",
         prepare=_use_one_thread,
     ) as executor:
         yield from executor.map(_batches(images))
+
+
+def _decode_by_storage(
+    job: DecodeJob, images: Sequence[RawImage], cluster: Cluster, storage: Storage
+) -> Iterator[list[Reading]]:
+    """Nodes read photographs from the storage and send back what they made of them."""
+    files = storage.upload([job.raw / shard for shard in sorted({image.shard for image in images})], job.raw)
+    decoder = _StorageDecoder(job, storage, {file.name: file for file in files})
+
+    def write(decoded: _Decoded) -> None:
+        for arrays in decoded.arrays:
+            job.arrays.write(arrays)
+        decoded.arrays.clear()  # what ended early waits for its turn
+
+    with open_executor(decoder, 1, cluster=cluster, lower="preprocess.max_pixels", prepare=_use_one_thread) as executor:
+        yield from (decoded.readings for decoded in executor.map(_batches(images), write))
 
 
 def _batches(images: Sequence[RawImage]) -> Iterator[list[RawImage]]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -66,6 +66,15 @@ class ArrayFile(Generic[Number]):
             os.close(file)
 
 
+class ImageArrays(NamedTuple):
+    """What is made of one image: its row, uint8 pixels (h, w, 3), and, where asked for, signature and measures."""
+
+    row: int
+    pixels: NDArray[np.uint8]
+    signature: NDArray[np.uint8] | None = None
+    measures: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True)
 class TemporaryArrays:
     """The three arrays of `count` rows, below `folder`. Rows of images that were left out hold anything."""
@@ -110,6 +119,13 @@ class TemporaryArrays:
         """Makes the files; of those that are there, rows below `count` stay."""
         for file in self._files:
             file.allocate()
+
+    def write(self, made: ImageArrays) -> None:
+        """Stores what was made of one image."""
+        self.pixels.write(made.row, made.pixels)
+        if made.signature is not None and made.measures is not None:
+            self.signatures.write(made.row, made.signature)
+            self.measures.write(made.row, made.measures)
 
 
 def release_pages(array: NDArray[Any]) -> None:

@@ -47,14 +47,17 @@ def choose_device(runtime: Runtime) -> str:
     return runtime.device
 
 
-def find_cluster(root: Path, runtime: Runtime, resources: Resources) -> Cluster | None:
+def find_cluster(root: Path, runtime: Runtime, resources: Resources, *, by_storage: bool = False) -> Cluster | None:
     """The cluster that jobs of torch run on, each with `runtime.threads` processors, and a GPU where CUDA computes.
 
-    None where this machine runs them. `root` is the project's folder.
+    None where this machine runs them; so it is, too, where nodes get files by a storage, and these jobs cannot
+    (`by_storage`). `root` is the project's folder.
 
     Raises:
         ModelError: `cuda` or `mps` is asked for where there is none.
     """
+    if resources.storage is not None and not by_storage:
+        return None
     return resources.cluster(root, cpus=runtime.threads, gpus=int(choose_device(runtime) == "cuda"))
 
 

@@ -3,7 +3,7 @@
 The test split cannot be opened from here: `open_for_fitting` refuses its name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from podium.core.errors import ModelError, ParamsError
 from podium.core.files import sha256_file
 from podium.core.identity import stage_code
 from podium.core.layout import MODEL_CARD, WEIGHTS, WEIGHTS_CARD, Layout
+from podium.core.storage import Checkout, Storage
 from podium.data.augment.parameters import Augmentation, draw
 from podium.data.randomness import generator
 from podium.data.shards import PreparedSplit, open_for_fitting
@@ -173,6 +174,26 @@ def open_job(
         teacher=teacher,
         teacher_card=None if teacher is None else _read_teacher(teacher, model, config, train),
     )
+
+
+def upload_inputs(
+    storage: Storage, layout: Layout, model: str, config: ModelConfig, further: Iterable[Path] = ()
+) -> Checkout:
+    """What a machine needs that does not see the project's folder: all that `open_job` and `Job.identity` read there.
+
+    Args:
+        storage: where to put it.
+        layout: the project's paths.
+        model: a key of `models` in the params.
+        config: its section.
+        further: other files and folders of the project.
+
+    Raises:
+        DataError: something is missing, or the storage cannot be used.
+    """
+    read = [layout.root / "stages", layout.prepared / "train", layout.prepared / "val", layout.weights / model]
+    teacher = [] if config.distil is None else [layout.teacher(model)]
+    return Checkout(storage, storage.upload([*read, *teacher, *further], layout.root))
 
 
 def _read_teacher(folder: Path, model: str, config: ModelConfig, train: PreparedSplit) -> ModelCard:

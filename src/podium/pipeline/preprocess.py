@@ -137,13 +137,14 @@ def _decode(
     job: DecodeJob, cache: DecodeCache, raw: pd.DataFrame, workers: int, cluster: Cluster | None
 ) -> pd.DataFrame:
     """Reads images that are not known yet, as they lie in the shards; a `Reading` a row, in the order of `raw`."""
-    columns = ["shard", "photo_id", "box_left", "box_top", "box_right", "box_bottom"]
+    columns = ["shard", "photo_id", "photo_sha256", "box_left", "box_top", "box_right", "box_bottom"]
     ordered = raw.sort_values(["shard", "path", "photo_id", "image_id"])[columns]
     numbers, wanted = list[int](), list[RawImage]()
-    for number, shard, photo_id, left, top, right, bottom in ordered.itertuples(name=None):
+    for number, shard, photo_id, photo_sha256, left, top, right, bottom in ordered.itertuples(name=None):
         if cache.readings[number] is None:
             numbers.append(number)
-            wanted.append(RawImage(cache.rows[number], shard, photo_id, (left, top, right, bottom)))
+            region = (left, top, right, bottom)
+            wanted.append(RawImage(cache.rows[number], shard, photo_id, region, photo_sha256))
     if len(wanted) < len(raw):
         print(f"preprocess: {len(raw) - len(wanted)} of {len(raw)} images were decoded before", flush=True)
     done = 0

@@ -14,11 +14,12 @@ from podium.core import identity
 from podium.core.errors import ModelError
 from podium.core.files import replacing_folder
 from podium.core.layout import BEST, HISTORY, TRIALS, Layout
+from podium.core.storage import Checkout
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import lock_folder
 from podium.models.compute import find_cluster
 from podium.models.engine import fit
-from podium.models.job import Job, apply_values, open_job, rescale_schedule
+from podium.models.job import Job, apply_values, open_job, rescale_schedule, upload_inputs
 from podium.models.study import Study
 from podium.models.trials import run_trials, winner
 from podium.records.training import TrialResult, TuningResult, add_times, epoch_columns, write_table
@@ -39,8 +40,9 @@ def tune_model(
         PodiumError: data or weights are missing or do not fit, a range is not allowed, or every trial diverged.
     """
     objective = _Objective(layout, model, study, runtime, resources)
-    fingerprint = _fingerprint(layout, objective.job, study)
-    cluster = find_cluster(layout.root, runtime, resources)
+    job = objective.job
+    fingerprint = _fingerprint(layout, job, study)
+    cluster = find_cluster(layout.root, runtime, resources, by_storage=True)
     asked = f"resources.trials_at_once is {resources.trials_at_once}" if cluster is None else "there is a cluster"
     if study.tune.together < (resources.trials_at_once if cluster is None else 2):
         print(
@@ -52,9 +54,11 @@ def tune_model(
     callbacks = [*callbacks, _PrintTrials(model, study.tune.epochs)]
     begun = time.time()
     with reporting(callbacks, "tune", model, fingerprint), lock_folder(folder):
+        if cluster is not None and cluster.storage is not None:
+            objective = replace(objective, checkout=upload_inputs(cluster.storage, layout, model, study.config))
         results = run_trials(study, folder, objective, callbacks, processes=resources.trials_at_once, cluster=cluster)
         with replacing_folder(layout.tuning(model)) as out:
-            _write(out, model, objective.job, study=study, results=results, fingerprint=fingerprint)
+            _write(out, model, job, study=study, results=results, fingerprint=fingerprint)
         add_times(layout, fingerprint, {"started": begun, "ended": time.time()})
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -74,19 +78,23 @@ def _fingerprint(layout: Layout, job: Job, study: Study) -> str:
 
 @dataclass(frozen=True)
 class _Objective:
-    """Runs trials, here or in a worker process; each process opens the job once, for all trials it is given."""
+    """Runs trials, here or in a worker process; each process opens the job once, for all trials it is given.
+
+    With a `checkout` it reads that instead of the project's folder.
+    """
 
     layout: Layout
     model: str
     study: Study
     runtime: Runtime
     resources: Resources
+    checkout: Checkout | None = None
 
     @cached_property
     def job(self) -> Job:
         """Data, first weights and the model as it is before tuning, opened on first use."""
         return open_job(
-            self.layout,
+            self.layout if self.checkout is None else Layout(self.checkout.root),
             f"tune {self.model}",
             self.model,
             self.study.config,

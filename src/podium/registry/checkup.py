@@ -1,6 +1,7 @@
 """Is this machine fit to work, and does the store answer this account? What `podium doctor` asks, a line a question."""
 
 import os
+import secrets
 import shutil
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from podium.config.params import Params
 from podium.console import dvc_files
@@ -19,6 +21,7 @@ from podium.core.errors import DataError, PodiumError, TrackingError, one_line
 from podium.core.jobs import Cluster
 from podium.core.layout import Layout
 from podium.core.machine import Machine
+from podium.core.storage import Checkout, Storage, StoredFile, cache_folder
 from podium.tracking import store
 from podium.tracking.local_store import file_of
 
@@ -43,7 +46,7 @@ def examine(layout: Layout, params: Params) -> list[Check]:
     asked: list[tuple[str, Callable[[], str]]] = [
         ("dvc", lambda: _dvc(layout)),
         ("ledger", lambda: f"{len(read_openings(layout))} openings of the test split, none edited"),
-        ("disk", lambda: _disk(layout)),
+        ("disk", lambda: _disk(layout.root)),
         ("permissions", lambda: _permissions(layout)),
         ("telemetry", _telemetry),
     ]
@@ -60,11 +63,12 @@ def examine_cluster(layout: Layout, params: Params) -> list[Check]:
     """
     from podium.core import ray_executor
 
-    cluster = Cluster(params.resources.address, layout.root)
-    with ray_executor.connected(cluster), ray_executor.shared_file(layout.root) as shared:
-        uri = store.tracking_uri(layout)
-        nodes = ray_executor.nodes()
-        found = ray_executor.ask(nodes, _examine_node, layout.root, Machine.here(), shared, uri)
+    storage = params.resources.exchange
+    cluster = Cluster(params.resources.address, layout.root, storage=storage)
+    with ray_executor.connected(cluster), ray_executor.shared_file(cluster) as shared:
+        uri, nodes = store.tracking_uri(layout), ray_executor.nodes()
+        probe = None if storage is None else Checkout(storage, (_upload_probe(storage),))
+        found = ray_executor.ask(nodes, _examine_node, layout.root, Machine.here(), shared, uri, probe)
     gone = "it did not answer: is Podium installed there, the same version?"
     return [_node_check(node.name, node.cpus, found.get(node, DataError(gone))) for node in nodes]
 
@@ -76,14 +80,17 @@ def _node_check(name: str, cpus: int, found: list[str] | BaseException) -> Check
     return Check(name, not found, "; ".join(found) or f"like this machine; {takes}")
 
 
-def _examine_node(root: Path, expected: Machine, shared: Path, uri: str) -> list[str]:
-    """Asked of a node: what is wrong with it."""
+def _examine_node(root: Path, expected: Machine, shared: Path | None, uri: str, probe: Checkout | None) -> list[str]:
+    """Asked of a node: what is wrong with it. One that does not see the project's folder has nothing to do with it."""
     from podium.core.ray_executor import find_differences
 
     if problems := find_differences(expected, shared):
         return problems
-    layout = Layout(root)
-    asked = [("disk", lambda: _disk(layout)), ("store", lambda: _see_store(uri)), ("remote", lambda: _see_remote(root))]
+    asked = [("store", lambda: _see_store(uri))]
+    if probe is None:
+        asked += [("disk", lambda: _disk(root)), ("remote", lambda: _see_remote(root))]
+    else:
+        asked += [("storage", lambda: _exchange(probe)), ("disk", lambda: _disk(cache_folder()))]
     checks = [_ask(name, question) for name, question in asked]
     return [f"{check.name}: {check.said}" for check in checks if not check.passed]
 
@@ -91,6 +98,21 @@ def _examine_node(root: Path, expected: Machine, shared: Path, uri: str) -> list
 def _see_store(uri: str) -> str:
     """Whether MLflow's server answers here. Other stores are written to by the machine that runs the stages alone."""
     return _reach(uri) if store.is_server(uri) else ""
+
+
+def _upload_probe(storage: Storage) -> StoredFile:
+    """Puts a small file into the storage that was never there before."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "probe"
+        file.write_bytes(secrets.token_bytes())
+        return storage.upload([file], file.parent)[0]
+
+
+def _exchange(probe: Checkout) -> str:
+    """Whether what this machine's stages put into the storage can be read here, and others can be put there."""
+    said = f"{probe.storage.url} can be read, from {probe.root.parent}, and written to"
+    _upload_probe(probe.storage)
+    return said
 
 
 def _see_remote(root: Path) -> str:
@@ -125,9 +147,9 @@ def _dvc(layout: Layout) -> str:
     return "dvc.lock and DVC's own locks are whole"
 
 
-def _disk(layout: Layout) -> str:
-    free = shutil.disk_usage(layout.root).free
-    said = f"{free / 1024**3:,.1f} GiB free at {layout.root}"
+def _disk(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    said = f"{free / 1024**3:,.1f} GiB free at {folder}"
     if free < _LEAST_FREE:
         raise DataError(f"{said}, less than {_LEAST_FREE / 1024**3:.0f}: `dvc gc -w` removes results of other states")
     return said

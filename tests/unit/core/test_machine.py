@@ -41,5 +41,6 @@ def test_processors_may_differ_where_torch_is_held_to_what_all_of_them_can(monke
 def test_a_node_that_does_not_see_the_projects_folder_is_told(tmp_path, here):
     shared = tmp_path / "project/.podium/shared-1"
     assert find_differences(here, shared) == [
-        f"it does not see {shared.parent}, a folder that all nodes must share",
+        f"it does not see {shared.parent}, a folder that all nodes must share without resources.storage",
     ]  # fmt: skip
+    assert find_differences(here, None) == []

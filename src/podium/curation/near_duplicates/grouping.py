@@ -92,7 +92,7 @@ def group_duplicates(
         threads: that verify pairs; they change nothing but the time.
         folder: for temporary files of some 5 kB an image; by default the system's.
         cluster: where more than a few pictures are compared instead; signatures are then a memory map of a file that
-            nodes see.
+            nodes see, where they see the project's folder.
 
     Returns:
         Groups; duplicates of duplicates belong together.
@@ -150,7 +150,7 @@ def _open_verifier(
     signatures: NDArray[np.uint8], threads: int, cluster: Cluster | None
 ) -> Iterator[Callable[[Iterable[Pairs]], Iterable[NDArray[np.bool_]]]]:
     """What says of some pairs after the other which show the same picture, by threads or on the cluster."""
-    if cluster is not None:
+    if cluster is not None and cluster.storage is None:  # nodes map the file
         with open_executor(
             _Verifier(signatures), 1, lower="nothing", cluster=cluster, prepare=_use_one_thread
         ) as executor:
