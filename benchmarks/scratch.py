@@ -42,7 +42,7 @@ class Scratch:
             "COLUMNS": "110",
         }
 
-    def run(self, *command: str, timeout: float = 300, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 1800, **extra: str) -> subprocess.CompletedProcess[str]:
         """Runs a command at the root; `extra` are environment variables.
 
         Raises:
@@ -58,7 +58,7 @@ class Scratch:
             check=False,
         )
 
-    def check(self, *command: str, timeout: float = 300) -> str:
+    def check(self, *command: str, timeout: float = 1800) -> str:
         """Like `run`, for commands that must succeed.
 
         Returns:
@@ -116,6 +116,9 @@ def copy_project(root: Path, with_sample: bool = False) -> Scratch:
         if not name.startswith(left_out) and (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
+    for compiled in (ROOT / "src").rglob("__pycache__/*.pyc"):  # fits, since the copied files keep their times
+        (root / compiled.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy2(compiled, root / compiled.relative_to(ROOT))
     (root / "data").mkdir(exist_ok=True)
     return Scratch(root)
 

@@ -27,10 +27,14 @@ from tests.warm_python import warm  # noqa: E402
 
 silence_telemetry()
 set_up_logging()
-# No test fails because the machine is busy.
+# An experiment is some twenty processes: what one has compiled, the others need not, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# The same examples each time, and no test fails because the machine is busy.
 settings.register_profile(
     "podium",
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("podium")

@@ -80,6 +80,16 @@ def left_by(project: Scratch) -> Left:
     )
 
 
+def differences(left: Left, expected: Left) -> list[str]:
+    """What is not as in a run that nobody stopped: files by name, and the other fields."""
+    names = sorted(left.files.keys() | expected.files.keys())
+    found = [name for name in names if left.files.get(name) != expected.files.get(name)]
+    found += [name for name in ("openings", "lock", "runs") if getattr(left, name) != getattr(expected, name)]
+    if set(left.models) not in ({"LoggedModelStatus.READY"}, set(expected.models)):
+        found.append("models")
+    return found
+
+
 def run_chain(start: Path, root: Path, seed: int, *, stops: int, seconds: float, path: str) -> tuple[Left, list[str]]:
     """Runs one chain in a copy of a project that was not run yet.
 

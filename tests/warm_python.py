@@ -24,17 +24,29 @@ IMPORTED = (
     "optuna.storages",
     "podium.core.vision",
     "great_expectations.checkpoint",
+    "mlflow.pyfunc",
+    "optuna.visualization",
+    "torch._dynamo",
+    "torch.utils.flop_counter",
+    "sklearn.linear_model",
     "sklearn.metrics",
+    "skimage.exposure",
     "skimage.feature",
     "scipy.stats",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
+    "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
+    "alembic.command",
     "rich.table",
     "imagehash",
     "cv2",
 )
 _CLIENT = """#!{python} -IS
 import json, os, select, signal, socket, sys
+if sys.argv[1:2] != ["-m"]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 parent = os.getppid()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -53,6 +65,8 @@ with socket.socket(socket.AF_UNIX) as server:
 @contextmanager
 def warm(folder: Path) -> Iterator[Path]:
     """A folder with a `python` that answers `python -m MODULE ARGUMENTS` from a process that is warm already.
+
+    What is given in another way, such as `python -c`, is run as always.
 
     Args:
         folder: to be made; its path must be short enough for a socket.
@@ -76,44 +90,42 @@ def warm(folder: Path) -> Iterator[Path]:
 
 
 def _serve(address: str) -> None:
-    """Imports what stages need; then, for ever, forks once a request and answers with the exit code."""
+    """Imports what stages need; then, for ever, forks once a request, and answers with the exit code when it ends."""
     from podium.console.process import silence_telemetry
 
     silence_telemetry()
     for module in IMPORTED:
         __import__(module)
     gc.freeze()  # the forks share these objects, and need not look through them when they end
+    clients: dict[int, socket.socket] = {}  # by the fork that does what they asked for
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
         while True:
-            connection, _ = listening.accept()
-            with connection:
-                head, files, _, _ = socket.recv_fds(connection, 8, 3)
-                request = _read(connection, int.from_bytes(head, "little"))
-                child = os.fork()
-                if child == 0:
-                    _become(files, *json.loads(request))
-                for file in files:
-                    os.close(file)
-                code = _wait_for(child, connection)
-                with suppress(BrokenPipeError):
-                    connection.sendall(str(code).encode())
+            ready, _, _ = select.select([listening, *clients.values()], [], [], 0.02 if clients else None)
+            for child in [child for child, client in clients.items() if client in ready]:
+                told = clients[child].recv(1)
+                os.kill(child, told[0] if told else signal.SIGKILL)  # a fork is killed with its client
+            for child in list(clients):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if ended:
+                    with clients.pop(child) as client, suppress(BrokenPipeError):
+                        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+            if listening in ready:
+                client, _ = listening.accept()
+                clients[_start(client)] = client
 
 
-def _wait_for(child: int, connection: socket.socket) -> int:
-    """The exit code of a fork; until then it gets the signals that its client gets, and is killed with it."""
-    there = True
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if there and select.select([connection], [], [], 0.02)[0]:
-            told = connection.recv(1)
-            there = bool(told)
-            os.kill(child, told[0] if told else signal.SIGKILL)
-        elif not there:
-            time.sleep(0.02)
+def _start(client: socket.socket) -> int:
+    """The fork that does what a client asks for."""
+    head, files, _, _ = socket.recv_fds(client, 8, 3)
+    request = _read(client, int.from_bytes(head, "little"))
+    child = os.fork()
+    if child == 0:
+        _become(files, *json.loads(request))
+    for file in files:
+        os.close(file)
+    return child
 
 
 def _read(connection: socket.socket, length: int) -> bytes:
@@ -138,7 +150,7 @@ def _become(files: list[int], arguments: list[str], folder: str, environment: di
     kept = {name: os.environ[name] for name in instruction_settings(Runtime(instructions="avx2")) if name in os.environ}
     os.environ.clear()
     os.environ.update(environment | kept)
-    sys.path[0] = folder
+    sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "podium"]:
         if name != "podium.core.vision":  # what it tells torch cannot be told twice
             del sys.modules[name]  # the project brings its own
