@@ -1,9 +1,10 @@
-"""Do splitting and validating keep up with a million images? `python -m benchmarks.million_rows [--rows N ...]`.
+"""Do splitting and validating keep up with millions of images? `python -m benchmarks.million_rows [--rows N ...]`.
 
 Made are manifests (crops of shared photographs, groups of duplicates, sources, licences, measures; no pixels). Then
 images that belong together are grouped from given links, split, and held against all expectations that need no
 pixels, each in a process of its own. `work` leaves out starting Python and importing libraries (Great Expectations
-takes some seconds); `process` is everything. Memory is the peak of the process.
+takes some seconds); `process` is everything. Memory is the peak of the process. Tables are Parquet files of which a few
+columns are read at a time; rows are made, and split rows written, up to a million at a time.
 """
 
 import argparse
@@ -13,21 +14,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from podium.config.preprocess import Preprocess
 from podium.config.validate import Validate
 from podium.data.manifest import MEASURES
+from podium.records.base import ParquetTable
 
 ROWS = (60_000, 1_000_000)
-SECONDS, GIBIBYTES = 90.0, 3.0  # of the largest set
+SECONDS, GIBIBYTES = 90.0, 3.0  # of up to a million rows; of more, so many seconds for each million
+MOST_GIBIBYTES = 8.0  # of more
 SECONDS_SMALL = 5.0  # to validate the smallest
 PARTS = ("make", "split", "validate")
 _CLASSES, _SOURCES = 100, 10
+_AT_ONCE = 1_000_000  # rows
 
 
 @dataclass(frozen=True)
@@ -43,22 +50,35 @@ class Cost:
 
 def make(folder: Path, rows: int) -> None:
     """Writes a manifest as it is before the split, and measures; half of the images share photographs in pairs."""
-    rng = np.random.default_rng(0)
+    with ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for start in range(0, rows, _AT_ONCE):
+            for name, frame in zip(("images", "measures"), some(start, min(_AT_ONCE, rows - start)), strict=True):
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                if name not in writers:
+                    writer = pq.ParquetWriter(folder / f"{name}-before.parquet", table.schema, compression="zstd")
+                    writers[name] = stack.enter_context(writer)
+                writers[name].write_table(table)
+
+
+def some(start: int, rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of both, from a number on, in the order of their ids."""
+    rng = np.random.default_rng(start)
     numbers = np.arange(rows)
     digits = rng.integers(0, 2**63, size=(rows, 2))
     ids = np.array(
-        [f"{number:08x}{digit & 0xFFFFFFFF:08x}" for number, digit in zip(numbers, digits[:, 0], strict=True)]
+        [f"{start + number:08x}{digit & 0xFFFFFFFF:08x}" for number, digit in zip(numbers, digits[:, 0], strict=True)]
     )
     photo = np.where(numbers % 4 == 3, numbers - 1, numbers)
     first = np.where(rng.random(rows) < 0.02, rng.integers(0, rows, rows), numbers)  # of its duplicates
     first = np.where(first[first] == first, first, numbers)
     label = (rng.power(1.5, rows) * _CLASSES).astype(int)
-    frame = pd.DataFrame(
+    images = pd.DataFrame(
         {
             "image_id": ids,
             "photo_id": ids[photo],
             "photo_sha256": [f"{ids[number]}{digits[number, 0]:048x}" for number in photo],
-            "path": [f"photos/{part:03d}/{number:07d}.jpg" for part, number in zip(label, photo, strict=True)],
+            "path": [f"photos/{part:03d}/{start + number:07d}.jpg" for part, number in zip(label, photo, strict=True)],
             "source": [f"source {number}" for number in rng.integers(0, _SOURCES, rows)],
             "label": [f"class {number:03d}" for number in label],
             "source_label": [f"Class {number}" for number in label],
@@ -80,11 +100,8 @@ def make(folder: Path, rows: int) -> None:
             "note": "",
         }
     )
-    frame.sort_values("image_id").to_parquet(folder / "images.parquet", index=False)
     measures = {name: rng.normal(size=rows).astype(np.float32) for name in MEASURES}
-    pd.DataFrame({"image_id": ids, **measures}).sort_values("image_id").to_parquet(
-        folder / "measures.parquet", index=False
-    )
+    return images, pd.DataFrame({"image_id": ids, **measures})
 
 
 def split(folder: Path) -> float:
@@ -92,11 +109,28 @@ def split(folder: Path) -> float:
     from podium.curation import splits
 
     start = time.perf_counter()
-    images = pd.read_parquet(folder / "images.parquet")
-    images["split_group"] = splits.join_split_groups(images)
-    images["split"] = splits.assign_splits(images, Preprocess(image_size=224)).split
-    images.to_parquet(folder / "manifest.parquet", index=False)
+    columns = ["image_id", "photo_id", "photo_sha256", "duplicate_group", "source", "keep_together"]
+    table = ParquetTable(folder / "images-before.parquet")
+    groups = splits.join_split_groups(table[columns])
+    columns = ["image_id", "photo_sha256", "source", "source_split", "label", "keep_together"]
+    assigned = splits.assign_splits(table[columns].assign(split_group=groups), Preprocess(image_size=224)).split
+    extend(folder, "images", split_group=groups, split=assigned)
+    extend(folder, "measures", split=assigned)
     return time.perf_counter() - start
+
+
+def extend(folder: Path, name: str, **columns: pd.Series) -> None:
+    """Writes a table with further columns, some rows at a time."""
+    source, done, writer = pq.ParquetFile(folder / f"{name}-before.parquet"), 0, None
+    for batch in source.iter_batches(_AT_ONCE // 4):
+        part = pa.Table.from_batches([batch])
+        for key, values in columns.items():
+            part = part.append_column(key, pa.array(values.iloc[done : done + len(part)], pa.large_string()))
+        writer = writer or pq.ParquetWriter(folder / f"{name}.parquet", part.schema, compression="zstd")
+        writer.write_table(part)
+        done += len(part)
+    if writer:
+        writer.close()
 
 
 def validate(folder: Path) -> float:
@@ -104,15 +138,11 @@ def validate(folder: Path) -> float:
     from podium.curation import findings
     from podium.curation.expectations import validator
     from podium.curation.expectations.expectation import DatasetFacts
-    from podium.curation.expectations.manifest_rows import broken_rows
     from podium.curation.shard_check import ShardCheck
 
     start = time.perf_counter()
     params = Validate()
-    manifest = pd.read_parquet(folder / "manifest.parquet")
-    measures = pd.read_parquet(folder / "measures.parquet")
-    measures.insert(1, "split", manifest["split"].to_numpy())
-    broken = int(broken_rows(manifest).sum())
+    manifest, measures = ParquetTable(folder / "images.parquet"), ParquetTable(folder / "measures.parquet")
     facts = DatasetFacts(
         manifest=manifest,
         rejected=pd.DataFrame({"path": [], "kind": []}),
@@ -125,7 +155,7 @@ def validate(folder: Path) -> float:
     results = {result.id: result for result in validator.check(facts, params)}
     seconds = time.perf_counter() - start
     leaks = [id for id, result in results.items() if result.suite == "leakage" and not result.success]
-    if broken or leaks or results["licence_known"].success:
+    if not results["columns"].success or leaks or results["licence_known"].success:
         raise RuntimeError(f"the made-up manifest should have no leak and some images without a licence: {results}")
     return seconds
 
@@ -186,16 +216,18 @@ def main() -> None:
     counted = [cost for cost in costs if cost.part != "make"]
     largest = [cost for cost in counted if cost.rows == max(given.rows)]
     seconds, peak = sum(cost.process for cost in largest), max(cost.peak for cost in largest)
+    target = SECONDS * max(1.0, max(given.rows) / _AT_ONCE)
+    gibibytes = GIBIBYTES if max(given.rows) <= _AT_ONCE else MOST_GIBIBYTES
     small = next(cost.work for cost in counted if cost.part == "validate" and cost.rows == min(given.rows))
     print(
         json.dumps(
             {
-                "claim": f"{max(given.rows):,} rows are grouped, split and validated in {SECONDS:g} s and "
-                f"{GIBIBYTES:g} GiB, {min(given.rows):,} are validated in {SECONDS_SMALL:g} s",
+                "claim": f"{max(given.rows):,} rows are grouped, split and validated in {target:g} s and "
+                f"{gibibytes:g} GiB, {min(given.rows):,} are validated in {SECONDS_SMALL:g} s",
                 "baseline": "none: absolute targets",
                 "figure": round(seconds, 1),
-                "target": SECONDS,
-                "holds": seconds < SECONDS and peak < GIBIBYTES and small < SECONDS_SMALL,
+                "target": target,
+                "holds": seconds < target and peak < gibibytes and small < SECONDS_SMALL,
                 "unit": "seconds",
                 "peak_gib": round(peak, 2),
                 "validate_small_seconds": round(small, 2),

@@ -8,6 +8,7 @@ import pandas as pd
 from podium.curation.expectations.expectation import NOBODY, DatasetFacts, Figures, Offending
 from podium.curation.shard_check import ShardCheck
 from podium.data.manifest import MEASURES, PREPARED_COLUMNS
+from podium.records.base import ParquetTable
 from podium.records.profile import LabelCandidate, LabelNoise, Probe, QualityFlag, Shortcuts
 from tests.raw_images import raw_row
 
@@ -105,7 +106,7 @@ def shortcuts(border: Probe | None = None, source: Probe | None = None) -> Short
     )
 
 
-def facts(frame: pd.DataFrame | None = None, rejected: int = 0, **changes: Any) -> DatasetFacts:
+def facts(frame: pd.DataFrame | ParquetTable | None = None, rejected: int = 0, **changes: Any) -> DatasetFacts:
     """Facts of a sound dataset, or of `frame`, with some parts changed."""
     sound: dict[str, Any] = {
         "manifest": manifest() if frame is None else frame,

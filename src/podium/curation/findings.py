@@ -19,6 +19,7 @@ from scipy import stats
 
 from podium.curation.linear_probe import LEAST_PICTURES, CrossValidated, Features, ProbeImages, cross_validate
 from podium.data.manifest import MEASURES
+from podium.records.base import ParquetTable
 from podium.records.profile import FlaggedImage, Probe, QualityFlag, Shortcuts
 from podium.records.validate import MeasureDrift
 
@@ -30,7 +31,7 @@ _Z = 1.959964  # of a 95 % interval
 _Flag = Literal["dark", "blurred", "uniform", "odd_aspect"]
 
 
-def compare_splits(measures: pd.DataFrame, maximum: float, significance: float) -> list[MeasureDrift]:
+def compare_splits(measures: pd.DataFrame | ParquetTable, maximum: float, significance: float) -> list[MeasureDrift]:
     """Holds train against test.
 
     Args:
@@ -42,10 +43,14 @@ def compare_splits(measures: pd.DataFrame, maximum: float, significance: float) 
         One entry a measure, in the order of `MEASURES`; none where train or test is empty.
     """
     names = [name for name in MEASURES if name in measures.columns]
-    train, test = (measures[measures["split"] == split] for split in ("train", "test"))
-    if train.empty or test.empty or not names:
+    split = measures[["split"]]["split"]
+    train, test = (split == "train").to_numpy(), (split == "test").to_numpy()
+    if not train.any() or not test.any() or not names:
         return []
-    tests = {name: kolmogorov_smirnov(train[name], test[name]) for name in names}
+    tests = {}
+    for name in names:
+        values = measures[[name]][name]
+        tests[name] = kolmogorov_smirnov(values[train], values[test])
     return judge_drift({name: (t.statistic, t.pvalue) for name, t in tests.items()}, maximum, significance)
 
 
@@ -72,7 +77,7 @@ def kolmogorov_smirnov(train: pd.Series, test: pd.Series) -> Any:
     return stats.ks_2samp(train.to_numpy(np.float64), test.to_numpy(np.float64), method=method)
 
 
-def surplus(measures: pd.DataFrame, name: str) -> list[str]:
+def surplus(measures: pd.DataFrame | ParquetTable, name: str) -> list[str]:
     """The test images that train has too few of: those on their side of the largest distance of one measure.
 
     Args:
@@ -82,8 +87,9 @@ def surplus(measures: pd.DataFrame, name: str) -> list[str]:
     Returns:
         Their `image_id`, the most extreme first.
     """
-    test = measures[measures["split"] == "test"]
-    found = kolmogorov_smirnov(measures.loc[measures["split"] == "train", name], test[name])
+    images = measures[["image_id", "split", name]]
+    test = images[images["split"] == "test"]
+    found = kolmogorov_smirnov(images.loc[images["split"] == "train", name], test[name])
     values: NDArray[np.float64] = test[name].to_numpy(np.float64)
     lower = found.statistic_sign < 0  # test has the larger share of values up to this place
     there = values <= found.statistic_location if lower else values > found.statistic_location
@@ -93,8 +99,8 @@ def surplus(measures: pd.DataFrame, name: str) -> list[str]:
 
 
 def flag_images(
-    measures: pd.DataFrame,
-    manifest: pd.DataFrame,
+    measures: pd.DataFrame | ParquetTable,
+    manifest: pd.DataFrame | ParquetTable,
     *,
     dark: float | None,
     blurred: float | None,
@@ -115,13 +121,14 @@ def flag_images(
     Returns:
         One record for each threshold given.
     """
-    images = manifest[["image_id", "path", "split", "width", "height"]].merge(
-        measures[["image_id", "brightness", "contrast", "sharpness"]], on="image_id", validate="one_to_one"
-    )
-    sides = images[["width", "height"]].to_numpy(np.float64)
+    sides = manifest[["width", "height"]].to_numpy(np.float64)
     shape = sides.max(axis=1) / sides.min(axis=1)
+    images = manifest[["image_id", "path", "split"]]
+    numbers = measures[["image_id", "brightness", "contrast", "sharpness"]]
+    if not numbers["image_id"].equals(images["image_id"]):  # as preprocess writes them, they are
+        numbers = images[["image_id"]].merge(numbers, on="image_id", how="left", validate="one_to_one")
     brightness, contrast, sharpness = (
-        images[name].to_numpy(np.float64) for name in ("brightness", "contrast", "sharpness")
+        numbers[name].to_numpy(np.float64) for name in ("brightness", "contrast", "sharpness")
     )
     flat = contrast < uniform if uniform is not None else np.zeros(len(images), dtype=bool)
     rules: list[tuple[_Flag, float | None, NDArray[np.float64], str]] = [
@@ -131,23 +138,29 @@ def flag_images(
         ("odd_aspect", aspect, shape, "longer side more than {:g} times the shorter"),
     ]
     return [
-        _flag(name, sentence.format(threshold), threshold, images.assign(value=values))
+        _flag(name, sentence.format(threshold), threshold, images, values)
         for name, threshold, values, sentence in rules
         if threshold is not None
     ]
 
 
-def _flag(name: _Flag, sentence: str, threshold: float, images: pd.DataFrame) -> QualityFlag:
-    """How many images have a column `value` beyond the threshold, and the worst of them."""
-    high = name == "odd_aspect"  # is the worse; of all others it is the better
-    flagged = images[images["value"] > threshold if high else images["value"] < threshold]
-    worst = flagged.sort_values(["value", "image_id"], ascending=[not high, True]).head(MOST_WORST)
+def _flag(
+    name: _Flag, sentence: str, threshold: float, images: pd.DataFrame, values: NDArray[np.float64]
+) -> QualityFlag:
+    """How many images have a value beyond the threshold, and the worst of them."""
+    badness = values if name == "odd_aspect" else -values
+    rows = np.flatnonzero(badness > (threshold if name == "odd_aspect" else -threshold))
+    count = len(rows)
+    if count > MOST_WORST:
+        rows = rows[badness[rows] >= np.partition(badness[rows], -MOST_WORST)[-MOST_WORST]]
+    candidates = images.iloc[rows].assign(value=values[rows], badness=badness[rows])
+    worst = candidates.sort_values(["badness", "image_id"], ascending=[False, True]).head(MOST_WORST)
     told = worst[["image_id", "path", "split", "value"]].itertuples(index=False, name=None)
     return QualityFlag(
         name=name,
         sentence=sentence,
         threshold=threshold,
-        count=len(flagged),
+        count=count,
         worst=[
             FlaggedImage(image_id=key, path=path, split=split, value=round(value, 4))
             for key, path, split, value in told

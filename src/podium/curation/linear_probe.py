@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from podium.core.errors import DataError
 from podium.data.manifest import MEASURES
 from podium.data.shards import PreparedSplit
+from podium.records.base import ParquetTable
 
 MOST_IMAGES = 20_000
 """Images in all, which bounds the time of everything fitted on them: some 20 s of features at 64 pixels."""
@@ -70,8 +71,8 @@ class ProbeImages:
 
 def draw_images(
     splits: Sequence[PreparedSplit],
-    manifest: pd.DataFrame,
-    measures: pd.DataFrame,
+    manifest: pd.DataFrame | ParquetTable,
+    measures: pd.DataFrame | ParquetTable,
     *,
     border: int = 8,
     images_per_class: int = 1000,
@@ -95,8 +96,11 @@ def draw_images(
         raise DataError("the test split is not open to probes: only train and val are")
     chosen = _choose(splits, images_per_class)
     known = manifest[["image_id", "source", "split_group", "width", "height"]]
+    known = known[known["image_id"].isin(chosen["image_id"])]
     rows = chosen.merge(known, on="image_id", how="left", validate="one_to_one")
-    numbers = rows[["image_id"]].merge(measures[["image_id", *MEASURES]], on="image_id", how="left")
+    there = measures[["image_id"]]["image_id"].isin(rows["image_id"])
+    measured = pd.DataFrame({name: measures[[name]].loc[there, name] for name in ("image_id", *MEASURES)})
+    numbers = rows[["image_id"]].merge(measured, on="image_id", how="left")
     if rows["split_group"].isna().any() or numbers["brightness"].isna().any():
         raise DataError("the splits hold images that the manifest or the measures lack: run `dvc repro -f preprocess`")
     border = min(border, splits[0].preprocessing.image_size // 2)
@@ -105,11 +109,11 @@ def draw_images(
         appearance.append(describe(picture))
         mirrored.append(describe(np.ascontiguousarray(picture[:, ::-1])))
         borders.append(_border_colours(picture, border))
-    measured = numbers[list(MEASURES)].to_numpy(np.float32)
+    values = numbers[list(MEASURES)].to_numpy(np.float32)
     return ProbeImages(
         rows=rows[_COLUMNS],
-        appearance=np.hstack([np.stack(appearance), measured]),
-        mirrored=np.hstack([np.stack(mirrored), measured]),
+        appearance=np.hstack([np.stack(appearance), values]),
+        mirrored=np.hstack([np.stack(mirrored), values]),
         borders=np.stack(borders),
         aspect=_aspect_bumps(rows["width"].to_numpy(np.float64) / rows["height"].to_numpy(np.float64)),
         border=border,

@@ -20,6 +20,11 @@ from numpy.typing import NDArray
 from podium.curation.splits import join_split_groups
 from podium.data.shards import PreparedSplit
 
+CHECKED_COLUMNS = (
+    *("image_id", "photo_id", "photo_sha256", "path", "source", "label", "split", "keep_together"),
+    *("sha256", "prepared_sha256", "width", "height", "duplicate_group", "split_group"),
+)
+"""What is looked at of the manifest."""
 LARGEST_SAMPLE = 2000
 """Images of val that are looked for in train; of train at most ten times as many are looked at."""
 
@@ -52,7 +57,7 @@ def check_shards(manifest: pd.DataFrame, splits: Sequence[PreparedSplit]) -> Sha
     """Reads train and val once and compares them with a manifest without holes.
 
     Args:
-        manifest: of all splits.
+        manifest: `CHECKED_COLUMNS` of all splits.
         splits: train and val, opened for fitting.
     """
     known = manifest.set_index("image_id")

@@ -60,19 +60,28 @@ def join_split_groups(images: pd.DataFrame) -> pd.Series:
     within a source, where it is not empty; gives per row, same index, the lowest `image_id` among the images that
     these connect.
     """
-    duplicate, duplicates = pd.factorize(images["duplicate_group"])
-    starts, ends, nodes = [], [], len(duplicates)
-    kept = (images["source"] + "\0" + images["keep_together"]).where(images["keep_together"] != "")
-    for column in (images["photo_id"], images["photo_sha256"], kept):
-        codes, keys = pd.factorize(column)  # -1 where there is nothing to keep together
-        starts.append(duplicate[codes >= 0])
-        ends.append(codes[codes >= 0] + nodes)
-        nodes += len(keys)
-    edges = (np.concatenate(starts), np.concatenate(ends))
-    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(nodes, nodes))
-    _, component = connected_components(graph, directed=False)
-    ids = images["image_id"].to_numpy(object)
-    return pd.Series(ids, images.index).groupby(component[duplicate]).transform("min").rename("split_group")
+    group, count = _codes(images["duplicate_group"])
+    some = images["keep_together"] != ""
+    kept = (images.loc[some, "source"] + "\0" + images.loc[some, "keep_together"]).reindex(images.index)
+    for column in (images["photo_id"], images["photo_sha256"], kept):  # one at a time: of millions, codes are large too
+        codes, keys = _codes(column)
+        known = codes >= 0  # elsewhere there is nothing to keep together
+        edges = (group[known], codes[known] + count)
+        graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(count + keys, count + keys))
+        _, component = connected_components(graph, directed=False)
+        group = component[group]
+        count += keys  # not more than that are left
+    ids = images["image_id"]
+    order = np.arange(len(ids)) if ids.is_monotonic_increasing else np.asarray(ids.argsort())
+    first = np.full(count, len(ids))
+    np.minimum.at(first, group[order], np.arange(len(ids)))
+    return ids.take(order[first[group]]).set_axis(images.index).rename("split_group")
+
+
+def _codes(column: pd.Series) -> tuple[NDArray[np.int32], int]:
+    """A number for each distinct value, -1 for none, and how many there are."""
+    codes, keys = pd.factorize(column)
+    return codes.astype(np.int32), len(keys)
 
 
 def assign_splits(images: pd.DataFrame, preprocess: Preprocess) -> Assignment:
@@ -176,7 +185,9 @@ class _Dataset:
     @classmethod
     def of(cls, images: pd.DataFrame, preprocess: Preprocess) -> "_Dataset":
         """From the rows; see `assign_splits`."""
-        group, keys = pd.factorize(images["split_group"], sort=True)
+        group, keys = pd.factorize(images["split_group"])
+        if not pd.Index(keys).is_monotonic_increasing:  # of images in order it is, since a group is named by its first
+            group, keys = pd.factorize(images["split_group"], sort=True)
         label, labels = pd.factorize(images["label"], sort=True)
         given = np.asarray(images["source_split"].map(_GIVEN), np.int64)
         open_: Integers = _open_splits(images["source"], given)

@@ -14,7 +14,7 @@ from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
 from podium.curation.expectations.inspection import inspect_dataset
 from podium.records.profile import Profile
 from podium.records.validate import ExpectationResult, NaiveSplitLeak, ValidationReport
-from podium.report.validation_page import Findings, render_validation
+from podium.report.validation_page import SHOWN_COLUMNS, Findings, render_validation
 
 _NAMED = 3  # offending images in the message
 
@@ -62,7 +62,7 @@ def _write_report(target: Path, report: ValidationReport, profile: Profile, fact
     findings = None
     if facts.measures is not None:
         findings = Findings(
-            manifest=facts.manifest,
+            manifest=facts.columns(*SHOWN_COLUMNS),
             splits=facts.splits,
             label_noise=facts.label_noise,
             shortcuts=facts.shortcuts,

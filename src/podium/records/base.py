@@ -5,6 +5,8 @@ time, a date, a run id or a host name: the same inputs give the same bytes.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Triple = tuple[float, float, float]
 """One number a channel (red, green, blue), such as the mean or the deviation of pixels in [0, 1]."""
 
+_ROW_GROUP = 2**20  # rows, as many as `pyarrow.parquet.write_table` takes by itself
 _Record = TypeVar("_Record", bound="Record")
 
 
@@ -46,24 +49,64 @@ class Record(BaseModel):
             raise DataError(f"{path} is not a valid {cls.__name__}: delete it and run `dvc repro`") from error
 
 
+class ParquetTable:
+    """A Parquet file that a stage has written, subscripted like a frame: columns are read when they are asked for.
+
+    So no more than a few columns of millions of rows are in memory at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Reads the names of the columns.
+
+        Raises:
+            DataError: the file is missing, damaged or not Parquet.
+        """
+        import pyarrow.parquet as pq
+
+        self._path = path
+        with _readable(path):
+            found = pq.read_metadata(path)
+        self.columns: list[str] = found.schema.to_arrow_schema().names
+        self._rows: int = found.num_rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, columns: list[str]) -> "pd.DataFrame":
+        """Some columns, all rows, in the order that is asked for; raises as `__init__` does."""
+        return read_parquet(self._path, columns)[columns]
+
+
 def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
     """Reads a Parquet file that a stage has written; of `columns`, one that it lacks is left out.
 
     Raises:
         DataError: the file is missing, damaged or not Parquet.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with _readable(path):
+        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+    return frame
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Reads of a Parquet file.
+
+    Raises:
+        DataError: it is missing, damaged or not Parquet.
+    """
+    import pyarrow as pa
 
     if not path.is_file():
         raise DataError(f"{path} does not exist: run `dvc repro` to make it")
     try:
-        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+        yield
     except PermissionError:
         raise
     except (pa.ArrowException, OSError) as error:  # damage inside a file that starts well comes as OSError
         raise DataError(f"{path} is not a Parquet file: delete it and run `dvc repro`") from error
-    return frame
 
 
 def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
@@ -71,9 +114,11 @@ def write_parquet(path: Path, frame: "pd.DataFrame") -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    schema = pa.Schema.from_pandas(frame, preserve_index=False).remove_metadata()
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for start in range(0, max(len(frame), 1), _ROW_GROUP):  # a copy of all rows would be as large as they are
+            part = frame.iloc[start : start + _ROW_GROUP]
+            writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False), _ROW_GROUP)
 
 
 def round_floats(record: _Record) -> _Record:

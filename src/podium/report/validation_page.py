@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _SIDE = 96  # pixels of a thumbnail at most
 _QUALITY = 82  # of the JPEG
+SHOWN_COLUMNS = ("image_id", "path", "source", "split", "width", "height", "duplicate_group")
+"""What the page shows of the manifest."""
 MOST_ROWS = 300  # of a list of files or groups; the files beside the page hold all
 _MOST_PICTURED, _MOST_MEMBERS = 40, 6  # groups of duplicates with pictures, and of these so many members
 _MOST_CANDIDATES = 24  # pictured; the page lists the others by path
@@ -79,7 +81,10 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Findings:
-    """What validate found beyond its expectations; `splits` are train and val, opened for fitting."""
+    """What validate found beyond its expectations.
+
+    `manifest` has `SHOWN_COLUMNS`; `splits` are train and val, opened for fitting.
+    """
 
     manifest: pd.DataFrame
     splits: tuple[PreparedSplit, ...]

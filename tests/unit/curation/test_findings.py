@@ -53,6 +53,22 @@ def named(**limits: float | None) -> dict[str, list[str]]:
     return {flag.name: [one.path for one in flag.worst] for flag in flag_images(*tables(), **(LIMITS | limits))}
 
 
+def test_of_many_doubtful_pictures_the_worst_are_named_those_alike_by_key() -> None:
+    values = np.array([0.05, 0.01, 0.03, 0.01] * 10)
+    ids = [f"{(7 * n) % 40:02d}" for n in range(40)]
+    manifest = pd.DataFrame({"image_id": ids, "path": ids, "split": "train", "width": 8, "height": 8})
+    measures = pd.DataFrame({"image_id": ids, "brightness": values, "contrast": 1.0, "sharpness": 1.0})
+
+    [dark] = flag_images(measures, manifest, dark=0.04, blurred=None, uniform=None, aspect=None)
+
+    assert dark.count == 30
+    assert [one.image_id for one in dark.worst] == sorted(
+        id for id, value in zip(ids, values, strict=True) if value < 0.02
+    )
+    shuffled = measures.sample(frac=1, random_state=0, ignore_index=True)
+    assert flag_images(shuffled, manifest, dark=0.04, blurred=None, uniform=None, aspect=None) == [dark]
+
+
 def test_doubtful_pictures_are_named_the_worst_first() -> None:
     found = named()
 

@@ -1,8 +1,8 @@
 """What an expectation is, in words too, what it looks at and what it finds; adding one is one decorated function.
 
-Rule: an expectation counts with pandas, whatever the number of images, and Great Expectations (`validator`) judges what
-it counted. What cannot be counted is neither passed nor failed: `CannotCheck` says why. Heavy libraries are imported
-where they are used, so that a command line can explain an expectation at once.
+Rule: an expectation counts with pandas, a few columns at a time, whatever the number of images, and Great Expectations
+(`validator`) judges what it counted. What cannot be counted is neither passed nor failed: `CannotCheck` says why. Heavy
+libraries are imported where they are used, so that a command line can explain an expectation at once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +19,13 @@ from podium.records.profile import LabelNoise, QualityFlag, Shortcuts
 from podium.records.validate import MeasureDrift
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from podium.curation.shard_check import ShardCheck
     from podium.data.shards import PreparedSplit
+    from podium.records.base import ParquetTable
 
 Settings = TypeVar("Settings", bound=ExpectationSettings)
 
@@ -36,11 +39,13 @@ class DatasetFacts:
     """A prepared dataset, and what was measured and probed of it.
 
     Attributes:
-        manifest: the prepared manifest; columns may be missing, that is one of the things checked.
+        manifest: the prepared manifest, in memory or on the disk, of which a few columns are looked at at a time;
+            columns may be missing, that is one of the things checked.
         rejected: files that are not in it: at least their `path` and `kind`.
         image_size: pixels a side of the prepared images.
         splits: train and val, opened for fitting.
-        measures: a row an image (`image_id`, `split`, the measures); none, like all below, of a manifest with holes.
+        measures: likewise, a row an image (`image_id`, `split`, the measures); none, like all below, of a manifest with
+            holes.
         drift: train against test, one entry a measure; empty where nothing was measured.
         quality: flags of doubtful images.
         label_noise: candidates for wrong labels.
@@ -50,11 +55,11 @@ class DatasetFacts:
         preprocess: the section that images were split by; None where that is not known.
     """
 
-    manifest: "pd.DataFrame"
+    manifest: "pd.DataFrame | ParquetTable"
     rejected: "pd.DataFrame"
     image_size: int
     splits: "tuple[PreparedSplit, ...]" = ()
-    measures: "pd.DataFrame | None" = None
+    measures: "pd.DataFrame | ParquetTable | None" = None
     drift: list[MeasureDrift] = field(default_factory=list)
     quality: list[QualityFlag] | None = None
     label_noise: LabelNoise | None = None
@@ -78,9 +83,11 @@ class DatasetFacts:
         for name in names:
             if name not in self.manifest.columns:
                 raise CannotCheck(f"the manifest lacks the column {name!r}")
-            if self.manifest[name].isna().all():  # also true of a manifest without rows
+        frame = self.manifest[list(names)]
+        for name in names:
+            if frame[name].isna().all():  # also true of a manifest without rows
                 raise CannotCheck(f"the manifest has no value in the column {name!r}")
-        return self.manifest.loc[:, list(names)]
+        return frame
 
     def numbers(self, *names: str) -> "pd.DataFrame":
         """Like `columns`, for columns of numbers.
@@ -96,11 +103,11 @@ class DatasetFacts:
                 raise CannotCheck(f"the column {name!r} of the manifest holds values that are no numbers")
         return frame
 
-    def paths(self, rows: "pd.Series") -> "Offending":
-        """The paths of some rows of the manifest (a mask with its index), sorted; none where it has no such column."""
-        if "path" not in self.manifest.columns:
+    def paths(self, rows: "pd.Series | NDArray[np.bool_]") -> "Offending":
+        """The paths of some rows of the manifest (a mask), sorted; none where it has no such column."""
+        if "path" not in self.manifest.columns or not rows.any():
             return Offending([], int(rows.sum()))
-        return offending(self.manifest.loc[rows, "path"].dropna())
+        return offending(self.manifest[["path"]].loc[rows, "path"].dropna())
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from podium.core.layout import Layout
 from podium.curation.expectations.expectation import DatasetFacts
 from podium.curation.expectations.manifest_rows import broken_rows, missing_columns
 from podium.curation.expectations.pixels import image_quality, split_drift
-from podium.data.manifest import MEASURES, REJECTED_COLUMNS, read_manifest
+from podium.data.manifest import MEASURES, REJECTED_COLUMNS
 from podium.data.shards import open_for_fitting
-from podium.records.base import read_parquet
+from podium.records.base import ParquetTable
 from podium.records.fetch import TrainedOn
 from podium.records.profile import Profile
 
@@ -29,9 +29,9 @@ def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFac
     Raises:
         DataError: something `preprocess` should have left is missing or damaged, or does not belong together.
     """
-    manifest, measures = read_manifest(layout.manifest, {}), read_parquet(layout.measures)
-    sound = not missing_columns(manifest) and not broken_rows(manifest).any()
-    if sound and sorted(measures.get("image_id", [])) != manifest["image_id"].tolist():
+    manifest, measures = ParquetTable(layout.manifest), ParquetTable(layout.measures)
+    sound = not missing_columns(manifest) and not broken_rows(manifest)[1].any()
+    if sound and not _same_images(manifest, measures):
         raise DataError(f"{layout.measures} is not of the images in the manifest: run `dvc repro -f preprocess`")
     missing = [name for name in ("split", *MEASURES) if name not in measures.columns]
     if missing:
@@ -44,6 +44,14 @@ def inspect_dataset(layout: Layout, validate: Validate, seed: int) -> DatasetFac
     return _with_findings(facts, measures, validate, seed) if sound else facts
 
 
+def _same_images(manifest: ParquetTable, measures: ParquetTable) -> bool:
+    """Whether both have the same images."""
+    if "image_id" not in measures.columns:
+        return False
+    ids, others = (table[["image_id"]]["image_id"] for table in (manifest, measures))
+    return bool(ids.equals(others)) or sorted(ids) == sorted(others)
+
+
 def _read_rejected(path: Path) -> pd.DataFrame:
     """The rejected files, all cells text, an empty one an empty text."""
     if not path.is_file():
@@ -54,12 +62,12 @@ def _read_rejected(path: Path) -> pd.DataFrame:
     return rejected
 
 
-def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Validate, seed: int) -> DatasetFacts:
+def _with_findings(facts: DatasetFacts, measures: ParquetTable, validate: Validate, seed: int) -> DatasetFacts:
     """The same with what the measures and the probes say."""
     from podium.curation.findings import compare_splits, flag_images, probe_shortcuts
     from podium.curation.label_noise import find_label_noise
     from podium.curation.linear_probe import draw_images
-    from podium.curation.shard_check import check_shards
+    from podium.curation.shard_check import CHECKED_COLUMNS, check_shards
 
     probes, flags, limits = validate.probes, image_quality.settings(validate), split_drift.settings(validate)
     drawn = draw_images(
@@ -79,5 +87,5 @@ def _with_findings(facts: DatasetFacts, measures: pd.DataFrame, validate: Valida
         ),
         label_noise=find_label_noise(drawn, folds=probes.folds, seed=seed),
         shortcuts=probe_shortcuts(drawn, folds=probes.folds, seed=seed),
-        shards=check_shards(facts.manifest, facts.splits),
+        shards=check_shards(facts.columns(*CHECKED_COLUMNS), facts.splits),
     )

@@ -186,7 +186,7 @@ def _count_straddling(facts: DatasetFacts, **words: str) -> Figures:
     import pandas as pd
 
     counts: dict[str, int] = {}
-    there = pd.Series(False, index=facts.manifest.index)
+    there = pd.Series(False, index=facts.columns("split").index)
     for column, word in words.items():
         images = facts.columns(column, "split")
         codes, keys = pd.factorize(images[column])  # -1 where missing, which suite `schema` names

@@ -10,7 +10,11 @@ from podium.core.errors import first_few
 from podium.curation.expectations.expectation import DatasetFacts, Figures, expectation, offending
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from podium.records.base import ParquetTable
 
 NO_LICENCE = frozenset({"", "-", "?", "n/a", "na", "none", "null", "other", "tbd", "unknown", "unspecified"})
 """What people write where they know no licence, in lower case."""
@@ -41,24 +45,34 @@ class Ratio(Advisory):
     maximum: Annotated[Number, Field(ge=1)]
 
 
-def missing_columns(manifest: "pd.DataFrame") -> list[str]:
+def missing_columns(manifest: "pd.DataFrame | ParquetTable") -> list[str]:
     """Columns the manifest lacks."""
     from podium.data.manifest import PREPARED_COLUMNS
 
     return [column for column in PREPARED_COLUMNS if column not in manifest.columns]
 
 
-def broken_rows(manifest: "pd.DataFrame") -> "pd.Series":
-    """Which rows have a missing value, an `image_id` that stands twice, or a split of another name."""
+def broken_rows(manifest: "pd.DataFrame | ParquetTable") -> "tuple[dict[str, int], NDArray[np.bool_]]":
+    """How many rows have no value, by column, an `image_id` that stands twice, a split of another name; and which."""
+    import numpy as np
+
     from podium.data.manifest import PREPARED_COLUMNS
 
-    present = [column for column in PREPARED_COLUMNS if column in manifest.columns]
-    broken: pd.Series = manifest[present].isna().any(axis=1)
-    if "image_id" in present:
-        broken |= manifest["image_id"].duplicated(keep=False)
-    if "split" in present:
-        broken |= ~manifest["split"].isin(SPLITS)
-    return broken
+    counts, broken = dict[str, int](), np.zeros(len(manifest), np.bool_)
+
+    def note(what: str, rows: "pd.Series") -> None:
+        counts[what] = int(rows.sum())
+        broken[rows.to_numpy()] = True
+
+    for column in PREPARED_COLUMNS:
+        if column in manifest.columns:
+            values = manifest[[column]][column]
+            note(f"rows without {column}", values.isna())
+            if column == "image_id":
+                note("rows of an image that stands twice", values.duplicated(keep=False))
+            if column == "split":
+                note("rows in a split of another name", ~values.isin(SPLITS))
+    return counts, broken
 
 
 @expectation(
@@ -70,12 +84,13 @@ def broken_rows(manifest: "pd.DataFrame") -> "pd.Series":
     remedy="run `dvc repro -f preprocess`",
 )
 def columns(facts: DatasetFacts, _: Critical) -> Figures:
-    """Without figures: Great Expectations looks at the manifest itself; the images of broken rows are named."""
+    """Missing columns, missing values by column, and what should not be there; the images of broken rows are named."""
     from podium.data.manifest import PREPARED_COLUMNS
 
-    missing, broken = missing_columns(facts.manifest), broken_rows(facts.manifest)
+    missing, (counts, broken) = missing_columns(facts.manifest), broken_rows(facts.manifest)
     return Figures(
-        values={},
+        values={"missing columns": len(missing), "manifests without a row": int(not len(broken)), **counts},
+        most=0,
         observed=f"{len(broken)} rows"
         + (f"; missing: {', '.join(missing)}" if missing else f", {len(PREPARED_COLUMNS)} columns")
         + (f"; {int(broken.sum())} rows with missing or wrong values" if broken.any() else ""),

@@ -12,6 +12,8 @@ from podium.records.profile import Probe
 if TYPE_CHECKING:
     import pandas as pd
 
+    from podium.records.base import ParquetTable
+
 _MEASURES_NAMED = 3  # told one by one
 _LISTED = 100  # test images whose paths are looked up
 
@@ -53,7 +55,7 @@ def image_quality(facts: DatasetFacts, settings: ImageQuality) -> Figures:
     Raises:
         CannotCheck: the images were not measured.
     """
-    if facts.quality is None or facts.manifest.empty:
+    if facts.quality is None or not len(facts.manifest):
         raise CannotCheck("the images were not measured")
     if not facts.quality:
         off = "no flag is on"
@@ -100,12 +102,13 @@ def split_drift(facts: DatasetFacts, settings: SplitDrift) -> Figures:
     )
 
 
-def _unlike_train(facts: DatasetFacts, measures: "pd.DataFrame", measure: str) -> Offending:
+def _unlike_train(facts: DatasetFacts, measures: "pd.DataFrame | ParquetTable", measure: str) -> Offending:
     """The test images that train has too few of, by one measure."""
     from podium.curation.findings import surplus
 
     ids = surplus(measures, measure)
-    path = facts.manifest.set_index("image_id")["path"]
+    paths = facts.columns("image_id", "path")
+    path = paths[paths["image_id"].isin(ids[:_LISTED])].set_index("image_id")["path"]
     return Offending(path[ids[:_LISTED]].tolist(), len(ids))
 
 

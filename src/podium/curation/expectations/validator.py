@@ -1,13 +1,13 @@
 """Great Expectations at work: one suite a concern, one result for every key of params section `validate`.
 
-Rule: expectations count, Great Expectations judges: the manifest itself in suite `schema`, a small table of figures in
-every other suite, so its time hardly grows with the images. It takes some 6 s to import: import this module at the
-point of use.
+Rule: expectations count, Great Expectations judges a small table of figures, so its time and memory do not grow with
+the images. It takes some 6 s to import: import this module at the point of use.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
@@ -17,17 +17,16 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context import EphemeralDataContext
 
-from podium.config.base import SPLITS
 from podium.config.validate import Validate
 from podium.core.errors import one_line
 from podium.core.files import replacing_folder
 from podium.core.layout import PAGE
 from podium.curation.expectations.expectation import EXPECTATIONS, NOBODY, CannotCheck, DatasetFacts, Figures
-from podium.data.manifest import PREPARED_COLUMNS
 from podium.records.validate import ExpectationResult
 
 MOST_OFFENDING = 20
-_SCHEMA = "columns"  # the one expectation of suite `schema`; all others look at figures
+# All figures out of bounds are named.
+_PAGE_FORMAT: Final = {"result_format": "COMPLETE", "unexpected_index_column_names": ["of"]}
 
 
 def check(facts: DatasetFacts, validate: Validate) -> list[ExpectationResult]:
@@ -42,7 +41,7 @@ def check(facts: DatasetFacts, validate: Validate) -> list[ExpectationResult]:
     """
     figures, problems = _count(facts, validate)
     tables, failed = _tables(_context()), set()
-    for suite, table in _suites(facts, figures, validate):
+    for suite, table in _suites(figures, validate):
         batch = tables.get_batch(batch_parameters={"dataframe": table})
         for judged in batch.validate(suite, result_format="BOOLEAN_ONLY").results:
             id = judged.expectation_config.meta["id"]  # one of ours is several of the library's
@@ -79,14 +78,14 @@ def write_data_docs(facts: DatasetFacts, validate: Validate, target: Path) -> Pa
         site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
         context.add_data_docs_site("podium", {**site, "site_index_builder": index})
         tables = _tables(context)
-        for suite, table in _suites(facts, figures, validate):
+        for suite, table in _suites(figures, validate):
             made = context.suites.add(suite)
             definition = gx.ValidationDefinition(name=suite.name, data=tables, suite=made)
             checkpoint = gx.Checkpoint(
                 name=suite.name,
                 validation_definitions=[context.validation_definitions.add(definition)],
                 actions=[UpdateDataDocsAction(name="pages", site_names=["podium"])],
-                result_format=_page_format(suite),
+                result_format=_PAGE_FORMAT,
             )
             context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
     return target / PAGE
@@ -102,20 +101,16 @@ def _count(facts: DatasetFacts, validate: Validate) -> tuple[dict[str, Figures],
             problems[id] = str(error)
             continue
         unknown = [of for of, value in found.values.items() if not math.isfinite(value)]
-        if id != _SCHEMA and (unknown or not found.values):  # the library would pass over both
+        if unknown or not found.values:  # the library would pass over both
             problems[id] = f"{unknown[0]} is no number" if unknown else "there is nothing to look at"
         else:
             figures[id] = found
     return figures, problems
 
 
-def _suites(
-    facts: DatasetFacts, figures: Mapping[str, Figures], validate: Validate
-) -> Iterator[tuple[gx.ExpectationSuite, pd.DataFrame]]:
+def _suites(figures: Mapping[str, Figures], validate: Validate) -> Iterator[tuple[gx.ExpectationSuite, pd.DataFrame]]:
     """One suite a concern, and the table it looks at; a concern of which nothing can be checked has none."""
-    schema = EXPECTATIONS[_SCHEMA].suite
-    yield gx.ExpectationSuite(schema, expectations=_on_manifest(facts.manifest, validate)), facts.manifest
-    for name in sorted({EXPECTATIONS[id].suite for id in figures} - {schema}):
+    for name in sorted({EXPECTATIONS[id].suite for id in figures}):
         mine = {id: found for id, found in figures.items() if EXPECTATIONS[id].suite == name}
         rows = [{"of": of, id: float(value)} for id, found in mine.items() for of, value in found.values.items()]
         within = [
@@ -125,22 +120,6 @@ def _suites(
             for id, found in mine.items()
         ]
         yield gx.ExpectationSuite(name, expectations=within), pd.DataFrame(rows, columns=["of", *mine])
-
-
-def _on_manifest(manifest: pd.DataFrame, validate: Validate) -> list[gxe.Expectation]:
-    """All columns are there and filled, every image stands once, every split has a known name."""
-    words = _metadata(_SCHEMA, validate)
-    present = [column for column in PREPARED_COLUMNS if column in manifest.columns]
-    found = [
-        gxe.ExpectTableColumnsToMatchSet(column_set=list(PREPARED_COLUMNS), exact_match=False, **words),
-        gxe.ExpectTableRowCountToBeBetween(min_value=1, **words),  # an empty table would pass those below
-        *(gxe.ExpectColumnValuesToNotBeNull(column=column, **words) for column in present),
-    ]
-    if "image_id" in present:
-        found.append(gxe.ExpectColumnValuesToBeUnique(column="image_id", **words))
-    if "split" in present:
-        found.append(gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS), **words))
-    return found
 
 
 def _metadata(id: str, validate: Validate) -> dict[str, object]:
@@ -160,13 +139,6 @@ def _tables(context: EphemeralDataContext) -> BatchDefinition:
     """Where the table of a suite goes at run time."""
     asset = context.data_sources.add_pandas("prepared").add_dataframe_asset("table")
     return asset.add_batch_definition_whole_dataframe("all")
-
-
-def _page_format(suite: gx.ExpectationSuite) -> dict[str, object]:
-    """All figures out of bounds by name; of the manifest a count, it may have millions of broken rows."""
-    if suite.name == EXPECTATIONS[_SCHEMA].suite:
-        return {"result_format": "BASIC"}
-    return {"result_format": "COMPLETE", "unexpected_index_column_names": ["of"]}
 
 
 def _exception(result: ExpectationValidationResult) -> str:

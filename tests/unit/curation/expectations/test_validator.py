@@ -9,6 +9,7 @@ from podium.curation import findings
 from podium.curation.expectations import validator
 from podium.curation.expectations.expectation import EXPECTATIONS, DatasetFacts
 from podium.curation.shard_check import ShardCheck
+from podium.records.base import ParquetTable, write_parquet
 from podium.records.profile import FlaggedImage, QualityFlag
 from podium.records.validate import ExpectationResult
 from tests.dataset_facts import facts, manifest, measures, noise, probe, shortcuts
@@ -205,6 +206,29 @@ def test_two_runs_give_the_same_results_whatever_the_order_of_rows() -> None:
 def _measures_of(frame: pd.DataFrame) -> dict[str, object]:
     taken = measures(frame)
     return {"measures": taken, "drift": findings.compare_splits(taken, 0.1, 0.01)}
+
+
+def test_a_manifest_on_the_disk_is_read_a_few_columns_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = without("귤", "val")(manifest())
+    write_parquet(tmp_path / "manifest.parquet", frame)
+    write_parquet(tmp_path / "measures.parquet", measures(frame))
+    tables = ParquetTable(tmp_path / "manifest.parquet"), ParquetTable(tmp_path / "measures.parquet")
+    read, asked = ParquetTable.__getitem__, list[int]()
+
+    def spy(table: ParquetTable, columns: list[str]) -> pd.DataFrame:
+        asked.append(len(columns))
+        return read(table, columns)
+
+    monkeypatch.setattr(ParquetTable, "__getitem__", spy)
+    drift = findings.compare_splits(tables[1], 0.1, 0.01)
+    limits = {"dark": 0.1, "blurred": 1.0, "uniform": 0.1, "aspect": 1.2}
+    on_disk = {"measures": tables[1], "drift": drift, "quality": findings.flag_images(tables[1], tables[0], **limits)}
+    in_memory = {**_measures_of(frame), "quality": findings.flag_images(measures(frame), frame, **limits)}
+
+    assert check(facts(tables[0], **on_disk)) == check(facts(frame, **in_memory))
+    assert max(asked) <= 5
 
 
 def test_data_docs_have_a_page_for_every_suite(tmp_path: Path) -> None:
