@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from podium.analysis.learning_curve import measure_learning_curve
 from podium.config.judging import Evaluate, Explain
@@ -13,13 +14,15 @@ from podium.config.runtime import LOCAL, Resources
 from podium.core.files import sha256_tree
 from podium.core.layout import Layout
 from podium.curation.measures import CHEAP
-from podium.pipeline.evaluate import evaluate_model
+from podium.pipeline import evaluate
 from podium.pipeline.explain import explain_model
 from podium.pipeline.repeat import repeat_training
 from podium.pipeline.train import train_model
 from tests.small_splits import ARCHITECTURE, RECIPE, RUNTIME, a_config, write_project
 
-_EVALUATE = Evaluate(batch_size=4, bootstrap_samples=50, mistakes=1)
+_EVALUATE = Evaluate.model_validate(
+    {"batch_size": 4, "bootstrap_samples": 50, "mistakes": 1, "perturbations": {"images": 3}}
+)
 _EXPLAIN = Explain.model_validate(
     {
         "methods": ["gradcam", "cam"],
@@ -52,7 +55,9 @@ def write_known(layout: Layout) -> None:
 def judge(layout: Layout, resources: Resources) -> str:
     """The digest of what evaluate, explain and `podium learning-curve` write."""
     given = {"runtime": RUNTIME, "seed": 0, "resources": resources}
-    evaluate_model(layout, "small", _EVALUATE, **given, seeds=[7])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_BATCHES_AT_ONCE", 1)  # so that a split is several jobs
+        evaluate.evaluate_model(layout, "small", _EVALUATE, **given, seeds=[7])
     explain_model(layout, "small", _EXPLAIN, **given)
     shutil.rmtree(layout.work / "learning_curve", ignore_errors=True)
     section = {"small": ModelSection(architecture=ARCHITECTURE)}
