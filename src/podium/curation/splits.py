@@ -195,6 +195,9 @@ class _Dataset:
         np.maximum.at(strongest, group, given)
         published = (strongest[group] > _TRAIN) & (preprocess.duplicates == "drop_from_train")
         open_ = np.where(published, 1 << np.maximum(strongest[group], 0), open_)
+        together, drawn_with = images["keep_together"] != "", images["photo_sha256"]
+        if together.any():  # else it would be a copy
+            drawn_with = drawn_with.mask(together, images["keep_together"])
         open_of = np.full(len(keys), _ALL, np.int64)
         np.bitwise_and.at(open_of, group, open_)
         return cls(
@@ -202,7 +205,7 @@ class _Dataset:
             label=np.asarray(label, np.int64),
             given=given,
             open=open_,
-            state=_states(images["keep_together"].where(images["keep_together"] != "", images["photo_sha256"])),
+            state=_states(drawn_with),
             published=published,
             fractions=np.array([preprocess.train, preprocess.val, preprocess.test]),
             labels=np.asarray(labels, object),
@@ -269,9 +272,8 @@ def _open_splits(sources: pd.Series, given: Integers) -> Integers:
 
 def _states(keys: pd.Series) -> NDArray[np.uint64]:
     """The first 64 bits of a sha256 of each text."""
-    codes, distinct = pd.factorize(keys)
-    digests = b"".join([hashlib.sha256(str(key).encode()).digest()[:8] for key in distinct])
-    return np.asarray(np.frombuffer(digests, ">u8").astype(np.uint64)[codes])
+    digests = (hashlib.sha256(str(key).encode()).digest() for key in keys)
+    return np.fromiter((int.from_bytes(digest[:8], "big") for digest in digests), np.uint64, len(keys))
 
 
 def _mix(state: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
