@@ -17,7 +17,10 @@ from podium.config.runtime import Runtime, use_instructions
 from podium.console.process import set_up_logging, silence_telemetry
 from podium.core.errors import ParamsError
 
-# before anything loads torch: the sample, which tests copy, asks for it
+# Before anything loads torch or NumPy. Two workers share two processors with all they start: a thread that waits for
+# another one is to sleep, since turning round meanwhile keeps that other one from its work, ten times as long.
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
+# the sample, which tests copy, asks for it
 with suppress(ParamsError):  # where there is no AVX2, what needs it fails and says so
     use_instructions(Runtime(instructions="avx2"))
 
