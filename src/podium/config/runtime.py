@@ -2,11 +2,12 @@
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from podium.config.base import Number, PositiveInt, Section, Whole
 from podium.core.errors import ParamsError
@@ -30,6 +31,12 @@ class Runtime(Section):
     instructions: Literal["native", "avx2"] = "native"
 
 
+def _without_password(url: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([^\s/:@]+@)?[^\s@]+", url):
+        raise ValueError("give an address such as s3://bucket/folder, without a password, which git would keep")
+    return url
+
+
 class Resources(Section):
     """What may be used for it: processes and disk. It changes no byte, so it is a parameter of no stage.
 
@@ -49,7 +56,7 @@ class Resources(Section):
     trials_at_once: PositiveInt = 1
     cache_gib: Annotated[Number, Field(ge=0)] = 8.0
     decoded_gib: Annotated[Number, Field(ge=0)] = 8.0
-    storage: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://([^\s/:@]+@)?[^\s@]+$")] | None = None  # no password
+    storage: Annotated[str, AfterValidator(_without_password)] | None = None
     storage_cache_gib: Annotated[Number, Field(gt=0)] = 50.0
 
     def cluster(self, root: Path, cpus: int = 1, gpus: int = 0) -> Cluster | None:

@@ -90,6 +90,9 @@ MISTAKES = [
         set_at("tune", "search", {"train.optimizer": {"low": 0.1, "high": 1.0}}),
         ["tune.search.train.optimizer is not a number", "{choices: [...]}"],
     ),
+    # params.yaml is committed, so no password may stand in it
+    (set_at("resources", "storage", "sftp://ada:secret@host/podium"), ["resources.storage"]),
+    (set_at("resources", "storage", "bucket/podium"), ["resources.storage"]),
     # out of range, with the value
     (set_at("train", "epochs", 0), ["train.epochs", "greater than or equal to 1", "0"]),
     (set_at("preprocess", "train", 0.9), ["preprocess", "must be 1", "0.9 + 0.15 + 0.15"]),

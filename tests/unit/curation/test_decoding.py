@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from podium.config.preprocess import Preprocessing
 from podium.core.errors import DataError
 from podium.core.layout import Layout
+from podium.core.storage import Storage
+from podium.curation import decoding
 from podium.curation.decoding import DecodeJob, RawImage, decode_all
 from podium.curation.temporary_arrays import TemporaryArrays
-from podium.data.manifest import RAW_COLUMNS, read_manifest
+from podium.data.manifest import RAW_COLUMNS, RawImages, read_manifest
 from tests.raw_images import files, write_raw
 
 HOW = Preprocessing(image_size=16, pad_value=114, max_pixels=10**6)
@@ -42,8 +45,8 @@ def raw(root: Path, count: int) -> tuple[Layout, list[RawImage]]:
     layout = Layout(root)
     write_raw(layout, files(["lemon"], count))
     manifest = read_manifest(layout.raw / "manifest.parquet", RAW_COLUMNS)
-    rows = zip(manifest["shard"], manifest["photo_id"], strict=True)
-    return layout, [RawImage(row, shard, key) for row, (shard, key) in enumerate(rows)]
+    rows = zip(manifest["shard"], manifest["photo_id"], manifest["photo_sha256"], strict=True)
+    return layout, [RawImage(row, shard, key, photo_sha256=sha) for row, (shard, key, sha) in enumerate(rows)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -61,6 +64,39 @@ def test_readings_come_in_the_order_of_the_images(tmp_path: Path, workers: int) 
     assert arrays.pixels.read().std(axis=1).min() > 0  # every row was written
     assert arrays.signatures.read().any(axis=1).all()
     assert arrays.measures.read().any(axis=1).all()
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Raw images, what reads them from a storage as a node does, and the place of their shard there."""
+    layout, images = raw(tmp_path / "project", 3)
+    storage = Storage((tmp_path / "shared").as_uri(), 1.0)
+    (shard,) = storage.upload([layout.raw / images[0].shard], layout.raw)
+    read = decoding._StoredPhotographs(storage, {shard.name: shard})
+    return layout, images, read, tmp_path / "shared" / shard.key
+
+
+def test_a_storage_gives_the_photographs_of_the_shards(stored):
+    layout, images, read, _ = stored
+    assert [read(image) for image in images] == [RawImages(layout.raw).read(i.shard, i.photo_id) for i in images]
+
+
+@pytest.mark.parametrize("damage", ["another image", "a bit", "the end", "all"])
+def test_a_photograph_that_is_not_what_the_manifest_says_is_refused(stored, damage):
+    layout, images, read, place = stored
+    image, data = images[0], place.read_bytes()
+    within = data.index(RawImages(layout.raw).read(image.shard, image.photo_id)) + 20
+    if damage == "another image":
+        image = replace(image, photo_sha256=images[1].photo_sha256)
+    elif damage == "all":
+        place.unlink()
+    else:
+        place.write_bytes(
+            data[:-50] if damage == "the end" else data[:within] + bytes([data[within] ^ 1]) + data[within + 1 :]
+        )
+    wanted = "cannot be read" if damage == "all" else "does not hold photograph .* with its digest: delete it there"
+    with pytest.raises(DataError, match=wanted):
+        read(image)
 
 
 def test_a_full_disk_is_an_error_that_can_be_told(tmp_path: Path) -> None:
