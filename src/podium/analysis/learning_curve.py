@@ -65,7 +65,7 @@ def measure_learning_curve(
     ).job
     # parts of the images are seen by one training alone, so nothing is kept of their frozen layers
     job = replace(whole, cache=replace(whole.cache, gib=0.0))
-    manifest = read_parquet(layout.manifest).set_index("image_id")["split_group"]
+    manifest = read_parquet(layout.manifest, ["image_id", "split_group"]).set_index("image_id")["split_group"]
     groups = manifest.reindex(job.train.index["image_id"])
     if groups.isna().any():
         raise DataError(f"{layout.manifest} does not hold all training images: run `dvc repro preprocess`")

@@ -127,13 +127,19 @@ def write_manifest(path: Path, frame: "pd.DataFrame", columns: dict[str, str]) -
     write_parquet(path, frame.sort_values("image_id").loc[:, ordered])
 
 
-def read_manifest(path: Path, columns: dict[str, str]) -> "pd.DataFrame":
+def read_manifest(path: Path, columns: dict[str, str], *only: str) -> "pd.DataFrame":
     """Reads a manifest that must have `columns`: one row an image, sorted by `image_id`, index 0..N-1.
 
-    Raises a `DataError` where the file is missing, is not Parquet, or lacks a column.
+    Args:
+        path: of the file.
+        columns: `RAW_COLUMNS` or `PREPARED_COLUMNS`.
+        only: those of `columns` that are read; by default all that the file has, also others.
+
+    Raises:
+        DataError: the file is missing, is not Parquet, or lacks a column.
     """
-    frame = read_parquet(path)
-    _check(path, list(frame.columns), columns)
+    frame = read_parquet(path, list(only) or None)
+    _check(path, list(frame.columns), {name: columns[name] for name in only or columns})
     return frame
 
 

@@ -254,7 +254,7 @@ def _data(results: Results) -> dict[str, Any]:
     from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
     layout, checks, corrections = results.layout, results.validation.results, results.sources.corrections
-    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS)
+    manifest = read_manifest(layout.manifest, PREPARED_COLUMNS, "image_id", "split", "duplicate_kind")
     splits = dict(zip(manifest["image_id"], manifest["split"], strict=True))
     return {
         "profile": Profile.read(layout.profile),

@@ -116,7 +116,7 @@ class Results:
         """Images of each class, by split."""
         from podium.data.manifest import PREPARED_COLUMNS, read_manifest
 
-        table = read_manifest(self.layout.manifest, PREPARED_COLUMNS)
+        table = read_manifest(self.layout.manifest, PREPARED_COLUMNS, "label", "split")
         return {
             str(split): {str(label): int(count) for label, count in rows["label"].value_counts(sort=False).items()}
             for split, rows in table.groupby("split", sort=True)

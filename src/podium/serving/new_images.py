@@ -121,7 +121,7 @@ def _read_at(root: Path, commit: str, path: Path) -> bytes | None:
 
 def _known(manifest: Path) -> Known:
     """Of a prepared manifest."""
-    table = read_manifest(manifest, PREPARED_COLUMNS)
+    table = read_manifest(manifest, PREPARED_COLUMNS, "image_id", "photo_sha256", "split", "sha256", "phash")
     splits: dict[str, str] = {}
     for split in _SEEN:  # an image on two sides counts as one of the test split, which stays closed
         rows = table[table["split"] == split]

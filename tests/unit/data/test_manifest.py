@@ -47,6 +47,16 @@ def test_a_missing_column_is_named_with_its_meaning(tmp_path: Path) -> None:
         read_manifest(tmp_path / "manifest.parquet", RAW_COLUMNS)
 
 
+def test_only_some_columns_are_read_and_none_of_them_may_be_missing(tmp_path: Path) -> None:
+    frame("a", "b").drop(columns="group").to_parquet(tmp_path / "manifest.parquet")
+
+    found = read_manifest(tmp_path / "manifest.parquet", RAW_COLUMNS, "image_id", "label")
+
+    assert found.to_dict("list") == {"image_id": ["a", "b"], "label": ["레몬"] * 2}
+    with pytest.raises(DataError, match="lacks the column 'group'"):
+        read_manifest(tmp_path / "manifest.parquet", RAW_COLUMNS, "image_id", "group")
+
+
 @pytest.mark.parametrize("content", [b"", b"not parquet at all", b"PAR1" + b"\0" * 40 + b"PAR1"])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.parquet").write_bytes(content)
