@@ -86,7 +86,8 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame"
     import pyarrow.parquet as pq
 
     with _readable(path):
-        frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+        there = None if columns is None else [name for name in pq.read_schema(path).names if name in columns]
+        frame: pd.DataFrame = pq.read_table(path, columns=there).to_pandas()
     return frame
 
 
