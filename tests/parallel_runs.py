@@ -3,10 +3,15 @@
 import contextlib
 import hashlib
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 from podium.config.models import ModelConfig
 from podium.config.train import Augment, Loss
+from podium.core.errors import DataError
+from podium.core.jobs import tell
 from podium.models import distributed, zoo
 from podium.models.checkpoint import Checkpoint, FitResult
 from podium.models.engine import fit
@@ -70,3 +75,22 @@ def _digest(fitted: FitResult) -> str:
     for name, tensor in fitted.best.items():
         weights.update(name.encode() + tensor.numpy().tobytes())
     return weights.hexdigest()
+
+
+def refuse(message: str) -> None:
+    """What a process that meets a user's mistake does; the others wait for it."""
+    with distributed.process_group("cpu"):
+        if distributed.is_main_process():
+            raise DataError(message)
+        distributed.barrier()
+
+
+def be_killed(_: object) -> None:
+    """What a process does that the system ends for want of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_end(_: object) -> None:
+    """Tells that it runs, and does so until it is stopped."""
+    tell("running")
+    threading.Event().wait()

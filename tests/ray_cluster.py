@@ -23,6 +23,7 @@ def ray_cluster(count: int, *, bound: bool = False) -> Iterator[Any]:
     root = Path(__file__).parents[1]
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.update({"RAY_worker_niceness": "0"})  # Ray's 15 leaves it nothing on a machine that does something else
+    os.environ.update({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"})  # until an elastic training makes do with fewer
     os.environ.setdefault("PYTHONPATH", os.pathsep.join((str(root / "src"), str(root))))
     from ray.cluster_utils import Cluster
 

@@ -34,8 +34,8 @@ from podium.pipeline.tune import tune_model
 from podium.registry.checkup import examine_cluster
 from tests.judged_model import judge, trained_project
 from tests.raw_images import files, write_raw
-from tests.ray_cluster import add_node, ray_cluster
-from tests.servers import free_port, s3
+from tests.ray_cluster import add_node
+from tests.servers import free_port
 from tests.small_splits import RUNTIME, SEARCH, TUNE, a_config, write_project
 from tests.unit.core.test_executor import slow_first
 from tests.unit.curation.near_duplicates.test_grouping import MIXED_GROUPS, MIXED_SHA256, MIXED_SIGNATURES
@@ -45,22 +45,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed")]
 
 ROOT = Path(__file__).parents[2]
 STUDY = Study(a_config(), SEARCH, TUNE.model_copy(update={"trials": 4, "together": 2}), 0)
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    """A bucket that the nodes reach, since they start after it."""
-    with s3("nodes") as variables, pytest.MonkeyPatch.context() as patch:
-        variables |= {"AWS_ENDPOINT_URL": variables["MLFLOW_S3_ENDPOINT_URL"]}
-        for name, value in {**variables, "PODIUM_CACHE": str(tmp_path_factory.mktemp("cache"))}.items():
-            patch.setenv(name, value)
-        yield "s3://nodes/podium"
-
-
-@pytest.fixture(scope="module")
-def cluster(bucket):
-    with ray_cluster(2) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

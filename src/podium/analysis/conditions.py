@@ -43,10 +43,16 @@ def read_conditions(card: ModelCard) -> Conditions:
         tuning_images=None if card.recipe is None else card.tuning_images,
         seed=card.seed,
         dtype=str(card.runtime["dtype"]),
-        processes=int(card.runtime.get("processes", 1)),
+        processes=None if card.recipe is None else _processes(card),
         train_split=card.data_digests["train"],
         val_split=card.data_digests["val"],
     )
+
+
+def _processes(card: ModelCard) -> int | str:
+    """How many trained it together, in words where it changed meanwhile."""
+    processes = card.runtime.get("processes", 1)
+    return processes if isinstance(processes, str) else int(processes)
 
 
 def find_differences(metrics: Sequence[Metrics], accept: Mapping[Accepted, str]) -> list[Difference]:

@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -21,6 +21,8 @@ class Runtime(Section):
 
     `instructions: avx2` lets an x86-64 CPU use no newer instructions than AVX2, so that one with and one without newer
     ones can give the same bytes; `native` takes the fastest ones. It says nothing about other devices and other CPUs.
+    `processes` train a network together, each with so many threads; on a cluster they may be fewer for a while where it
+    is `elastic`.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
@@ -29,6 +31,8 @@ class Runtime(Section):
     compile: bool = False
     threads: PositiveInt = 2
     instructions: Literal["native", "avx2"] = "native"
+    processes: PositiveInt = 1
+    elastic: bool = False
 
 
 def _without_password(url: str) -> str:
@@ -44,10 +48,9 @@ class Resources(Section):
     by side, each with `runtime.threads`: trials of a study, trainings of a learning curve, questions to a model in
     evaluate and explain (1: the stage's own process does). `cache_gib` is the disk, per model, for the activations of
     frozen layers, `decoded_gib` the disk for what decoding made of images, from one `preprocess` to the next. With
-    `executor: ray` the cluster at `address` runs all these jobs, compares near duplicates and trains with further seeds
-    instead, as many at once as fit there. Its nodes see the project's folder, or
-    download what they need from `storage`, any address that fsspec knows, and keep `storage_cache_gib` of that; jobs
-    that cannot do so stay on this machine then.
+    `executor: ray` the cluster at `address` runs all these jobs, compares near duplicates and trains instead, as many
+    at once as fit there. Its nodes see the project's folder, or download what they need from `storage`, any address
+    that fsspec knows, and keep `storage_cache_gib` of that; jobs that cannot do so stay on this machine then.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -59,15 +62,14 @@ class Resources(Section):
     storage: Annotated[str, AfterValidator(_without_password)] | None = None
     storage_cache_gib: Annotated[Number, Field(gt=0)] = 50.0
 
-    def cluster(self, root: Path, cpus: int = 1, gpus: int = 0) -> Cluster | None:
-        """The cluster that jobs run on, each with so many processors and GPUs; None where this machine runs them.
+    def cluster(self, root: Path, **of_a_job: Any) -> Cluster | None:
+        """The cluster that jobs run on; None where this machine runs them.
 
         Args:
             root: the project's folder.
-            cpus: of a job.
-            gpus: of a job.
+            of_a_job: what each takes; see `Cluster`.
         """
-        return Cluster(self.address, root, cpus, gpus, self.exchange) if self.executor == "ray" else None
+        return Cluster(self.address, root, storage=self.exchange, **of_a_job) if self.executor == "ray" else None
 
     @property
     def exchange(self) -> Storage | None:

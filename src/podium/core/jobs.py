@@ -25,6 +25,11 @@ def tell(event: object) -> None:
     _tell.get()(event)
 
 
+def teller() -> Tell:
+    """What `tell` calls, for a job that starts processes of its own."""
+    return _tell.get()
+
+
 def ignore(_: object) -> None:
     """Does nothing."""
 
@@ -45,9 +50,11 @@ class Cluster:
     Attributes:
         address: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
         root: the project's folder.
-        cpus: of a job.
-        gpus: of a job.
+        cpus: of a job, or of each of its processes.
+        gpus: the same.
         storage: by which nodes get files; None where they all see the project's folder.
+        processes: that a job starts on the cluster, by `ray_train.run_processes`; with 1 it starts none.
+        elastic: whether they may be fewer, where there is no room for so many.
     """
 
     address: str
@@ -55,6 +62,8 @@ class Cluster:
     cpus: int = 1
     gpus: int = 0
     storage: Storage | None = None
+    processes: int = 1
+    elastic: bool = False
 
 
 class Executor(ABC, Generic[Job, Result]):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 2.0
 _ANSWER_SECONDS = 120.0  # of a node, whose first process starts
-_RETRIES = 10  # of a job whose node was lost
+RETRIES = 10  # of a job whose node was lost
+ROOM_SECONDS = 600.0  # in which nodes that are lost may come back, or others for them
 _LEAST_SUBMITTED = 16  # so that a cluster that grows sees that there is work
 _LONGEST = 300  # characters of a message of Ray's
 _SHOWN = 3  # differences named
@@ -72,6 +73,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             address=cluster.address,
             runtime_env={"env_vars": {**variables, "PYTHONPATH": os.pathsep.join(paths)}},
             logging_level="ERROR",
+            log_to_driver=False,  # jobs tell what is to be seen; the rest stays in Ray's own logs
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise PodiumError(_unreachable(cluster.address, error)) from error
@@ -93,23 +95,25 @@ def _require_head(address: str) -> None:
     Raises:
         _HeadLost: nobody listens there.
     """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if address == "auto" and (address := canonicalize_bootstrap_address(address)) is None:
+        return  # Ray says at once that none was started here
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:  # auto: Ray looks for a cluster on this machine
-        return
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise _HeadLost(_unreachable(address, error)) from error
 
 
-def _in_short(error: BaseException) -> str:
-    """Ray's messages have several lines, and the first says little."""
+def in_short(error: BaseException) -> str:
+    """A message of Ray's in one line: it has several, and the first says little."""
     return " ".join(str(error).split())[:_LONGEST]
 
 
 def _unreachable(address: str, error: Exception) -> str:
     return (
-        f"no Ray cluster at resources.address {address} ({_in_short(error)}): start one (ray start --head), correct "
+        f"no Ray cluster at resources.address {address} ({in_short(error)}): start one (ray start --head), correct "
         "the address, or set resources.executor to local; `dvc repro` then goes on"
     )
 
@@ -120,6 +124,11 @@ def nodes() -> list[Node]:
 
     alive = [(each["NodeID"], each["NodeManagerHostname"], each["Resources"]) for each in ray.nodes() if each["Alive"]]
     return [Node(key, f"{name} ({key[:8]})", int(resources.get("CPU", 0))) for key, name, resources in alive]
+
+
+def room(cluster: Cluster) -> int:
+    """For how many processes of jobs the living nodes have processors, busy or not."""
+    return sum(node.cpus // cluster.cpus for node in nodes())
 
 
 def ask(asked: Collection[Node], question: Callable[..., Any], *arguments: object) -> Mapping[Node, Any]:
@@ -185,14 +194,15 @@ def refuse_differences(found: Mapping[Node, list[str] | BaseException]) -> None:
     for node, said in found.items():
         if isinstance(said, BaseException):
             raise PodiumError(
-                f"node {node.name} of the Ray cluster cannot run Podium ({_in_short(said)}): "
+                f"node {node.name} of the Ray cluster cannot run Podium ({in_short(said)}): "
                 "install the same version there, or remove the node"
             )
         if said:
-            raise _refused(node.name, said)
+            raise refusal(node.name, said)
 
 
-def _refused(name: str, differences: list[str]) -> PodiumError:
+def refusal(name: str, differences: list[str]) -> PodiumError:
+    """What to say where `find_differences` found some."""
     return PodiumError(
         f"node {name} of the Ray cluster differs from this machine, so its results could: "
         f"{first_few(differences, _SHOWN, '; ')}: make it the same, or remove it"
@@ -221,17 +231,18 @@ def open_ray(
                 "add one that has"
             )
         refuse_differences(able)
-        slots = sum(node.cpus // cluster.cpus for node in able)
-        _LOG.info("%d jobs at once on %d nodes of the Ray cluster", slots, len(able))
-        told = None
-        if on_event is not ignore:  # kept where this process is, which is lost last
-            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-            told = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        task = ray.remote(_run).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=_RETRIES)
+        slots, here = room(cluster), ray.get_runtime_context().get_node_id()
+        _LOG.info("%d jobs at once on %d nodes of the Ray cluster", slots // cluster.processes, len(able))
+        # where this process is, which is lost last
+        placed = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}
+        told = None if on_event is ignore else Queue(actor_options=placed)
+        of_job = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus} if cluster.processes == 1 else placed
+        task = ray.remote(_run).options(**of_job, max_retries=RETRIES)
         worker = _Worker(ray.put((function, prepare)), Machine.here(), shared, told)
         head = cluster.address if "://" in cluster.address else ray.get_runtime_context().gcs_address
         try:
-            yield RayExecutor(max(_LEAST_SUBMITTED, 2 * slots), task, ray.put(worker), on_event, told, head)
+            at_once = max(_LEAST_SUBMITTED, 2 * slots) if cluster.processes == 1 else 1
+            yield RayExecutor(at_once, cluster, task, ray.put(worker), on_event, told, head)
         except (ray.exceptions.RayError, _HeadLost) as error:  # a job's own errors are not wrapped here any more
             raise PodiumError(
                 f"the Ray cluster at {head} is gone: start it again, or set resources.executor to local, and run "
@@ -244,31 +255,50 @@ class RayExecutor(Remote[Job, Result, "ObjectRef[Result]"]):
     """Hands jobs to the cluster; made by `open_ray`."""
 
     at_once: int
+    cluster: Cluster
     task: Any
     worker: "ObjectRef[_Worker]"
     on_event: Tell
     told: Any
     head: str
     seen: float = field(default_factory=time.monotonic)
+    without_room: float | None = None
 
     def submit(self, job: Job) -> "ObjectRef[Result]":
         """Ray runs it on a node with room, and on another one if that is lost."""
         return self.task.remote((self.worker,), job)
 
     def wait(self, handles: Collection["ObjectRef[Result]"]) -> Collection["ObjectRef[Result]"]:
-        """Those that ended; also asks now and then whether the head is still there.
+        """Those that ended; also asks now and then whether the head is still there, and nodes for a job.
 
         Raises:
-            PodiumError: it is not.
+            PodiumError: the head is not, or the nodes have not come back in time.
         """
         import ray
 
         if time.monotonic() - self.seen > _HEARTBEAT_SECONDS:
             _require_head(self.head)
+            self._require_room()
             self.seen = time.monotonic()
         handles = list(handles)
         ended, _ = ray.wait(handles, num_returns=1, timeout=POLL_SECONDS)
         return ray.wait(handles, num_returns=len(handles), timeout=0)[0] if ended else []
+
+    def _require_room(self) -> None:
+        """Says what is waited for when nodes are gone, and for how long."""
+        if (found := room(self.cluster)) >= (1 if self.cluster.elastic else self.cluster.processes):
+            self.without_room = None
+            return
+        wanted = f"{found} of a job's {self.cluster.processes} processes of {self.cluster.cpus} processors each"
+        lacking = f"the living nodes of the Ray cluster have room for {wanted}"
+        if self.without_room is None:
+            self.without_room = time.monotonic()
+            _LOG.warning("%s: waiting up to %.0f s for nodes to join", lacking, ROOM_SECONDS)
+        elif time.monotonic() - self.without_room > ROOM_SECONDS:
+            raise PodiumError(
+                f"{lacking}, and in {ROOM_SECONDS:.0f} s no more joined: start nodes, or set resources.executor to "
+                "local, and run `dvc repro`, which goes on where it was"
+            )
 
     def outcome(self, handle: "ObjectRef[Result]") -> Result | Failure:
         """Ray wraps what a job raised."""
@@ -281,7 +311,7 @@ class RayExecutor(Remote[Job, Result, "ObjectRef[Result]"]):
             error.cause.__cause__ = error  # holds the traceback of the node
             return Failure(error.cause)
         except ray.exceptions.RayError as error:
-            lost = f"a job was lost on the Ray cluster ({_in_short(error)}): run the stage again to go on"
+            lost = f"a job was lost on the Ray cluster ({in_short(error)}): run the stage again to go on"
             return Failure(PodiumError(lost))
 
     def pass_on(self) -> None:
@@ -316,7 +346,7 @@ def _start(ref: "ObjectRef[_Worker]") -> tuple[Callable[[Any], Any], Tell]:
 
     worker = ray.get(ref)
     if differences := find_differences(worker.expected, worker.shared):
-        raise _refused(socket.gethostname(), differences)
+        raise refusal(socket.gethostname(), differences)
     function, prepare = ray.get(worker.function)
     if prepare is not None:
         prepare()

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import safetensors.torch
@@ -24,13 +25,14 @@ from podium.records.training import EpochResult
 
 
 class Progress(Record):
-    """How far a run is: one result and one measured time (seconds) per finished epoch.
+    """How far a run is: one result, one measured time (seconds) and the number of processes per finished epoch.
 
     `micro_batch_size`: images computed at once, at the end; less than wanted where memory was not enough.
     """
 
     history: tuple[EpochResult, ...] = ()
     seconds: tuple[float, ...] = ()
+    processes: tuple[int, ...] = ()
     micro_batch_size: int = 0
 
     @property
@@ -42,6 +44,12 @@ class Progress(Record):
     def monitored(self) -> list[float]:
         """The loss of each epoch so far that early stopping looks at."""
         return [row.monitored for row in self.history]
+
+    @property
+    def trained_by(self) -> int | str:
+        """How many processes trained: a number, or `2 x 3, 1 x 4` for three epochs by two and then four by one."""
+        runs = [(count, len(list(epochs))) for count, epochs in groupby(self.processes)]
+        return runs[0][0] if len(runs) == 1 else ", ".join(f"{count} x {epochs}" for count, epochs in runs)
 
     @property
     def best(self) -> EpochResult:
@@ -103,15 +111,19 @@ class Checkpoint:
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Holds a work folder, made if needed; the system lets go of it when the process ends, however it ends.
 
+    Args:
+        folder: of one run.
+        patience: seconds to wait for another process that holds it.
+
     Raises:
-        ModelError: another process holds it.
+        ModelError: it still does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
+        with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=patience):
             yield
     except Timeout as error:
         raise ModelError(f"another process is at work in {folder}: wait for it, or stop it") from error

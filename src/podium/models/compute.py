@@ -98,7 +98,7 @@ class Compute:
     @property
     def identity(self) -> dict[str, str | int | float | bool]:
         """What of it changes bytes, with the number of processes that share the work."""
-        return {**self.runtime.model_dump(), "processes": distributed.world_size()}
+        return {**self.runtime.model_dump(exclude={"elastic"}), "processes": distributed.world_size()}
 
     def place(self, module: nn.Module) -> nn.Module:
         """Moves a module to the device, in the layout."""

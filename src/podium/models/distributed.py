@@ -1,4 +1,4 @@
-"""Several processes that train one network together, started by `torchrun --nproc-per-node N -m stages.train ...`.
+"""Several processes that train one network together, started by `start`, by Ray Train, or by hand with torchrun.
 
 Every process computes its part of each batch and of the validation split; gradients and sums are added up by torch's
 DDP and `torch.distributed` (gloo on CPUs, nccl on CUDA), so that all processes hold the same weights and the same
@@ -10,19 +10,28 @@ Batch normalisation sees a process's own part of a batch on CPUs; on CUDA it bec
 Running averages are averaged over the processes after each epoch.
 """
 
+import logging
+import multiprocessing
 import os
+import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import distributed, nn
 
-from podium.core.errors import ModelError, UsageError
+from podium.console.process import set_up_logging
+from podium.core.errors import ModelError, PodiumError, UsageError
+from podium.core.jobs import POLL_SECONDS, Failure, Job, run_job, tell
 
 _PATIENCE = timedelta(days=1)  # the first process may work for long while the others wait; a dead one ends them all
 _CPU = torch.device("cpu")
@@ -89,15 +98,20 @@ def barrier() -> None:
         distributed.barrier()
 
 
+def to_be(wanted: int) -> int:
+    """How many processes train together, or will once `wanted` are started."""
+    return wanted if not distributed.is_initialized() else distributed.get_world_size()
+
+
 def refuse_several_processes(stage: str, instead: str) -> None:
     """Ends a stage that does not share its work in this way; `instead` is a sentence on what it has for that.
 
     Raises:
         UsageError: torchrun started several processes.
     """
-    if (started := _started()) > 1:
+    if (processes := started()) > 1:
         raise UsageError(
-            f"torchrun started {started} processes, but {stage} does not share its work among them ({instead}): "
+            f"torchrun started {processes} processes, but {stage} does not share its work among them ({instead}): "
             f"start it as `python -m stages.{stage}`"
         )
 
@@ -110,7 +124,7 @@ def process_group(device: str) -> Iterator[None]:
     `device` is that of `compute.choose_device`. Raises a `ModelError` where more processes were started than CUDA
     devices are here.
     """
-    if _started() == 1 or distributed.is_initialized():
+    if started() == 1 or distributed.is_initialized():
         yield
         return
     if device == "cuda":
@@ -127,7 +141,72 @@ def process_group(device: str) -> Iterator[None]:
         barrier()
 
 
-def _started() -> int:
+def start(function: Callable[[Job], object], job: Job, processes: int) -> None:
+    """Runs a function on one job in several processes of this machine at once, as torchrun starts them.
+
+    What they tell is told here.
+
+    Raises:
+        PodiumError: what one of them raised, or one was ended from outside.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it says is said here
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    events = multiprocessing.get_context(config.start_method).SimpleQueue()
+    failures: list[BaseException] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="torchrun") as launcher:
+        # in a thread, where torch's launcher leaves signals to this process
+        launched = launcher.submit(elastic_launch(config, _run), function, job, events)
+        try:
+            while not launched.done() or not events.empty():
+                if events.empty():
+                    wait([launched], POLL_SECONDS)
+                elif isinstance(event := events.get(), Failure):
+                    failures.append(event.error)
+                else:
+                    tell(event)
+        except BaseException:
+            while not launched.done():  # it may be about to start one more
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                wait([launched], POLL_SECONDS)
+            raise
+    try:
+        launched.result()
+    except ChildFailedError as error:
+        if failures:
+            raise failures[0] from error
+        if any(failure.exitcode == -signal.SIGKILL for failure in error.failures.values()):
+            raise PodiumError(
+                "a process of the training was ended from outside, perhaps for want of memory: lower "
+                "train.micro_batch_size, or run the stage again to go on"
+            ) from error
+        raise
+
+
+def _run(function: Callable[[Job], object], job: Job, events: "SimpleQueue[Any]") -> None:
+    """In a process that was started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # of Ctrl-C, and of the end of the process that started this one
+    set_up_logging()
+    try:
+        run_job(function, job, events.put)
+    except PodiumError as error:
+        events.put(Failure(error))
+        raise
+
+
+def started() -> int:
     """How many processes torchrun started for this run; 1 without it.
 
     Raises:

@@ -91,6 +91,7 @@ class _Run:
                 self._progress = Progress(
                     history=(*self._progress.history, row),
                     seconds=(*self._progress.seconds, seconds),
+                    processes=(*self._progress.processes, distributed.world_size()),
                     micro_batch_size=self._learner.limit.images,
                 )
                 self._save()

@@ -81,7 +81,7 @@ def fit_probe(job: Job, module: nn.Module, callbacks: Sequence[Callback] = ()) -
     seconds = time.perf_counter() - started
     for callback in callbacks:
         callback.on_epoch_end(row, seconds)
-    progress = Progress(history=(row,), seconds=(seconds,), micro_batch_size=BATCH)
+    progress = Progress(history=(row,), seconds=(seconds,), processes=(1,), micro_batch_size=BATCH)
     return FitResult(standalone(module.state_dict()), progress, activations.entry)
 
 

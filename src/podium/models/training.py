@@ -5,7 +5,7 @@ Killed and resumed, a training ends with the same bytes.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from podium.config.runtime import Resources, Runtime
 from podium.core import identity
 from podium.core.errors import DataError
 from podium.core.files import replacing_folder
+from podium.core.jobs import tell
 from podium.core.layout import BEST, HISTORY, MODEL_CARD, WEIGHTS, Layout
 from podium.data.tensors import digest_like, save_weights, sha256_tensors
-from podium.models import zoo
+from podium.models import distributed, zoo
 from podium.models.activations import remove_other_entries
 from podium.models.callbacks import Callback, reporting
 from podium.models.checkpoint import Checkpoint, FitResult, lock_folder
 from podium.models.compute import instruction_set
-from podium.models.distributed import is_main_process
 from podium.models.engine import fit
 from podium.models.job import Job, apply_values, open_job
 from podium.records.fetch import TRAINED_ON_KEY, pack_digests, unpack_digests
@@ -41,7 +41,8 @@ class Training:
         model: a key of `models` in the params.
         job: what is trained.
         tuned: what the study of the model found.
-        fingerprint: of all that the result is a function of.
+        processes: how many are to train it together.
+        identity: all that the result is a function of besides, as JSON values.
     """
 
     layout: Layout
@@ -49,7 +50,18 @@ class Training:
     model: str
     job: Job
     tuned: TuningResult
-    fingerprint: str
+    processes: int
+    identity: Mapping[str, object]
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the training, and its result where as many processes as are to train it did so to the end."""
+        return self.fingerprint_by(self.processes)
+
+    def fingerprint_by(self, processes: int | str) -> str:
+        """Names the result of other numbers of processes; see `Progress.trained_by`."""
+        runtime = {**self.job.compute.identity, "processes": processes}
+        return identity.fingerprint({**self.identity, "runtime": runtime})
 
     def is_done(self, folder: Path) -> bool:
         """Whether a folder holds what this training gives, whole."""
@@ -64,21 +76,27 @@ class Training:
             and digest_like(weights, card.weights_sha256) == card.weights_sha256
         )
 
-    def run(self, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
+    def run(self, folder: Path, callbacks: Sequence[Callback] = (), patience: float = 0.0) -> None:
         """Trains and writes `weights.safetensors`, `model.json` and `history.csv` to a folder, all or none.
+
+        Args:
+            folder: of the model.
+            callbacks: are told what happens.
+            patience: seconds to wait for another process that holds the checkpoint.
 
         Raises:
             PodiumError: weights are missing or do not fit, or training diverged.
         """
         layout, job, model, fingerprint = self.layout, self.job, self.model, self.fingerprint
         module, begun_at = job.build(), layout.checkpoint(fingerprint)
-        if not is_main_process():
+        if not distributed.is_main_process():
             fit(job, module, checkpoint=Checkpoint(begun_at))
             return
         begun = time.time()
-        with reporting(callbacks, self.stage, model, fingerprint), lock_folder(begun_at):
+        with reporting(callbacks, self.stage, model, fingerprint), lock_folder(begun_at, patience):
             printing = _PrintEpochs(job.label, job.recipe.epochs)
             fitted = fit(job, module, [printing, *callbacks], Checkpoint(begun_at))
+            fingerprint = self.fingerprint_by(fitted.progress.trained_by)
             with replacing_folder(folder) as out:
                 _write(out, model, job, module, fitted, tuned=self.tuned, fingerprint=fingerprint)
             seconds = fitted.progress.seconds
@@ -121,27 +139,26 @@ def open_training(
     label = label or f"{stage} {model}"
     own = open_job(layout, label, model, config, runtime=runtime, resources=resources, seed=seed)
     tuned = TuningResult.read(layout.tuning(model) / BEST)
-    fingerprint = identity.fingerprint({**own.identity(layout, stage), "tuned": tuned.parameters})
-    return Training(
-        layout, stage, model, replace(own, config=apply_values(config, tuned.parameters)), tuned, fingerprint
-    )
+    parts = {**own.identity(layout, stage), "tuned": tuned.parameters}
+    job = replace(own, config=apply_values(config, tuned.parameters))
+    wanted = runtime.processes if runtime.elastic else distributed.to_be(runtime.processes)
+    return Training(layout, stage, model, job, tuned, 1 if config.is_probe else wanted, parts)
 
 
 @dataclass(frozen=True)
 class _PrintEpochs(Callback):
-    """Prints a line an epoch."""
+    """Tells a line an epoch."""
 
     label: str
     epochs: int
 
     def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
         """Loss and accuracy on train and val."""
-        print(
+        tell(
             f"{self.label}: epoch {row.epoch} of {self.epochs}, "
             f"{'' if row.learning_rate is None else f'learning rate {row.learning_rate:.1e}, '}"
             f"train loss {row.train_loss:.3f}, accuracy {row.train_accuracy:.3f}, "
-            f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)",
-            flush=True,
+            f"val loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f} ({seconds:.1f} s)"
         )
 
 
@@ -192,7 +209,7 @@ def _write(
         cached_prefix=fitted.activations is not None,
         stopped_early=epochs < job.recipe.epochs,
         seed=job.seed,
-        runtime={**job.compute.identity, "instruction_set": instruction_set()},
+        runtime={**job.compute.identity, "processes": fitted.progress.trained_by, "instruction_set": instruction_set()},
         versions=identity.library_versions(),
         data_digests={"train": job.train.digest, "val": job.val.digest},
         fingerprint=fingerprint,

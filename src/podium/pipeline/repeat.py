@@ -6,22 +6,17 @@ cluster the seeds are trained side by side.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
-from podium.core.executor import open_executor
-from podium.core.files import replacing_folder, write_json
-from podium.core.jobs import tell
+from podium.core.files import write_json
 from podium.core.layout import SEEDS, Layout
-from podium.core.storage import Checkout, StoredFile
-from podium.models.callbacks import Callback, Ending
-from podium.records.training import EpochResult
+from podium.models.callbacks import Callback
 
 if TYPE_CHECKING:
-    from podium.models.training import Training
+    from podium.models.train_seeds import TrainSeed
 
 
 def repeat_training(
@@ -51,29 +46,14 @@ def repeat_training(
     home = layout.repeats(model)
     _remove_others(home, seeds)
     if seeds:
-        from podium.models.compute import choose_device, find_cluster
+        from podium.models.compute import choose_device
         from podium.models.distributed import process_group
-        from podium.models.job import upload_inputs
+        from podium.models.train_seeds import TrainSeed, train_seeds
 
-        train, device = _TrainSeed(layout, model, config, runtime, resources), choose_device(runtime)
-        cluster = find_cluster(layout.root, runtime, resources, by_storage=True)
-        told: dict[int, Sequence[Callback]] = {}
-
-        def on_event(event: tuple[int, str, tuple[object, ...]]) -> None:
-            seed, name, arguments = event
-            if name == "on_train_begin":  # once more where a node was lost
-                told[seed] = callbacks()
-            for callback in told[seed]:
-                getattr(callback, name)(*arguments)
-
-        with process_group(device):
-            if missing := [seed for seed in seeds if not train.is_kept(seed)]:
-                if cluster is not None and cluster.storage is not None:
-                    tuned = layout.tuning(model)
-                    train = replace(train, checkout=upload_inputs(cluster.storage, layout, model, config, [tuned]))
-                lower = "train.micro_batch_size"
-                with open_executor(train, 1, lower=lower, cluster=cluster, on_event=on_event) as executor:
-                    list(executor.map(missing, train.keep))
+        train = TrainSeed(layout, "repeat", model, config, runtime, resources)
+        with process_group(choose_device(runtime)):
+            if missing := [seed for seed in seeds if not _is_kept(train, seed)]:
+                train_seeds(train, missing, callbacks)
     write_json(home / SEEDS, list(seeds))
 
 
@@ -85,81 +65,9 @@ def _remove_others(home: Path, seeds: Sequence[int]) -> None:
             shutil.rmtree(entry, ignore_errors=True)  # another process that trains with this one may be faster
 
 
-@dataclass(frozen=True)
-class _TrainSeed:
-    """Trains a model with one seed, here or on a node; with a `checkout` it works there and not in the project."""
-
-    layout: Layout
-    model: str
-    config: ModelConfig
-    runtime: Runtime
-    resources: Resources
-    checkout: Checkout | None = None
-
-    def is_kept(self, seed: int) -> bool:
-        """Whether it was trained before, and says so."""
-        training = self._open(seed)
-        if kept := training.is_done(self.layout.repeat(self.model, seed)):
-            print(f"{training.job.label}: kept", flush=True)
-        return kept
-
-    def __call__(self, seed: int) -> "_Trained":
-        training = self._open(seed)
-        folder, times = training.layout.repeat(self.model, seed), training.layout.times(training.fingerprint)
-        training.run(folder, [_Tell(seed)])
-        if self.checkout is None:
-            return _Trained(seed)
-        upload, root = self.checkout.storage.upload, training.layout.root
-        return _Trained(seed, upload([folder], folder), upload([times], root))
-
-    def keep(self, trained: "_Trained") -> None:
-        """Brings what a node left in the storage to the project."""
-        if self.checkout is not None:
-            download = self.checkout.storage.download
-            with replacing_folder(self.layout.repeat(self.model, trained.seed)) as out:
-                for file in trained.files:
-                    download(file, out / file.name)
-            for file in trained.times:
-                download(file, self.layout.root / file.name)
-
-    def _open(self, seed: int) -> "Training":
-        from podium.models.training import open_training
-
-        return open_training(
-            self.layout if self.checkout is None else Layout(self.checkout.root),
-            "repeat",
-            self.model,
-            config=self.config,
-            runtime=self.runtime,
-            resources=self.resources,
-            seed=seed,
-            label=f"repeat {self.model} seed {seed}",
-        )
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A training that came to its end, and what of it is in the storage: its results, its measured times."""
-
-    seed: int
-    files: tuple[StoredFile, ...] = ()
-    times: tuple[StoredFile, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Tell(Callback):
-    """Tells the stage what happens in the training with a seed."""
-
-    seed: int
-
-    def on_train_begin(self, kind: str, model: str, fingerprint: str) -> None:
-        """It begins."""
-        tell((self.seed, "on_train_begin", (kind, model, fingerprint)))
-
-    def on_epoch_end(self, row: EpochResult, seconds: float, trial: int | None = None) -> None:
-        """An epoch is done."""
-        tell((self.seed, "on_epoch_end", (row, seconds, trial)))
-
-    def on_train_end(self, ending: Ending) -> None:
-        """It is over."""
-        tell((self.seed, "on_train_end", (ending,)))
+def _is_kept(train: "TrainSeed", seed: int) -> bool:
+    """Whether a seed was trained before, and says so."""
+    training = train.open(seed)
+    if kept := training.is_done(train.folder(train.layout, seed)):
+        print(f"{training.job.label}: kept", flush=True)
+    return kept

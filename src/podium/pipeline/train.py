@@ -6,9 +6,7 @@ from podium.config.models import ModelConfig
 from podium.config.runtime import Resources, Runtime
 from podium.core.layout import Layout
 from podium.models.callbacks import Callback
-from podium.models.compute import choose_device
-from podium.models.distributed import process_group
-from podium.models.training import open_training
+from podium.models.train_seeds import TrainSeed, train_seeds
 
 
 def train_model(
@@ -26,6 +24,4 @@ def train_model(
     Raises:
         PodiumError: data, weights or tuning result are missing or do not fit, or training diverged.
     """
-    with process_group(choose_device(runtime)):
-        training = open_training(layout, "train", model, config=config, runtime=runtime, resources=resources, seed=seed)
-        training.run(layout.model(model), callbacks)
+    train_seeds(TrainSeed(layout, "train", model, config, runtime, resources), [seed], lambda: callbacks)

@@ -168,7 +168,7 @@ class Conditions(Record):
     tuning_images: int | None
     seed: int
     dtype: str
-    processes: int
+    processes: int | str | None
     train_split: str
     val_split: str
 

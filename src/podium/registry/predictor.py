@@ -96,8 +96,9 @@ def serving_runtime(folder: Path) -> Runtime:
     import torch
 
     written = ModelCard.read(folder / MODEL_CARD).runtime
+    asked = Runtime.model_fields.keys() - {"processes"}  # which trained it
     try:
-        runtime = Runtime.model_validate({key: value for key, value in written.items() if key in Runtime.model_fields})
+        runtime = Runtime.model_validate({key: value for key, value in written.items() if key in asked})
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise DataError(f"{folder / MODEL_CARD}: runtime.{key} cannot be {written[key]!r}: publish it anew") from error

@@ -1,6 +1,7 @@
 """Two real processes under torchrun, on CPUs, against one."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from podium.core.errors import UsageError
+from podium.core.errors import DataError, PodiumError, UsageError
+from podium.core.jobs import run_job
 from podium.core.layout import Layout
+from podium.models.callbacks import Callback
 from podium.models.checkpoint import FitResult
-from podium.models.distributed import process_group, refuse_several_processes
+from podium.models.distributed import process_group, refuse_several_processes, start
 from podium.pipeline import train
 from podium.records.training import ModelCard
-from tests.parallel_runs import RECIPES, run
+from tests.parallel_runs import RECIPES, be_killed, never_end, refuse, run
 from tests.small_splits import RESOURCES, RUNTIME, a_config, write_prepared, write_project
 
 REPOSITORY = Path(__file__).parents[3]
@@ -85,6 +88,40 @@ def test_two_processes_train_what_one_trains(two, tmp_path):
     cards = [ModelCard.read(folder / "model.json") for folder in (ours, theirs)]
     assert [card.runtime["processes"] for card in cards] == [1, 2]
     assert cards[0].fingerprint != cards[1].fingerprint
+
+
+def test_processes_that_a_stage_starts_train_what_those_of_torchrun_train(two, tmp_path):
+    class Telling(Callback):
+        epochs: list[int] = []
+
+        def on_epoch_end(self, row, seconds, trial=None) -> None:
+            self.epochs.append(row.epoch)
+
+    layout, config = write_project(tmp_path, WITHOUT_BATCH_NORM), a_config(WITHOUT_BATCH_NORM, dropout=0.0)
+    given = {"resources": RESOURCES, "seed": 0, "callbacks": [Telling()]}
+    train.train_model(layout, "small", config=config, runtime=RUNTIME.model_copy(update={"processes": 2}), **given)
+    ours, theirs = (each.model("small") / "model.json" for each in (layout, Layout(two[0] / "project")))
+    assert ours.read_text() == theirs.read_text()
+    assert Telling.epochs == [1, 2, 3]
+
+
+def test_what_a_started_process_raises_is_raised_here():
+    with pytest.raises(DataError, match="^it is below zero$"):
+        start(refuse, "it is below zero", 2)
+
+
+def test_a_started_process_that_was_killed_is_one_line():
+    with pytest.raises(PodiumError, match=r"ended from outside.*lower train\.micro_batch_size"):
+        start(be_killed, None, 2)
+
+
+def test_a_stage_that_is_stopped_ends_the_processes_it_started():
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(lambda _: start(never_end, None, 2), None, stop)
+    assert not multiprocessing.active_children()
 
 
 def test_one_process_writes_prints_and_is_watched(two, tmp_path):
