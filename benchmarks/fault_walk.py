@@ -4,9 +4,10 @@ Command: python -m benchmarks.fault_walk [--points 100] [--nodes 0.2] [--seed 0]
 
 A point is a random moment of `dvc repro` at toy size. There the stage, dvc or both are killed (SIGKILL), and the next
 `dvc repro` begins at once; or, of the share `--nodes`, one of the two nodes of a Ray cluster that the run uses is lost,
-and the run goes on by itself. After up to `--chain` points, in the order of the DAG, the run comes to its end, and what
-it left is compared: every file, `dvc.lock`, the openings of the test split, the runs in MLflow. Stages are forks of a
-process that has imported their libraries (`tests/warm_python.py`), which spares minutes.
+and the run goes on by itself, or with the next `dvc repro` where its own connection was to that node. After up to
+`--chain` points, in the order of the DAG, the run comes to its end, and what it left is compared: every file,
+`dvc.lock`, the openings of the test split, the runs in MLflow. Stages are forks of a process that has imported their
+libraries (`tests/warm_python.py`), which spares minutes.
 """
 
 import argparse
@@ -213,17 +214,19 @@ class Walk:
             nodes = [node for node in self.cluster.list_all_nodes() if node is not self.cluster.head_node]
             self.cluster.remove_node(nodes[self.chance.integers(len(nodes))], allow_graceful=False)
             add_node(self.cluster)
-        run.end_well()
+        if run.end():  # it was connected through that node, so it was lost with it
+            print(f"ended with: {run.said[-1].strip()}", flush=True)
+            Run(project, self.path).end_well()
         return hits
 
 
-def table(found: Sequence[tuple[Hit, bool]]) -> str:
-    """Points by the stage that was hit and by what was hit, in the order of the DAG's first hits."""
+def table(found: Sequence[tuple[Hit, bool]], stages: Sequence[tuple[str, float]]) -> str:
+    """Points by the stage during which they were, in the order of a run, and by what was hit."""
     targets = (*TARGETS, "node")
     counted = Counter((hit.stage, hit.target) for hit, _ in found)
     same = Counter(hit.stage for hit, ended in found if ended)
     lines = [f"| hit during | {' | '.join(targets)} | ended the same |", "|---|" + "---|" * (len(targets) + 1)]
-    for stage in dict.fromkeys(hit.stage for hit, _ in found):
+    for stage, _ in stages:
         numbers = [counted[stage, target] for target in targets]
         lines.append(f"| {stage} | {' | '.join(map(str, numbers))} | {same[stage]} of {sum(numbers)} |")
     return "\n".join(lines)
@@ -251,7 +254,7 @@ def main() -> int:
                 if different := differences(left, expected):
                     raise SystemExit(f"on the cluster a run that nothing hits differs in {first_few(different, 5)}")
                 found += replace(walk, stages=stages, cluster=cluster).go(losses)
-    print(table(found))
+    print(table(found, stages))
     same = sum(ended for _, ended in found)
     print(json.dumps({"points": len(found), "same": same, "nodes": losses, "seed": given.seed}))
     return 0 if same == len(found) else 1

@@ -79,7 +79,7 @@ def warm_path() -> Iterator[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory, warm_path: str) -> SmallProject:
     """A copy of this repository with about 60 generated images, after one `dvc repro`. Tests leave it as it was."""
     project = build(tmp_path_factory.mktemp("finished") / "project")
-    return SmallProject(project.root, project.run("dvc", "repro", timeout=900, PATH=warm_path))
+    return SmallProject(project.root, project.run("dvc", "repro", timeout=900, PATH=warm_path), warm_path)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ class SmallProject(Scratch):
     """A throw-away project after its first `dvc repro`."""
 
     first_run: subprocess.CompletedProcess[str]
+    path: str
+    """The PATH with the `python` that is warm."""
 
 
 def build(root: Path) -> Scratch:

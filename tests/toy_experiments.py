@@ -2,10 +2,12 @@
 
 What is changed is what a small machine without a network needs: where images and weights come from, the size of the
 images, the device, trials and epochs, and the heads of AlexNet and VGG, whose fully connected layers fill the disk with
-half a gigabyte a time. Architectures, recipes, number formats, freezing and conditions stay.
+half a gigabyte a time; and of models that differ in little one runs. Architectures, recipes, number formats, freezing
+and conditions stay.
 """
 
 import io
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,15 @@ from podium.config.models import Network, is_file
 from podium.core.files import sha256_file
 from tests.fake_openimages import BOXES, World, box, photograph
 
+RUN = {  # of the larger experiments: one model of each family, start, kind of freezing and classifier; else all
+    "classic_cnns": ("vgg16", "googlenet", "resnet18", "alexnet_features"),
+    "fruits_vegetables": ("cnn_attention", "vgg16_attention", "resnet50"),
+    "probe": ("convnext_tiny", "efficientnet_b0_logistic", "dinov3_neighbours"),
+    "resnet_vs_convnext": ("resnet50_10", "convnext_tiny_20"),
+    "surveillance": ("resnet50", "resnet18_distilled"),
+}
+if os.environ.get("PODIUM_LONG"):
+    RUN = {}
 SIDE = 64  # AlexNet takes no less than 63
 PER_CLASS = 10
 CLASSES = {  # a few of each source, as it spells them
@@ -41,6 +52,7 @@ def build(root: Path, name: str) -> Scratch:
     """
     project = copy_project(root)
     params = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8"))
+    params["models"] = {model: params["models"][model] for model in RUN.get(name, params["models"])}
     _shrink(params)
     params["dataset"] = _dataset(project.root / "data", params["dataset"])
     make_weights(project.root / "data", params["models"])

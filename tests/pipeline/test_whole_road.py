@@ -68,7 +68,7 @@ def test_mlflow_shows_the_experiment_its_models_trials_and_a_candidate(finished)
 def test_a_second_repro_changes_nothing(finished):
     lock = finished.read("dvc.lock")
     before = runs_by_kind(finished)
-    again = finished.run("dvc", "repro")
+    again = finished.run("dvc", "repro", PATH=finished.path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("Running stage") == 2  # code and publish, which are asked each time
     assert finished.read("dvc.lock") == lock
@@ -91,20 +91,21 @@ def test_a_training_killed_half_way_resumes_to_the_same_weights(finished):
     dvc = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", "train@small_resnet"],
         cwd=finished.root,
-        env=finished.environment,
+        env=finished.environment,  # a fork of the warm process outlives the one that is killed by a moment
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 1200
     while dvc.poll() is None and time.monotonic() < deadline:
         if checkpoints.is_dir() and any(checkpoints.rglob("checkpoint.safetensors")):
             os.killpg(dvc.pid, signal.SIGKILL)
             break
-        time.sleep(0.02)
-    assert dvc.wait(timeout=30) == -signal.SIGKILL, "training ended before it could be killed"
+        time.sleep(0.005)
+    assert dvc.wait(timeout=600) == -signal.SIGKILL, "training ended before it could be killed"
     assert not weights.exists(), "DVC removes outputs before a run, so what follows was written after the kill"
-    resumed = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet")  # not from DVC's cache
+    again = ("dvc", "repro", "--force", "--single-item", "train@small_resnet")  # not from DVC's cache
+    resumed = finished.run(*again, PATH=finished.path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "resum" in resumed.stdout + resumed.stderr
     assert digest(weights) == expected
@@ -117,7 +118,7 @@ def test_a_wiped_mlflow_is_filled_again_without_retraining(finished):
     store, aside = finished.root / "mlflow.db", finished.root / ".podium" / "mlflow.db.aside"
     store.rename(aside)
     try:
-        again = finished.run("dvc", "repro")
+        again = finished.run("dvc", "repro", PATH=finished.path)
         assert again.returncode == 0, again.stdout + again.stderr
         assert again.stdout.count("Running stage") == 2
         assert runs_by_kind(finished) == before
@@ -129,15 +130,15 @@ def test_a_wiped_mlflow_is_filled_again_without_retraining(finished):
 
 
 def test_training_goes_on_without_mlflow_and_publish_fills_it_in_later(finished):
-    gone = "http://127.0.0.1:9"
-    trained = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet", MLFLOW_TRACKING_URI=gone)
+    without = {"PATH": finished.path, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    trained = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet", **without)
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert (trained.stdout + trained.stderr).count("warning:") == 1
-    refused = finished.run("dvc", "repro", "publish", MLFLOW_TRACKING_URI=gone)
+    refused = finished.run("dvc", "repro", "publish", **without)
     assert refused.returncode != 0
     assert "dvc repro publish" in refused.stderr
     assert "Traceback" not in refused.stdout + refused.stderr
-    assert finished.run("dvc", "repro", "publish").returncode == 0
+    assert finished.run("dvc", "repro", "publish", PATH=finished.path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_mistake_stops_repro_with_one_line(finished, warm_path, edit, expected
     params, lock = finished.read("params.yaml"), finished.read("dvc.lock")
     try:
         finished.change_params(**edit)
-        failed = finished.run("dvc", "repro", timeout=120, PATH=warm_path)
+        failed = finished.run("dvc", "repro", timeout=900, PATH=warm_path)
     finally:
         (finished.root / "params.yaml").write_text(params)
         (finished.root / "dvc.lock").write_text(lock)
@@ -170,7 +171,7 @@ def test_two_repros_at_once_do_not_mix(finished):
     first = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", "train@small_resnet"],
         cwd=finished.root,
-        env=finished.environment,
+        env=finished.environment,  # it is to last until the second one asks
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -178,8 +179,8 @@ def test_two_repros_at_once_do_not_mix(finished):
     for line in first.stdout:
         if "Running stage" in line:
             break
-    second = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet")
-    first.communicate(timeout=120)
+    second = finished.run("dvc", "repro", "--force", "--single-item", "train@small_resnet", PATH=finished.path)
+    first.communicate(timeout=600)
     assert first.returncode == 0
     assert second.returncode != 0
     assert "is busy" in second.stderr
@@ -188,7 +189,8 @@ def test_two_repros_at_once_do_not_mix(finished):
 
 
 def test_mlflow_run_is_another_way_in(finished):
-    done = finished.run("mlflow", "run", ".", "-e", "main", "--env-manager", "local", "--experiment-name", "small")
+    command = ("mlflow", "run", ".", "-e", "main", "--env-manager", "local", "--experiment-name", "small")
+    done = finished.run(*command, PATH=finished.path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
