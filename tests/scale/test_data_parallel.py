@@ -1,9 +1,11 @@
 """One network, trained by two processes on two nodes: the bytes of two processes here, also when a node is lost."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from podium.config.runtime import Resources
@@ -39,6 +41,7 @@ class Hold(Callback):
 @dataclass(frozen=True)
 class HeldTraining(TrainSeed):
     def run_here(self, seed, callbacks=()) -> Training:
+        (self.layout.root / f"{os.getpid()}.pid").touch()
         return super().run_here(seed, [Hold(self.layout.root / "go on")])
 
 
@@ -65,11 +68,20 @@ def train_with_a_loss(layout, runtime, cluster, happens) -> list[int]:
             self.epochs.append(row.epoch)
             if row.epoch == HELD and not (layout.root / "go on").exists():
                 happens()
+                while all(map(is_alive, layout.root.glob("*.pid"))):  # a node's processes outlive it for a moment
+                    time.sleep(0.05)
                 (layout.root / "go on").touch()
 
     held = HeldTraining(layout, "train", "small", a_config(), runtime, on(cluster))
     train_seeds(held, [0], lambda: [Watch()])
     return Watch.epochs
+
+
+def is_alive(file: Path) -> bool:
+    try:
+        return psutil.Process(int(file.stem)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def lose_a_node(cluster) -> None:
