@@ -31,7 +31,8 @@ from podium.records.base import ParquetTable
 ROWS = (60_000, 1_000_000)
 SECONDS, GIBIBYTES = 90.0, 3.0  # of up to a million rows; of more, so many seconds for each million
 MOST_GIBIBYTES = 8.0  # of more
-SECONDS_SMALL = 5.0  # to validate the smallest
+SECONDS_SMALL = 5.0  # to validate the smallest, where it is no more than
+_SMALL = 60_000  # rows
 PARTS = ("make", "split", "validate")
 _CLASSES, _SOURCES = 100, 10
 _AT_ONCE = 1_000_000  # rows
@@ -218,16 +219,18 @@ def main() -> None:
     seconds, peak = sum(cost.process for cost in largest), max(cost.peak for cost in largest)
     target = SECONDS * max(1.0, max(given.rows) / _AT_ONCE)
     gibibytes = GIBIBYTES if max(given.rows) <= _AT_ONCE else MOST_GIBIBYTES
-    small = next(cost.work for cost in counted if cost.part == "validate" and cost.rows == min(given.rows))
+    least = min(given.rows)
+    small = next(cost.work for cost in counted if cost.part == "validate" and cost.rows == least)
+    of_small = f", {least:,} are validated in {SECONDS_SMALL:g} s" if least <= _SMALL else ""
     print(
         json.dumps(
             {
                 "claim": f"{max(given.rows):,} rows are grouped, split and validated in {target:g} s and "
-                f"{gibibytes:g} GiB, {min(given.rows):,} are validated in {SECONDS_SMALL:g} s",
+                f"{gibibytes:g} GiB{of_small}",
                 "baseline": "none: absolute targets",
                 "figure": round(seconds, 1),
                 "target": target,
-                "holds": seconds < target and peak < gibibytes and small < SECONDS_SMALL,
+                "holds": seconds < target and peak < gibibytes and (least > _SMALL or small < SECONDS_SMALL),
                 "unit": "seconds",
                 "peak_gib": round(peak, 2),
                 "validate_small_seconds": round(small, 2),
