@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_TRIALS = 4
 _MEMORY = 80 * 2**20  # bytes of a node's object store, the least Ray takes
 
 
@@ -25,16 +26,34 @@ def ray_cluster(count: int, *, bound: bool = False) -> Iterator[Any]:
     os.environ.update({"RAY_worker_niceness": "0"})  # Ray's 15 leaves it nothing on a machine that does something else
     os.environ.update({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"})  # until an elastic training makes do with fewer
     os.environ.setdefault("PYTHONPATH", os.pathsep.join((str(root / "src"), str(root))))
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _MEMORY}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    os.environ.update({"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"})
+    cluster = _start(count, bound)
     try:
-        own = os.sched_getaffinity(0)
-        for processor in sorted(own)[:count] if bound else [None] * count:
-            os.sched_setaffinity(0, own if processor is None else {processor})  # what it starts inherits it
-            add_node(cluster)
-            os.sched_setaffinity(0, own)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def _start(count: int, bound: bool) -> Any:
+    """All nodes; Ray waits 30 s for each, whatever is set, which a machine that does something else may not keep."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _MEMORY}
+    own = os.sched_getaffinity(0)
+    for trial in range(_TRIALS):
+        cluster = None
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args=head)
+            for processor in sorted(own)[:count] if bound else [None] * count:
+                os.sched_setaffinity(0, own if processor is None else {processor})  # what it starts inherits it
+                add_node(cluster)
+        except Exception:  # Ray's is of no type of its own
+            if cluster is not None:
+                cluster.shutdown()
+            if trial == _TRIALS - 1:
+                raise
+        else:
+            return cluster
+        finally:
+            os.sched_setaffinity(0, own)
+    raise AssertionError
