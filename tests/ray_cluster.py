@@ -1,10 +1,13 @@
 """A Ray cluster on this machine: a head that runs no job, and nodes of one processor each."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 _TRIALS = 4
 _MEMORY = 80 * 2**20  # bytes of a node's object store, the least Ray takes
@@ -13,6 +16,25 @@ _MEMORY = 80 * 2**20  # bytes of a node's object store, the least Ray takes
 def add_node(cluster: Any) -> Any:
     """One more node."""
     return cluster.add_node(num_cpus=1, object_store_memory=_MEMORY)
+
+
+def lose_node(cluster: Any, files: Path) -> None:
+    """Takes a node away, as a power cut would; its processes outlive it for a moment, so one of these is waited for.
+
+    Args:
+        cluster: what is running.
+        files: a folder in which a process of every node has left a file `<its id>.pid`.
+    """
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+    while all(map(_is_alive, files.glob("*.pid"))):
+        time.sleep(0.05)
+
+
+def _is_alive(file: Path) -> bool:
+    try:
+        return bool(psutil.Process(int(file.stem)).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.ray_cluster import ray_cluster
+from tests.ray_cluster import add_node, ray_cluster
 from tests.servers import s3
 
 
@@ -17,6 +17,14 @@ def bucket(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster(bucket):
+def running_cluster(bucket):
     with ray_cluster(2) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(running_cluster):
+    """Two nodes, whatever an earlier test has lost."""
+    while len(running_cluster.worker_nodes) < 2:
+        add_node(running_cluster)
+    return running_cluster

@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from podium.config.runtime import Resources
@@ -17,7 +16,7 @@ from podium.models.train_seeds import TrainSeed, train_seeds
 from podium.models.training import Training
 from podium.pipeline.train import train_model
 from podium.records.training import ModelCard
-from tests.ray_cluster import add_node
+from tests.ray_cluster import add_node, lose_node
 from tests.servers import free_port
 from tests.small_splits import RESOURCES, RUNTIME, a_config, write_project
 
@@ -68,8 +67,6 @@ def train_with_a_loss(layout, runtime, cluster, happens) -> list[int]:
             self.epochs.append(row.epoch)
             if row.epoch == HELD and not (layout.root / "go on").exists():
                 happens()
-                while all(map(is_alive, layout.root.glob("*.pid"))):  # a node's processes outlive it for a moment
-                    time.sleep(0.05)
                 (layout.root / "go on").touch()
 
     held = HeldTraining(layout, "train", "small", a_config(), runtime, on(cluster))
@@ -77,27 +74,15 @@ def train_with_a_loss(layout, runtime, cluster, happens) -> list[int]:
     return Watch.epochs
 
 
-def is_alive(file: Path) -> bool:
-    try:
-        return psutil.Process(int(file.stem)).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def lose_a_node(cluster) -> None:
-    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
-
-
 def test_an_elastic_training_goes_on_with_the_processes_there_is_room_for(cluster, project):
     elastic = TWO.model_copy(update={"elastic": True})
-    assert train_with_a_loss(project, elastic, cluster, lambda: lose_a_node(cluster)) == [1, 2, 3]
+    assert train_with_a_loss(project, elastic, cluster, lambda: lose_node(cluster, project.root)) == [1, 2, 3]
     assert card(project).runtime["processes"] == "2 x 2, 1 x 1"
-    add_node(cluster)
 
 
 def test_a_training_that_loses_a_node_has_the_bytes_of_processes_here(cluster, project, tmp_path):
     def lose_one_and_find_another() -> None:
-        lose_a_node(cluster)
+        lose_node(cluster, project.root)
         add_node(cluster)
 
     assert train_with_a_loss(project, TWO, cluster, lose_one_and_find_another) == [1, 2, 3]
