@@ -237,7 +237,8 @@ def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and "cmd" in entry
-        and isinstance(entry.get("params", {}), dict)
+        and isinstance(params := entry.get("params", {}), dict)
+        and all(isinstance(values, dict) for values in params.values())
         and all(isinstance(entry.get(key, []), list) for key in _PIECES)
         and all(
             isinstance(piece, dict) and needed in piece
