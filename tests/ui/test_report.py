@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from podium.config.params import load
 from podium.core.layout import Layout
@@ -47,7 +48,7 @@ def test_it_is_readable_on_a_telephone_and_in_the_dark(browser, keep, address, s
     assert (ink > paper) == (scheme == "dark") and abs(ink - paper) > 500
     keep(page, f"report_{scheme}_390")
     page.click("nav a[href='#origin']")
-    page.wait_for_function("scrollY > 0")  # it scrolls smoothly
+    expect(page.locator("#origin")).to_be_in_viewport(timeout=300_000)  # it scrolls smoothly
     context.close()
 
 

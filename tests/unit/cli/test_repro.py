@@ -123,8 +123,14 @@ def endless(make):
 @contextmanager
 def at_work(project):
     """A `podium repro` whose stages have begun."""
-    command = ["podium", "repro", "--jobs", "2"]
-    with subprocess.Popen(command, cwd=project.root, env=project.environment, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        ["podium", "repro", "--jobs", "2"],
+        cwd=project.root,
+        env=project.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background may ignore it
+    ) as run:
         try:
             wait_until(lambda: all((project.root / f"{name}.here").exists() for name in "ab"))
             yield run
